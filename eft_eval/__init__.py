@@ -1,0 +1,44 @@
+"""eft-eval: emulated fine-tuning (Mitchell et al. 2023) for lm-evaluation-harness.
+
+Importing this package loads neither torch nor pydantic; the names below are loaded at first use.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the start-up hook imports this package in every Python process
+    from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError
+    from eft_eval.recipe import Recipe, canonical_name, parse_recipe
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ComparabilityError",
+    "ConfigError",
+    "EftEvalError",
+    "Recipe",
+    "__version__",
+    "canonical_name",
+    "parse_recipe",
+]
+
+_HOMES = {
+    "ComparabilityError": "eft_eval.errors",
+    "ConfigError": "eft_eval.errors",
+    "EftEvalError": "eft_eval.errors",
+    "Recipe": "eft_eval.recipe",
+    "canonical_name": "eft_eval.recipe",
+    "parse_recipe": "eft_eval.recipe",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'eft_eval' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

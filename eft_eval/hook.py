@@ -1,0 +1,177 @@
+"""The start-up hook: makes eft-eval visible to the stock `lm_eval` command.
+
+lm-eval 0.4.13 loads no plugins. A start-up file (`.pth`; `.start` from Python 3.15, PEP 829)
+calls `install`, which puts one finder on `sys.meta_path`. The finder waits for the modules below
+and acts right after each was imported; nothing of lm-eval, torch or pydantic is imported here.
+
+| module                               | what is done                                             |
+|--------------------------------------|----------------------------------------------------------|
+| lm_eval.models                       | model ``eft`` registered, lazily, unless the name is taken |
+| lm_eval.filters                      | filter ``eft_judge`` registered in the same way          |
+| lm_eval.tasks._index                 | wrap ``TaskIndex.build``: our task folder after the default |
+| lm_eval.api.metrics                  | wrap ``stderr_for_metric``: an aggregation's own closed form |
+| lm_eval.loggers.evaluation_tracker   | wrap ``GeneralConfigTracker.log_experiment_args``: model  |
+|                                      | ``eft`` runs are named after the composite               |
+
+``EFT_EVAL_NO_AUTOLOAD=1`` switches the start-up file off. Installing twice does nothing. A later
+lm-eval that reads entry points finds the names registered and skips them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing and importlib cost start-up time in every Python process
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+MODEL = ("eft", "eft_eval.model_adapters.eft:EFTLM")
+JUDGE_FILTER = ("eft_judge", "eft_eval.tasks.judge_filter:JudgeFilter")
+
+only_our_tasks = False
+"""Set by `eft-eval run` when only our tasks are asked: then lm-eval's own are not indexed."""
+
+
+def autoload() -> None:
+    """Entry of the start-up files: install the hook unless EFT_EVAL_NO_AUTOLOAD is set."""
+    if not os.environ.get("EFT_EVAL_NO_AUTOLOAD"):
+        install()
+
+
+def install() -> None:
+    """Install the finder, and act at once on watched modules that are already imported."""
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder())
+    for name, act in _ACTIONS.items():
+        if name in sys.modules:
+            act(sys.modules[name])
+
+
+class _Finder:
+    """Finds the watched modules as Python would, and lets them act after their import."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in _ACTIONS:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, _ACTIONS[name])
+                return spec
+        return None
+
+
+class _Loader:
+    """Runs the original loader, puts it back in its place, then runs the action."""
+
+    def __init__(self, loader: Any, act: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._act = act
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._act(module)
+
+
+def _register_model(module: ModuleType) -> None:
+    from lm_eval.api.registry import model_registry
+
+    if MODEL[0] not in model_registry:
+        model_registry.register(MODEL[0], target=MODEL[1])
+
+
+def _register_filter(module: ModuleType) -> None:
+    from lm_eval.api.registry import filter_registry
+
+    if JUDGE_FILTER[0] not in filter_registry:
+        filter_registry.register(JUDGE_FILTER[0], target=JUDGE_FILTER[1])
+
+
+def _add_tasks(module: Any) -> None:
+    """Wrap TaskIndex.build so that our task folder follows lm-eval's default one."""
+    from pathlib import Path
+
+    original = module.TaskIndex.build
+    default = Path(module.__file__).parent
+    ours = task_folder()
+
+    def build(paths: Any, **options: Any) -> Any:
+        wanted: list[Path] = []
+        for path in map(Path, paths):
+            if path != default:
+                wanted.append(path)
+            else:
+                wanted += [ours] if only_our_tasks else [default, ours]
+        return original(wanted, **options)
+
+    module.TaskIndex.build = staticmethod(build)
+
+
+def task_folder() -> Any:
+    """Return the folder of our task YAML files (a pathlib.Path), importing no task code."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec("eft_eval.tasks")
+    if spec is None or spec.origin is None:
+        raise ImportError("eft_eval.tasks is not installed: reinstall eft-eval")
+    return Path(spec.origin).parent
+
+
+def _closed_form_errors(module: Any) -> None:
+    """Wrap stderr_for_metric: an aggregation that has ``closed_form_stderr`` is not bootstrapped."""
+    original = module.stderr_for_metric
+
+    def stderr_for_metric(metric: Any, bootstrap_iters: int) -> Any:
+        own = getattr(metric, "closed_form_stderr", None)
+        if own is not None and bootstrap_iters > 0:
+            return own
+        return original(metric, bootstrap_iters)
+
+    module.stderr_for_metric = stderr_for_metric
+    user = sys.modules.get("lm_eval.evaluator_utils")  # imported it by name, if already there
+    if user is not None and getattr(user, "stderr_for_metric", None) is original:
+        user.stderr_for_metric = stderr_for_metric  # type: ignore[attr-defined]
+
+
+def _name_runs(module: Any) -> None:
+    """Wrap log_experiment_args: a run of model ``eft`` is named after its composite."""
+    tracker = module.GeneralConfigTracker
+    original = tracker.log_experiment_args
+
+    def log_experiment_args(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if self.model_source == MODEL[0]:
+            from eft_eval.recipe import canonical_name, parse_model_args
+
+            model_args = kwargs["model_args"] if "model_args" in kwargs else args[1]
+            self.model_name = canonical_name(parse_model_args(model_args).recipe)
+            self.model_name_sanitized = module.sanitize_model_name(self.model_name)
+
+    tracker.log_experiment_args = log_experiment_args
+
+
+_ACTIONS: dict[str, Callable[[Any], None]] = {
+    "lm_eval.models": _register_model,
+    "lm_eval.filters": _register_filter,
+    "lm_eval.tasks._index": _add_tasks,
+    "lm_eval.api.metrics": _closed_form_errors,
+    "lm_eval.loggers.evaluation_tracker": _name_runs,
+}

@@ -1,0 +1,227 @@
+"""Loading a composite's models: configurations and tokenizers first, weights at first use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eft_eval.errors import ConfigError
+from eft_eval.recipe import MemberSpec, Recipe
+
+log = logging.getLogger("eft_eval")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How every member of this process is loaded.
+
+    Attributes:
+        device: Where members without a placement of their own go.
+        trust_remote_code: Let checkpoints run their own Python code.
+        use_fast_tokenizer: Prefer the Rust tokenizers.
+        add_bos_token: Override the tokenizer's own policy on the beginning-of-sequence token.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    trust_remote_code: bool = False
+    use_fast_tokenizer: bool = True
+    add_bos_token: bool | None = None
+
+
+class Member:
+    """One model of a composite; its weights are loaded when `model` is first read."""
+
+    def __init__(self, spec: MemberSpec, role: str, options: LoadOptions) -> None:
+        self.spec = spec
+        self.role = role
+        self._options = options
+        self._check_folder()
+        self.config = self._load_config()
+
+    @property
+    def label(self) -> str:
+        return f"{self.role} member {self.spec.model!r}"
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The member's own tokenizer."""
+        from transformers import AutoTokenizer
+
+        options: dict[str, Any] = {"use_fast": self._options.use_fast_tokenizer}
+        if self._options.add_bos_token is not None:
+            options["add_bos_token"] = self._options.add_bos_token
+        with self._reading("its tokenizer"):
+            return AutoTokenizer.from_pretrained(self.spec.model, **self._source, **options)
+
+    @cached_property
+    def generation_config(self) -> Any | None:
+        """The checkpoint's generation settings, None where it has none."""
+        from transformers import GenerationConfig
+
+        try:
+            return GenerationConfig.from_pretrained(self.spec.model, revision=self._revision)
+        except OSError:  # the file is optional
+            return None
+
+    @cached_property
+    def model(self) -> Any:
+        """The `transformers` model in evaluation mode, on its device."""
+        from transformers import AutoModelForCausalLM
+
+        log.info("loading %s", self.label)
+        options: dict[str, Any] = {"dtype": self._dtype}
+        if self.spec.quantization is not None:
+            options["quantization_config"] = self._quantization()
+        if self.spec.placement == "auto":
+            options["device_map"] = "auto"
+        elif self.spec.quantization is not None:
+            options["device_map"] = {"": str(self.device)}
+        with self._reading("its weights"):
+            model = AutoModelForCausalLM.from_pretrained(
+                self.spec.model, **self._source, **options
+            )
+        if "device_map" not in options:
+            model.to(self.device)
+        return model.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs of this member go and its logits come from."""
+        if self.spec.placement in (None, "auto"):
+            return self._options.device
+        return torch.device(str(self.spec.placement))
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of logits that the model gives, padding included."""
+        text = self.config.get_text_config(decoder=True)
+        return int(text.vocab_size)
+
+    @property
+    def _revision(self) -> str:
+        return self.spec.revision or "main"
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        return {
+            "revision": self._revision,
+            "trust_remote_code": self._options.trust_remote_code,
+        }
+
+    @property
+    def _dtype(self) -> Any:
+        return "auto" if self.spec.dtype == "auto" else getattr(torch, self.spec.dtype)
+
+    def _check_folder(self) -> None:
+        name = self.spec.model
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise ConfigError(
+                    f"{self.label}: the folder has no config.json; "
+                    "expected a folder that transformers' save_pretrained wrote"
+                )
+        elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+            raise ConfigError(
+                f"{self.label}: this folder does not exist; "
+                "give an existing model folder or a Hugging Face id (owner/name)"
+            )
+
+    def _load_config(self) -> Any:
+        from transformers import AutoConfig
+
+        with self._reading("its configuration"):
+            config = AutoConfig.from_pretrained(self.spec.model, **self._source)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ConfigError(
+                f"{self.label}: a sequence-to-sequence model ({config.model_type}); "
+                "emulated fine-tuning needs causal language models"
+            )
+        return config
+
+    def _quantization(self) -> Any:
+        from importlib.util import find_spec
+
+        from transformers import BitsAndBytesConfig
+
+        if find_spec("bitsandbytes") is None:
+            raise ConfigError(
+                f"{self.label}: quantization={self.spec.quantization} needs bitsandbytes: "
+                'pip install "eft-eval[quantization]"'
+            )
+        if self.spec.quantization == "8bit":
+            return BitsAndBytesConfig(load_in_8bit=True)
+        dtype = torch.bfloat16 if self.spec.dtype == "auto" else self._dtype
+        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Turn the many ways a checkpoint cannot be read into one line about this member."""
+        try:
+            yield
+        except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+            raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
+
+
+def _advice(error: BaseException) -> str:
+    """Say what an exception of transformers or the hub means, and what to do."""
+    text = " ".join(str(error).split())
+    if "gated" in text.lower() or "401" in text:
+        return "the hub refuses it: accept its licence on the hub and run `hf auth login`"
+    if any(word in text for word in ("connect", "offline", "Network", "resolve", "Max retries")):
+        return (
+            "it is not on this machine and the Hugging Face hub cannot be reached; connect once "
+            "so that it is cached, or name local folders with base=, tuned=, reference="
+        )
+    return text[:300]
+
+
+def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
+    """Return the member of every role; equal models are one object, so they are loaded once.
+
+    Only configurations are read here.
+
+    Raises:
+        ConfigError: A model is missing, unreadable or no causal language model.
+    """
+    loaded: dict[MemberSpec, Member] = {}
+    members = {}
+    for role, spec in recipe.members:
+        key = spec.model_copy(update={"prompt": None, "parameters": None})
+        if key not in loaded:
+            loaded[key] = Member(spec, role, options)
+        members[role] = loaded[key]
+    return members
+
+
+def common_vocabulary(members: dict[str, Member]) -> int:
+    """Return the number of tokens that all members share, after comparing them one by one.
+
+    Models of one family differ by padding (Qwen: 151,936 and 152,064 logits for one tokenizer),
+    so the length is that of the shortest tokenizer. Whatever lies below must be equal.
+
+    Raises:
+        ConfigError: Two members disagree about a token; the first such token is named.
+    """
+    tuned = members.get("tuned") or members["tuned1"]
+    ours = {index: token for token, index in tuned.tokenizer.get_vocab().items()}
+    size = min(
+        min(len(member.tokenizer), member.vocabulary_size) for member in set(members.values())
+    )
+    for member in dict.fromkeys(members.values()):
+        theirs = {index: token for token, index in member.tokenizer.get_vocab().items()}
+        for index in range(size):
+            if ours.get(index) != theirs.get(index):
+                raise ConfigError(
+                    f"the tokenizers differ: token {index} is {ours.get(index)!r} in "
+                    f"{tuned.label} and {theirs.get(index)!r} in {member.label}; "
+                    "all members of a composite must come from one family"
+                )
+    return size

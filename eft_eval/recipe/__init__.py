@@ -1,0 +1,23 @@
+"""Recipes: what a composite is, parsed from a command line, a YAML file or a dict."""
+
+from eft_eval.recipe.catalog import Needs, named_recipe_names, needs, weight_bytes
+from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
+from eft_eval.recipe.naming import canonical_name, identity
+from eft_eval.recipe.parse import DEFAULT_RECIPE, ModelArgs, parse_model_args, parse_recipe
+
+__all__ = [
+    "DEFAULT_RECIPE",
+    "DecodingRule",
+    "Delta",
+    "MemberSpec",
+    "ModelArgs",
+    "Needs",
+    "Recipe",
+    "canonical_name",
+    "identity",
+    "named_recipe_names",
+    "needs",
+    "parse_model_args",
+    "parse_recipe",
+    "weight_bytes",
+]

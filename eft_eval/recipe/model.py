@@ -1,0 +1,131 @@
+"""What a composite is: a closed, immutable description that loads nothing.
+
+A recipe names a base, one or more weighted deltas (tuned minus reference) and a decoding
+rule; Mitchell et al. 2023, Eq. 4 and 5. Unknown keys are errors, so a misspelt setting can
+never be ignored in silence.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    field_validator,
+    model_validator,
+)
+
+Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
+Quantization = Literal["8bit", "4bit"]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class MemberSpec(_Closed):
+    """One model of a composite, and how to load it.
+
+    Attributes:
+        model: Hugging Face id or local folder.
+        revision: Branch, tag or commit on the hub.
+        dtype: Type of the weights; ``auto`` is what the checkpoint declares.
+        quantization: Load with bitsandbytes at 8 or 4 bits a weight.
+        placement: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto`` to spread the weights
+            over every device (accelerate); none: the run's device.
+        prompt: Jinja template that this member's own prompt is rendered from, with the
+            variables ``prompt`` (the text that the tuned member sees) and ``messages``
+            (the chat turns, empty without a chat template). None: the same token sequence
+            as the tuned member, as in the paper.
+        parameters: Number of parameters, for memory estimates only.
+    """
+
+    model: str = Field(min_length=1)
+    revision: str | None = None
+    dtype: Dtype = "auto"
+    quantization: Quantization | None = None
+    placement: str | None = Field(default=None, pattern=r"^(cpu|mps|auto|(cuda|xpu|npu)(:\d+)?)$")
+    prompt: str | None = None
+    parameters: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"model": str(value)} if isinstance(value, (str, int, float)) else value
+
+    @field_validator("prompt")
+    @classmethod
+    def _renders(cls, template: str | None) -> str | None:
+        if template is not None:
+            check_prompt_template(template)
+        return template
+
+
+def check_prompt_template(template: str) -> None:
+    """Raise ValueError unless ``template`` is valid Jinja over ``prompt`` and ``messages``."""
+    from jinja2 import Environment, TemplateSyntaxError, meta
+
+    try:
+        names = meta.find_undeclared_variables(Environment(autoescape=False).parse(template))
+    except TemplateSyntaxError as error:
+        raise ValueError(f"not a Jinja template: {error.message}, line {error.lineno}") from error
+    if unknown := names - {"prompt", "messages"}:
+        raise ValueError(f"uses {sorted(unknown)}, but only 'prompt' and 'messages' are there")
+
+
+class Delta(_Closed):
+    """A behaviour delta ``weight * (log p_tuned - log p_reference)`` (paper, Eq. 3)."""
+
+    tuned: MemberSpec
+    reference: MemberSpec
+    weight: FiniteFloat = 1.0
+
+
+class DecodingRule(_Closed):
+    """How tokens are chosen from the composite.
+
+    Attributes:
+        weight_top_p: Top-p filter of the up-scaling weights (paper, section 4.4), in (0, 1];
+            none: unfiltered, the paper's main results.
+        block: Tokens drafted per round of speculative decoding; 0 is plain decoding. Never
+            changes a sample, so it is no part of the recipe's name.
+        sampling: ``coupled``: noise is a function of seed, prompt, repeat, timestep and token
+            (paper, footnote 4).
+    """
+
+    weight_top_p: float | None = Field(default=None, gt=0.0, le=1.0)
+    block: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    sampling: Literal["coupled"] = "coupled"
+
+
+class Recipe(_Closed):
+    """A composite model: a base plus weighted deltas and a decoding rule (paper, Eq. 4 and 5)."""
+
+    base: MemberSpec
+    deltas: tuple[Delta, ...] = Field(min_length=1)
+    decoding: DecodingRule = DecodingRule()
+    description: str | None = None
+
+    @model_validator(mode="after")
+    def _filter_fits(self) -> Recipe:
+        if self.decoding.weight_top_p is not None and (
+            len(self.deltas) != 1 or self.deltas[0].weight != 1.0
+        ):
+            raise ValueError(
+                "decoding.weight_top_p is defined for exactly one delta of weight 1 "
+                f"(paper, section 4.4); this recipe has weights {[d.weight for d in self.deltas]}"
+            )
+        return self
+
+    @property
+    def members(self) -> tuple[tuple[str, MemberSpec], ...]:
+        """Every role with its member: ``base``, then ``tuned``/``reference`` (numbered from 1
+        where there are several deltas)."""
+        roles = [("base", self.base)]
+        for number, delta in enumerate(self.deltas, start=1):
+            suffix = str(number) if len(self.deltas) > 1 else ""
+            roles += [("tuned" + suffix, delta.tuned), ("reference" + suffix, delta.reference)]
+        return tuple(roles)

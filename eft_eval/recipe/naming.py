@@ -1,0 +1,94 @@
+"""The canonical name of a composite: readable, stable across machines, safe as a folder name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from eft_eval.recipe.model import Delta, MemberSpec, Recipe
+
+_CONTENT_SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".jinja"}
+_WHOLE_FILE_BYTES = 1 << 24
+_SAMPLE_BYTES = 1 << 16
+_SAMPLES = 64
+
+
+def canonical_name(recipe: Recipe) -> str:
+    """Return ``eft_BASE+TUNED-vs-REFERENCE_HASH``, the same for every way to write a recipe.
+
+    The hash covers what changes a result (members with revision, type, quantisation and
+    prompt; weights; weight filter; sampling) and nothing else: not placement, not the block
+    size, not where a folder lies.
+    """
+    parts = [_short(recipe.base)] + [_delta_name(delta) for delta in recipe.deltas]
+    if recipe.decoding.weight_top_p is not None:
+        parts.append(f"wtp{recipe.decoding.weight_top_p:g}")
+    return f"eft_{'+'.join(parts)[:160]}_{recipe_hash(recipe)}"
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Return the first 8 hexadecimal digits of the SHA-256 of the recipe's identity."""
+    text = json.dumps(identity(recipe), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """Return what makes two composites the same model, as plain JSON data."""
+    return {
+        "base": member_identity(recipe.base),
+        "deltas": [
+            [member_identity(d.tuned), member_identity(d.reference), float(d.weight)]
+            for d in recipe.deltas
+        ],
+        "weight_top_p": recipe.decoding.weight_top_p,
+        "sampling": recipe.decoding.sampling,
+    }
+
+
+def member_identity(spec: MemberSpec) -> dict[str, Any]:
+    """Return a member's identity: a hub id, or for a local folder a digest of its content."""
+    folder = Path(spec.model).expanduser()
+    return {
+        "model": folder_digest(str(folder.resolve())) if folder.is_dir() else spec.model,
+        "revision": spec.revision,
+        "dtype": spec.dtype,
+        "quantization": spec.quantization,
+        "prompt": spec.prompt,
+    }
+
+
+@lru_cache(maxsize=64)
+def folder_digest(folder: str) -> str:
+    """Return a digest of a model folder: names, sizes and content of its model files.
+
+    Files over 16 MiB are sampled at 64 evenly spaced places, so that naming a 70B model takes
+    no minutes; retrained weights change everywhere and so change the digest.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).iterdir()):
+        if file.suffix not in _CONTENT_SUFFIXES or not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}:".encode())
+        with file.open("rb") as stream:
+            if size <= _WHOLE_FILE_BYTES:
+                digest.update(stream.read())
+                continue
+            for sample in range(_SAMPLES):
+                stream.seek(sample * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return "sha256:" + digest.hexdigest()
+
+
+def _short(spec: MemberSpec) -> str:
+    folder = Path(spec.model).expanduser()
+    name = folder.resolve().name if folder.is_dir() else spec.model.rsplit("/", 1)[-1]
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:40]
+
+
+def _delta_name(delta: Delta) -> str:
+    weight = "" if delta.weight == 1.0 else f"{delta.weight:g}x"
+    return f"{weight}{_short(delta.tuned)}-vs-{_short(delta.reference)}"

@@ -1,0 +1,243 @@
+"""The one parser of recipes: model_args, YAML and dict end in the same closed model."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.recipe.catalog import named_recipe_names, named_recipe_text
+from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
+
+DEFAULT_RECIPE = "qwen2.5-1.5b-up"
+
+_DECODING_KEYS = tuple(DecodingRule.model_fields)
+_EVERY_MEMBER_KEYS = ("dtype", "quantization", "placement")
+_ROLES = ("base", "tuned", "reference")
+_MEMBER_KEYS = tuple(MemberSpec.model_fields)
+RECIPE_KEYS = (
+    "model", *_ROLES, "weight", "deltas", "decoding", "description",
+    *_DECODING_KEYS, *_EVERY_MEMBER_KEYS,
+)  # fmt: skip
+RUNTIME_KEYS = (
+    "device", "batch_size", "max_batch_size", "max_length", "truncation", "logits_cache",
+    "softmax_dtype", "mixed_precision_dtype", "trust_remote_code", "use_fast_tokenizer",
+    "add_bos_token", "prefix_token_id", "parallelize", "think_end_token", "enable_thinking",
+    "chat_template_args",
+)  # fmt: skip
+_REFUSED = {
+    "pretrained": "write base=... (and tuned=, reference=)",
+    "peft": "merge the adapter into its model first (peft: merge_and_unload) and name the folder",
+    "delta": "apply the delta weights first and name the resulting folder",
+    "autogptq": "name a quantised checkpoint as member, or set quantization=8bit or 4bit",
+    "gptqmodel": "name a quantised checkpoint as member, or set quantization=8bit or 4bit",
+    "gguf_file": "convert it to a transformers folder first",
+    "tokenizer": "the tuned member's own tokenizer is used",
+    "tp_plan": "use placement=auto",
+    "backend": "every member is a causal language model",
+    "device_map": "use placement=auto, or base.placement=cuda:0 and the like",
+    "max_memory_per_gpu": "use base.placement=cuda:0 and the like",
+    "load_in_8bit": "write quantization=8bit",
+    "load_in_4bit": "write quantization=4bit",
+    "revision": "write base.revision=, tuned.revision=, reference.revision=",
+}
+
+
+class ModelArgs(NamedTuple):
+    """``model_args`` split in two: what the composite is, and how this process runs it."""
+
+    recipe: Recipe
+    runtime: dict[str, Any]
+
+
+def parse_model_args(
+    args: str | Mapping[str, Any] | None, env: Mapping[str, str] = os.environ
+) -> ModelArgs:
+    """Parse lm-eval's ``model_args`` (text or mapping).
+
+    Without any recipe key the recipe is the one that ``EFT_RECIPE`` names, else Qwen2.5-0.5B
+    fine-tuning up-scaled to the 1.5B base.
+
+    Raises:
+        ConfigError: A key is unknown, a value is wrong or a named recipe does not exist.
+    """
+    values = _split_text(args) if isinstance(args, str) else dict(args or {})
+    runtime = {key: values.pop(key) for key in list(values) if key in RUNTIME_KEYS}
+    if runtime.pop("parallelize", False):
+        values.setdefault("placement", "auto")
+    return ModelArgs(parse_recipe(values, env), runtime)
+
+
+def parse_recipe(
+    source: str | Path | Mapping[str, Any] | Recipe, env: Mapping[str, str] = os.environ
+) -> Recipe:
+    """Return the recipe that ``source`` describes.
+
+    Args:
+        source: A recipe's name, the path of a YAML file, a mapping of recipe keys (flat, as in
+            ``model_args``, or nested, as in YAML), or a recipe.
+        env: Where ``EFT_RECIPE`` is looked up.
+
+    Raises:
+        ConfigError: With one line that says what was given, what is expected and where.
+    """
+    if isinstance(source, Recipe):
+        return source
+    if isinstance(source, (str, Path)):
+        source = {"model": str(source)}
+    values = dict(source)
+    _check_keys(values)
+    if not {"model", "base", "tuned", "reference", "deltas"} & values.keys():
+        values["model"] = env.get("EFT_RECIPE") or DEFAULT_RECIPE
+    name = values.pop("model", None)
+    data, where = _named(str(name)) if name is not None else ({}, "model_args")
+    return _validate(_merge(data, values), where)
+
+
+def _split_text(text: str) -> dict[str, Any]:
+    """Split ``a=1,b=x`` as lm-eval does; values stay text, the closed model converts them."""
+    pairs = [pair for pair in text.strip().split(",") if pair.strip()]
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise ConfigError(f"model_args: {wrong[0]!r} is no key=value pair")
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        value = value.strip()
+        values[key.strip()] = {"true": True, "false": False, "none": None}.get(
+            value.lower(), value
+        )
+    return values
+
+
+def _check_keys(values: Mapping[str, Any]) -> None:
+    for key in values:
+        head, _, tail = str(key).partition(".")
+        if key in _REFUSED:
+            raise ConfigError(f"model_args: {key!r} cannot be used with eft: {_REFUSED[key]}")
+        if tail and head in _ROLES:
+            if tail not in _MEMBER_KEYS:
+                raise ConfigError(
+                    f"model_args: unknown key {key!r}{nearest(tail, _MEMBER_KEYS)}; "
+                    f"a member has {', '.join(_MEMBER_KEYS)}"
+                )
+        elif key not in RECIPE_KEYS:
+            known = (*RECIPE_KEYS, *RUNTIME_KEYS)
+            raise ConfigError(
+                f"model_args: unknown key {key!r}{nearest(str(key), known)}; "
+                f"known keys: {', '.join(known)}"
+            )
+
+
+def _named(name: str) -> tuple[dict[str, Any], str]:
+    """Read the recipe called ``name``, or the YAML file of that path."""
+    path = Path(name).expanduser()
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise ConfigError(f"recipe file {name!r} does not exist")
+        text, where = path.read_text(encoding="utf-8"), f"recipe file {name}"
+    elif name in named_recipe_names():
+        text, where = named_recipe_text(name), f"recipe {name}"
+    else:
+        raise ConfigError(
+            f"no recipe is called {name!r}{nearest(name, named_recipe_names())}; "
+            "`eft-eval recipes` lists them, a path must end in .yaml, and single models are "
+            "named with base=, tuned=, reference="
+        )
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected a mapping with base and deltas")
+    return data, where
+
+
+def _merge(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the flat keys of ``values`` over the nested ``data``."""
+    merged: dict[str, Any] = copy.deepcopy(dict(data))
+    for key in ("deltas", "decoding", "description"):
+        if key in values:
+            merged[key] = copy.deepcopy(values[key])
+    if (decoding := {key: values[key] for key in _DECODING_KEYS if key in values}) and isinstance(
+        merged.setdefault("decoding", {}), dict
+    ):
+        merged["decoding"] |= decoding
+    single = _single_delta(merged, values)
+    for role in _ROLES:
+        holder = merged if role == "base" else single
+        if role in values:
+            holder[role] = _as_mapping(values[role])
+        for key in _MEMBER_KEYS:
+            if f"{role}.{key}" in values:
+                holder[role] = _as_mapping(holder.get(role)) | {key: values[f"{role}.{key}"]}
+    if "weight" in values:
+        single["weight"] = values["weight"]
+    for key in _EVERY_MEMBER_KEYS:
+        if key in values:
+            _set_everywhere(merged, key, values[key])
+    return merged
+
+
+def _single_delta(merged: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the one delta that ``tuned=``, ``reference=`` and ``weight=`` speak of."""
+    touched = [k for k in values if k == "weight" or k.split(".")[0] in ("tuned", "reference")]
+    deltas = merged.get("deltas")
+    if not touched:
+        return {}
+    if deltas is None:
+        deltas = merged["deltas"] = [{}]
+    if not isinstance(deltas, list) or len(deltas) != 1 or not isinstance(deltas[0], dict):
+        raise ConfigError(
+            f"model_args: {touched[0]!r} speaks of one delta, but this recipe has "
+            f"{len(deltas) if isinstance(deltas, list) else 'no list of'} deltas: "
+            "write a YAML file and name it with model=FILE.yaml"
+        )
+    single: dict[str, Any] = deltas[0]
+    return single
+
+
+def _as_mapping(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    return dict(value) if isinstance(value, Mapping) else {"model": value}
+
+
+def _set_everywhere(merged: dict[str, Any], key: str, value: Any) -> None:
+    holders = [(merged, "base")]
+    for delta in merged.get("deltas") or []:
+        if isinstance(delta, dict):
+            holders += [(delta, "tuned"), (delta, "reference")]
+    for holder, role in holders:
+        if role in holder:
+            holder[role] = _as_mapping(holder[role]) | {key: value}
+
+
+def _validate(data: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        problems = [_problem(dict(item)) for item in error.errors()]
+        raise ConfigError(f"{where}: {'; '.join(problems)}") from error
+
+
+def _problem(item: dict[str, Any]) -> str:
+    """Put one pydantic error into words: where, what was given, what is expected."""
+    location = ".".join(str(part) for part in item["loc"]) or "recipe"
+    for noise in (".int", ".literal['auto']", ".constrained-int"):
+        location = location.removesuffix(noise)
+    if item["type"] == "extra_forbidden":
+        key = str(item["loc"][-1])
+        keys = {*Recipe.model_fields, *Delta.model_fields, *_MEMBER_KEYS, *_DECODING_KEYS}
+        return f"unknown key {location!r}{nearest(key, keys)}"
+    if item["type"] == "missing":
+        return f"{location!r} is missing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return message
+    return f"{location}: got {item['input']!r}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,93 @@
+"""Log-probabilities of given continuations under a composite, a batch at a time.
+
+Knows tokens, not text. Only positions that predict a continuation token are turned into logits,
+and one model's logits are held at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from eft_eval.composite import Composite, View
+
+
+class ScoredRow(NamedTuple):
+    """A continuation to score.
+
+    Attributes:
+        contexts: What each view of the composite reads before it, in the order of its views.
+        continuation: The tokens to score, at least one.
+    """
+
+    contexts: tuple[Sequence[int], ...]
+    continuation: Sequence[int]
+
+
+@torch.inference_mode()
+def continuation_log_probs(
+    composite: Composite,
+    rows: Sequence[ScoredRow],
+    max_length: int,
+    dtype: torch.dtype = torch.float32,
+) -> list[Tensor]:
+    """Return the composite's log-probabilities at every continuation position.
+
+    Args:
+        composite: The model.
+        rows: One batch; contexts that do not fit ``max_length`` lose tokens on the left.
+        max_length: Tokens that fit into every member.
+        dtype: Of the sum and of the result, float32 or wider.
+
+    Returns:
+        One tensor per row, shape [continuation length, V], normalised over V.
+    """
+    lengths = [len(row.continuation) for row in rows]
+    total = composite.empty_scores(sum(lengths), dtype=dtype)  # [all positions, V]
+    parts = list(total.split(lengths))
+    for number, view in enumerate(composite.views):
+        inputs = [
+            [*row.contexts[number], *row.continuation][-(max_length + 1) :][:-1] for row in rows
+        ]
+        logits, first = _logits(view, inputs, lengths)
+        for row, part in enumerate(parts):
+            end = len(inputs[row]) - first
+            composite.accumulate(part, view, logits[row, end - lengths[row] : end])
+        del logits
+    for part in parts:
+        part.sub_(part.logsumexp(dim=-1, keepdim=True))
+    return parts
+
+
+def _logits(
+    view: View, inputs: Sequence[Sequence[int]], lengths: Sequence[int]
+) -> tuple[Tensor, int]:
+    """Run one view over right-padded rows.
+
+    Padding on the right needs no mask: a causal model's earlier positions do not see it.
+
+    Returns:
+        Logits [rows, positions, V'] from the first position that some row needs, and that
+        position's number.
+    """
+    longest = max(map(len, inputs))
+    first = min(len(tokens) - length for tokens, length in zip(inputs, lengths, strict=True))
+    batch = torch.zeros(len(inputs), longest, dtype=torch.long)
+    for row, tokens in enumerate(inputs):
+        batch[row, : len(tokens)] = torch.tensor(tokens)
+    model = view.member.model
+    options: dict[str, Any] = {"use_cache": False}
+    kept = takes(model, "logits_to_keep")
+    if kept:
+        options["logits_to_keep"] = longest - first
+    logits: Tensor = model(batch.to(view.member.device), **options).logits
+    return (logits if kept else logits[:, first:]), first
+
+
+def takes(model: Any, option: str) -> bool:
+    """Whether a model's forward has a parameter of this name."""
+    return option in inspect.signature(model.forward).parameters

@@ -1,0 +1,494 @@
+"""The lm-eval model ``eft``: composites as first-class models of the harness.
+
+A subclass of `HFLM` for what lies around a model (chat templates, tokenisation, rolling windows,
+batch-size search, ranks, the request cache); what a model computes comes from `eft_eval`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import jinja2
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs, find_executable_batch_size
+from lm_eval.api.model import CacheHook, TemplateLM
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import (
+    Collator,
+    configure_pad_token,
+    handle_stop_sequences,
+    normalize_gen_kwargs,
+    postprocess_generated_text,
+)
+from lm_eval.models.utils_hf import clear_torch_cache, get_dtype
+from tqdm import tqdm
+
+from eft_eval.composite import Composite
+from eft_eval.composition import request_seed
+from eft_eval.decoding import Request, SamplingRule, generate
+from eft_eval.errors import ConfigError, one_line_errors
+from eft_eval.members import LoadOptions
+from eft_eval.model_adapters.provenance import model_info
+from eft_eval.recipe import identity, parse_model_args
+from eft_eval.scoring import ScoredRow, continuation_log_probs
+from eft_eval.stopping import StopStrings
+
+log = logging.getLogger("lm_eval.eft")
+one_line_errors()
+
+_TOKENS = tuple[tuple[str, str] | None, list[int], list[int]]
+
+
+class _Job(NamedTuple):
+    """One response to generate: where it goes, what is asked, how often it was asked before."""
+
+    index: int
+    context: str
+    tokens: list[int]
+    repeat: int
+
+
+class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
+    """A composite model for lm-eval: ``--model eft --model_args base=,tuned=,reference=``.
+
+    ``model_args`` are recipe keys (`eft_eval.recipe`) and the run-time arguments of `HFLM` that
+    make sense for several models. Configurations and tokenizers are checked here, weights are
+    loaded with the first request, so that whatever else is wrong shows before.
+    """
+
+    backend = "causal"
+
+    def __init__(self, **model_args: Any) -> None:
+        TemplateLM.__init__(self)
+        recipe, runtime = parse_model_args(model_args)
+        self._runtime = runtime
+        self._set_ranks(runtime.get("device"))
+        self.add_bos_token = runtime.get("add_bos_token")
+        self.composite = Composite(
+            recipe,
+            LoadOptions(
+                device=self._device,
+                trust_remote_code=bool(runtime.get("trust_remote_code", False)),
+                use_fast_tokenizer=bool(runtime.get("use_fast_tokenizer", True)),
+                add_bos_token=self.add_bos_token,
+            ),
+        )
+        base = self.composite.members["base"]
+        self._config = base.config
+        self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=base.config)
+        self.vocab_size = self.tokenizer.vocab_size
+        self.pretrained = self.composite.name
+        self.revision, self.peft, self.delta = None, None, None
+        self._set_text_options(runtime)
+        self._set_batch_options(runtime)
+        self._messages: dict[str, list[dict[str, str]]] = {}
+        self._chat_template_used = False
+        self._prompt_checked = False
+
+    # ------------------------------------------------------------------ set-up
+
+    def _set_ranks(self, device: str | None) -> None:
+        """Join the ranks of `accelerate launch` or torchrun, and pick this process's device."""
+        self._rank, self._world_size = 0, 1
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # a rank may wait long for another's judge or download
+            patience = InitProcessGroupKwargs(timeout=timedelta(weeks=1))
+            self.accelerator = Accelerator(kwargs_handlers=[patience])
+            self._rank = self.accelerator.process_index
+            self._world_size = self.accelerator.num_processes
+            self._device = self.accelerator.device
+        elif device:
+            self._device = torch.device(device)
+        else:
+            self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _set_text_options(self, runtime: dict[str, Any]) -> None:
+        self.truncation = bool(runtime.get("truncation", False))
+        self.logits_cache = bool(runtime.get("logits_cache", True))
+        limit = runtime.get("max_length")
+        self._max_length = None if limit is None else int(limit)
+        self.custom_prefix_token_id = runtime.get("prefix_token_id")
+        self.enable_thinking = runtime.get("enable_thinking")
+        self.chat_template_args = dict(runtime.get("chat_template_args") or {})
+        if self.enable_thinking is not None:
+            self.chat_template_args["enable_thinking"] = self.enable_thinking
+        end = runtime.get("think_end_token")
+        self.think_end_token = int(end) if str(end).isdigit() else end
+        if self.enable_thinking and end is None:
+            raise ConfigError(
+                "enable_thinking=True needs think_end_token=..., the token that ends the "
+                "reasoning (for example think_end_token=</think>)"
+            )
+
+    def _set_batch_options(self, runtime: dict[str, Any]) -> None:
+        size, _, schedule = str(runtime.get("batch_size") or 1).partition(":")
+        try:
+            self.batch_size_per_gpu = size if size == "auto" else int(size)
+            self.batch_schedule = float(schedule or 1)
+        except ValueError:
+            raise ConfigError(
+                f"batch_size: got {runtime.get('batch_size')!r}, expected a number, auto or auto:N"
+            ) from None
+        self.batch_sizes: dict[int, int] = {}
+        self.max_batch_size = int(runtime.get("max_batch_size") or 64)
+        softmax, mixed = runtime.get("softmax_dtype"), runtime.get("mixed_precision_dtype")
+        self.softmax_dtype = None if softmax is None else get_dtype(softmax)
+        self.mixed_precision_dtype = None if mixed is None else get_dtype(mixed)
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Give this composite a table of its own in lm-eval's request cache.
+
+        The cache keys on the request alone, so a second model would get the first one's answers.
+        """
+        super().set_cache_hook(cache_hook)
+        if cache_hook.dbdict is not None:
+            text = json.dumps([identity(self.composite.recipe), self._cache_settings()])
+            table = f"eft_{request_seed(0, text, 0) & (2**63 - 1):016x}"
+            cache_hook.dbdict.tablename = table
+            cache_hook.dbdict.conn.execute(
+                f'CREATE TABLE IF NOT EXISTS "{table}" (key TEXT PRIMARY KEY, value BLOB)'
+            )
+            cache_hook.dbdict.conn.commit()
+
+    def _cache_settings(self) -> dict[str, str]:
+        speed_only = {"device", "batch_size", "max_batch_size", "logits_cache"}
+        return {k: str(v) for k, v in sorted(self._runtime.items()) if k not in speed_only}
+
+    # ------------------------------------------------------------------ properties
+
+    @property
+    def _model(self) -> Any:
+        """The base's transformers model, for code that wants one model; loads its weights."""
+        return self.composite.members["base"].model
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that fit into every member (or ``max_length=``)."""
+        return self._max_length or self.composite.max_length or self._DEFAULT_MAX_LENGTH
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Return every member with revision, factor and rule, for the results file."""
+        return model_info(self.composite)
+
+    # ------------------------------------------------------------------ prompts
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Render chat turns with the tuned member's template."""
+        self._chat_template_used = True
+        text: str = super().apply_chat_template(chat_history, add_generation_prompt)
+        if any(view.prompt for view in self.composite.views):
+            self._messages[text] = chat_history
+        return text
+
+    def _check_chat_template(self) -> None:
+        """Warn once where a chat model is asked without its template."""
+        if not self._prompt_checked:
+            self._prompt_checked = True
+            if getattr(self.tokenizer, "chat_template", None) and not self._chat_template_used:
+                log.warning(
+                    "the tuned member has a chat template, but prompts are sent as plain text: "
+                    "add --apply_chat_template to use it"
+                )
+
+    def _view_tokens(self, text: str, tokens: list[int]) -> tuple[list[int], ...]:
+        """Return what each view reads where the tuned member's own sequence is ``tokens``."""
+        sequences = []
+        for view in self.composite.views:
+            if view.prompt is None:
+                sequences.append(tokens)
+                continue
+            template = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
+            rendered = template.from_string(view.prompt).render(
+                prompt=text, messages=self._messages.get(text, [])
+            )
+            sequences.append(self.tok_encode(rendered))
+        for sequence in sequences:
+            self.composite.check_tokens(sequence)
+        return tuple(sequences)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(
+            device_type=self._device.type,
+            dtype=self.mixed_precision_dtype,
+            enabled=self.mixed_precision_dtype is not None,
+        )
+
+    # ------------------------------------------------------------------ scoring
+
+    def _model_call(
+        self, inps: torch.Tensor, attn_mask: object = None, labels: object = None
+    ) -> torch.Tensor:
+        """Return the composite's scores at every position, [batch, length, V]."""
+        with torch.inference_mode(), self._autocast():
+            scores = self.composite.empty_scores(*inps.shape)
+            for view in self.composite.views:
+                logits = view.member.model(inps.to(view.member.device), use_cache=False).logits
+                self.composite.accumulate(scores, view, logits)
+        return scores
+
+    def _score(self, rows: Sequence[ScoredRow]) -> list[torch.Tensor]:
+        dtype = torch.promote_types(self.softmax_dtype or torch.float32, torch.float32)
+        with self._autocast():
+            return continuation_log_probs(self.composite, rows, self.max_length, dtype)
+
+    def _loglikelihood_tokens(
+        self, requests: list[_TOKENS], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        """Score continuations; requests that share all but their last token share one pass."""
+        self._check_chat_template()
+        own_prompts = any(view.prompt for view in self.composite.views)
+        order = Collator(
+            requests,
+            sort_fn=lambda request: (-len(request[1] + request[2]), tuple(request[1] + request[2])),
+            group_by="contexts" if self.logits_cache and not own_prompts else None,
+            group_fn=lambda request: request[1] + request[2][:-1],
+        )
+        searching = self.batch_size == "auto" and not override_bs and len(order) > 0
+        if searching:
+            self.batch_sizes = {}  # sizes found for another task's lengths do not hold
+        fixed = (override_bs or 0) if self.batch_size == "auto" else self.batch_size
+        bar = tqdm(
+            total=len(requests),
+            disable=disable_tqdm or self.rank != 0,
+            desc="Running loglikelihood requests",
+        )
+        results: list[tuple[float, bool]] = []
+        for chunk in order.get_batched(
+            n=fixed, batch_fn=self._batch_scheduler if searching else None
+        ):
+            for (pair, context, continuation), log_probs in zip(
+                chunk, self._score(self._rows(chunk)), strict=True
+            ):
+                greedy = log_probs.argmax(dim=-1)
+                for one_pair, tokens, shared in order.get_cache(
+                    req_str=pair,
+                    cxt_toks=context,
+                    cont_toks=continuation,
+                    logits=log_probs[None],
+                ):
+                    target = torch.tensor(tokens, device=log_probs.device)
+                    own = shared[0, -len(tokens) :]  # [continuation, V]
+                    value = float(own.gather(-1, target[:, None]).sum())
+                    answer = (value, bool((greedy[-len(tokens) :] == target).all()))
+                    results.append(answer)
+                    if one_pair is not None:
+                        self.cache_hook.add_partial("loglikelihood", one_pair, answer)
+                    bar.update(1)
+        bar.close()
+        scores: list[tuple[float, bool]] = order.get_original(results)
+        return scores
+
+    def _rows(self, chunk: Sequence[_TOKENS]) -> list[ScoredRow]:
+        rows = []
+        for pair, context, continuation in chunk:
+            # rolling windows have no text: every view reads the same tokens
+            contexts = (
+                (context,) * len(self.composite.views)
+                if pair is None
+                else self._view_tokens(pair[0], context)
+            )
+            self.composite.check_tokens(continuation)
+            rows.append(ScoredRow(contexts, continuation))
+        return rows
+
+    def _detect_batch_size(self, requests: Sequence[_TOKENS] | None = None, pos: int = 0) -> int:
+        """Return the largest batch (up to ``max_batch_size``) that fits into memory."""
+        length, scored = self.max_length, self.max_length - 1
+        if requests:
+            _, context, continuation = requests[pos]
+            length = min(len(context) + len(continuation), self.max_length)
+            scored = min(len(continuation), length - 1)
+        return self._search_batch_size(length, max(scored, 1))
+
+    def _search_batch_size(self, length: int, scored: int) -> int:
+        tokens = [0] * max(length, 2)
+        views = len(self.composite.views)
+
+        @find_executable_batch_size(starting_batch_size=self.max_batch_size)  # type: ignore[untyped-decorator]
+        def attempt(batch_size: int) -> int:
+            self._score([ScoredRow((tokens[:-scored],) * views, tokens[-scored:])] * batch_size)
+            return batch_size
+
+        try:
+            size: int = attempt()
+        except RuntimeError as error:
+            if "No executable batch size found" not in str(error):
+                raise
+            size = 1
+        if self.world_size > 1:  # the ranks go in step
+            size = int(self.all_gather(torch.tensor([size], device=self.device)).min())
+        clear_torch_cache()
+        return size
+
+    # ------------------------------------------------------------------ generation
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Generate a response per request, longest prompts first, equal settings together."""
+        self._check_chat_template()
+        seen: Counter[int] = Counter()
+        encoded: dict[str, list[int]] = {}
+        groups: dict[str, list[_Job]] = defaultdict(list)
+        settings: dict[str, dict[str, Any]] = {}
+        for index, request in enumerate(requests):
+            context, gen_kwargs = request.args[:2]
+            if context not in encoded:
+                encoded[context] = self._encode_prompt(context)
+            key = json.dumps(gen_kwargs, sort_keys=True, default=str)
+            settings[key] = gen_kwargs
+            # repeats are the same Instance, asked again
+            groups[key].append(_Job(index, context, encoded[context], seen[id(request)]))
+            seen[id(request)] += 1
+        bar = tqdm(
+            total=len(requests),
+            disable=disable_tqdm or self.rank != 0,
+            desc="Running generate_until requests",
+        )
+        responses = [""] * len(requests)
+        for key, jobs in groups.items():
+            jobs.sort(key=lambda job: (-len(job.tokens), job.context, job.repeat))
+            plan = _plan(settings[key], self.max_gen_toks, self._eos_text())
+            size = self._generation_batch_size(jobs, plan.max_new_tokens)
+            for start in range(0, len(jobs), size):
+                batch = jobs[start : start + size]
+                for job, text in zip(batch, self._generate(batch, plan), strict=True):
+                    responses[job.index] = text
+                    self.cache_hook.add_partial(
+                        "generate_until", (job.context, settings[key]), text
+                    )
+                bar.update(len(batch))
+        bar.close()
+        return responses
+
+    def _generate(self, batch: Sequence[_Job], plan: _Plan) -> list[str]:
+        room = self.max_length - plan.max_new_tokens
+        if room <= 0:
+            raise ConfigError(
+                f"max_gen_toks={plan.max_new_tokens} leaves no room for a prompt: the shortest "
+                f"member reads {self.max_length} tokens; lower it with --gen_kwargs max_gen_toks=N"
+            )
+        seed = torch.initial_seed()  # lm-eval's --seed
+        asked = []
+        for job in batch:
+            prompts = self._view_tokens(job.context, job.tokens)
+            if any(len(prompt) > room for prompt in prompts):
+                log.warning("a prompt of over %d tokens loses its beginning", room)
+            # a model reads at least one token
+            trimmed = tuple(prompt[-room:] or [self.prefix_token_id] for prompt in prompts)
+            asked.append(Request(trimmed, request_seed(seed, job.context, job.repeat)))
+        stopped = StopStrings(self.tokenizer, plan.until)
+        with self._autocast():
+            generations = generate(
+                self.composite, asked, plan.rule, plan.max_new_tokens, stopped
+            )
+        return [self._text(generation.tokens, plan.until) for generation in generations]
+
+    def _text(self, tokens: list[int], until: list[str]) -> str:
+        """Decode a response: reasoning off, stop string and what follows off."""
+        end = self.think_end_token
+        cut = isinstance(end, int) and end in tokens
+        if cut:
+            tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
+        text = self.tok_decode(tokens)
+        cleaned: str = postprocess_generated_text(
+            generation=text.lstrip() if cut else text,
+            stop=until,
+            think_end_token=end if isinstance(end, str) else None,
+        )
+        return cleaned
+
+    def _encode_prompt(self, text: str) -> list[int]:
+        tokens: list[int] = self.tok_encode(text)
+        limit = self.tokenizer.model_max_length
+        if self.truncation and len(tokens) > limit:
+            left = self.tokenizer.truncation_side == "left"
+            tokens = tokens[-limit:] if left else tokens[:limit]
+        return tokens
+
+    def _eos_text(self) -> str | None:
+        if self.eot_token_id is None:
+            return None
+        text: str = self.tok_decode([self.eot_token_id], skip_special_tokens=False)
+        return text
+
+    def _generation_batch_size(self, jobs: Sequence[_Job], max_new_tokens: int) -> int:
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        length = min(len(jobs[0].tokens) + max_new_tokens, self.max_length)
+        size = self._search_batch_size(length, scored=1)
+        log.info("batch_size=auto: generating in batches of %d", size)
+        return size
+
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], **gen_kwargs: Any
+    ) -> torch.Tensor:
+        """Generate from left-padded token ids, as `HFLM` callers expect; [batch, <= max_length]."""
+        mask = gen_kwargs.pop("attention_mask", torch.ones_like(context))
+        plan = _plan({**gen_kwargs, "until": stop}, max_length - context.shape[1], None)
+        asked = []
+        for ids, seen in zip(context, mask, strict=True):
+            prompt = ids[seen.bool()].tolist()
+            seed = request_seed(torch.initial_seed(), str(prompt), 0)
+            asked.append(Request((prompt,) * len(self.composite.views), seed))
+        stopped = StopStrings(self.tokenizer, plan.until)
+        with self._autocast():
+            made = generate(self.composite, asked, plan.rule, plan.max_new_tokens, stopped)
+        longest = max(len(generation.tokens) for generation in made)
+        out = context.new_full((len(made), longest), self.tokenizer.pad_token_id)
+        for row, generation in enumerate(made):
+            out[row, : len(generation.tokens)] = torch.tensor(generation.tokens)
+        return torch.cat([context, out], dim=-1)
+
+
+class _Plan(NamedTuple):
+    """A task's generation settings, checked."""
+
+    rule: SamplingRule
+    until: list[str]
+    max_new_tokens: int
+
+
+def _plan(gen_kwargs: dict[str, Any], default_tokens: int, eos_text: str | None) -> _Plan:
+    """Check lm-eval's generation settings; what the decoder does not do is refused."""
+    given = normalize_gen_kwargs(gen_kwargs, default_tokens)
+    until = handle_stop_sequences(given.pop("until", None), eos=eos_text)
+    max_new_tokens = given.pop("max_gen_toks")
+    if not given.pop("do_sample"):
+        temperature = 0.0
+        given.pop("temperature", None)
+        given.pop("top_k", None)
+        given.pop("top_p", None)
+    else:
+        temperature = float(given.pop("temperature", 1.0))
+    top_k, top_p = given.pop("top_k", None), given.pop("top_p", None)
+    beams = given.pop("num_beams", 1)
+    given.pop("use_cache", None)
+    if given or int(beams) != 1:
+        name = next(iter(given), "num_beams")
+        raise ConfigError(
+            f"generation setting {name!r} is not supported with eft; supported are do_sample, "
+            "temperature, top_k, top_p, until, max_gen_toks"
+        )
+    if temperature < 0 or max_new_tokens < 1 or (top_p is not None and not 0 < float(top_p) <= 1):
+        raise ConfigError(
+            f"generation settings: got temperature={temperature}, top_p={top_p}, "
+            f"max_gen_toks={max_new_tokens}; expected temperature >= 0, 0 < top_p <= 1 and "
+            "max_gen_toks >= 1"
+        )
+    return _Plan(
+        SamplingRule(
+            temperature,
+            int(top_k) if top_k else None,
+            None if top_p is None else float(top_p),
+        ),
+        until,
+        max_new_tokens,
+    )

@@ -1,0 +1,1 @@
+"""The judge prompts that are shipped with eft-eval: Jinja templates with their metadata on top."""

@@ -1,0 +1,284 @@
+"""A judge for tests: a real HTTP server on loopback that speaks the OpenAI protocol.
+
+In a test: the fixture `openai_server` of conftest.py. As a process of its own:
+``python tests/openai_server.py --script FILE --port-file FILE``, where the script is a JSON list
+of ``{"contains", "text", "finish_reason", "status"}``; the first entry whose ``contains`` is in
+the prompt answers. The port file appears, complete, once the server listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server answers to one prompt; a status other than 200 is an OpenAI-shaped error."""
+
+    text: str | None = None
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    status: int = 200
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the server was asked. Header names are in lower case; ``body`` is {} for a GET."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+Answer = Callable[[str, dict[str, Any]], Reply | str]
+
+
+class OpenAIServer:
+    """The server; listens once constructed, on a port of its own.
+
+    Args:
+        answer: Called with (the last message's text, the request's JSON), one thread per
+            connection; a plain str is a reply that stopped by itself.
+        key: The only key accepted; None accepts all.
+        models: The names that the lookups know; None answers all lookups with 404.
+        shutdown_date: Of all models, YYYY-MM-DD.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        key: str | None = None,
+        models: Sequence[str] | None = (),
+        shutdown_date: str | None = None,
+    ) -> None:
+        self.answer = answer
+        self.key = key
+        self.models = models
+        self.shutdown_date = shutdown_date
+        self.requests: list[Request] = []
+        self.most_at_once = 0
+        self.dead = False
+        self.lock = threading.Lock()
+        self.at_once = 0
+        self._connections: set[socket.socket] = set()
+        self._http = _HTTPServer(("127.0.0.1", 0), _Handler)
+        self._http.owner = self
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def __enter__(self) -> OpenAIServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """The base URL that a client needs."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    @property
+    def chats(self) -> list[Request]:
+        """The chat requests so far, refused ones included."""
+        with self.lock:
+            return [request for request in self.requests if request.method == "POST"]
+
+    def prompts(self) -> list[str]:
+        """The prompts of all chat requests so far."""
+        return [str(request.body["messages"][-1]["content"]) for request in self.chats]
+
+    def die(self) -> None:
+        """Stop answering, as a crash would: listen no more, drop all connections.
+
+        May be called by ``answer``; the reply that it returns is then not sent.
+        """
+        self.dead = True
+        with self.lock:
+            connections = list(self._connections)
+        self._http.socket.close()
+        for connection in connections:
+            _drop(connection)
+
+    def close(self) -> None:
+        """Stop the server and wait for its threads."""
+        self._http.shutdown()
+        self.die()
+        self._thread.join()
+        self._http.server_close()
+
+    def joined(self, connection: socket.socket) -> None:
+        with self.lock:
+            self._connections.add(connection)
+
+    def left(self, connection: socket.socket) -> None:
+        with self.lock:
+            self._connections.discard(connection)
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = False  # so that server_close waits for them
+    owner: OpenAIServer
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # clients hang up as they please
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _HTTPServer
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.owner.joined(self.request)
+
+    def finish(self) -> None:
+        self.server.owner.left(self.request)
+        super().finish()
+
+    def do_GET(self) -> None:
+        owner = self.server.owner
+        if not self._admitted({}):
+            return
+        name = unquote(self.path.removeprefix("/v1/models").removeprefix("/"))
+        if owner.models is None or (name and name not in owner.models):
+            self._send(404, _error(f"The model '{name}' does not exist", "model_not_found"))
+        elif name:
+            self._send(200, self._model(name))
+        else:
+            data = [self._model(known) for known in owner.models]
+            self._send(200, {"object": "list", "data": data})
+
+    def do_POST(self) -> None:
+        owner = self.server.owner
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self._admitted(body):
+            return
+        if self.path != "/v1/chat/completions":
+            self._send(404, _error(f"no such address: {self.path}", None))
+            return
+        with owner.lock:
+            owner.at_once += 1
+            owner.most_at_once = max(owner.most_at_once, owner.at_once)
+        try:
+            given = owner.answer(str(body["messages"][-1]["content"]), body)
+        finally:
+            with owner.lock:
+                owner.at_once -= 1
+        reply = Reply(given) if isinstance(given, str) else given
+        if reply.status == 200:
+            self._send(200, _completion(body, reply))
+        else:
+            headers = {} if reply.retry_after is None else {"Retry-After": str(reply.retry_after)}
+            self._send(reply.status, _error(reply.text or "scripted error", None), headers)
+
+    def _admitted(self, body: dict[str, Any]) -> bool:
+        owner = self.server.owner
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        with owner.lock:
+            owner.requests.append(Request(self.command, self.path, headers, body))
+        if owner.key is None or headers.get("authorization") == f"Bearer {owner.key}":
+            return True
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        self._send(401, _error(f"Incorrect API key provided: {given}.", "invalid_api_key"))
+        return False
+
+    def _model(self, name: str) -> dict[str, Any]:
+        model = {"id": name, "object": "model", "created": 1, "owned_by": "tests"}
+        date = self.server.owner.shutdown_date
+        return model if date is None else {**model, "shutdown_date": date}
+
+    def _send(self, status: int, payload: object, headers: dict[str, str] | None = None) -> None:
+        if self.server.owner.dead:
+            self.close_connection = True
+            return
+        content = json.dumps(payload).encode()
+        self.send_response(status)
+        fixed = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for name, value in {**fixed, **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    message = {"role": "assistant", "content": reply.text, "refusal": reply.refusal}
+    sent, received = 100, 10
+    return {
+        "id": "chatcmpl-test",
+        "object": "chat.completion",
+        "created": 1,
+        "model": body["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+        "usage": {
+            "prompt_tokens": sent,
+            "completion_tokens": received,
+            "total_tokens": sent + received,
+        },
+    }
+
+
+def _error(message: str, code: str | None) -> dict[str, Any]:
+    kind = "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def _drop(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # the client was faster
+
+
+def _scripted(entries: list[dict[str, Any]]) -> Answer:
+    def answer(prompt: str, _: dict[str, Any]) -> Reply:
+        for entry in entries:
+            if entry["contains"] in prompt:
+                return Reply(
+                    entry.get("text"),
+                    entry.get("finish_reason", "stop"),
+                    status=entry.get("status", 200),
+                )
+        return Reply("no entry of the script fits this prompt", status=400)
+
+    return answer
+
+
+def main() -> None:
+    """Serve a script until killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--script", type=Path, required=True)
+    parser.add_argument("--port-file", type=Path, required=True)
+    parser.add_argument("--key")
+    parser.add_argument("--models", nargs="*", default=[])
+    options = parser.parse_args()
+    answer = _scripted(json.loads(options.script.read_text("utf-8")))
+    with OpenAIServer(answer, key=options.key, models=options.models) as server:
+        # Renamed into place, so that nobody reads half a number.
+        unfinished = options.port_file.with_suffix(".tmp")
+        unfinished.write_text(server.url.rsplit(":", 1)[1].removesuffix("/v1"))
+        os.replace(unfinished, options.port_file)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass

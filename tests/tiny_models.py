@@ -1,0 +1,102 @@
+"""Tiny model folders of several architectures, made on the spot with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def byte_tokenizer(
+    *, bos: bool = False, extra: tuple[str, ...] = (), swap: bool = False, chat: bool = False
+) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of 256 + 3 tokens; ``swap`` exchanges two of them."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if swap:
+        alphabet[40], alphabet[41] = alphabet[41], alphabet[40]
+    specials = ["<s>", "</s>", "<pad>"]
+    vocab = {token: i for i, token in enumerate([*specials, *alphabet, *extra])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=None))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", vocab["<s>"])]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        chat_template=CHAT_TEMPLATE if chat else None,
+    )
+
+
+def make_model(
+    folder: Path,
+    kind: str = "llama",
+    *,
+    seed: int = 0,
+    vocabulary: int = 259,
+    hidden: int = 32,
+    layers: int = 2,
+    positions: int = 256,
+    eos: int | list[int] = 1,
+    scale: float = 4.0,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> str:
+    """Save a random model of ``kind`` (llama, gpt2, qwen2) with its tokenizer; return the path.
+
+    ``scale`` sharpens the last layer, so that greedy choices are no near-ties.
+    """
+    shape = {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 2 * hidden,
+        "max_position_embeddings": positions,
+        "bos_token_id": 0,
+        "eos_token_id": eos,
+        "pad_token_id": 2,
+        "tie_word_embeddings": False,
+    }
+    if kind == "gpt2":
+        config = GPT2Config(
+            vocab_size=vocabulary,
+            n_embd=hidden,
+            n_layer=layers,
+            n_head=4,
+            n_positions=positions,
+            bos_token_id=0,
+            eos_token_id=eos,
+            pad_token_id=2,
+            tie_word_embeddings=False,
+        )
+    else:
+        config = {"llama": LlamaConfig, "qwen2": Qwen2Config}[kind](**shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config).float()
+        with torch.no_grad():
+            for weights in model.parameters():
+                if weights.dim() > 1:
+                    weights.normal_(0.0, 0.2)
+            model.get_output_embeddings().weight.mul_(scale)
+    model.save_pretrained(folder)
+    (tokenizer or byte_tokenizer()).save_pretrained(folder)
+    return str(folder)
