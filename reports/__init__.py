@@ -1,0 +1,1 @@
+"""Presentation: tables and pages of what other packages computed."""

@@ -1,9 +1,8 @@
 """Prompts of the ELI5 and HH tasks: a fixed selection from the user's files or from the hub.
 
 `load_eli5` and `load_hh` are the ``custom_dataset`` of the task YAML; `describe` tells where the
-prompts of the same settings came from. The selection is a hash order without a random generator:
-duplicates go, the rest is ordered by the SHA-256 of the question, the first ``n_prompts`` are used.
-Results are cached per process, files by path, time stamp and size.
+prompts of the same settings came from. There is no random choice: duplicates go, the rest is
+ordered by the SHA-256 of the question, the first ``n_prompts`` are used. Cached per process.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.tasks.dialogues import (
+from eft_eval.tasks.sources import (
     NO_COLUMN,
     DataFile,
     Hub,
@@ -173,8 +172,7 @@ def describe(name: str, /, **settings: object) -> Provenance:
 def _as_dataset(prompts: tuple[_Prompt, ...]) -> dict[str, Dataset]:
     from datasets import Dataset
 
-    columns = zip(*prompts, strict=True)  # there is at least one prompt
-    return {"test": Dataset.from_dict(dict(zip(_Prompt._fields, map(list, columns), strict=True)))}
+    return {"test": Dataset.from_list([prompt._asdict() for prompt in prompts])}
 
 
 def _prompts(
@@ -244,15 +242,15 @@ def _select(
 def _questions(task: _Task, path: Path, name: str) -> Iterator[str | LeftOut]:
     """Yield the question, or the reason to leave it out, of every row of one file."""
     found: set[str] = set()
-    any_column = False
+    lacking = True
     for row in read_rows(path, name):
         found.update(row)
         outcome = task.question(row)
-        any_column = any_column or outcome != NO_COLUMN
+        lacking = lacking and outcome == NO_COLUMN
         yield outcome
-    if found and not any_column:
-        columns = ", ".join(sorted(found))
-        raise ConfigError(f"{name}: no column {task.columns}; its columns are: {columns}")
+    if found and lacking:
+        has = ", ".join(sorted(found))
+        raise ConfigError(f"{name}: no column {task.columns}; its columns are: {has}")
 
 
 def _check_enough(made: Provenance, n_prompts: int) -> None:
@@ -265,12 +263,11 @@ def _check_enough(made: Provenance, n_prompts: int) -> None:
     )
     if not made.usable:
         raise ConfigError(f"{made.origin}: no usable prompt in {made.rows} rows ({left_out})")
-    if made.usable >= n_prompts:
-        return
     few = f"{made.origin}: n = {made.usable} usable prompts, fewer than n_prompts={n_prompts}"
-    if made.kind == "hub":
+    if made.usable < n_prompts and made.kind == "hub":
         raise ConfigError(f"{few}; lower it with --metadata n_prompts={made.usable}")
-    _log.warning("%s: all of them are used", few)
+    if made.usable < n_prompts:
+        _log.warning("%s: all of them are used", few)
 
 
 def _from_hub(task: _Task, revision: str) -> tuple[str, str, list[tuple[str, Path]]]:
@@ -283,8 +280,7 @@ def _from_hub(task: _Task, revision: str) -> tuple[str, str, list[tuple[str, Pat
         try:
             return (hub.repo, *snapshot(hub, revision))
         except RevisionNotFoundError as error:
-            setting = f"{task.name}_revision"
-            raise ConfigError(f"{setting}: {hub.repo} has no {revision!r}") from error
+            raise ConfigError(f"{task.name}_revision: {hub.repo} has no {revision!r}") from error
         except RepositoryNotFoundError as error:
             if revision != "main" or hub is task.hubs[-1]:
                 raise ConfigError(
@@ -294,9 +290,8 @@ def _from_hub(task: _Task, revision: str) -> tuple[str, str, list[tuple[str, Pat
         except Exception as error:
             if not is_hub_error(error):
                 raise
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            if constants.HF_HUB_OFFLINE:
-                reason = "HF_HUB_OFFLINE is set"
+            failure = f"{type(error).__name__}: {first_line(error)}"
+            reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else failure
             raise ConfigError(
                 f"cannot get {hub.repo} from the hub, and it is not in the cache ({reason}): "
                 f"connect once, or set {use_file}"

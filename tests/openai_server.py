@@ -9,6 +9,7 @@ the prompt answers. The port file appears, complete, once the server listens.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -106,15 +107,15 @@ class OpenAIServer:
         May be called by ``answer``; the reply that it returns is then not sent.
         """
         self.dead = True
+        self._http.shutdown()
+        self._http.socket.close()
         with self.lock:
             connections = list(self._connections)
-        self._http.socket.close()
         for connection in connections:
             _drop(connection)
 
     def close(self) -> None:
         """Stop the server and wait for its threads."""
-        self._http.shutdown()
         self.die()
         self._thread.join()
         self._http.server_close()
@@ -240,10 +241,8 @@ def _error(message: str, code: str | None) -> dict[str, Any]:
 
 
 def _drop(connection: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the client was faster
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the client was faster
 
 
 def _scripted(entries: list[dict[str, Any]]) -> Answer:
@@ -278,7 +277,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         main()
-    except KeyboardInterrupt:
-        pass

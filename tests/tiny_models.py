@@ -55,7 +55,7 @@ def make_model(
     layers: int = 2,
     positions: int = 256,
     eos: int | list[int] = 1,
-    scale: float = 4.0,
+    scale: float = 2.0,
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> str:
     """Save a random model of ``kind`` (llama, gpt2, qwen2) with its tokenizer; return the path.
@@ -95,7 +95,7 @@ def make_model(
         with torch.no_grad():
             for weights in model.parameters():
                 if weights.dim() > 1:
-                    weights.normal_(0.0, 0.2)
+                    weights.normal_(0.0, 0.15)
             model.get_output_embeddings().weight.mul_(scale)
     model.save_pretrained(folder)
     (tokenizer or byte_tokenizer()).save_pretrained(folder)

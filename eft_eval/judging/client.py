@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ __all__ = ["Failure", "Outcome", "Reply", "ask_all", "explain"]
 
 _CONNECT_SECONDS = 10.0
 _LONGEST_ERROR = 300
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -221,14 +222,24 @@ def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         started.set()
         await task
 
+    cancelled_before = _times_cancelled()
     with ThreadPoolExecutor(1, thread_name_prefix="eft-judge") as pool:
         future = pool.submit(lambda: asyncio.run(tracked()))
         try:
-            future.result()
-        except KeyboardInterrupt:
+            # From Python 3.11 on, Ctrl-C under asyncio.run raises nothing here: it asks the
+            # caller's task to be cancelled, which that task, blocked by us, would never see.
+            while not wait([future], timeout=_LOOK_SECONDS).done:
+                if _times_cancelled() > cancelled_before:
+                    raise asyncio.CancelledError
+        except BaseException:
             started.wait(_CONNECT_SECONDS)
-            # RuntimeError: that loop is closed, for the interrupt came from inside it.
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RuntimeError):  # it ended by itself, and its loop is closed
                 for stop in cancel:
                     stop()
             raise
+        future.result()
+
+
+def _times_cancelled() -> int:
+    count = getattr(asyncio.current_task(), "cancelling", None)  # new in Python 3.11
+    return int(count()) if count is not None else 0

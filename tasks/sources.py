@@ -266,6 +266,8 @@ def snapshot(hub: Hub, revision: str) -> tuple[str, list[tuple[str, Path]]]:
     except (RepositoryNotFoundError, RevisionNotFoundError):
         raise
     except Exception as error:
+        if not is_hub_error(error):
+            raise
         try:
             return _files_in(hub, get(revision=revision, local_files_only=True))
         except FileNotFoundError:

@@ -1,0 +1,95 @@
+"""Commands of `eft-eval`. stdout is the product, stderr is progress.
+
+Exit codes: 0 done, 1 a run failed, 2 wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+import eft_eval
+from eft_eval.errors import EftEvalError
+
+app = typer.Typer(
+    help="Emulated fine-tuning for lm-evaluation-harness.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and exit code 2."""
+    try:
+        app()
+    except EftEvalError as error:
+        print(f"eft-eval: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(eft_eval.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Emulated fine-tuning for lm-evaluation-harness."""
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def run(context: typer.Context) -> None:
+    """Run lm_eval with the given arguments (--model eft unless another is named).
+
+    The same command line as `lm_eval run`. Works where start-up files are not processed, and
+    indexes only eft-eval's tasks where no others are asked, which saves some seconds.
+    """
+    from eft_eval.cli.harness import run_harness
+
+    sys.exit(run_harness(list(context.args)))
+
+
+@app.command()
+def recipes(
+    name: Annotated[
+        Optional[str], typer.Argument(help="Show this recipe's YAML.")  # noqa: UP045  # typer
+    ] = None,
+) -> None:
+    """List the named recipes with parameter counts and memory needs."""
+    from eft_eval.recipe import named_recipe_names, parse_recipe
+    from eft_eval.recipe.catalog import named_recipe_text
+
+    if name is not None:
+        parse_recipe(name)  # an unknown name is an error with the nearest one
+        print(named_recipe_text(name), end="")
+        return
+    from eft_eval.reports.tables import print_recipes
+
+    print_recipes({known: parse_recipe(known) for known in named_recipe_names()})
+
+
+@app.command()
+def judge(
+    run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
+    prompt: Annotated[
+        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="Judge prompt (name or file) in place of the task's own."),
+    ] = None,
+) -> None:
+    """Judge the saved responses of a run; writes new result and samples files beside the old."""
+    from eft_eval.judging.later import judge_run
+    from eft_eval.reports.tables import print_results
+
+    print_results(judge_run(run_dir, prompt))

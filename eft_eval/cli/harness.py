@@ -1,0 +1,90 @@
+"""`eft-eval run`: delegate to lm-eval's own command line, with the hook installed."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+from eft_eval import hook
+from eft_eval.errors import EftEvalError
+
+
+def run_harness(arguments: list[str]) -> int:
+    """Run `lm_eval run` with ``arguments``, then check what it wrote.
+
+    Returns:
+        0, or 1 where a results or samples file that was asked for is missing or incomplete
+        (lm-eval only logs such errors).
+    """
+    if not any(argument.split("=")[0] in ("--model", "-M", "--config") for argument in arguments):
+        arguments = ["--model", "eft", *arguments]
+    hook.only_our_tasks = _asks_only_ours(_values(arguments, ("--tasks", "-t")))
+    hook.install()
+    started = time.time()
+    sys.argv = ["lm_eval", "run", *arguments]
+    from lm_eval.__main__ import cli_evaluate
+
+    cli_evaluate()
+    output = _values(arguments, ("--output_path", "-o"))
+    if output and not any(argument in ("-h", "--help") for argument in arguments):
+        return _check_written(Path(output[-1]), started, "--log_samples" in arguments)
+    return 0
+
+
+def our_tasks() -> list[str]:
+    """Return the names of the tasks that ship with eft-eval, read off their YAML files."""
+    names = []
+    for file in sorted(hook.task_folder().glob("**/*.yaml")):
+        found = re.search(r"^(?:task|group): (\w+)$", file.read_text(encoding="utf-8"), re.M)
+        if found:
+            names.append(found.group(1))
+    return names
+
+
+def _values(arguments: list[str], options: tuple[str, ...]) -> list[str]:
+    """Return the values given to an option, as argparse would read them."""
+    values = []
+    for position, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option not in options:
+            continue
+        if equals:
+            values.append(value)
+            continue
+        for following in arguments[position + 1 :]:
+            if following.startswith("-"):
+                break
+            values.append(following)
+    return values
+
+
+def _asks_only_ours(tasks: list[str]) -> bool:
+    ours = our_tasks()
+    asked = [name for value in tasks for name in value.split(",") if name]
+    return bool(asked) and all(name in ours for name in asked)
+
+
+def _check_written(output: Path, started: float, with_samples: bool) -> int:
+    """Check that this run's files exist and hold as many samples as the results say."""
+    folder = output.parent if output.suffix == ".json" else output
+    new = [f for f in folder.glob("**/*.json") if f.stat().st_mtime >= started - 1]
+    if not new:
+        raise EftEvalError(f"the run wrote no results file below {folder}; see the log above")
+    if not with_samples:
+        return 0
+    results = json.loads(max(new, key=lambda f: f.stat().st_mtime).read_text(encoding="utf-8"))
+    for task, counts in results.get("n-samples", {}).items():
+        files = [
+            f
+            for f in folder.glob(f"**/samples_{task}_*.jsonl")
+            if f.stat().st_mtime >= started - 1
+        ]
+        lines = max((sum(1 for _ in f.open(encoding="utf-8")) for f in files), default=0)
+        if lines < counts["effective"]:
+            raise EftEvalError(
+                f"task {task}: the samples files hold {lines} of {counts['effective']} samples"
+            )
+    return 0

@@ -1,0 +1,79 @@
+"""Tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from eft_eval.recipe import Recipe, needs
+
+
+def print_recipes(recipes: Mapping[str, Recipe], console: Console | None = None) -> None:
+    """Print named recipes with their members, parameters and the memory of their weights."""
+    table = Table(title="Named recipes: --model_args model=NAME", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    table.add_column("composite", overflow="fold")
+    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column("weights", justify="right", no_wrap=True)
+    for name, recipe in recipes.items():
+        need = needs(recipe)
+        table.add_row(name, _formula(recipe), _billions(need.parameters), _gib(need.weight_bytes))
+    out = console or _console()
+    out.print(table)
+    out.print("weights: memory of the weights alone; key-value caches and activations come on top")
+
+
+def print_results(results: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
+    """Print metrics with standard errors, one table per task.
+
+    Args:
+        results: Per task, lm-eval's ``metric,filter`` and ``metric_stderr,filter`` values.
+        console: Where to; the terminal by default.
+    """
+    out = console or _console()
+    for task, metrics in results.items():
+        table = Table(title=task, title_justify="left")
+        table.add_column("metric", no_wrap=True)
+        table.add_column("value", justify="right")
+        table.add_column("standard error", justify="right")
+        for key, value in metrics.items():
+            name, _, pipeline = key.partition(",")
+            if not pipeline or name.endswith("_stderr"):
+                continue
+            error = metrics.get(f"{name}_stderr,{pipeline}")
+            table.add_row(name, _number(value), _number(error))
+        out.print(table)
+
+
+def _console() -> Console:
+    console = Console()
+    # a pipe has no width: give the table the room it needs, so that lines are not cut
+    return console if console.is_terminal else Console(width=160)
+
+
+def _formula(recipe: Recipe) -> str:
+    text = _label(recipe.base)
+    for delta in recipe.deltas:
+        weight = "" if delta.weight == 1.0 else f"{delta.weight:g} * "
+        text += f" + {weight}({_label(delta.tuned)} - {_label(delta.reference)})"
+    return text
+
+
+def _label(member: Any) -> str:
+    name = str(member.model).rsplit("/", 1)[-1]
+    return f"{name}@{member.quantization}" if member.quantization else name
+
+
+def _billions(count: int | None) -> str:
+    return "?" if count is None else f"{count / 1e9:.1f} B"
+
+
+def _gib(size: int | None) -> str:
+    return "?" if size is None else f"{size / 2**30:.1f} GiB"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, (int, float)) else str(value)

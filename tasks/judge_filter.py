@@ -1,0 +1,93 @@
+"""The lm-eval filter ``eft_judge``: a task's responses in, verdicts out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lm_eval.api.filter import Filter
+from tqdm import tqdm
+
+from eft_eval.errors import EftEvalError
+from eft_eval.judging import (
+    JudgeItem,
+    JudgeSettings,
+    Status,
+    Verdict,
+    VerdictStore,
+    default_store_path,
+    judge_responses,
+    load_prompt,
+    unjudged,
+)
+from eft_eval.judging.metrics import write_verdicts
+
+log = logging.getLogger("lm_eval.eft")
+
+
+class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
+    """Judges every response of a task; endpoint, key and model come from the environment.
+
+    Args (in task YAML, beside ``function: eft_judge``):
+        prompt: A shipped judge prompt's name, or the path of a template file.
+        question: The document's field with the user's query, for prompts that show it.
+        repeats: Responses per prompt; ranks may append a clone's answer, which is not judged.
+    """
+
+    def __init__(
+        self, prompt: str = "factuality", question: str = "question", repeats: int = 1
+    ) -> None:
+        super().__init__()
+        self._prompt = load_prompt(prompt)
+        self._question = question
+        self._repeats = repeats
+
+    def apply(self, resps: Iterable[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return per document a JSON array of verdicts, one per response."""
+        groups = [
+            [JudgeItem(text, self._query(doc)) for text in responses[: self._repeats]]
+            for responses, doc in zip(resps, docs, strict=True)
+        ]
+        verdicts = self._judge([item for group in groups for item in group])
+        _report(verdicts)
+        written, start = [], 0
+        for group in groups:
+            written.append(write_verdicts(verdicts[start : start + len(group)]))
+            start += len(group)
+        return written
+
+    def _query(self, doc: Mapping[str, Any]) -> str | None:
+        return str(doc[self._question]) if self._question in doc else None
+
+    def _judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
+        settings = JudgeSettings.from_environment()
+        bar = tqdm(total=len(items), desc=f"Judging with {settings.model}")
+
+        def progress(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
+        try:
+            store = VerdictStore(default_store_path())
+            return judge_responses(items, self._prompt, settings, store, progress)
+        except EftEvalError as error:
+            # raising here would lose the responses, which lm-eval has not written yet
+            log.error("judging stopped: %s", error)
+            return [unjudged(self._prompt, settings, str(error)) for _ in items]
+        finally:
+            bar.close()
+
+
+def _report(verdicts: Sequence[Verdict]) -> None:
+    counts = Counter(verdict.status.value for verdict in verdicts)
+    parts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    log.info("judged %d responses: %s", len(verdicts), parts)
+    if missing := [v for v in verdicts if v.status is Status.api_error]:
+        log.warning(
+            "%d of %d responses have no verdict (%s); they are counted as fact_missing, and "
+            "`eft-eval judge RUN_DIR` asks for them again",
+            len(missing),
+            len(verdicts),
+            missing[0].error,
+        )
