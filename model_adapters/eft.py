@@ -104,10 +104,8 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             self._rank = self.accelerator.process_index
             self._world_size = self.accelerator.num_processes
             self._device = self.accelerator.device
-        elif device:
-            self._device = torch.device(device)
         else:
-            self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            self._device = _pick_device(device)
 
     def _set_text_options(self, runtime: dict[str, Any]) -> None:
         self.truncation = bool(runtime.get("truncation", False))
@@ -446,6 +444,17 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         for row, generation in enumerate(made):
             out[row, : len(generation.tokens)] = torch.tensor(generation.tokens)
         return torch.cat([context, out], dim=-1)
+
+
+def _pick_device(asked: str | None) -> torch.device:
+    """Return the device asked for; lm-eval's command asks for cuda:0 on every machine."""
+    count = torch.cuda.device_count()
+    if asked is None or (count == 0 and asked.startswith("cuda")):
+        return torch.device("cuda" if count else "cpu")
+    device = torch.device(asked)
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ConfigError(f"device: got {asked!r}, but this machine has {count} CUDA devices")
+    return device
 
 
 class _Plan(NamedTuple):

@@ -131,6 +131,7 @@ class OpenAIServer:
 
 class _HTTPServer(ThreadingHTTPServer):
     daemon_threads = False  # so that server_close waits for them
+    request_queue_size = 128  # the default of 5 refuses a burst of connections
     owner: OpenAIServer
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -319,7 +319,7 @@ def test_a_server_that_dies_on_the_way(openai_server: Start, store: VerdictStore
 
     healthy = openai_server(score)
     second = judge_responses(given, PROMPT, settings(healthy.url), store)
-    assert statuses(second) == ["scored"] * 30
+    assert statuses(second) == ["scored"] * 30, [v.error for v in second]
     assert len(healthy.chats) == 30 - done
 
 

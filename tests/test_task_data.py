@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import pytest
 
 from eft_eval.errors import ConfigError
-from eft_eval.tasks import dialogues
+from eft_eval.tasks import sources
 from eft_eval.tasks.data import describe, load_eli5, load_hh
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
@@ -252,13 +252,13 @@ def test_real_hh_counts(
     split: str, rows: int, single: int, differ: int, differ_single: int
 ) -> None:
     file = REAL / "hh_rlhf" / f"{split}-base_test.jsonl.gz"
-    read = list(dialogues.read_rows(file, file.name))
+    read = list(sources.read_rows(file, file.name))
     prompts = [
-        tuple(dialogues.prompt_of(str(row[side])) or "" for side in ("chosen", "rejected"))
+        tuple(sources.prompt_of(str(row[side])) or "" for side in ("chosen", "rejected"))
         for row in read
     ]
     assert len(read) == rows
-    assert sum(dialogues.is_single_turn(chosen) for chosen, _ in prompts) == single
+    assert sum(sources.is_single_turn(chosen) for chosen, _ in prompts) == single
     assert sum(chosen != rejected for chosen, rejected in prompts) == differ
     made = describe("hh", hh_data=file)
     assert made.skipped["multi-turn"] == rows - single

@@ -6,7 +6,7 @@ Importing this loads no openai client, no Jinja and no YAML; those come with the
 from __future__ import annotations
 
 from eft_eval.judging.availability import preflight
-from eft_eval.judging.judge import JudgeItem, judge_responses, reparse
+from eft_eval.judging.judge import JudgeItem, judge_responses, reparse, unjudged
 from eft_eval.judging.parsing import PARSER_VERSION, Parsed, Scale, parse_reply
 from eft_eval.judging.prices import cost_usd
 from eft_eval.judging.prompt import JudgePrompt, known_prompts, load_prompt
@@ -35,4 +35,5 @@ __all__ = [
     "parse_reply",
     "preflight",
     "reparse",
+    "unjudged",
 ]

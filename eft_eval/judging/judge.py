@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.client import Failure, Outcome, ask_all
 from eft_eval.judging.parsing import PARSER_VERSION, Scale, parse_reply
 from eft_eval.judging.prices import cost_usd
@@ -16,7 +17,9 @@ from eft_eval.judging.settings import JudgeSettings, parameters_for
 from eft_eval.judging.store import VerdictStore
 from eft_eval.judging.verdict import Status, Verdict, content_key
 
-__all__ = ["JudgeItem", "judge_responses", "reparse"]
+__all__ = ["JudgeItem", "judge_responses", "reparse", "unjudged"]
+
+_log = logging.getLogger("eft_eval.judging")
 
 # How these were read depends on the prompt's scale; the other statuses do not.
 _READ_BY_SCALE = (Status.scored, Status.malformed, Status.out_of_range)
@@ -76,7 +79,7 @@ def judge_responses(
         key = asked[index]
         verdict = _verdict(key, outcome, prompt, settings.model, parameters)
         if verdict.status is not Status.api_error:
-            store.put(verdict)
+            _keep(store, verdict)
         found[key] = verdict
         done += shares[key]
         if progress is not None:
@@ -86,6 +89,20 @@ def judge_responses(
         progress(done, len(items))
     ask_all(list(missing.values()), settings, on_outcome)
     return [found[key] for key in keys]
+
+
+def unjudged(prompt: JudgePrompt, settings: JudgeSettings, error: str) -> Verdict:
+    """Return the verdict of a response that no judge was asked about: api_error, with a reason."""
+    parameters = parameters_for(settings.model, settings.max_tokens)
+    return _verdict("", Failure(error), prompt, settings.model, parameters)
+
+
+def _keep(store: VerdictStore, verdict: Verdict) -> None:
+    """Store a verdict; a disk that is full must not cost the verdicts still to come."""
+    try:
+        store.put(verdict)
+    except EftEvalError as error:
+        _log.error("verdict %s is in the results but not in the store: %s", verdict.key[:8], error)
 
 
 def reparse(verdict: Verdict, scale: Scale) -> Verdict:
