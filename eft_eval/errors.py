@@ -51,9 +51,7 @@ def one_line_errors() -> None:
         return
     previous = sys.excepthook
 
-    def hook(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, EftEvalError) and os.environ.get("EFT_EVAL_TRACEBACK") != "1":
             print(f"eft-eval: error: {error}", file=sys.stderr)
         else:

@@ -84,9 +84,7 @@ class Member:
         elif self.spec.quantization is not None:
             options["device_map"] = {"": str(self.device)}
         with self._reading("its weights"):
-            model = AutoModelForCausalLM.from_pretrained(
-                self.spec.model, **self._source, **options
-            )
+            model = AutoModelForCausalLM.from_pretrained(self.spec.model, **self._source, **options)
         if "device_map" not in options:
             model.to(self.device)
         return model.eval()

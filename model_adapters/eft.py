@@ -384,9 +384,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             asked.append(Request(trimmed, request_seed(seed, job.context, job.repeat)))
         stopped = StopStrings(self.tokenizer, plan.until)
         with self._autocast():
-            generations = generate(
-                self.composite, asked, plan.rule, plan.max_new_tokens, stopped
-            )
+            generations = generate(self.composite, asked, plan.rule, plan.max_new_tokens, stopped)
         return [self._text(generation.tokens, plan.until) for generation in generations]
 
     def _text(self, tokens: list[int], until: list[str]) -> str:

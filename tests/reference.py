@@ -47,7 +47,7 @@ class Reference:
                     self._log_probs(tuned, tokens) - self._log_probs(reference, tokens)
                 )
         else:
-            (tuned_model, reference_model, _), = self.deltas
+            ((tuned_model, reference_model, _),) = self.deltas
             tuned = self._log_probs(tuned_model, tokens)
             ratio = base - self._log_probs(reference_model, tokens)
             mass, inside = 0.0, set()

@@ -133,7 +133,7 @@ def test_members_of_unequal_prompt_forms(family: dict) -> None:
     pairs = [("Why?", " because"), ("And then", "!")]
     requests = [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
     encode = reference.tokenizer.encode
-    (tuned, ref, weight), = reference.deltas
+    ((tuned, ref, weight),) = reference.deltas
     for (context, ending), (value, _) in zip(
         pairs, model.loglikelihood(requests, disable_tqdm=True), strict=True
     ):

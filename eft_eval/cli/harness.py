@@ -78,9 +78,7 @@ def _check_written(output: Path, started: float, with_samples: bool) -> int:
     results = json.loads(max(new, key=lambda f: f.stat().st_mtime).read_text(encoding="utf-8"))
     for task, counts in results.get("n-samples", {}).items():
         files = [
-            f
-            for f in folder.glob(f"**/samples_{task}_*.jsonl")
-            if f.stat().st_mtime >= started - 1
+            f for f in folder.glob(f"**/samples_{task}_*.jsonl") if f.stat().st_mtime >= started - 1
         ]
         lines = max((sum(1 for _ in f.open(encoding="utf-8")) for f in files), default=0)
         if lines < counts["effective"]:

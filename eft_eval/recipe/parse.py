@@ -109,9 +109,7 @@ def _split_text(text: str) -> dict[str, Any]:
     for pair in pairs:
         key, _, value = pair.partition("=")
         value = value.strip()
-        values[key.strip()] = {"true": True, "false": False, "none": None}.get(
-            value.lower(), value
-        )
+        values[key.strip()] = {"true": True, "false": False, "none": None}.get(value.lower(), value)
     return values
 
 
