@@ -28,7 +28,7 @@ def add_term(total: Tensor, logits: Tensor, coefficient: float) -> None:
         coefficient: The model's factor: 1 for the base, w and -w for a delta's two models.
     """
     total.add_(logits, alpha=coefficient)
-    if coefficient < 0:
+    if coefficient != 1.0:  # 1 * -inf is -inf as it stands
         total.masked_fill_(torch.isneginf(logits), _NEG_INF)
 
 
@@ -116,6 +116,7 @@ def request_seed(run_seed: int, prompt: str, repeat: int) -> int:
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
+_CACHED_TOKENS = 1 << 17
 
 
 def gumbel_noise(seeds: Tensor, timesteps: Tensor, size: int) -> Tensor:
@@ -135,12 +136,13 @@ def gumbel_noise(seeds: Tensor, timesteps: Tensor, size: int) -> Tensor:
     rows = _mix_(seeds + _GAMMA * (timesteps + 1))  # [rows]
     counters = _token_counters(size, seeds.device)
     noise = torch.empty(len(rows), size, dtype=torch.float32, device=seeds.device)
-    # on a CPU row by row, within the cache: 16 times faster than all rows at once (32 x 151,936)
-    for part in range(len(rows)) if seeds.device.type == "cpu" else [slice(None)]:
-        bits = _mix_(rows[part][..., None] + counters)
+    # a CPU works in pieces that fit its cache: 16 times faster at 32 rows of 151,936 tokens
+    piece = max(1, _CACHED_TOKENS // size) if seeds.device.type == "cpu" else max(1, len(rows))
+    for start in range(0, len(rows), piece):
+        bits = _mix_(rows[start : start + piece, None] + counters)
         # 52 bits, centred: the largest value is still below 1 in float64, so the noise is finite
         uniform = _shift_right(bits, 12).to(torch.float64).add_(0.5).mul_(2.0**-52)
-        noise[part] = uniform.log_().neg_().log_().neg_()
+        noise[start : start + piece] = uniform.log_().neg_().log_().neg_()
     return noise
 
 

@@ -33,7 +33,7 @@ _COMMAND_NAMES = {"lm_eval", "lm-eval", "eft-eval"}
 
 
 def _runs_as_command() -> bool:
-    """Whether this process is `lm_eval`, `python -m lm_eval` or `eft-eval`, not somebody's script."""
+    """Whether this process is the command `lm_eval` or `eft-eval`, not somebody's script."""
     name = os.path.basename(sys.argv[0] if sys.argv else "")
     if name.removesuffix(".exe") in _COMMAND_NAMES:
         return True

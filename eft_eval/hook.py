@@ -4,14 +4,14 @@ lm-eval 0.4.13 loads no plugins. A start-up file (`.pth`; `.start` from Python 3
 calls `install`, which puts one finder on `sys.meta_path`. The finder waits for the modules below
 and acts right after each was imported; nothing of lm-eval, torch or pydantic is imported here.
 
-| module                               | what is done                                             |
-|--------------------------------------|----------------------------------------------------------|
-| lm_eval.models                       | model ``eft`` registered, lazily, unless the name is taken |
-| lm_eval.filters                      | filter ``eft_judge`` registered in the same way          |
-| lm_eval.tasks._index                 | wrap ``TaskIndex.build``: our task folder after the default |
-| lm_eval.api.metrics                  | wrap ``stderr_for_metric``: an aggregation's own closed form |
-| lm_eval.loggers.evaluation_tracker   | wrap ``GeneralConfigTracker.log_experiment_args``: model  |
-|                                      | ``eft`` runs are named after the composite               |
+| module                             | what is done                                              |
+|------------------------------------|-----------------------------------------------------------|
+| lm_eval.models                     | model ``eft`` registered lazily, unless the name is taken |
+| lm_eval.filters                    | filter ``eft_judge`` registered in the same way           |
+| lm_eval.tasks._index               | wrap ``TaskIndex.build``: our task folder after lm-eval's |
+| lm_eval.api.metrics                | wrap ``stderr_for_metric``: closed forms of our own       |
+| lm_eval.loggers.evaluation_tracker | wrap ``GeneralConfigTracker.log_experiment_args``: runs   |
+|                                    | of model ``eft`` are named after the composite            |
 
 ``EFT_EVAL_NO_AUTOLOAD=1`` switches the start-up file off. Installing twice does nothing. A later
 lm-eval that reads entry points finds the names registered and skips them.
@@ -66,7 +66,8 @@ class _Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, _ACTIONS[name])
+                    # not a subclass of importlib.abc.Loader: importing that costs start-up time
+                    spec.loader = _Loader(spec.loader, _ACTIONS[name])  # type: ignore[assignment]
                 return spec
         return None
 
@@ -136,7 +137,7 @@ def task_folder() -> Any:
 
 
 def _closed_form_errors(module: Any) -> None:
-    """Wrap stderr_for_metric: an aggregation that has ``closed_form_stderr`` is not bootstrapped."""
+    """Wrap stderr_for_metric: ``closed_form_stderr`` of an aggregation replaces the bootstrap."""
     original = module.stderr_for_metric
 
     def stderr_for_metric(metric: Any, bootstrap_iters: int) -> Any:

@@ -162,9 +162,13 @@ class Member:
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Turn the many ways a checkpoint cannot be read into one line about this member."""
+        from safetensors import SafetensorError
+
         try:
             yield
-        except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        except (
+            OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError,
+        ) as error:  # fmt: skip
             raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
 
 

@@ -48,7 +48,7 @@ def continuation_log_probs(
     """
     lengths = [len(row.continuation) for row in rows]
     total = composite.empty_scores(sum(lengths), dtype=dtype)  # [all positions, V]
-    parts = list(total.split(lengths))
+    parts = list(torch.split(total, lengths))
     for number, view in enumerate(composite.views):
         inputs = [
             [*row.contexts[number], *row.continuation][-(max_length + 1) :][:-1] for row in rows

@@ -23,8 +23,6 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import (
     Collator,
     configure_pad_token,
-    handle_stop_sequences,
-    normalize_gen_kwargs,
     postprocess_generated_text,
 )
 from lm_eval.models.utils_hf import clear_torch_cache, get_dtype
@@ -32,10 +30,11 @@ from tqdm import tqdm
 
 from eft_eval.composite import Composite
 from eft_eval.composition import request_seed
-from eft_eval.decoding import Request, SamplingRule, generate
+from eft_eval.decoding import Request, generate
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.members import LoadOptions
 from eft_eval.model_adapters.provenance import model_info
+from eft_eval.model_adapters.settings import GenerationPlan, generation_plan, pick_device
 from eft_eval.recipe import identity, parse_model_args
 from eft_eval.scoring import ScoredRow, continuation_log_probs
 from eft_eval.stopping import StopStrings
@@ -49,7 +48,7 @@ _TOKENS = tuple[tuple[str, str] | None, list[int], list[int]]
 class _Job(NamedTuple):
     """One response to generate: where it goes, what is asked, how often it was asked before."""
 
-    index: int
+    position: int
     context: str
     tokens: list[int]
     repeat: int
@@ -105,7 +104,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             self._world_size = self.accelerator.num_processes
             self._device = self.accelerator.device
         else:
-            self._device = _pick_device(device)
+            self._device = pick_device(device)
 
     def _set_text_options(self, runtime: dict[str, Any]) -> None:
         self.truncation = bool(runtime.get("truncation", False))
@@ -117,8 +116,8 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self.chat_template_args = dict(runtime.get("chat_template_args") or {})
         if self.enable_thinking is not None:
             self.chat_template_args["enable_thinking"] = self.enable_thinking
-        end = runtime.get("think_end_token")
-        self.think_end_token = int(end) if str(end).isdigit() else end
+        end: Any = runtime.get("think_end_token")
+        self.think_end_token: int | str | None = int(end) if str(end).isdigit() else end
         if self.enable_thinking and end is None:
             raise ConfigError(
                 "enable_thinking=True needs think_end_token=..., the token that ends the "
@@ -336,14 +335,14 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         encoded: dict[str, list[int]] = {}
         groups: dict[str, list[_Job]] = defaultdict(list)
         settings: dict[str, dict[str, Any]] = {}
-        for index, request in enumerate(requests):
+        for position, request in enumerate(requests):
             context, gen_kwargs = request.args[:2]
             if context not in encoded:
                 encoded[context] = self._encode_prompt(context)
             key = json.dumps(gen_kwargs, sort_keys=True, default=str)
             settings[key] = gen_kwargs
             # repeats are the same Instance, asked again
-            groups[key].append(_Job(index, context, encoded[context], seen[id(request)]))
+            groups[key].append(_Job(position, context, encoded[context], seen[id(request)]))
             seen[id(request)] += 1
         bar = tqdm(
             total=len(requests),
@@ -353,12 +352,12 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         responses = [""] * len(requests)
         for key, jobs in groups.items():
             jobs.sort(key=lambda job: (-len(job.tokens), job.context, job.repeat))
-            plan = _plan(settings[key], self.max_gen_toks, self._eos_text())
+            plan = generation_plan(settings[key], self.max_gen_toks, self._eos_text())
             size = self._generation_batch_size(jobs, plan.max_new_tokens)
             for start in range(0, len(jobs), size):
                 batch = jobs[start : start + size]
                 for job, text in zip(batch, self._generate(batch, plan), strict=True):
-                    responses[job.index] = text
+                    responses[job.position] = text
                     self.cache_hook.add_partial(
                         "generate_until", (job.context, settings[key]), text
                     )
@@ -366,7 +365,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         bar.close()
         return responses
 
-    def _generate(self, batch: Sequence[_Job], plan: _Plan) -> list[str]:
+    def _generate(self, batch: Sequence[_Job], plan: GenerationPlan) -> list[str]:
         room = self.max_length - plan.max_new_tokens
         if room <= 0:
             raise ConfigError(
@@ -390,12 +389,13 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def _text(self, tokens: list[int], until: list[str]) -> str:
         """Decode a response: reasoning off, stop string and what follows off."""
         end = self.think_end_token
-        cut = isinstance(end, int) and end in tokens
-        if cut:
-            tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
-        text = self.tok_decode(tokens)
+        text: str
+        if isinstance(end, int) and end in tokens:
+            text = self.tok_decode(tokens[len(tokens) - tokens[::-1].index(end) :]).lstrip()
+        else:
+            text = self.tok_decode(tokens)
         cleaned: str = postprocess_generated_text(
-            generation=text.lstrip() if cut else text,
+            generation=text,
             stop=until,
             think_end_token=end if isinstance(end, str) else None,
         )
@@ -428,7 +428,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     ) -> torch.Tensor:
         """Generate from left-padded token ids, as `HFLM` callers expect; [batch, <= max_length]."""
         mask = gen_kwargs.pop("attention_mask", torch.ones_like(context))
-        plan = _plan({**gen_kwargs, "until": stop}, max_length - context.shape[1], None)
+        plan = generation_plan({**gen_kwargs, "until": stop}, max_length - context.shape[1], None)
         asked = []
         for ids, seen in zip(context, mask, strict=True):
             prompt = ids[seen.bool()].tolist()
@@ -442,60 +442,3 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         for row, generation in enumerate(made):
             out[row, : len(generation.tokens)] = torch.tensor(generation.tokens)
         return torch.cat([context, out], dim=-1)
-
-
-def _pick_device(asked: str | None) -> torch.device:
-    """Return the device asked for; lm-eval's command asks for cuda:0 on every machine."""
-    count = torch.cuda.device_count()
-    if asked is None or (count == 0 and asked.startswith("cuda")):
-        return torch.device("cuda" if count else "cpu")
-    device = torch.device(asked)
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError(f"device: got {asked!r}, but this machine has {count} CUDA devices")
-    return device
-
-
-class _Plan(NamedTuple):
-    """A task's generation settings, checked."""
-
-    rule: SamplingRule
-    until: list[str]
-    max_new_tokens: int
-
-
-def _plan(gen_kwargs: dict[str, Any], default_tokens: int, eos_text: str | None) -> _Plan:
-    """Check lm-eval's generation settings; what the decoder does not do is refused."""
-    given = normalize_gen_kwargs(gen_kwargs, default_tokens)
-    until = handle_stop_sequences(given.pop("until", None), eos=eos_text)
-    max_new_tokens = given.pop("max_gen_toks")
-    if not given.pop("do_sample"):
-        temperature = 0.0
-        given.pop("temperature", None)
-        given.pop("top_k", None)
-        given.pop("top_p", None)
-    else:
-        temperature = float(given.pop("temperature", 1.0))
-    top_k, top_p = given.pop("top_k", None), given.pop("top_p", None)
-    beams = given.pop("num_beams", 1)
-    given.pop("use_cache", None)
-    if given or int(beams) != 1:
-        name = next(iter(given), "num_beams")
-        raise ConfigError(
-            f"generation setting {name!r} is not supported with eft; supported are do_sample, "
-            "temperature, top_k, top_p, until, max_gen_toks"
-        )
-    if temperature < 0 or max_new_tokens < 1 or (top_p is not None and not 0 < float(top_p) <= 1):
-        raise ConfigError(
-            f"generation settings: got temperature={temperature}, top_p={top_p}, "
-            f"max_gen_toks={max_new_tokens}; expected temperature >= 0, 0 < top_p <= 1 and "
-            "max_gen_toks >= 1"
-        )
-    return _Plan(
-        SamplingRule(
-            temperature,
-            int(top_k) if top_k else None,
-            None if top_p is None else float(top_p),
-        ),
-        until,
-        max_new_tokens,
-    )

@@ -35,7 +35,7 @@ from eft_eval.tasks.sources import (
 )
 
 if TYPE_CHECKING:
-    from datasets import Dataset  # type: ignore[import-untyped]  # ships no types
+    from datasets import Dataset
 
 __all__ = ["Provenance", "describe", "load_eli5", "load_hh"]
 

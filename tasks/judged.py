@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
@@ -11,15 +10,14 @@ from lm_eval.filters import build_filter_ensemble
 
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.judging import (
-    PARSER_VERSION,
     JudgePrompt,
     JudgeSettings,
     VerdictStore,
     default_store_path,
     load_prompt,
-    parameters_for,
     preflight,
 )
+from eft_eval.judging.describe import describe_judge
 from eft_eval.judging.metrics import read_verdicts
 from eft_eval.tasks.data import describe
 
@@ -106,17 +104,7 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
                 )
 
     def _describe_judge(self) -> dict[str, Any]:
-        settings = JudgeSettings.from_environment()
-        described: dict[str, Any] = {
-            "model": settings.model,
-            "endpoint": settings.endpoint,
-            "parameters": parameters_for(settings.model, settings.max_tokens),
-            "parser_version": PARSER_VERSION,
-            "prompts": {
-                name: {"name": p.name, "version": p.version, "sha256": p.sha256}
-                for name, p in self._prompts.items()
-            },
-        }
+        verdicts = None
         if self._ranks == 1:  # a rank sees its own responses only
             verdicts = [
                 verdict
@@ -125,21 +113,4 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
                 if name in instance.filtered_resps
                 for verdict in read_verdicts(instance.filtered_resps[name])
             ]
-            described["verdicts"] = dict(Counter(v.status.value for v in verdicts))
-            described["models_returned"] = sorted(
-                {v.judge_model_returned for v in verdicts if v.judge_model_returned}
-            )
-            described["usage"] = usage(verdicts)
-        return described
-
-
-def usage(verdicts: list[Any]) -> dict[str, Any]:
-    """Return tokens and cost of distinct verdicts; cost is None where a price is unknown."""
-    distinct = {verdict.key: verdict for verdict in verdicts}.values()
-    costs = [v.cost_usd for v in distinct if v.prompt_tokens is not None]
-    return {
-        "prompt_tokens": sum(v.prompt_tokens or 0 for v in distinct),
-        "completion_tokens": sum(v.completion_tokens or 0 for v in distinct),
-        "cost_usd": None if None in costs else sum(costs),
-        "price_tables": sorted({v.price_table for v in distinct if v.price_table}),
-    }
+        return describe_judge(JudgeSettings.from_environment(), self._prompts, verdicts)

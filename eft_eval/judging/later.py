@@ -1,0 +1,255 @@
+"""Judging a saved run: responses from its samples files, new files beside the old.
+
+Reads and writes lm-eval's files, yet imports neither lm_eval nor torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from eft_eval.errors import ConfigError
+from eft_eval.judging import metrics
+from eft_eval.judging.availability import preflight
+from eft_eval.judging.describe import describe_judge
+from eft_eval.judging.judge import JudgeItem, judge_responses
+from eft_eval.judging.prompt import JudgePrompt, load_prompt
+from eft_eval.judging.settings import JudgeSettings
+from eft_eval.judging.store import VerdictStore, default_store_path
+from eft_eval.judging.verdict import Status, Verdict
+
+__all__ = ["judge_run"]
+
+_Record = dict[str, Any]
+_log = logging.getLogger("eft_eval.judging")
+_RESULTS = re.compile(r"results_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d{6})?)\.json")
+
+
+class _Pipeline(NamedTuple):
+    """One filter pipeline of one task: what its judge is given."""
+
+    task: str
+    name: str
+    prompt: JudgePrompt
+    samples: list[_Record]  # one per document
+    items: list[list[JudgeItem]]  # per sample, one per repeat
+
+
+_Judged = tuple[_Pipeline, list[list[Verdict]]]  # per sample, one per repeat
+
+
+def judge_run(run_dir: Path, prompt: str | None = None) -> dict[str, dict[str, float | str]]:
+    """Judge the saved responses of the newest run in an lm-eval output folder.
+
+    Nothing is written before all verdicts are there, and no existing file is changed. A response
+    that got no verdict counts as fact_missing; calling again asks for those only.
+
+    Args:
+        run_dir: The folder with results_*.json, or its parent if that has one such folder.
+        prompt: Judge prompt (name or file) in place of the run's own; of the same scale.
+
+    Returns:
+        Per task its entry in the new results file: ``metric,filter`` and ``metric_stderr,filter``.
+
+    Raises:
+        ConfigError: The folder has no such run, or the judge or the prompt cannot be used.
+        EftEvalError: A stored verdict cannot be read.
+    """
+    old = _newest_results(run_dir)
+    results = _read_results(old)
+    pipelines = _pipelines(old, results["configs"], prompt)
+    settings = JudgeSettings.from_environment()
+    store = VerdictStore(default_store_path())
+    if warning := preflight(settings):
+        _log.warning("%s", warning)
+    judged = [_judge(pipeline, settings, store) for pipeline in pipelines]
+    verdicts = _all_verdicts(judged)
+    if missing := [v.error for v in verdicts if v.status is Status.api_error]:
+        counts = f"{len(missing)} of {len(verdicts)} responses have no verdict ({missing[0]})"
+        _log.warning("%s; counted as fact_missing, the same command asks for them again", counts)
+    date = _date_after(old)
+    for task in dict.fromkeys(pipeline.task for pipeline in pipelines):
+        of_task = [one for one in judged if one[0].task == task]
+        _update(results, task, of_task, settings)
+        lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _sample_lines(of_task))
+        _write(old.with_name(f"samples_{task}_{date}.jsonl"), lines)
+    results["eft_judged_from"] = old.name
+    text = json.dumps(results, indent=2, ensure_ascii=False)
+    _write(old.with_name(f"results_{date}.json"), [text])
+    return {pipeline.task: results["results"][pipeline.task] for pipeline in pipelines}
+
+
+def _newest_results(run_dir: Path) -> Path:
+    if not run_dir.is_dir():
+        raise ConfigError(f"{run_dir} is no folder; give the one with results_*.json in it")
+    paths = [*run_dir.glob("results_*"), *run_dir.glob("*/results_*")]
+    found = [path for path in paths if _RESULTS.fullmatch(path.name)]
+    folders = sorted({path.parent for path in found})
+    if run_dir in folders:
+        folders = [run_dir]
+    if not folders:
+        raise ConfigError(f"{run_dir} has no results_*.json of an lm-eval run (--output_path)")
+    if len(folders) > 1:
+        names = ", ".join(map(str, folders))
+        raise ConfigError(f"{run_dir} holds the runs of several models; give one of: {names}")
+    return max((path for path in found if path.parent == folders[0]), key=_date)
+
+
+def _date(results: Path) -> str:
+    # without the suffix, as T10-00-00.json would come after T10-00-00.5.json
+    return results.stem.removeprefix("results_")
+
+
+def _date_after(old: Path) -> str:
+    """Return the present local time as lm-eval writes it, later than that of ``old``."""
+    day, time = _date(old).split("T")
+    was = datetime.fromisoformat(f"{day}T{time.replace('-', ':')}")
+    date = max(datetime.now(), was + timedelta(microseconds=1))
+    return date.isoformat(timespec="microseconds").replace(":", "-")
+
+
+def _read_results(path: Path) -> _Record:
+    try:
+        results = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if isinstance(results, dict) and {"configs", "results"} <= results.keys():
+        return results
+    raise ConfigError(f"{path} is no results file of lm-eval")
+
+
+def _pipelines(results: Path, configs: _Record, prompt: str | None) -> list[_Pipeline]:
+    """Return what is to be judged, loaded and checked; notes ``prompt`` in the configurations."""
+    pipelines = []
+    for task, config in configs.items():
+        filters = {p["name"]: p["filter"] for p in config.get("filter_list") or []}
+        ours = {n: f for n, f in filters.items() if any(s["function"] == "eft_judge" for s in f)}
+        samples = _read_samples(results, task) if ours else []
+        for name, (step, *others) in ours.items():
+            if others:
+                raise ConfigError(f"task {task!r}: filter {name!r} has steps beside eft_judge")
+            judge_prompt = _prompt(task, config, step, prompt)
+            question, repeats = step.get("question") or "question", int(config.get("repeats") or 1)
+            items = [_items(sample, question, repeats, task) for sample in samples]
+            pipelines.append(_Pipeline(task, name, judge_prompt, samples, items))
+    if not pipelines:
+        tasks = ", ".join(configs) or "none"
+        raise ConfigError(f"{results} has no task with a judge (filter eft_judge), only: {tasks}")
+    return pipelines
+
+
+def _prompt(task: str, config: _Record, step: _Record, replacement: str | None) -> JudgePrompt:
+    own = str(step.get("prompt") or "factuality")
+    prompt = load_prompt(replacement or own)
+    # the run's own prompt file may be gone by now, which a replacement is to help with
+    scale = (config.get("metadata") or {}).get("eft_scale") or load_prompt(own).scale
+    if prompt.scale != scale:
+        given = f"judge prompt {prompt.name!r} scores on the scale {prompt.scale!r}"
+        raise ConfigError(f"{given}; task {task!r} needs one of the scale {scale!r}")
+    step["prompt"] = replacement or own  # judging the new files again must ask the same
+    return prompt
+
+
+def _read_samples(results: Path, task: str) -> list[_Record]:
+    """Return the task's samples of the run, the first line of every document."""
+    path = results.with_name(f"samples_{task}_{_date(results)}.jsonl")
+    samples: dict[Any, _Record] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                sample = json.loads(line)
+                samples.setdefault(sample["doc_id"], sample)
+    except FileNotFoundError:
+        hint = "was the run made with --log_samples or --predict_only?"
+        raise ConfigError(f"there is no {path}, so no responses to judge; {hint}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"cannot read {path}, sample {len(samples)}: {error!r}") from error
+    if not samples:
+        raise ConfigError(f"{path} is empty")
+    return list(samples.values())
+
+
+def _items(sample: _Record, question: str, repeats: int, task: str) -> list[JudgeItem]:
+    """Return a sample's responses; ranks may have appended a clone's answer beyond the repeats."""
+    responses = (sample.get("resps") or [[]])[0]
+    if not isinstance(responses, list) or not responses:
+        raise ConfigError(f"task {task!r}, doc_id {sample['doc_id']}: the sample has no responses")
+    doc = sample.get("doc") or {}
+    query = str(doc[question]) if question in doc else None
+    return [JudgeItem(str(response), query) for response in responses[:repeats]]
+
+
+def _judge(pipeline: _Pipeline, settings: JudgeSettings, store: VerdictStore) -> _Judged:
+    items = [item for group in pipeline.items for item in group]
+    with tqdm(total=len(items), desc=f"Judging {pipeline.task} with {settings.model}") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
+        verdicts = iter(judge_responses(items, pipeline.prompt, settings, store, progress))
+    return pipeline, [[next(verdicts) for _ in group] for group in pipeline.items]
+
+
+def _all_verdicts(judged: Iterable[_Judged]) -> list[Verdict]:
+    return [verdict for _, groups in judged for group in groups for verdict in group]
+
+
+def _sample_lines(judged: Iterable[_Judged]) -> Iterable[_Record]:
+    """Yield a task's sample lines in lm-eval's layout: one per pipeline and document."""
+    for pipeline, groups in judged:
+        for sample, group in zip(pipeline.samples, groups, strict=True):
+            old_metrics = sample.get("metrics") or []
+            values = metrics.fact_values(group)
+            yield {
+                **{key: item for key, item in sample.items() if key not in old_metrics},
+                "filtered_resps": [metrics.write_verdicts(group)],
+                "filter": pipeline.name,
+                "metrics": list(values),
+                **values,
+            }
+
+
+def _update(results: _Record, task: str, judged: list[_Judged], settings: JudgeSettings) -> None:
+    """Put a task's metrics into the results, and its judge into the task's configuration."""
+    entry = {key: value for key, value in results["results"][task].items() if "," not in key}
+    for pipeline, groups in judged:
+        values = [metrics.fact_values(group) for group in groups]
+        for name in metrics.FACT_METRICS:
+            column = [value[name] for value in values]
+            error = metrics.scored_standard_error(column) if len(column) > 1 else "N/A"
+            entry[f"{name},{pipeline.name}"] = metrics.scored_mean(column)
+            entry[f"{name}_stderr,{pipeline.name}"] = error
+    results["results"][task] = entry
+    results.setdefault("higher_is_better", {})[task] = dict.fromkeys(metrics.FACT_METRICS, False)
+    config = results["configs"][task]
+    config["metric_list"] = [
+        {"metric": name, "aggregation": "scored_mean", "higher_is_better": False}
+        for name in metrics.FACT_METRICS
+    ]
+    prompts = {pipeline.name: pipeline.prompt for pipeline, _ in judged}
+    described = describe_judge(settings, prompts, _all_verdicts(judged))
+    config["metadata"] = {**(config.get("metadata") or {}), "eft_judge": described}
+
+
+def _write(path: Path, parts: Iterable[str]) -> None:
+    """Write a file that appears complete or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # a lone surrogate of a reply becomes \udXXX, which is its JSON escape
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,392 @@
+"""Judging a saved run: the same numbers as judging at once, beside files that stay as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import lm_eval
+import pytest
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+from tiny_models import make_model
+from typer.testing import CliRunner
+
+from eft_eval.cli.app import app
+from eft_eval.errors import ConfigError
+from eft_eval.judging import JudgeSettings, VerdictStore, default_store_path
+from eft_eval.judging.later import judge_run
+from eft_eval.judging.metrics import FACT_METRICS, read_verdicts
+
+QUESTIONS = [f"Why is the number {i} {word}?" for i, word in enumerate(("odd", "big", "red") * 2)]
+JUDGED_AT_ONCE = ("model", "parameters", "parser_version", "prompts", "verdicts", "usage")
+
+
+def shown(prompt: str) -> str:
+    """The response inside a rendered judge prompt."""
+    return prompt.split("RESPONSE:", 1)[1].split("USE THE ANSWER FORMAT", 1)[0].strip()
+
+
+def answer(prompt: str, _: object = None) -> str:
+    """A judge whose reply depends on the response alone; some replies have no readable score."""
+    number = hashlib.sha256(shown(prompt).encode()).digest()[0] % 5
+    return f"Reason: checked.\n\nScore: {('None', 'many', '0', '1', '2')[number]}"
+
+
+@dataclasses.dataclass
+class Runs:
+    """The same responses twice: unjudged, and judged by the harness at once."""
+
+    unjudged: Path
+    judged: Path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, openai_server_module: ModuleType) -> Runs:
+    folder = tmp_path_factory.mktemp("runs")
+    data = folder / "questions.jsonl"
+    data.write_text("\n".join(json.dumps({"question": text}) for text in QUESTIONS))
+    model = make_model(folder / "tiny", positions=512)
+    with (
+        openai_server_module.OpenAIServer(answer) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("EFT_JUDGE_BASE_URL", server.url)
+        patch.setenv("EFT_VERDICT_STORE", str(folder / "verdicts.sqlite3"))
+        return Runs(
+            evaluate(folder / "unjudged", model, data, predict_only=True),
+            evaluate(folder / "judged", model, data, predict_only=False),
+        )
+
+
+def evaluate(output: Path, model: str, data: Path, *, predict_only: bool) -> Path:
+    """Run eli5_fact as the command `lm_eval` does; return the folder with the results."""
+    tracker = EvaluationTracker(output_path=str(output))
+    results = lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": model, "device": "cpu"},
+        tasks=["eli5_fact"],
+        task_manager=TaskManager(
+            include_defaults=False,
+            include_path=str(resources.files("eft_eval.tasks")),
+            metadata={"eli5_data": str(data)},
+        ),
+        gen_kwargs={"max_gen_toks": 8},
+        evaluation_tracker=tracker,
+        predict_only=predict_only,
+        log_samples=True,
+    )
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task, lines in samples.items():
+        tracker.save_results_samples(task_name=task, samples=lines)
+    (found,) = output.iterdir()
+    return found
+
+
+@pytest.fixture
+def run_dir(runs: Runs, tmp_path: Path) -> Path:
+    """A fresh copy of the unjudged run."""
+    return Path(shutil.copytree(runs.unjudged, tmp_path / "run"))
+
+
+@pytest.fixture
+def server(openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A judge that answers as it did in the judged run."""
+    judge = openai_server(answer)
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", judge.url)
+    return judge
+
+
+def results_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("results_*.json"))
+
+
+def newest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the newest results and samples."""
+    results = results_in(folder)[-1]
+    samples = folder / f"samples_eli5_fact_{results.stem.removeprefix('results_')}.jsonl"
+    lines = samples.read_text("utf-8").split("\n")
+    return json.loads(results.read_text("utf-8")), [json.loads(line) for line in lines if line]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the results file of a run with one."""
+    (path,) = results_in(folder)
+    results = json.loads(path.read_text("utf-8"))
+    change(results)
+    path.write_text(json.dumps(results), "utf-8")
+
+
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask one response at a time, and never twice."""
+    read = JudgeSettings.from_environment
+
+    def impatient() -> JudgeSettings:
+        return dataclasses.replace(read(), max_retries=0, concurrency=1)
+
+    monkeypatch.setattr(JudgeSettings, "from_environment", impatient)
+
+
+def test_a_run_judged_later_equals_the_run_judged_at_once(
+    runs: Runs, run_dir: Path, server: Any
+) -> None:
+    returned = judge_run(run_dir)
+    later, later_samples = newest(run_dir)
+    once, once_samples = newest(runs.judged)
+    assert [s["resps"] for s in later_samples] == [s["resps"] for s in once_samples]
+    assert later["results"] == once["results"]
+    assert list(later["results"]["eli5_fact"]) == list(once["results"]["eli5_fact"])
+    assert returned == later["results"]
+    for key in ("versions", "n-shot", "higher_is_better", "n-samples", "task_hashes"):
+        assert later[key] == once[key]
+    described, expected = (r["configs"]["eli5_fact"]["metadata"] for r in (later, once))
+    assert {key: described["eft_judge"][key] for key in JUDGED_AT_ONCE} == {
+        key: expected["eft_judge"][key] for key in JUDGED_AT_ONCE
+    }
+    assert described["eft_judge"].keys() == expected["eft_judge"].keys()
+    assert described["eft_judge"]["endpoint"] == server.url
+    assert described["eft_data"] == expected["eft_data"]
+
+
+def test_new_samples_have_the_layout_of_lm_eval(runs: Runs, run_dir: Path, server: Any) -> None:
+    judge_run(run_dir)
+    (_, later), (_, once) = newest(run_dir), newest(runs.judged)
+    assert len(later) == len(once) == len(QUESTIONS)
+    for mine, theirs in zip(later, once, strict=True):
+        assert list(mine) == list(theirs)
+        verdicts, expected = (read_verdicts(s.pop("filtered_resps")[0]) for s in (mine, theirs))
+        assert mine == theirs
+        assert [(v.key, v.status, v.value) for v in verdicts] == [
+            (v.key, v.status, v.value) for v in expected
+        ]
+
+
+def test_new_results_differ_from_the_old_only_in_the_judging(run_dir: Path, server: Any) -> None:
+    (old_file,) = results_in(run_dir)
+    old = json.loads(old_file.read_text("utf-8"))
+    judge_run(run_dir)
+    new, _ = newest(run_dir)
+    assert new.pop("eft_judged_from") == old_file.name
+    config = new["configs"]["eli5_fact"]
+    assert config.pop("metric_list") == [
+        {"metric": name, "aggregation": "scored_mean", "higher_is_better": False}
+        for name in FACT_METRICS
+    ]
+    old["configs"]["eli5_fact"].pop("metric_list")
+    config["metadata"]["eft_judge"] = None
+    for changed in ("results", "higher_is_better"):
+        assert new.pop(changed) != old.pop(changed)
+    assert new == old
+
+
+def test_old_files_stay_as_they_are(run_dir: Path, server: Any) -> None:
+    before = contents(run_dir)
+    judge_run(run_dir)
+    after = contents(run_dir)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(before) + 2
+    old, new = (path.stem for path in results_in(run_dir))
+    assert old < new
+
+
+def test_the_new_file_is_the_newest_even_if_the_old_one_is_from_the_future(
+    run_dir: Path, server: Any
+) -> None:
+    for path in list(run_dir.iterdir()):
+        kind = path.name.rpartition("_")[0]
+        path.rename(path.with_name(f"{kind}_2100-01-01T00-00-00{path.suffix}"))
+    judge_run(run_dir)
+    judge_run(run_dir)
+    names = {path.name for path in results_in(run_dir)}
+    assert names == {
+        "results_2100-01-01T00-00-00.json",
+        "results_2100-01-01T00-00-00.000001.json",
+        "results_2100-01-01T00-00-00.000002.json",
+    }
+    newest_file = run_dir / "results_2100-01-01T00-00-00.000002.json"
+    assert json.loads(newest_file.read_text())["eft_judged_from"].endswith("00.000001.json")
+
+
+def test_nothing_is_written_while_the_judge_is_down(run_dir: Path, server: Any) -> None:
+    before = contents(run_dir)
+    server.die()
+    with pytest.raises(ConfigError, match="endpoint down"):
+        judge_run(run_dir)
+    assert contents(run_dir) == before
+
+
+def test_a_judge_that_dies_costs_only_what_it_did_not_answer(
+    runs: Runs,
+    run_dir: Path,
+    openai_server: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    without_waiting(monkeypatch)
+    replies = 0
+
+    def mortal(prompt: str, _: object) -> str:
+        nonlocal replies
+        replies += 1
+        if replies > 2:
+            dying.die()
+        return answer(prompt)
+
+    dying = openai_server(mortal)
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", dying.url)
+    metrics = judge_run(run_dir)["eli5_fact"]
+    lost = len(QUESTIONS) - 2
+    assert metrics["fact_missing,factuality"] == lost / len(QUESTIONS)
+    assert f"{lost} of {len(QUESTIONS)} responses have no verdict" in caplog.text
+    results, samples = newest(run_dir)
+    described = results["configs"]["eli5_fact"]["metadata"]["eft_judge"]
+    assert described["verdicts"]["api_error"] == lost
+    assert sum(sample["fact_missing"] for sample in samples) == lost
+
+    alive = openai_server(answer)
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", alive.url)
+    judge_run(run_dir)
+    assert len(alive.chats) == lost
+    assert newest(run_dir)[0]["results"] == newest(runs.judged)[0]["results"]
+    assert len(VerdictStore(default_store_path())) == len(QUESTIONS)
+
+
+def test_no_verdict_at_all_is_written_as_nan(
+    run_dir: Path,
+    openai_server_module: ModuleType,
+    openai_server: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dislike = openai_server_module.Reply("no", status=400)
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", openai_server(lambda *_: dislike).url)
+    judge_run(run_dir)
+    results, samples = newest(run_dir)
+    assert math.isnan(results["results"]["eli5_fact"]["fact_errors,factuality"])
+    assert math.isnan(results["results"]["eli5_fact"]["fact_errors_stderr,factuality"])
+    assert results["results"]["eli5_fact"]["fact_missing,factuality"] == 1
+    assert {sample["fact_errors"] for sample in samples} == {None}
+
+
+def test_a_lone_surrogate_in_a_reply_can_be_written(
+    run_dir: Path, openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = openai_server(lambda *_: "Reason: \ud800.\nScore: 1")
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", judge.url)
+    judge_run(run_dir)
+    (verdict,) = read_verdicts(newest(run_dir)[1][0]["filtered_resps"][0])
+    assert verdict.raw == "Reason: \ud800.\nScore: 1"
+
+
+def test_another_prompt_is_asked_and_remembered(run_dir: Path, server: Any) -> None:
+    judge_run(run_dir, "factuality_with_query")
+    results, samples = newest(run_dir)
+    asked = {prompt.split("QUERY: ")[1].split("\n")[0] for prompt in server.prompts()}
+    assert asked == set(QUESTIONS)
+    assert {sample["filter"] for sample in samples} == {"factuality"}
+    config = results["configs"]["eli5_fact"]
+    prompts = config["metadata"]["eft_judge"]["prompts"]
+    assert prompts["factuality"]["name"] == "factuality_with_query"
+    judge_run(run_dir)  # the newest run's own prompt is that one now: nothing new to ask
+    assert len(server.chats) == len(QUESTIONS)
+
+
+def test_a_prompt_of_another_scale_is_refused(run_dir: Path, server: Any, tmp_path: Path) -> None:
+    shipped = resources.files("eft_eval.prompts").joinpath("factuality.jinja").read_text("utf-8")
+    other = tmp_path / "share.jinja"
+    other.write_text(shipped.replace("scale: count", "scale: percent"))
+    with pytest.raises(ConfigError, match=r"scale 'percent'.* 'count'"):
+        judge_run(run_dir, str(other))
+    assert server.requests == []
+
+
+def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, server: Any) -> None:
+    """Two filters name each document twice; a rank's clone adds a response too many."""
+    edit(run_dir, lambda results: results["configs"]["eli5_fact"].update(repeats=2))
+    (path,) = run_dir.glob("samples_*")
+    sample = json.loads(path.read_text("utf-8").split("\n")[0])
+    sample["resps"] = [["one", "two\u2028lines", "a clone's"]]
+    path.write_text(2 * (json.dumps(sample, ensure_ascii=False) + "\n"), "utf-8")
+    metrics = judge_run(run_dir)["eli5_fact"]
+    assert sorted(map(shown, server.prompts())) == ["one", "two\u2028lines"]
+    (line,) = newest(run_dir)[1]
+    assert len(read_verdicts(line["filtered_resps"][0])) == 2
+    assert metrics["fact_missing_stderr,factuality"] == "N/A"  # one document has no spread
+
+
+def test_the_parent_of_one_run_is_accepted_and_of_several_is_not(
+    run_dir: Path, tmp_path: Path, server: Any
+) -> None:
+    assert judge_run(tmp_path) == newest(run_dir)[0]["results"]
+    shutil.copytree(run_dir, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"several models.*other.*run"):
+        judge_run(tmp_path)
+
+
+def test_what_cannot_be_judged_is_said(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="nowhere is no folder"):
+        judge_run(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"no results_\*\.json"):
+        judge_run(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="no judge to ask"):
+        judge_run(run_dir)
+    with pytest.raises(ConfigError, match="unknown judge prompt"):
+        judge_run(run_dir, "factualty")
+    (samples,) = run_dir.glob("samples_*")
+    samples.write_text('{"doc_id": 0}\n')
+    with pytest.raises(ConfigError, match="doc_id 0: the sample has no responses"):
+        judge_run(run_dir)
+    samples.write_text('{"doc_id": 0, "resps"')
+    with pytest.raises(ConfigError, match="cannot read .*samples"):
+        judge_run(run_dir)
+    samples.unlink()
+    with pytest.raises(ConfigError, match="--log_samples"):
+        judge_run(run_dir)
+    edit(
+        run_dir,
+        lambda r: r["configs"]["eli5_fact"]["filter_list"][0]["filter"].append(
+            {"function": "take_first"}
+        ),
+    )
+    samples.write_text('{"doc_id": 0, "resps": [["x"]]}')
+    with pytest.raises(ConfigError, match="steps beside eft_judge"):
+        judge_run(run_dir)
+    edit(run_dir, lambda r: r.update(configs={"arc_easy": {"filter_list": None}}))
+    with pytest.raises(ConfigError, match="no task with a judge.*arc_easy"):
+        judge_run(run_dir)
+    results_in(run_dir)[0].write_text("[]")
+    with pytest.raises(ConfigError, match="no results file of lm-eval"):
+        judge_run(run_dir)
+
+
+def test_the_command_prints_the_table(run_dir: Path, server: Any) -> None:
+    result = CliRunner().invoke(app, ["judge", str(run_dir)])
+    assert result.exit_code == 0, result.output
+    value = newest(run_dir)[0]["results"]["eli5_fact"]["fact_errors,factuality"]
+    (row,) = [line for line in result.stdout.splitlines() if "fact_errors" in line]
+    assert f"{value:.4f}" in row
+    assert "fact_missing" in result.stdout
+
+
+def test_judging_later_loads_neither_lm_eval_nor_torch() -> None:
+    code = (
+        "import sys, eft_eval.judging.later; "
+        "print([m for m in ('lm_eval', 'torch', 'openai') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
