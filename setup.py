@@ -1,4 +1,4 @@
-"""Build steps that pyproject.toml cannot say: the start-up files go to the root of site-packages."""
+"""What pyproject.toml cannot say: the start-up files go to the root of site-packages."""
 
 import shutil
 from pathlib import Path
@@ -47,7 +47,7 @@ class _WithStartupFiles:
 
 
 class EditableWithStartupFiles(editable_wheel):
-    """Editable installs start up like wheels; `_select_strategy` is private, so a test watches it."""
+    """Editable installs start up too; `_select_strategy` is private, so a test watches it."""
 
     def _select_strategy(self, name, tag, build_lib):
         return _WithStartupFiles(super()._select_strategy(name, tag, build_lib))

@@ -95,7 +95,8 @@ def new_environment(folder: Path, *, outer: bool) -> Environment:
 
 def install(environment: Environment, *what: str | Path) -> None:
     """pip-install something that is at hand, without its dependencies."""
-    options = ("--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check")
+    # the outer environment may hold this project too, and pip would take that for installed
+    options = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
     pip = (sys.executable, "-m", "pip", "--python", environment.python)
     call(*pip, "install", "--quiet", *options, *what, cwd=environment.folder)
 

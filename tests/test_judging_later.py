@@ -9,7 +9,7 @@ import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +101,7 @@ def run_dir(runs: Runs, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def server(openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A judge that answers as it did in the judged run."""
     judge = openai_server(answer)
     monkeypatch.setenv("EFT_JUDGE_BASE_URL", judge.url)
@@ -222,6 +222,23 @@ def test_the_new_file_is_the_newest_even_if_the_old_one_is_from_the_future(
     assert json.loads(newest_file.read_text())["eft_judged_from"].endswith("00.000001.json")
 
 
+def test_a_write_that_fails_leaves_no_results_and_no_scraps(
+    run_dir: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(run_dir)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(ConfigError, match=r"cannot write .*samples_eli5_fact_.*No space left"):
+            judge_run(run_dir)
+    assert contents(run_dir) == before
+    judge_run(run_dir)
+    assert len(server.chats) == len(QUESTIONS)
+
+
 def test_nothing_is_written_while_the_judge_is_down(run_dir: Path, server: Any) -> None:
     before = contents(run_dir)
     server.die()
@@ -309,7 +326,7 @@ def test_a_prompt_of_another_scale_is_refused(run_dir: Path, server: Any, tmp_pa
     shipped = resources.files("eft_eval.prompts").joinpath("factuality.jinja").read_text("utf-8")
     other = tmp_path / "share.jinja"
     other.write_text(shipped.replace("scale: count", "scale: percent"))
-    with pytest.raises(ConfigError, match=r"scale 'percent'.* 'count'"):
+    with pytest.raises(ConfigError, match=r"scale 'count'.* 'percent'"):
         judge_run(run_dir, str(other))
     assert server.requests == []
 
@@ -352,7 +369,7 @@ def test_what_cannot_be_judged_is_said(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="doc_id 0: the sample has no responses"):
         judge_run(run_dir)
     samples.write_text('{"doc_id": 0, "resps"')
-    with pytest.raises(ConfigError, match="cannot read .*samples"):
+    with pytest.raises(ConfigError, match=r"cannot read .*samples"):
         judge_run(run_dir)
     samples.unlink()
     with pytest.raises(ConfigError, match="--log_samples"):
@@ -367,7 +384,7 @@ def test_what_cannot_be_judged_is_said(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="steps beside eft_judge"):
         judge_run(run_dir)
     edit(run_dir, lambda r: r.update(configs={"arc_easy": {"filter_list": None}}))
-    with pytest.raises(ConfigError, match="no task with a judge.*arc_easy"):
+    with pytest.raises(ConfigError, match=r"no task with a judge.*arc_easy"):
         judge_run(run_dir)
     results_in(run_dir)[0].write_text("[]")
     with pytest.raises(ConfigError, match="no results file of lm-eval"):

@@ -33,9 +33,7 @@ _log = logging.getLogger("eft_eval.judging")
 _RESULTS = re.compile(r"results_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d{6})?)\.json")
 
 
-class _Pipeline(NamedTuple):
-    """One filter pipeline of one task: what its judge is given."""
-
+class _Pipeline(NamedTuple):  # one filter of one task: what its judge is given
     task: str
     name: str
     prompt: JudgePrompt
@@ -92,14 +90,13 @@ def _newest_results(run_dir: Path) -> Path:
         raise ConfigError(f"{run_dir} is no folder; give the one with results_*.json in it")
     paths = [*run_dir.glob("results_*"), *run_dir.glob("*/results_*")]
     found = [path for path in paths if _RESULTS.fullmatch(path.name)]
-    folders = sorted({path.parent for path in found})
-    if run_dir in folders:
-        folders = [run_dir]
+    parents = sorted({path.parent for path in found})
+    folders = [run_dir] if run_dir in parents else parents
     if not folders:
         raise ConfigError(f"{run_dir} has no results_*.json of an lm-eval run (--output_path)")
     if len(folders) > 1:
-        names = ", ".join(map(str, folders))
-        raise ConfigError(f"{run_dir} holds the runs of several models; give one of: {names}")
+        several = ", ".join(map(str, folders))
+        raise ConfigError(f"{run_dir} holds the runs of several models; give one of: {several}")
     return max((path for path in found if path.parent == folders[0]), key=_date)
 
 
@@ -141,8 +138,7 @@ def _pipelines(results: Path, configs: _Record, prompt: str | None) -> list[_Pip
             items = [_items(sample, question, repeats, task) for sample in samples]
             pipelines.append(_Pipeline(task, name, judge_prompt, samples, items))
     if not pipelines:
-        tasks = ", ".join(configs) or "none"
-        raise ConfigError(f"{results} has no task with a judge (filter eft_judge), only: {tasks}")
+        raise ConfigError(f"{results} has no task with a judge (filter eft_judge): {[*configs]}")
     return pipelines
 
 
@@ -152,8 +148,8 @@ def _prompt(task: str, config: _Record, step: _Record, replacement: str | None) 
     # the run's own prompt file may be gone by now, which a replacement is to help with
     scale = (config.get("metadata") or {}).get("eft_scale") or load_prompt(own).scale
     if prompt.scale != scale:
-        given = f"judge prompt {prompt.name!r} scores on the scale {prompt.scale!r}"
-        raise ConfigError(f"{given}; task {task!r} needs one of the scale {scale!r}")
+        needed = f"task {task!r} needs a judge prompt of the scale {scale!r}"
+        raise ConfigError(f"{needed}; {prompt.name!r} has {prompt.scale!r}")
     step["prompt"] = replacement or own  # judging the new files again must ask the same
     return prompt
 
@@ -182,20 +178,18 @@ def _items(sample: _Record, question: str, repeats: int, task: str) -> list[Judg
     responses = (sample.get("resps") or [[]])[0]
     if not isinstance(responses, list) or not responses:
         raise ConfigError(f"task {task!r}, doc_id {sample['doc_id']}: the sample has no responses")
-    doc = sample.get("doc") or {}
-    query = str(doc[question]) if question in doc else None
+    query = str(sample["doc"][question]) if question in (sample.get("doc") or {}) else None
     return [JudgeItem(str(response), query) for response in responses[:repeats]]
 
 
 def _judge(pipeline: _Pipeline, settings: JudgeSettings, store: VerdictStore) -> _Judged:
     items = [item for group in pipeline.items for item in group]
     with tqdm(total=len(items), desc=f"Judging {pipeline.task} with {settings.model}") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.update(done - bar.n)
-
-        verdicts = iter(judge_responses(items, pipeline.prompt, settings, store, progress))
-    return pipeline, [[next(verdicts) for _ in group] for group in pipeline.items]
+        verdicts = judge_responses(
+            items, pipeline.prompt, settings, store, lambda done, _: bar.update(done - bar.n)
+        )
+    rest = iter(verdicts)
+    return pipeline, [[next(rest) for _ in group] for group in pipeline.items]
 
 
 def _all_verdicts(judged: Iterable[_Judged]) -> list[Verdict]:
@@ -206,10 +200,9 @@ def _sample_lines(judged: Iterable[_Judged]) -> Iterable[_Record]:
     """Yield a task's sample lines in lm-eval's layout: one per pipeline and document."""
     for pipeline, groups in judged:
         for sample, group in zip(pipeline.samples, groups, strict=True):
-            old_metrics = sample.get("metrics") or []
             values = metrics.fact_values(group)
             yield {
-                **{key: item for key, item in sample.items() if key not in old_metrics},
+                **{k: v for k, v in sample.items() if k not in sample.get("metrics", ())},
                 "filtered_resps": [metrics.write_verdicts(group)],
                 "filter": pipeline.name,
                 "metrics": list(values),

@@ -1,0 +1,163 @@
+"""Scoring a composite of three members against three `--model hf` runs of the same members.
+
+    python -m benchmarks.scoring --json scoring.json
+
+Makes random Llama folders (one base, two small ones), scores the same requests with the same
+batch size, alternates the contestants and prints medians of ratios within the run. Peak memory is
+measured in processes of their own, over what the imports take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROLES = {"base": (16, 768), "tuned": (4, 512), "reference": (4, 512)}
+VOCABULARY = 32_000
+BATCH = 8
+WORKLOADS = {
+    "multiple choice: 24 contexts of 256 tokens, 4 answers of 8": (24, 256, 4, 8),
+    "rolling: 24 texts of 256 tokens": (24, 1, 1, 255),
+}
+
+
+def make_folders(folder: Path) -> dict[str, str]:
+    """Save random models of the same vocabulary; return their paths by role."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    vocabulary = {"<s>": 0, "</s>": 1} | {f"t{i}": i for i in range(2, VOCABULARY)}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="<s>")),
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+    )
+    paths = {}
+    for seed, (role, (layers, hidden)) in enumerate(ROLES.items()):
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=hidden,
+            intermediate_size=2 * hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=8,
+            max_position_embeddings=512,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+        paths[role] = str(folder / role)
+        LlamaForCausalLM(config).save_pretrained(paths[role])
+        tokenizer.save_pretrained(paths[role])
+    return paths
+
+
+def requests(workload: str) -> list[tuple[tuple[str, str], list[int], list[int]]]:
+    """Return (text pair, context, continuation) as lm-eval hands them to a model."""
+    contexts, length, answers, answer_length = WORKLOADS[workload]
+    draw = random.Random(0)
+
+    def tokens(count: int) -> list[int]:
+        return [draw.randrange(2, VOCABULARY) for _ in range(count)]
+
+    rows = []
+    for number in range(contexts):
+        context = tokens(length)
+        rows += [((str(number), "x"), context, tokens(answer_length)) for _ in range(answers)]
+    return rows
+
+
+def make_model(who: str, paths: dict[str, str]) -> Any:
+    """Return the lm-eval model `eft` of all members, or `hf` of one."""
+    if who == "eft":
+        from eft_eval.model_adapters.eft import EFTLM
+
+        return EFTLM(**paths, batch_size=BATCH, device="cpu")
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=paths[who], batch_size=BATCH, device="cpu")
+
+
+def seconds(model: Any, workload: str) -> float:
+    """Return the seconds that scoring the workload takes."""
+    rows = requests(workload)
+    start = time.perf_counter()
+    model._loglikelihood_tokens(rows, disable_tqdm=True)
+    return time.perf_counter() - start
+
+
+def peak_bytes(who: str, workload: str, paths: dict[str, str]) -> int:
+    """Return the peak resident memory of a process that loads and scores, less its imports."""
+    command = [sys.executable, "-m", "benchmarks.scoring", "--peak", who, workload, json.dumps(paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout.strip().splitlines()[-1])
+
+
+def print_peak(who: str, workload: str, paths: dict[str, str]) -> None:
+    """Body of the process that `peak_bytes` starts."""
+    import lm_eval.models.huggingface  # noqa: F401
+
+    import eft_eval.model_adapters.eft  # noqa: F401
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    make_model(who, paths)._loglikelihood_tokens(requests(workload), disable_tqdm=True)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+
+
+def measure(repeats: int) -> dict[str, Any]:
+    """Run everything; return the ratios and what they came from."""
+    ratios, raw = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_folders(Path(folder))
+        contestants = {who: make_model(who, paths) for who in (*ROLES, "eft")}
+        for workload in WORKLOADS:
+            for model in contestants.values():
+                seconds(model, workload)  # loads weights, warms up
+            rounds = [
+                {who: seconds(model, workload) for who, model in contestants.items()}
+                for _ in range(repeats)
+            ]
+            short = workload.split(":")[0].replace(" ", "_")
+            ratios[f"{short}_time_eft_to_sum_of_hf"] = statistics.median(
+                r["eft"] / sum(r[role] for role in ROLES) for r in rounds
+            )
+            peaks = {who: peak_bytes(who, workload, paths) for who in contestants}
+            ratios[f"{short}_peak_memory_eft_to_sum_of_hf"] = peaks["eft"] / sum(
+                peaks[role] for role in ROLES
+            )
+            raw[workload] = {"seconds": rounds, "peak_bytes": peaks}
+    return {"ratios": ratios, "raw": raw, "batch_size": BATCH, "repeats": repeats}
+
+
+def main() -> None:
+    """Parse the command line and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--json", type=Path, help="write ratios and raw figures here")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        who, workload, paths = options.peak
+        print_peak(who, workload, json.loads(paths))
+        return
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    found = measure(options.repeats)
+    for name, value in found["ratios"].items():
+        print(f"{name:55} {value:.3f}")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
