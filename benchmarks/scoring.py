@@ -98,7 +98,15 @@ def seconds(model: Any, workload: str) -> float:
 
 def peak_bytes(who: str, workload: str, paths: dict[str, str]) -> int:
     """Return the peak resident memory of a process that loads and scores, less its imports."""
-    command = [sys.executable, "-m", "benchmarks.scoring", "--peak", who, workload, json.dumps(paths)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.scoring",
+        "--peak",
+        who,
+        workload,
+        json.dumps(paths),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.strip().splitlines()[-1])
 

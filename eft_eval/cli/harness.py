@@ -10,6 +10,8 @@ from pathlib import Path
 
 from eft_eval import hook
 from eft_eval.errors import EftEvalError
+from eft_eval.judging.settings import JudgeSettings
+from eft_eval.recipe import canonical_name, parse_model_args
 
 
 def run_harness(arguments: list[str]) -> int:
@@ -23,6 +25,7 @@ def run_harness(arguments: list[str]) -> int:
         arguments = ["--model", "eft", *arguments]
     hook.only_our_tasks = _asks_only_ours(_values(arguments, ("--tasks", "-t")))
     hook.install()
+    _check_early(arguments)
     started = time.time()
     sys.argv = ["lm_eval", "run", *arguments]
     from lm_eval.__main__ import cli_evaluate
@@ -32,6 +35,22 @@ def run_harness(arguments: list[str]) -> int:
     if output and not any(argument in ("-h", "--help") for argument in arguments):
         return _check_written(Path(output[-1]), started, "--log_samples" in arguments)
     return 0
+
+
+def _check_early(arguments: list[str]) -> None:
+    """Check recipe and judge before lm-eval, torch and transformers take seconds to import.
+
+    Only what the command line says plainly is read here; the run itself checks everything again.
+    """
+    if _values(arguments, ("--model", "-M"))[-1:] != ["eft"] or {"-h", "--help"} & {*arguments}:
+        return
+    model_args = _values(arguments, ("--model_args", "-a"))
+    if not any(value.lstrip().startswith("{") for value in model_args):
+        name = canonical_name(parse_model_args(",".join(model_args)).recipe)
+        print(f"eft-eval: {name}", file=sys.stderr)
+    if hook.only_our_tasks and not {"--predict_only", "-x"} & {*arguments}:
+        settings = JudgeSettings.from_environment()
+        print(f"eft-eval: judge {settings.model} at {settings.endpoint}", file=sys.stderr)
 
 
 def our_tasks() -> list[str]:
