@@ -129,7 +129,7 @@ class _ViewState:
         self._cache: Any = None
 
     def next_logits(self, chosen: Tensor | None) -> Tensor:
-        """Return the logits after the prompt (no ``chosen``) or after one more token, [rows, V']."""
+        """Return the logits after the prompt, or after ``chosen``, shape [rows, V']."""
         model = self.view.member.model
         if chosen is None:
             inputs = self._prompt
