@@ -164,12 +164,17 @@ class Member:
         """Turn the many ways a checkpoint cannot be read into one line about this member."""
         from safetensors import SafetensorError
 
+        hub = logging.getLogger("huggingface_hub")
+        level = hub.level
+        hub.setLevel(logging.ERROR)  # its retries are many lines; the error below says it all
         try:
             yield
         except (
             OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError,
         ) as error:  # fmt: skip
             raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
+        finally:
+            hub.setLevel(level)
 
 
 def _advice(error: BaseException) -> str:

@@ -79,6 +79,11 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
                 add_bos_token=self.add_bos_token,
             ),
         )
+        if recipe.decoding.block not in (0, "auto"):
+            log.warning(
+                "block=%s: this version decodes plainly; the samples are the same",
+                recipe.decoding.block,
+            )
         base = self.composite.members["base"]
         self._config = base.config
         self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=base.config)
