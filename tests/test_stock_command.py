@@ -441,7 +441,11 @@ def test_our_own_command_starts_quickly(
 ) -> None:
     """Up to the first complaint about the data, which comes with the task: nothing is indexed."""
     command = ("eft-eval", "run", "--model_args", bench.model_args, "--tasks", "eli5_fact")
-    ours = bench.run(*command, EFT_ELI5_DATA=f"{bench.folder}/nothing.jsonl")
+    no_judge = bench.run(*command)
+    assert complaint(no_judge).startswith("no judge")
+    assert no_judge.seconds < 3, "checked before lm-eval and torch are imported"
+    absent = f"{bench.folder}/nothing.jsonl"
+    ours = bench.run(*command, EFT_ELI5_DATA=absent, OPENAI_API_KEY="sesame")
     assert complaint(ours).startswith("EFT_ELI5_DATA")
     with capsys.disabled():
         print(f"\n`eft-eval run` reaches its task after {ours.seconds:.1f} s")
