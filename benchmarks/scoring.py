@@ -113,9 +113,9 @@ def peak_bytes(who: str, workload: str, paths: dict[str, str]) -> int:
 
 def print_peak(who: str, workload: str, paths: dict[str, str]) -> None:
     """Body of the process that `peak_bytes` starts."""
-    import lm_eval.models.huggingface  # noqa: F401
+    import lm_eval.models.huggingface  # noqa: F401  # its memory is not counted
 
-    import eft_eval.model_adapters.eft  # noqa: F401
+    import eft_eval.model_adapters.eft  # noqa: F401  # nor is this
 
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports (Linux)
     before = memory("VmRSS")

@@ -149,7 +149,7 @@ def _closed_form_errors(module: Any) -> None:
     module.stderr_for_metric = stderr_for_metric
     user = sys.modules.get("lm_eval.evaluator_utils")  # imported it by name, if already there
     if user is not None and getattr(user, "stderr_for_metric", None) is original:
-        user.stderr_for_metric = stderr_for_metric  # type: ignore[attr-defined]
+        setattr(user, "stderr_for_metric", stderr_for_metric)  # noqa: B010  # a plain module to mypy
 
 
 def _name_runs(module: Any) -> None:

@@ -233,6 +233,23 @@ def test_chat_template_of_the_tuned_member(paths: Paths, caplog: Any) -> None:
     assert caplog.text.count("--apply_chat_template") == 1
 
 
+def test_bos_policy_is_the_tuned_members(paths: Paths, tmp_path: Path) -> None:
+    tuned = make_model(tmp_path / "m", tokenizer=byte_tokenizer(bos=True))
+    plain, with_bos = EFTLM(**paths), EFTLM(**{**paths, "tuned": tuned})
+    assert with_bos.tok_encode("Hi") == [0, *plain.tok_encode("Hi")]
+    assert with_bos.tok_encode("<s>Hi")[:2] == [0, plain.tok_encode("H")[0]], "never twice"
+
+
+def test_precision_settings(paths: Paths) -> None:
+    request = [Instance("loglikelihood", {}, ("Hello", " there"), 0)]
+    ((plain, _),) = EFTLM(**paths).loglikelihood(request, disable_tqdm=True)
+    ((wide, _),) = EFTLM(**paths, softmax_dtype="float64").loglikelihood(request)
+    assert wide == pytest.approx(plain, abs=1e-4)
+    ((mixed, _),) = EFTLM(**paths, mixed_precision_dtype="bfloat16").loglikelihood(request)
+    assert mixed != plain
+    assert mixed == pytest.approx(plain, rel=0.05)
+
+
 def test_chat_turns_reach_a_members_own_template(paths: Paths) -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     model = EFTLM(**{**paths, "base": {"model": paths["base"], "prompt": template}})
