@@ -137,16 +137,13 @@ class Composite:
 
     def _views(self) -> tuple[View, ...]:
         recipe = self.recipe
-        if recipe.decoding.weight_top_p is not None:
-            # the filter needs the three models apart, the tuned one last
-            roles = [("base", 1.0), ("reference", -1.0), ("tuned", 1.0)]
-        else:
-            roles = [("base", 1.0)]
-            for number, delta in enumerate(recipe.deltas, start=1):
-                suffix = str(number) if len(recipe.deltas) > 1 else ""
-                roles += [("reference" + suffix, -delta.weight), ("tuned" + suffix, delta.weight)]
+        roles = [("base", 1.0)]
+        for number, delta in enumerate(recipe.deltas, start=1):
+            suffix = str(number) if len(recipe.deltas) > 1 else ""
+            roles += [("reference" + suffix, -delta.weight), ("tuned" + suffix, delta.weight)]
         prompts = {role: spec.prompt for role, spec in recipe.members}
         if recipe.decoding.weight_top_p is not None:
+            # the filter needs the three models apart, the tuned one last
             return tuple(View(self.members[role], prompts[role], c) for role, c in roles)
         factors: dict[tuple[Member, str | None], float] = {}
         for role, coefficient in roles:
@@ -155,7 +152,7 @@ class Composite:
         return tuple(
             View(member, prompt, factor)
             for (member, prompt), factor in factors.items()
-            if factor != 0.0
+            if abs(factor) > 1e-12  # 1 - 0.3 - 0.7 is not 0 in floating point
         )
 
     def _check_stop_tokens(self) -> None:

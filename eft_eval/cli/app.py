@@ -1,6 +1,6 @@
 """Commands of `eft-eval`. stdout is the product, stderr is progress.
 
-Exit codes: 0 done, 1 a run failed, 2 wrong usage or settings.
+Exit codes: 0 done, 2 an error of ours in one line, 1 whatever else lm-eval ended with.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def run(context: typer.Context) -> None:
     """
     from eft_eval.cli.harness import run_harness
 
-    sys.exit(run_harness(list(context.args)))
+    run_harness(list(context.args))
 
 
 @app.command()

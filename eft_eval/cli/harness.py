@@ -14,12 +14,12 @@ from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import canonical_name, parse_model_args
 
 
-def run_harness(arguments: list[str]) -> int:
+def run_harness(arguments: list[str]) -> None:
     """Run `lm_eval run` with ``arguments``, then check what it wrote.
 
-    Returns:
-        0, or 1 where a results or samples file that was asked for is missing or incomplete
-        (lm-eval only logs such errors).
+    Raises:
+        EftEvalError: A results or samples file that was asked for is missing or incomplete
+            (lm-eval only logs that).
     """
     if not any(argument.split("=")[0] in ("--model", "-M", "--config") for argument in arguments):
         arguments = ["--model", "eft", *arguments]
@@ -33,8 +33,8 @@ def run_harness(arguments: list[str]) -> int:
     cli_evaluate()
     output = _values(arguments, ("--output_path", "-o"))
     if output and not any(argument in ("-h", "--help") for argument in arguments):
-        return _check_written(Path(output[-1]), started, "--log_samples" in arguments)
-    return 0
+        samples = bool({"--log_samples", "--predict_only", "-x"} & {*arguments})
+        _check_written(Path(output[-1]), started, samples)
 
 
 def _check_early(arguments: list[str]) -> None:
@@ -86,14 +86,14 @@ def _asks_only_ours(tasks: list[str]) -> bool:
     return bool(asked) and all(name in ours for name in asked)
 
 
-def _check_written(output: Path, started: float, with_samples: bool) -> int:
+def _check_written(output: Path, started: float, with_samples: bool) -> None:
     """Check that this run's files exist and hold as many samples as the results say."""
     folder = output.parent if output.suffix == ".json" else output
     new = [f for f in folder.glob("**/*.json") if f.stat().st_mtime >= started - 1]
     if not new:
         raise EftEvalError(f"the run wrote no results file below {folder}; see the log above")
     if not with_samples:
-        return 0
+        return
     results = json.loads(max(new, key=lambda f: f.stat().st_mtime).read_text(encoding="utf-8"))
     for task, counts in results.get("n-samples", {}).items():
         files = [
@@ -104,4 +104,3 @@ def _check_written(output: Path, started: float, with_samples: bool) -> int:
             raise EftEvalError(
                 f"task {task}: the samples files hold {lines} of {counts['effective']} samples"
             )
-    return 0
