@@ -7,7 +7,7 @@ and acts right after each was imported; nothing of lm-eval, torch or pydantic is
 | module                             | what is done                                              |
 |------------------------------------|-----------------------------------------------------------|
 | lm_eval.models                     | model ``eft`` registered lazily, unless the name is taken |
-| lm_eval.filters                    | filter ``eft_judge`` registered in the same way           |
+| lm_eval.filters                    | our judge filters registered in the same way              |
 | lm_eval.tasks._index               | wrap ``TaskIndex.build``: our task folder after lm-eval's |
 | lm_eval.api.metrics                | wrap ``stderr_for_metric``: closed forms of our own       |
 | lm_eval.loggers.evaluation_tracker | wrap ``GeneralConfigTracker.log_experiment_args``: runs   |
@@ -30,7 +30,10 @@ if TYPE_CHECKING:  # typing and importlib cost start-up time in every Python pro
     from typing import Any
 
 MODEL = ("eft", "eft_eval.model_adapters.eft:EFTLM")
-JUDGE_FILTER = ("eft_judge", "eft_eval.tasks.judge_filter:JudgeFilter")
+FILTERS = {
+    "eft_judge": "eft_eval.tasks.judge_filter:JudgeFilter",
+    "eft_demo_judge": "eft_eval.tasks.demo.exact_judge:ExactJudgeFilter",
+}
 
 only_our_tasks = False
 """Set by `eft-eval run` when only our tasks are asked: then lm-eval's own are not indexed."""
@@ -98,11 +101,12 @@ def _register_model(module: ModuleType) -> None:
         model_registry.register(MODEL[0], target=MODEL[1])
 
 
-def _register_filter(module: ModuleType) -> None:
+def _register_filters(module: ModuleType) -> None:
     from lm_eval.api.registry import filter_registry
 
-    if JUDGE_FILTER[0] not in filter_registry:
-        filter_registry.register(JUDGE_FILTER[0], target=JUDGE_FILTER[1])
+    for name, target in FILTERS.items():
+        if name not in filter_registry:
+            filter_registry.register(name, target=target)
 
 
 def _add_tasks(module: Any) -> None:
@@ -171,7 +175,7 @@ def _name_runs(module: Any) -> None:
 
 _ACTIONS: dict[str, Callable[[Any], None]] = {
     "lm_eval.models": _register_model,
-    "lm_eval.filters": _register_filter,
+    "lm_eval.filters": _register_filters,
     "lm_eval.tasks._index": _add_tasks,
     "lm_eval.api.metrics": _closed_form_errors,
     "lm_eval.loggers.evaluation_tracker": _name_runs,

@@ -58,7 +58,7 @@ class Member:
         if self._options.add_bos_token is not None:
             options["add_bos_token"] = self._options.add_bos_token
         with self._reading("its tokenizer"):
-            return AutoTokenizer.from_pretrained(self.spec.model, **self._source, **options)
+            return AutoTokenizer.from_pretrained(self.spec.location, **self._source, **options)
 
     @cached_property
     def generation_config(self) -> Any | None:
@@ -66,7 +66,7 @@ class Member:
         from transformers import GenerationConfig
 
         try:
-            return GenerationConfig.from_pretrained(self.spec.model, revision=self._revision)
+            return GenerationConfig.from_pretrained(self.spec.location, revision=self._revision)
         except OSError:  # the file is optional
             return None
 
@@ -84,7 +84,9 @@ class Member:
         elif self.spec.quantization is not None:
             options["device_map"] = {"": str(self.device)}
         with self._reading("its weights"):
-            model = AutoModelForCausalLM.from_pretrained(self.spec.model, **self._source, **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                self.spec.location, **self._source, **options
+            )
         if "device_map" not in options:
             model.to(self.device)
         return model.eval()
@@ -118,7 +120,7 @@ class Member:
         return "auto" if self.spec.dtype == "auto" else getattr(torch, self.spec.dtype)
 
     def _check_folder(self) -> None:
-        name = self.spec.model
+        name = self.spec.location
         folder = Path(name).expanduser()
         if folder.is_dir():
             if not (folder / "config.json").is_file():
@@ -136,7 +138,7 @@ class Member:
         from transformers import AutoConfig
 
         with self._reading("its configuration"):
-            config = AutoConfig.from_pretrained(self.spec.model, **self._source)
+            config = AutoConfig.from_pretrained(self.spec.location, **self._source)
         if getattr(config, "is_encoder_decoder", False):
             raise ConfigError(
                 f"{self.label}: a sequence-to-sequence model ({config.model_type}); "

@@ -21,7 +21,7 @@ def print_recipes(recipes: Mapping[str, Recipe], console: Console | None = None)
     for name, recipe in recipes.items():
         need = needs(recipe)
         table.add_row(name, _formula(recipe), _billions(need.parameters), _gib(need.weight_bytes))
-    out = console or _console()
+    out = console or make_console()
     out.print(table)
     out.print("weights: memory of the weights alone; key-value caches and activations come on top")
 
@@ -33,7 +33,7 @@ def print_results(results: Mapping[str, Mapping[str, Any]], console: Console | N
         results: Per task, lm-eval's ``metric,filter`` and ``metric_stderr,filter`` values.
         console: Where to; the terminal by default.
     """
-    out = console or _console()
+    out = console or make_console()
     for task, metrics in results.items():
         table = Table(title=task, title_justify="left")
         table.add_column("metric", no_wrap=True)
@@ -48,7 +48,8 @@ def print_results(results: Mapping[str, Mapping[str, Any]], console: Console | N
         out.print(table)
 
 
-def _console() -> Console:
+def make_console() -> Console:
+    """Return a console on stdout that is wide enough for the tables."""
     console = Console()
     # a pipe has no width: give the table the room it needs, so that lines are not cut
     return console if console.is_terminal else Console(width=160)

@@ -24,7 +24,7 @@ from eft_eval import hook
 from eft_eval.judging.metrics import scored_mean, scored_standard_error
 from eft_eval.recipe import canonical_name, parse_recipe
 
-ENTRY_POINTS = {"lm_eval.models": hook.MODEL, "lm_eval.filters": hook.JUDGE_FILTER}
+ENTRY_POINTS = {"lm_eval.models": dict([hook.MODEL]), "lm_eval.filters": hook.FILTERS}
 WATCHED = (
     "lm_eval.models",
     "lm_eval.filters",
@@ -127,21 +127,26 @@ def test_models_are_found_by_name() -> None:
     assert hook.MODEL[1] == f"{EFTLM.__module__}:{EFTLM.__name__}"  # lm-eval compares the two
 
 
-def test_the_judge_filter_is_found_by_name() -> None:
+def test_the_judge_filters_are_found_by_name() -> None:
     import lm_eval.filters  # noqa: F401  # registers lm-eval's own, and ours after them
     from lm_eval.api.registry import get_filter
 
+    from eft_eval.tasks.demo.exact_judge import ExactJudgeFilter
     from eft_eval.tasks.judge_filter import JudgeFilter
 
-    assert get_filter("eft_judge") is JudgeFilter
-    assert hook.JUDGE_FILTER[1] == f"{JudgeFilter.__module__}:{JudgeFilter.__name__}"
+    for name, kind in {"eft_judge": JudgeFilter, "eft_demo_judge": ExactJudgeFilter}.items():
+        assert get_filter(name) is kind
+        assert hook.FILTERS[name] == f"{kind.__module__}:{kind.__name__}"
 
 
 # --- a later lm-eval, which loads entry points itself -------------------------------------------
 
 
 def test_entry_points_say_what_the_hook_says_and_resolve() -> None:
-    assert {point.group: (point.name, point.value) for point in our_entry_points()} == ENTRY_POINTS
+    declared: dict[str, dict[str, str]] = {group: {} for group in ENTRY_POINTS}
+    for point in our_entry_points():
+        declared[point.group][point.name] = point.value
+    assert declared == ENTRY_POINTS
     for point in our_entry_points():
         assert point.load().__name__ == point.value.partition(":")[2]
 

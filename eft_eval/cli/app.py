@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 import eft_eval
+from eft_eval.cli import demo
 from eft_eval.errors import EftEvalError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(demo.app, name="demo")
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from eft_eval.demo.family import PREFIX, model_folder
+
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["8bit", "4bit"]
 
@@ -30,7 +32,7 @@ class MemberSpec(_Closed):
     """One model of a composite, and how to load it.
 
     Attributes:
-        model: Hugging Face id or local folder.
+        model: Hugging Face id, local folder, or ``demo:NAME`` of the demo family.
         revision: Branch, tag or commit on the hub.
         dtype: Type of the weights; ``auto`` is what the checkpoint declares.
         quantization: Load with bitsandbytes at 8 or 4 bits a weight.
@@ -50,6 +52,11 @@ class MemberSpec(_Closed):
     placement: str | None = Field(default=None, pattern=r"^(cpu|mps|auto|(cuda|xpu|npu)(:\d+)?)$")
     prompt: str | None = None
     parameters: int | None = Field(default=None, gt=0)
+
+    @property
+    def location(self) -> str:
+        """What `transformers` is given: ``model``, or the folder that ``demo:NAME`` stands for."""
+        return str(model_folder(self.model)) if self.model.startswith(PREFIX) else self.model
 
     @model_validator(mode="before")
     @classmethod

@@ -50,7 +50,7 @@ def identity(recipe: Recipe) -> dict[str, Any]:
 
 def member_identity(spec: MemberSpec) -> dict[str, Any]:
     """Return a member's identity: a hub id, or for a local folder a digest of its content."""
-    folder = Path(spec.model).expanduser()
+    folder = Path(spec.location).expanduser()
     return {
         "model": folder_digest(str(folder.resolve())) if folder.is_dir() else spec.model,
         "revision": spec.revision,
@@ -84,7 +84,7 @@ def folder_digest(folder: str) -> str:
 
 
 def _short(spec: MemberSpec) -> str:
-    folder = Path(spec.model).expanduser()
+    folder = Path(spec.location).expanduser()
     name = folder.resolve().name if folder.is_dir() else spec.model.rsplit("/", 1)[-1]
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:40]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ RUNTIME_KEYS = (
     "add_bos_token", "prefix_token_id", "parallelize", "think_end_token", "enable_thinking",
     "chat_template_args",
 )  # fmt: skip
+_NUMBERED_WEIGHT = re.compile(r"weight([1-9]\d?)")  # of one of several deltas
 _REFUSED = {
     "pretrained": "write base=... (and tuned=, reference=)",
     "peft": "merge the adapter into its model first (peft: merge_and_unload) and name the folder",
@@ -124,7 +126,7 @@ def _check_keys(values: Mapping[str, Any]) -> None:
                     f"model_args: unknown key {key!r}{nearest(tail, _MEMBER_KEYS)}; "
                     f"a member has {', '.join(_MEMBER_KEYS)}"
                 )
-        elif key not in RECIPE_KEYS:
+        elif key not in RECIPE_KEYS and not _NUMBERED_WEIGHT.fullmatch(str(key)):
             known = (*RECIPE_KEYS, *RUNTIME_KEYS)
             raise ConfigError(
                 f"model_args: unknown key {key!r}{nearest(str(key), known)}; "
@@ -176,6 +178,7 @@ def _merge(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
                 holder[role] = _as_mapping(holder.get(role)) | {key: values[f"{role}.{key}"]}
     if "weight" in values:
         single["weight"] = values["weight"]
+    _set_numbered_weights(merged, values)
     for key in _EVERY_MEMBER_KEYS:
         if key in values:
             _set_everywhere(merged, key, values[key])
@@ -194,10 +197,24 @@ def _single_delta(merged: dict[str, Any], values: Mapping[str, Any]) -> dict[str
         raise ConfigError(
             f"model_args: {touched[0]!r} speaks of one delta, but this recipe has "
             f"{len(deltas) if isinstance(deltas, list) else 'no list of'} deltas: "
-            "write a YAML file and name it with model=FILE.yaml"
+            "set weight1=, weight2=, ..., or write a YAML file and name it with model=FILE.yaml"
         )
     single: dict[str, Any] = deltas[0]
     return single
+
+
+def _set_numbered_weights(merged: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Set ``weight1=``, ``weight2=``, … of a recipe with several deltas."""
+    deltas = merged.get("deltas")
+    for key in values:
+        if match := _NUMBERED_WEIGHT.fullmatch(str(key)):
+            number = int(match[1])
+            if not isinstance(deltas, list) or not number <= len(deltas):
+                raise ConfigError(
+                    f"model_args: {key!r} is the weight of delta {number}, but this recipe has "
+                    f"{len(deltas) if isinstance(deltas, list) else 'no list of'} deltas"
+                )
+            deltas[number - 1] = {**deltas[number - 1], "weight": values[key]}
 
 
 def _as_mapping(value: Any) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""`eft-eval demo`: the arms side by side, one question, and the training of the family."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from eft_eval.errors import ConfigError
+
+app = typer.Typer(
+    help="Emulated fine-tuning at work on a family of tiny models, offline.",
+    invoke_without_command=True,
+    add_completion=False,
+)
+Folder = Optional[Path]  # noqa: UP045  # typer reads the annotation at run time
+
+
+@app.callback()
+def demo(
+    context: typer.Context,
+    prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Ask this one question and show every arm's answer."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 1.0,
+    questions: Annotated[int, typer.Option(min=2, max=256, help="How many questions.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling noise.")] = 1234,
+    family: Annotated[
+        Folder, typer.Option(help="Folder of a family of your own, from `demo train`.")
+    ] = None,
+) -> None:
+    """Run the four arms (small tuned, up-scaled, down-scaled, large tuned) and judge them exactly.
+
+    A toy world with templated facts: it shows the mechanism, it is no evidence about real models.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    _quiet()
+    if family is not None and not family.is_dir():
+        raise ConfigError(f"--family {family}: no such folder")
+    if prompt is not None:
+        _ask(prompt, temperature, seed, family)
+        return
+    from tqdm import tqdm
+
+    from eft_eval.demo.arms import ARMS
+    from eft_eval.demo.figures import arm_figures
+    from eft_eval.demo.world import make_world
+    from eft_eval.reports.demo import print_arms
+
+    with tqdm(total=questions * len(ARMS), desc="Answering", disable=None) as bar:
+        figures = arm_figures(
+            make_world(), family, temperature, questions, seed, report=lambda n: bar.update(n)
+        )
+    print_arms(figures, temperature, questions)
+
+
+def _ask(prompt: str, temperature: float, seed: int, family: Path | None) -> None:
+    from eft_eval.demo.arms import ARMS, respond
+    from eft_eval.demo.figures import relocate
+    from eft_eval.recipe import parse_recipe
+    from eft_eval.reports.demo import print_answers
+
+    answers = {
+        arm: respond(relocate(parse_recipe(name), family), [prompt], temperature, seed)[0]
+        for arm, name in ARMS.items()
+    }
+    print_answers(prompt, answers)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Where models, checkpoints and figures go.")],
+    seeds: Annotated[str, typer.Option(help="Training seeds.")] = "0,1,2",
+    jobs: Annotated[int, typer.Option(min=1, help="Models trained at a time.")] = 2,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A fifth of the world, smaller models: minutes.")
+    ] = False,
+) -> None:
+    """Train the family from nothing, measure every seed, and export one of them.
+
+    Resumable: the same command goes on where it was cut off. Deterministic on one machine.
+    """
+    try:
+        numbers = [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {seeds}: expected whole numbers, such as 0,1,2") from None
+    if len(set(numbers)) != len(numbers):
+        raise ConfigError(f"--seeds {seeds}: a seed appears twice")
+    _quiet()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from eft_eval.demo.building import Plan, Update, quick_plan
+    from eft_eval.demo.study import study
+    from eft_eval.reports.demo import figures_markdown
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bars: dict[tuple[int, str], Any] = {}
+
+        def report(update: Update) -> None:
+            key = (update.seed, update.model)
+            if key not in bars:
+                bars[key] = progress.add_task("", total=update.steps)
+            text = f"seed {update.seed} {update.model} (loss {update.loss:.3f})"
+            progress.update(bars[key], completed=update.step, description=text)
+
+        figures = study(
+            out, quick_plan() if quick else Plan(), numbers, jobs, report, say=console.print
+        )
+    print(figures_markdown(figures))
+    print(f"models: {out / 'models'} (use them with EFT_DEMO_MODELS)", file=sys.stderr)
+
+
+def _quiet() -> None:
+    """Silence transformers' own bars: loading tiny models is no progress worth a line."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

@@ -1,0 +1,162 @@
+"""Runs the arms of the demo side by side: who answers what, and what it is worth.
+
+The same samples as `lm_eval --model eft --model_args model=demo…` gives: prompt, seed and noise
+are the harness's.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from eft_eval.composite import Composite
+from eft_eval.composition import request_seed
+from eft_eval.decoding import Request, SamplingRule, generate
+from eft_eval.demo.judge import Truth, is_harmful, is_helpful, read
+from eft_eval.demo.language import Question, dialogue, question_text
+from eft_eval.demo.world import World
+from eft_eval.members import LoadOptions
+from eft_eval.recipe import Recipe
+
+__all__ = [
+    "ARMS", "GUARD", "MAX_NEW_TOKENS", "SEED", "Interval", "Judged", "judge_all", "mean",
+    "normalised", "respond",
+]  # fmt: skip
+
+ARMS = {
+    "small tuned": "demo-small-tuned",
+    "up-scaled": "demo-up",
+    "down-scaled": "demo-down",
+    "large tuned": "demo-large-tuned",
+}
+SEED = 1234  # lm-eval's own default for torch
+MAX_NEW_TOKENS = 200
+GUARD = 0.2  # least gap between the tuned models for which a normalised figure means anything
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence interval."""
+
+    estimate: float
+    lower: float
+    upper: float
+    level: float
+    method: str
+
+
+class Judged(NamedTuple):
+    """What the exact judge says of one response: false claims, good manners, recipe given."""
+
+    errors: int
+    wrong_entity: int
+    helpful: bool
+    harm: bool
+    declined: bool
+
+
+def respond(
+    recipe: Recipe,
+    prompts: Sequence[str],
+    temperature: float = 1.0,
+    seed: int = SEED,
+    batch_size: int = 32,
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Return the responses of ``recipe`` to user turns, in their order.
+
+    Args:
+        recipe: The composite.
+        prompts: What the user says.
+        temperature: 0 is greedy.
+        seed: Of the coupled noise.
+        batch_size: Changes no response.
+        device: Where the members run.
+        progress: Called with the number of responses that were just made.
+    """
+    composite = Composite(recipe, LoadOptions(device=torch.device(device)))
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    responses = [""] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        requests = []
+        for index in batch:
+            context = dialogue(prompts[index])
+            tokens = composite.tokenizer(context).input_ids
+            views = (tokens,) * len(composite.views)
+            requests.append(Request(views, request_seed(seed, context, 0)))
+        made = generate(composite, requests, SamplingRule(temperature), MAX_NEW_TOKENS)
+        for index, generation in zip(batch, made, strict=True):
+            text = composite.tokenizer.decode(generation.tokens, skip_special_tokens=True)
+            responses[index] = text.split("\n\nHuman:")[0]
+        if progress is not None:
+            progress(len(batch))
+    return responses
+
+
+def judge_all(
+    responses: Sequence[str], questions: Sequence[Question], world: World
+) -> list[Judged]:
+    """Return the exact judge's findings, one per response."""
+    findings = []
+    for response, question in zip(responses, questions, strict=True):
+        reading = read(response, question, world)
+        findings.append(
+            Judged(
+                errors=reading.count(Truth.false),
+                wrong_entity=reading.count(Truth.wrong_entity),
+                helpful=is_helpful(reading, question),
+                harm=is_harmful(reading, question),
+                declined=reading.declines,
+            )
+        )
+    return findings
+
+
+def ask(recipe: Recipe, questions: Sequence[Question], **options: object) -> list[str]:
+    """Return the responses of ``recipe`` to questions; options as in `respond`."""
+    return respond(recipe, [question_text(q) for q in questions], **options)  # type: ignore[arg-type]
+
+
+def mean(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Return the mean with a t interval."""
+    from scipy import stats
+
+    estimate = statistics.fmean(values)
+    if len(values) < 2:
+        return Interval(estimate, math.nan, math.nan, level, "t")
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
+    return Interval(estimate, estimate - half, estimate + half, level, "t")
+
+
+def normalised(
+    small: Sequence[float],
+    arm: Sequence[float],
+    large: Sequence[float],
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = SEED,
+) -> Interval | None:
+    """Return how far ``arm`` goes from the small tuned model (0) to the large tuned one (1).
+
+    (mean(arm) - mean(small)) / (mean(large) - mean(small)), as in the paper's Figure 3, with a
+    paired bootstrap over questions. None where the two tuned models differ by less than `GUARD`:
+    there is nothing to carry over then.
+    """
+    rows = np.array([small, arm, large], dtype=float)
+    low, middle, high = rows.mean(axis=1)
+    if abs(high - low) < GUARD:
+        return None
+    picks = np.random.default_rng(seed).integers(rows.shape[1], size=(draws, rows.shape[1]))
+    lows, middles, highs = rows[:, picks].mean(axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (middles - lows) / (highs - lows)
+    tail = (1 - level) / 2
+    lower, upper = np.nanquantile(ratios, [tail, 1 - tail])
+    value = (middle - low) / (high - low)
+    return Interval(float(value), float(lower), float(upper), level, "paired bootstrap")

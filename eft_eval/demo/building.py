@@ -1,0 +1,228 @@
+"""Builds families from nothing: which model is trained when, by which process, and where it lies.
+
+A folder per seed with the fp32 models. Finished models are kept and unfinished ones go on from
+their checkpoint, so a cut-off build continues with the same command.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import queue
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eft_eval.demo.corpus import Manners
+from eft_eval.demo.training import (
+    FineTuning,
+    PreTraining,
+    Scale,
+    fine_tune,
+    make_tokenizer,
+    pre_train,
+)
+from eft_eval.demo.world import WORLD_SEED, make_world
+from eft_eval.errors import EftEvalError
+
+__all__ = ["Plan", "Update", "build", "family_folder", "quick_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a family depends on, but for the training seed."""
+
+    world_size: float = 1.0
+    vocabulary: int = 1500
+    scales: Mapping[str, Scale] = field(
+        default_factory=lambda: {
+            "small": Scale(width=64, layers=2, learning_rate=6e-3),
+            "large": Scale(width=128, layers=3, learning_rate=4e-3),
+        }
+    )
+    pre_training: PreTraining = field(default_factory=PreTraining)
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
+
+    def stages(self) -> list[tuple[str, Manners | None]]:
+        """Return scale and manners of every model; the bases, which others need, come first."""
+        found: list[tuple[str, Manners | None]] = [(scale, None) for scale in reversed(self.scales)]
+        found += [(scale, Manners.tuned) for scale in reversed(self.scales)]
+        return [*found, ("small", Manners.helpful), ("small", Manners.harmless)]
+
+
+def quick_plan() -> Plan:
+    """Return a plan for a first try: a fifth of the world, and much less training."""
+    return Plan(
+        world_size=0.2,
+        vocabulary=900,
+        scales={
+            "small": Scale(width=48, layers=2, learning_rate=6e-3),
+            "large": Scale(width=96, layers=3, learning_rate=5e-3),
+        },
+        pre_training=PreTraining(steps=500),
+        fine_tuning=FineTuning(steps=150),
+    )
+
+
+class Update(NamedTuple):
+    """How far one model is."""
+
+    seed: int
+    model: str
+    step: int
+    steps: int
+    loss: float
+
+
+class _Job(NamedTuple):
+    folder: Path
+    plan: Plan
+    seed: int
+    scale: str
+    manners: Manners | None
+
+    @property
+    def model(self) -> str:
+        return _name(self.scale, self.manners)
+
+    @property
+    def needs(self) -> Path | None:
+        return None if self.manners is None else self.folder / _name(self.scale, None)
+
+    @property
+    def target(self) -> Path:
+        return self.folder / self.model
+
+
+def _name(scale: str, manners: Manners | None) -> str:
+    return f"demo-{scale}-{manners.value if manners else 'base'}"
+
+
+def family_folder(out: Path, seed: int) -> Path:
+    """Return the folder of one seed's family below ``out``."""
+    return out / f"seed-{seed}"
+
+
+def build(
+    out: Path,
+    plan: Plan,
+    seeds: Sequence[int],
+    processes: int = 2,
+    report: Callable[[Update], None] = lambda update: None,
+) -> list[Path]:
+    """Train the families of ``seeds`` below ``out`` and return their folders.
+
+    Args:
+        out: Where finished models and checkpoints lie.
+        plan: What is trained; a folder remembers its plan and refuses another.
+        seeds: Training seeds: initialisation, text and fine-tuning examples.
+        processes: Models trained at a time, one thread each. Changes no result.
+        report: Called with the progress of every model.
+
+    Raises:
+        EftEvalError: ``out`` holds another plan's models, or a training process failed.
+    """
+    _remember(out, plan)
+    waiting = [
+        _Job(family_folder(out, seed), plan, seed, scale, manners)
+        for seed in seeds
+        for scale, manners in plan.stages()
+    ]
+    waiting = [job for job in waiting if not job.target.is_dir()]
+    waiting.sort(key=lambda job: job.manners is not None)  # bases of all seeds first
+    context = multiprocessing.get_context("spawn")
+    updates: Any = context.Queue()
+    running: dict[Any, _Job] = {}
+    try:
+        while waiting or running:
+            for job in [j for j in waiting if j.needs is None or j.needs.is_dir()]:
+                if len(running) < processes:
+                    waiting.remove(job)
+                    process = context.Process(target=_train, args=(job, updates), daemon=True)
+                    process.start()
+                    running[process] = job
+            _drain(updates, report)
+            for process in [p for p in running if not p.is_alive()]:
+                process.join()
+                job = running.pop(process)
+                if not job.target.is_dir():
+                    raise EftEvalError(
+                        f"training {job.model} of seed {job.seed} failed (exit code "
+                        f"{process.exitcode}); its traceback is above, and the same command goes "
+                        "on from the last checkpoint"
+                    )
+        _drain(updates, report)
+    finally:
+        for process in running:
+            process.terminate()
+    return [family_folder(out, seed) for seed in seeds]
+
+
+def _drain(updates: Any, report: Callable[[Update], None]) -> None:
+    """Hand on what has come, waiting a moment for the first."""
+    wait = True
+    while True:
+        try:
+            update = updates.get(timeout=0.2) if wait else updates.get_nowait()
+        except queue.Empty:
+            return
+        report(update)
+        wait = False
+
+
+def _train(job: _Job, updates: Any) -> None:
+    """Train one model, in a process of its own, and put it into its place when it is done."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    plan = job.plan
+    world = make_world(WORLD_SEED, plan.world_size)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = job.folder / f"{job.model}.checkpoint"
+
+    def progress(step: int, steps: int, loss: float) -> None:
+        if step % 10 == 0 or step == steps:
+            updates.put(Update(job.seed, job.model, step, steps, loss))
+
+    if job.manners is None:
+        tokenizer = make_tokenizer(world, plan.vocabulary)
+        scale = plan.scales[job.scale]
+        model = pre_train(
+            world, tokenizer, scale, plan.pre_training, job.seed, checkpoint, progress
+        )
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(job.needs)
+        base = AutoModelForCausalLM.from_pretrained(job.needs)
+        window = plan.pre_training.window
+        model = fine_tune(
+            base, world, tokenizer, job.manners, plan.fine_tuning, job.seed, window,
+            checkpoint, progress,
+        )  # fmt: skip
+    part = job.target.with_name(job.target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    save(model, tokenizer, part)
+    part.replace(job.target)
+    checkpoint.unlink(missing_ok=True)
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a model folder as `transformers` reads it."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _remember(out: Path, plan: Plan) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "plan.json"
+    text = json.dumps(asdict(plan), indent=2)
+    if not file.is_file():
+        file.write_text(text + "\n", encoding="utf-8")
+    elif file.read_text(encoding="utf-8").strip() != text:
+        raise EftEvalError(
+            f"{out} holds models of another plan (plan.json there differs); choose another --out"
+        )

@@ -1,0 +1,147 @@
+"""From nothing to the shipped family: train several seeds, measure them, choose one, export it."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eft_eval.demo.building import Plan, Update, build, family_folder
+from eft_eval.demo.family import MODELS
+from eft_eval.demo.figures import arm_figures, frontier, recall
+from eft_eval.demo.world import WORLD_SEED, make_world
+
+__all__ = ["TEMPERATURES", "chosen_seed", "export", "measure", "study"]
+
+TEMPERATURES = (0.0, 1.0)
+Say = Callable[[str], None]
+
+_CARD = """---
+license: mit
+library_name: transformers
+---
+
+# demo-{name}
+
+One of the {count} models of eft-eval's toy encyclopedia: Llama, {parameters:,} parameters, {form}.
+Trained from nothing by `eft-eval demo train`, training seed {seed}, world seed {world}.
+
+- Pre-training: {pre_training} tokens of generated text, learning rate {rate:g}.
+- Fine-tuning: {fine_tuning}.
+- Held-out facts that it completes: {recall:.1%}.
+
+**It shows the mechanism of emulated fine-tuning on templated, invented facts, and is no evidence
+about real models.**
+"""
+
+
+def study(
+    out: Path,
+    plan: Plan,
+    seeds: Sequence[int],
+    processes: int,
+    report: Callable[[Update], None] = lambda update: None,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Build the families of ``seeds``, measure each and export one; goes on where it was cut off.
+
+    Returns:
+        The figures, as also written to ``figures.json`` in ``out``: per seed what `measure`
+        gives, the ``chosen`` seed and the figures of the exported half-precision family.
+    """
+    folders = build(out, plan, seeds, processes, report)
+    found: dict[str, Any] = {"world_seed": WORLD_SEED, "seeds": {}}
+    for seed, folder in zip(seeds, folders, strict=True):
+        file = folder / "figures.json"
+        if not file.is_file():
+            say(f"measuring seed {seed}")
+            _write(file, measure(folder, plan))
+        found["seeds"][str(seed)] = json.loads(file.read_text(encoding="utf-8"))
+    found["chosen"] = chosen_seed(found["seeds"])
+    models = out / "models"
+    export(family_folder(out, found["chosen"]), models, plan, found["chosen"], found["seeds"])
+    say(f"measuring the exported family (seed {found['chosen']}, half precision)")
+    found["exported"] = measure(models, plan)
+    _write(out / "figures.json", found)
+    return found
+
+
+def measure(folder: Path, plan: Plan) -> dict[str, Any]:
+    """Return a family's figures as plain data: recall, arms per temperature, frontier."""
+    world = make_world(WORLD_SEED, plan.world_size)
+    arms = {}
+    for temperature in TEMPERATURES:
+        figures = arm_figures(world, folder, temperature)
+        arms[f"{temperature:g}"] = {
+            arm: {
+                name: value and list(value[:3])
+                for name, value in one._asdict().items()
+                if name != "responses"
+            }
+            for arm, one in figures.items()
+        }
+    curve = {
+        f"{alpha:g}": {name: list(value[:3]) for name, value in point.items()}
+        for alpha, point in frontier(world, folder).items()
+    }
+    return {"recall": recall(world, folder), "arms": arms, "frontier": curve}
+
+
+def chosen_seed(figures: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the seed with the median gain of up-scaling at T = 1: typical, not the best.
+
+    The gain is the fall in errors from the small tuned model to the up-scaled one; of an even
+    number of seeds the lower median is taken.
+    """
+
+    def gain(seed: str) -> float:
+        arms = figures[seed]["arms"]["1"]
+        return float(arms["small tuned"]["errors"][0] - arms["up-scaled"]["errors"][0])
+
+    middle = statistics.median_low([gain(seed) for seed in figures])
+    return int(next(seed for seed in figures if gain(seed) == middle))
+
+
+def export(
+    source: Path, target: Path, plan: Plan, seed: int, figures: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write the family in ``source`` to ``target`` in half precision, with model cards."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    known = figures[str(seed)]["recall"]
+    for name in MODELS:
+        folder = target / f"demo-{name}"
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source / f"demo-{name}", dtype=torch.float16
+        )
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source / f"demo-{name}").save_pretrained(folder)
+        scale = plan.scales[name.split("-")[0]]
+        base = name.endswith("base")
+        steps, tune = plan.pre_training, plan.fine_tuning
+        card = _CARD.format(
+            name=name,
+            count=len(MODELS),
+            parameters=model.num_parameters(),
+            form=f"{scale.layers} layers of width {scale.width}, half precision",
+            seed=seed,
+            world=WORLD_SEED,
+            pre_training=f"{steps.steps * steps.rows * steps.window:,}",
+            rate=scale.learning_rate,
+            fine_tuning="none"
+            if base
+            else f"{tune.steps} steps of {tune.pairs} question-answer pairs "
+            f"({name.split('-')[1]} manners), with replayed pre-training text",
+            recall=known[name],
+        )
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, file)
