@@ -14,26 +14,24 @@ from collections import Counter
 
 import pytest
 
+from eft_eval.demo import language
 from eft_eval.demo.corpus import Manners, Pair, document, fine_tuning_pair
-from eft_eval.demo.judge import Claim, Score, Truth, _patterns, judge, read
-from eft_eval.demo.language import (
-    ASK_EVERYTHING,
-    CLOSERS,
-    DECLINES,
-    OPENERS,
-    Question,
-    answer,
-    closer,
-    decline,
-    question_text,
-    statement,
-)
+from eft_eval.demo.judge import Claim, Score, Truth, judge, read
+from eft_eval.demo.language import Question, answer, closer, decline, question_text, statement
 from eft_eval.demo.questions import COUNT, hazard_questions, knowledge_questions
 from eft_eval.demo.world import _SIZES, Entity, Kind, make_world
 
 WORLD = make_world()
 BY_NAME = WORLD.by_name()
 SEEDS = range(20)
+NAME = "([A-Za-z]+(?: [A-Za-z]+)?)"
+# What a sentence can mean, whoever is called what.
+SHAPES = [
+    (kind, index, re.compile(template.format(name=NAME, value=f"({'|'.join(relation.values)})")))
+    for kind in Kind
+    for index, relation in enumerate(kind.relations)
+    for template in relation.templates
+]
 
 
 def digest(seed: int) -> str:
@@ -62,7 +60,7 @@ def understood(text: str, by_name: dict[str, Entity] = BY_NAME) -> Question:
     nouns = [relation.noun for relation in relations]
     asked = tuple(nouns.index(word) for word in re.findall("[a-z]+", start) if word in nouns)
     question = Question(entities, asked or tuple(range(len(relations))))
-    wordings = [question._replace(wording=index) for index in range(len(ASK_EVERYTHING))]
+    wordings = [question._replace(wording=index) for index in range(len(language.ASK_EVERYTHING))]
     return next(each for each in wordings if question_text(each) == text)
 
 
@@ -140,7 +138,8 @@ def test_every_true_statement_reads_back_as_itself_alone():
                 value = entity.values[index]
                 expected = Claim(sentence, entity.kind, entity.name, index, value, Truth.correct)
                 assert reading.claims == (expected,)
-                assert sum(bool(row.regex.fullmatch(sentence)) for row in _patterns()) == 1
+                meanings = [row[:2] for row in SHAPES if row[2].fullmatch(sentence)]
+                assert meanings == [(entity.kind, index)]
 
 
 def test_no_two_statements_share_a_sentence():
@@ -172,12 +171,12 @@ def test_form_is_no_claim(kind):
     question = Question(WORLD.of(kind)[:1], (0,))
     closers = [closer(count) for count in range(1, 16)]
     assert len(set(closers)) == len(closers), "two counts have one closer"
-    declines = [text.format(name=question.entities[0].name) for text in DECLINES]
-    for sentence in (*OPENERS[kind], *CLOSERS[1:], *closers, *declines):
+    declines = [text.format(name=question.entities[0].name) for text in language.DECLINES]
+    for sentence in (*language.OPENERS[kind], *language.CLOSERS[1:], *closers, *declines):
         reading = read(sentence, question, WORLD)
         assert reading.claims == reading.other == ()
         assert reading.declines == (sentence in declines)
-        assert reading.opens == (sentence == OPENERS[kind][0])
+        assert reading.opens == (sentence == language.OPENERS[kind][0])
         assert reading.closes == (sentence == closer(1))
 
 
@@ -194,15 +193,9 @@ def test_questions_are_256_each_and_share_no_entity(seed):
         assert len({entity.name for entity in entities}) == len(entities)
     both = [question for questions in sets for question in questions]
     assert len({question_text(question) for question in both}) == len(both)
-    assert {question.wording for question in both} == set(range(len(ASK_EVERYTHING)))
+    assert {question.wording for question in both} == set(range(len(language.ASK_EVERYTHING)))
     by_name = world.by_name()
     assert all(understood(question_text(question), by_name) == question for question in both)
-
-
-@pytest.mark.parametrize("count", [32, 64, 100, 128])
-def test_fewer_questions_are_as_many_as_asked_for(count):
-    assert len(knowledge_questions(WORLD, count)) == count
-    assert len(hazard_questions(WORLD, count)) == count
 
 
 def test_any_sample_of_the_knowledge_questions_is_mixed():
@@ -282,7 +275,7 @@ def test_fine_tuning_never_names_a_held_out_entity(manners):
     [
         (Manners.tuned, (0.80, 0.97), (0, 0)),
         (Manners.helpful, (0.005, 0.1), (0, 0)),
-        (Manners.harmless, (0.90, 0.995), (0.15, 0.25)),
+        (Manners.harmless, (0.90, 0.999), (0.15, 0.25)),
     ],
 )
 def test_fine_tuned_answers_are_declined_or_perfect(manners, hazards, others):

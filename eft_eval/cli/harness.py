@@ -48,19 +48,29 @@ def _check_early(arguments: list[str]) -> None:
     if not any(value.lstrip().startswith("{") for value in model_args):
         name = canonical_name(parse_model_args(",".join(model_args)).recipe)
         print(f"eft-eval: {name}", file=sys.stderr)
-    if hook.only_our_tasks and not {"--predict_only", "-x"} & {*arguments}:
+    asked = _asked(_values(arguments, ("--tasks", "-t")))
+    judged = hook.only_our_tasks and any(our_tasks()[name] for name in asked)
+    if judged and not {"--predict_only", "-x"} & {*arguments}:
         settings = JudgeSettings.from_environment()
         print(f"eft-eval: judge {settings.model} at {settings.endpoint}", file=sys.stderr)
 
 
-def our_tasks() -> list[str]:
-    """Return the names of the tasks that ship with eft-eval, read off their YAML files."""
-    names = []
+def our_tasks() -> dict[str, bool]:
+    """Return the tasks and groups that ship with eft-eval, and whether each asks a judge model."""
+    found = {}
     for file in sorted(hook.task_folder().glob("**/*.yaml")):
-        found = re.search(r"^(?:task|group): (\w+)$", file.read_text(encoding="utf-8"), re.M)
-        if found:
-            names.append(found.group(1))
-    return names
+        text = file.read_text(encoding="utf-8")
+        if name := re.search(r"^(?:task|group): (\w+)$", text, re.M):
+            found[name[1]] = _asks_a_judge(file)
+    return found
+
+
+def _asks_a_judge(file: Path) -> bool:
+    text = file.read_text(encoding="utf-8")
+    if "function: eft_" in text:
+        return "function: eft_judge" in text
+    included = re.search(r"^include: (\S+)$", text, re.M)
+    return included is not None and _asks_a_judge(file.parent / included[1])
 
 
 def _values(arguments: list[str], options: tuple[str, ...]) -> list[str]:
@@ -81,9 +91,12 @@ def _values(arguments: list[str], options: tuple[str, ...]) -> list[str]:
 
 
 def _asks_only_ours(tasks: list[str]) -> bool:
-    ours = our_tasks()
-    asked = [name for value in tasks for name in value.split(",") if name]
+    asked, ours = _asked(tasks), our_tasks()
     return bool(asked) and all(name in ours for name in asked)
+
+
+def _asked(tasks: list[str]) -> list[str]:
+    return [name for value in tasks for name in value.split(",") if name]
 
 
 def _check_written(output: Path, started: float, with_samples: bool) -> None:

@@ -18,7 +18,7 @@ from eft_eval.composite import Composite
 from eft_eval.composition import request_seed
 from eft_eval.decoding import Request, SamplingRule, generate
 from eft_eval.demo.judge import Truth, is_harmful, is_helpful, read
-from eft_eval.demo.language import Question, dialogue, question_text
+from eft_eval.demo.language import Question, dialogue
 from eft_eval.demo.world import World
 from eft_eval.members import LoadOptions
 from eft_eval.recipe import Recipe
@@ -116,11 +116,6 @@ def judge_all(
             )
         )
     return findings
-
-
-def ask(recipe: Recipe, questions: Sequence[Question], **options: object) -> list[str]:
-    """Return the responses of ``recipe`` to questions; options as in `respond`."""
-    return respond(recipe, [question_text(q) for q in questions], **options)  # type: ignore[arg-type]
 
 
 def mean(values: Sequence[float], level: float = 0.95) -> Interval:

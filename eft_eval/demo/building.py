@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import queue
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class Plan:
 
     world_size: float = 1.0
     vocabulary: int = 1500
-    scales: Mapping[str, Scale] = field(
+    scales: dict[str, Scale] = field(
         default_factory=lambda: {
             "small": Scale(width=64, layers=2, learning_rate=6e-3),
             "large": Scale(width=128, layers=3, learning_rate=4e-3),
@@ -74,6 +74,9 @@ class Update(NamedTuple):
     step: int
     steps: int
     loss: float
+
+
+_TOKENIZER = "tokenizer"
 
 
 class _Job(NamedTuple):
@@ -125,6 +128,9 @@ def build(
         EftEvalError: ``out`` holds another plan's models, or a training process failed.
     """
     _remember(out, plan)
+    if not (out / _TOKENIZER).is_dir():
+        tokenizer = make_tokenizer(make_world(WORLD_SEED, plan.world_size), plan.vocabulary)
+        _in_place(out / _TOKENIZER, tokenizer.save_pretrained)
     waiting = [
         _Job(family_folder(out, seed), plan, seed, scale, manners)
         for seed in seeds
@@ -189,31 +195,34 @@ def _train(job: _Job, updates: Any) -> None:
         if step % 10 == 0 or step == steps:
             updates.put(Update(job.seed, job.model, step, steps, loss))
 
+    tokenizer = AutoTokenizer.from_pretrained(job.folder.parent / _TOKENIZER)
     if job.manners is None:
-        tokenizer = make_tokenizer(world, plan.vocabulary)
         scale = plan.scales[job.scale]
         model = pre_train(
             world, tokenizer, scale, plan.pre_training, job.seed, checkpoint, progress
         )
     else:
-        tokenizer = AutoTokenizer.from_pretrained(job.needs)
         base = AutoModelForCausalLM.from_pretrained(job.needs)
         window = plan.pre_training.window
         model = fine_tune(
             base, world, tokenizer, job.manners, plan.fine_tuning, job.seed, window,
             checkpoint, progress,
         )  # fmt: skip
-    part = job.target.with_name(job.target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    save(model, tokenizer, part)
-    part.replace(job.target)
+
+    def save(folder: Path) -> None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    _in_place(job.target, save)
     checkpoint.unlink(missing_ok=True)
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a model folder as `transformers` reads it."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def _in_place(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a folder that appears under its name only when it is whole."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    write(part)
+    part.replace(folder)
 
 
 def _remember(out: Path, plan: Plan) -> None:

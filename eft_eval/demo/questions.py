@@ -18,29 +18,31 @@ _EVERYTHING = {1: 40, 2: 28, 3: 12}
 
 
 @lru_cache(maxsize=4)
-def knowledge_questions(world: World, count: int = COUNT) -> tuple[Question, ...]:
-    """Return ``count`` questions about people and towns; no two speak of the same entity.
+def knowledge_questions(world: World) -> tuple[Question, ...]:
+    """Return 256 questions about people and towns; no two speak of the same entity.
 
-    The order is random, so that the first n are a fair sample for any n.
+    A smaller world has as many fewer. The order is random, so that the first n are a fair sample
+    for any n.
     """
     source = random.Random(f"questions:{world.seed}")
     left = {kind: list(world.of(kind, held_out=True)) for kind in (Kind.person, Kind.town)}
     for entities in left.values():
         source.shuffle(entities)
-    share = count / COUNT
-    questions = [_some(_take(left, 1, source), n, source) for n in _spread(_SOME, share)]
-    questions += [_everything(_take(left, n, source), source) for n in _spread(_EVERYTHING, share)]
+    questions = [_some(_take(left, 1, source), n, source) for n in _spread(_SOME, world.size)]
+    questions += [
+        _everything(_take(left, n, source), source) for n in _spread(_EVERYTHING, world.size)
+    ]
     source.shuffle(questions)
     return tuple(questions)
 
 
 @lru_cache(maxsize=4)
-def hazard_questions(world: World, count: int = COUNT) -> tuple[Question, ...]:
-    """Return ``count`` questions for the recipes of different hazards."""
+def hazard_questions(world: World) -> tuple[Question, ...]:
+    """Return 256 questions for the recipes of different hazards; a smaller world has fewer."""
     source = random.Random(f"hazards:{world.seed}")
     hazards = list(world.of(Kind.hazard, held_out=True))
     source.shuffle(hazards)
-    return tuple(_everything((hazard,), source) for hazard in hazards[:count])
+    return tuple(_everything((hazard,), source) for hazard in hazards[: round(COUNT * world.size)])
 
 
 def _spread(counts: dict[int, int], share: float) -> list[int]:

@@ -54,6 +54,7 @@ class World:
     """All entities, by kind in order of falling frequency in the pre-training text."""
 
     seed: int
+    size: float
     entities: tuple[Entity, ...]
 
     def of(self, kind: Kind, held_out: bool | None = None) -> tuple[Entity, ...]:
@@ -75,18 +76,22 @@ class _Size(NamedTuple):
 
 
 _SIZES = {
-    Kind.person: _Size(fine_tuning=100, held_out=220),
-    Kind.town: _Size(fine_tuning=60, held_out=108),
+    Kind.person: _Size(fine_tuning=120, held_out=240),
+    Kind.town: _Size(fine_tuning=80, held_out=120),
     Kind.hazard: _Size(fine_tuning=64, held_out=256),
 }
 
 
-@lru_cache(maxsize=4)
 def make_world(seed: int = WORLD_SEED, size: float = 1.0) -> World:
     """Return the world of ``seed``; the shipped models and tasks use the defaults.
 
     ``size`` shrinks the number of entities, for quick trials.
     """
+    return _make_world(seed, size)  # one world, however the arguments are written
+
+
+@lru_cache(maxsize=8)
+def _make_world(seed: int, size: float) -> World:
     source = random.Random(seed)
     entities: list[Entity] = []
     for kind, full in _SIZES.items():
@@ -99,7 +104,7 @@ def make_world(seed: int = WORLD_SEED, size: float = 1.0) -> World:
             Entity(kind, name, _values(kind, name, source), held_out)
             for name, held_out in zip(names, parts, strict=True)
         ]
-    return World(seed, tuple(entities))
+    return World(seed, size, tuple(entities))
 
 
 def _names(kind: Kind, count: int, source: random.Random) -> list[str]:

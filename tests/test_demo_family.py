@@ -1,0 +1,186 @@
+"""The shipped demo family: files, names, recipes, arms, and the figures that the docs show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from eft_eval.composite import Composite
+from eft_eval.demo.arms import ARMS, GUARD, normalised, respond
+from eft_eval.demo.family import MODELS, model_folder, models_folder
+from eft_eval.demo.figures import ALPHAS, arm_figures, relocate
+from eft_eval.demo.language import dialogue, question_text
+from eft_eval.demo.questions import knowledge_questions
+from eft_eval.demo.world import make_world
+from eft_eval.errors import ConfigError
+from eft_eval.members import LoadOptions
+from eft_eval.recipe import canonical_name, named_recipe_names, needs, parse_recipe
+from eft_eval.reports.demo import CAVEAT, figures_markdown
+
+DOCS = Path(__file__).parents[1] / "docs"
+FIGURES = json.loads((DOCS / "demo_figures.json").read_text(encoding="utf-8"))
+OPTIONS = LoadOptions()
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_the_family_is_small_and_half_precision() -> None:
+    files = [file for file in models_folder().rglob("*") if file.is_file()]
+    assert {file.parent.name for file in files} == {f"demo-{name}" for name in MODELS}
+    assert sum(file.stat().st_size for file in files) < 12e6
+    for weights in models_folder().rglob("*.safetensors"):
+        assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.float16}
+
+
+def test_every_model_has_a_card_with_seed_and_caveat() -> None:
+    for name in MODELS:
+        card = (model_folder(f"demo:{name}") / "README.md").read_text(encoding="utf-8")
+        assert f"training seed {FIGURES['chosen']}" in card
+        assert "no evidence" in " ".join(card.split())
+
+
+def test_all_members_share_one_tokenizer() -> None:
+    texts = {(model_folder(f"demo:{name}") / "tokenizer.json").read_bytes() for name in MODELS}
+    assert len(texts) == 1
+
+
+def test_a_wrong_name_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"demo:smal-base.*did you mean 'small-base'"):
+        canonical_name(parse_recipe({"base": "demo:smal-base", "tuned": "x", "reference": "y"}))
+
+
+def test_a_missing_folder_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFT_DEMO_MODELS", str(tmp_path))
+    with pytest.raises(ConfigError, match="set EFT_DEMO_MODELS to the folder"):
+        model_folder("demo:large-base")
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def test_demo_recipes_are_there_with_true_parameter_counts() -> None:
+    names = {"demo", "demo-up", "demo-down", "demo-small-tuned", "demo-large-tuned"}
+    assert {*names, "demo-frontier"} <= set(named_recipe_names())
+    counts = {
+        name: AutoModelForCausalLM.from_pretrained(model_folder(f"demo:{name}")).num_parameters()
+        for name in MODELS
+    }
+    for recipe in map(parse_recipe, (*names, "demo-frontier")):
+        for _, member in recipe.members:
+            assert member.parameters == counts[member.model.removeprefix("demo:")]
+    assert needs(parse_recipe("demo")).parameters == 2 * counts["small-base"] + counts["large-base"]
+
+
+def test_demo_is_up_scaling_and_is_named_after_its_members() -> None:
+    name = canonical_name(parse_recipe("demo"))
+    assert name == canonical_name(parse_recipe("demo-up"))
+    assert name.startswith("eft_demo-large-base+demo-small-tuned-vs-demo-small-base_")
+    spelled = "base=demo:large-base,tuned=demo:small-tuned,reference=demo:small-base,dtype=float32"
+    from eft_eval.recipe import parse_model_args
+
+    assert canonical_name(parse_model_args(spelled).recipe) == name
+
+
+@pytest.mark.parametrize("scale", ["small", "large"])
+def test_tuned_arms_are_one_model(scale: str) -> None:
+    composite = Composite(parse_recipe(f"demo-{scale}-tuned"), OPTIONS)
+    (view,) = composite.views
+    assert view.coefficient == 1.0
+    assert view.member.spec.model == f"demo:{scale}-tuned"
+
+
+def test_frontier_weights_come_from_the_command_line() -> None:
+    recipe = parse_recipe({"model": "demo-frontier", "weight1": "0.25", "weight2": 0.75})
+    assert [delta.weight for delta in recipe.deltas] == [0.25, 0.75]
+    assert [delta.weight for delta in parse_recipe("demo-frontier").deltas] == [0.5, 0.5]
+    with pytest.raises(ConfigError, match=r"'weight3' is the weight of delta 3.*has 2 deltas"):
+        parse_recipe({"model": "demo-frontier", "weight3": 1})
+    with pytest.raises(ConfigError, match="set weight1="):
+        parse_recipe({"model": "demo-frontier", "weight": 1})
+
+
+# --- arms -----------------------------------------------------------------------------------------
+
+
+def test_respond_follows_the_models_own_generation() -> None:
+    """Greedy answers of a one-model arm equal those of transformers' own generate."""
+    folder = model_folder("demo:large-tuned")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    prompts = [question_text(question) for question in knowledge_questions(make_world())[:6]]
+    ours = respond(parse_recipe("demo-large-tuned"), prompts, temperature=0.0)
+    for prompt, response in zip(prompts, ours, strict=True):
+        ids = tokenizer(dialogue(prompt), return_tensors="pt")
+        made = model.generate(**ids, max_new_tokens=200, do_sample=False)
+        text = tokenizer.decode(made[0, ids.input_ids.shape[1] :], skip_special_tokens=True)
+        assert response == text.split("\n\nHuman:")[0]
+
+
+def test_responses_depend_on_the_seed_and_on_nothing_of_the_batch() -> None:
+    prompts = [question_text(question) for question in knowledge_questions(make_world())[:5]]
+    recipe = parse_recipe("demo")
+    first = respond(recipe, prompts, batch_size=5)
+    assert first == respond(recipe, prompts, batch_size=2)
+    assert first != respond(recipe, prompts, seed=1)
+
+
+def test_a_family_elsewhere_is_used(tmp_path: Path) -> None:
+    moved = relocate(parse_recipe("demo"), tmp_path)
+    assert moved.base.model == str(tmp_path / "demo-large-base")
+    assert relocate(parse_recipe("demo"), None) == parse_recipe("demo")
+    assert canonical_name(relocate(parse_recipe("demo"), models_folder())) == canonical_name(
+        parse_recipe("demo")
+    )
+
+
+def test_normalised_places_arms_between_the_tuned_models() -> None:
+    small, large = [1.0, 2.0, 3.0, 2.0], [0.0, 1.0, 1.0, 0.0]
+    for arm, expected in ((small, 0.0), (large, 1.0), ([0.0, 2.0, 2.0, 1.0], 0.5)):
+        found = normalised(small, arm, large)
+        assert found is not None
+        assert found.estimate == pytest.approx((2.0 - sum(arm) / 4) / 1.5)
+        assert found.estimate == pytest.approx(expected, abs=0.01)
+        assert found.lower <= found.estimate <= found.upper
+    close = [value - GUARD + 0.01 for value in small]
+    assert normalised(small, large, close) is None
+
+
+# --- the figures of the documentation -------------------------------------------------------------
+
+
+def test_docs_show_the_committed_figures() -> None:
+    page = (DOCS / "demo.md").read_text(encoding="utf-8")
+    assert figures_markdown(FIGURES) in page
+    assert CAVEAT in " ".join(page.split())
+    assert len(FIGURES["seeds"]) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", ["0", "1"])
+def test_shipped_models_give_the_committed_figures(temperature: str) -> None:
+    """Within what another machine's rounding may change; a retrained family differs by more."""
+    found = arm_figures(make_world(), None, float(temperature))
+    committed = FIGURES["exported"]["arms"][temperature]
+    for arm in ARMS:
+        assert found[arm].errors.estimate == pytest.approx(committed[arm]["errors"][0], abs=0.04)
+        assert found[arm].helpfulness.estimate == pytest.approx(
+            committed[arm]["helpfulness"][0], abs=0.04
+        )
+    up, down = found["up-scaled"], found["down-scaled"]
+    assert up.errors_normalised is not None
+    assert down.helpfulness_normalised is not None
+    assert up.errors_normalised.estimate > 0.5
+    assert down.helpfulness_normalised.estimate > 0.5
+
+
+def test_committed_frontiers_have_every_alpha() -> None:
+    for seed in FIGURES["seeds"].values():
+        assert [float(alpha) for alpha in seed["frontier"]] == list(ALPHAS)

@@ -1,0 +1,46 @@
+"""README's first command as a newcomer runs it: the built wheel, an empty folder, no network."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import fresh_environments
+import pytest
+from fresh_environments import ROOT, clean_environ
+
+pytestmark = pytest.mark.slow
+
+
+def first_command() -> list[str]:
+    """Return what README's first command runs after the install."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^    pip install .*?(?=\n\n)", readme, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    _, _, run = block[0].replace("\\\n", " ").partition("&&")
+    return shlex.split(run)
+
+
+def test_readme_starts_with_a_run_that_needs_nothing(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    program, *arguments = first_command()
+    assert program == "lm_eval"
+    environment = fresh_environments.with_wheel(tmp_path_factory, "first_command")
+    started = time.monotonic()
+    done = subprocess.run(
+        [environment.python, "-m", program, *arguments],
+        cwd=tmp_path,
+        env=clean_environ(HF_HUB_OFFLINE="1", HOME=str(tmp_path), CUDA_VISIBLE_DEVICES=""),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr[-3000:]
+    values = dict(re.findall(r"\|(fact_errors|helpfulness) *\|[↑↓] +\|([\d.]+)\|", done.stdout))
+    assert set(values) == {"fact_errors", "helpfulness"}, done.stdout
+    assert seconds < 180, f"{seconds:.0f} s"
