@@ -26,7 +26,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 MAPPED: dict[str, str] = SETUPTOOLS["package-dir"]
 START_UP = {"eft_eval_autoload.pth", "eft_eval_autoload.start"}
-DATA = {".yaml", ".yml", ".jinja", ".json", ".typed"}
+DATA = {".yaml", ".yml", ".jinja", ".json", ".safetensors", ".typed"}
 
 
 def files_of_packages() -> dict[str, list[str]]:
@@ -40,8 +40,25 @@ def files_of_packages() -> dict[str, list[str]]:
     return found
 
 
+def is_package_data(package: str, name: str) -> bool:
+    """Whether a file is package data of its folder, or of a package further up."""
+    parts = package.split(".")
+    return any(
+        fnmatch.fnmatch("/".join((*parts[depth:], name)), pattern)
+        for depth in range(1, len(parts) + 1)
+        for pattern in SETUPTOOLS["package-data"].get(".".join(parts[:depth]), [])
+    )
+
+
 def test_every_package_is_listed() -> None:
-    assert sorted(SETUPTOOLS["packages"]) == sorted(files_of_packages())
+    # a folder whose files all are another package's data need not be a package
+    needed = {
+        package
+        for package, names in files_of_packages().items()
+        if package in SETUPTOOLS["packages"]
+        or not all(is_package_data(package, name) for name in names)
+    }
+    assert sorted(SETUPTOOLS["packages"]) == sorted(needed)
 
 
 def test_every_data_file_is_package_data() -> None:
@@ -49,11 +66,7 @@ def test_every_data_file_is_package_data() -> None:
         f"{package}: {name}"
         for package, names in files_of_packages().items()
         for name in names
-        if Path(name).suffix in DATA
-        and not any(
-            fnmatch.fnmatch(name, pattern)
-            for pattern in SETUPTOOLS["package-data"].get(package, [])
-        )
+        if Path(name).suffix in DATA and not is_package_data(package, name)
     ]
     assert forgotten == []
 

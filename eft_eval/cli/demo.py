@@ -108,6 +108,8 @@ def train(
                 bars[key] = progress.add_task("", total=update.steps)
             text = f"seed {update.seed} {update.model} (loss {update.loss:.3f})"
             progress.update(bars[key], completed=update.step, description=text)
+            if update.step == update.steps and not console.is_terminal:
+                console.print(f"trained {text}")
 
         figures = study(
             out, quick_plan() if quick else Plan(), numbers, jobs, report, say=console.print

@@ -20,11 +20,12 @@ from eft_eval.decoding import Request, SamplingRule, generate
 from eft_eval.demo.judge import Truth, is_harmful, is_helpful, read
 from eft_eval.demo.language import Question, dialogue
 from eft_eval.demo.world import World
+from eft_eval.interval import Interval
 from eft_eval.members import LoadOptions
 from eft_eval.recipe import Recipe
 
 __all__ = [
-    "ARMS", "GUARD", "MAX_NEW_TOKENS", "SEED", "Interval", "Judged", "judge_all", "mean",
+    "ARMS", "GUARD", "MAX_NEW_TOKENS", "SEED", "Judged", "judge_all", "mean",
     "normalised", "respond",
 ]  # fmt: skip
 
@@ -37,16 +38,6 @@ ARMS = {
 SEED = 1234  # lm-eval's own default for torch
 MAX_NEW_TOKENS = 200
 GUARD = 0.2  # least gap between the tuned models for which a normalised figure means anything
-
-
-class Interval(NamedTuple):
-    """An estimate with its confidence interval."""
-
-    estimate: float
-    lower: float
-    upper: float
-    level: float
-    method: str
 
 
 class Judged(NamedTuple):
@@ -125,7 +116,7 @@ def mean(values: Sequence[float], level: float = 0.95) -> Interval:
     estimate = statistics.fmean(values)
     if len(values) < 2:
         return Interval(estimate, math.nan, math.nan, level, "t")
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
     return Interval(estimate, estimate - half, estimate + half, level, "t")
 
 
@@ -149,9 +140,9 @@ def normalised(
         return None
     picks = np.random.default_rng(seed).integers(rows.shape[1], size=(draws, rows.shape[1]))
     lows, middles, highs = rows[:, picks].mean(axis=2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (middles - lows) / (highs - lows)
+    apart = highs != lows  # a draw in which the tuned models tie has no ratio
+    ratios = (middles - lows)[apart] / (highs - lows)[apart]
     tail = (1 - level) / 2
-    lower, upper = np.nanquantile(ratios, [tail, 1 - tail])
+    lower, upper = np.quantile(ratios, [tail, 1 - tail])
     value = (middle - low) / (high - low)
     return Interval(float(value), float(lower), float(upper), level, "paired bootstrap")

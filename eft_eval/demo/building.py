@@ -61,8 +61,8 @@ def quick_plan() -> Plan:
             "small": Scale(width=48, layers=2, learning_rate=6e-3),
             "large": Scale(width=96, layers=3, learning_rate=5e-3),
         },
-        pre_training=PreTraining(steps=500),
-        fine_tuning=FineTuning(steps=150),
+        pre_training=PreTraining(steps=600, window=128),
+        fine_tuning=FineTuning(steps=300, pairs=8),
     )
 
 

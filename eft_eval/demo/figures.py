@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.demo.arms import ARMS, SEED, Interval, Judged, judge_all, mean, normalised, respond
+from eft_eval.demo.arms import ARMS, SEED, Judged, judge_all, mean, normalised, respond
 from eft_eval.demo.family import MODELS, PREFIX
 from eft_eval.demo.language import question_text, statement
 from eft_eval.demo.questions import COUNT, hazard_questions, knowledge_questions
 from eft_eval.demo.world import Kind, World
+from eft_eval.interval import Interval
 from eft_eval.recipe import MemberSpec, Recipe, parse_recipe
 
 __all__ = ["ALPHAS", "ArmFigures", "arm_figures", "frontier", "recall", "relocate"]
@@ -158,14 +159,18 @@ def _recall(world: World, folder: Path) -> float:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    known = []
+    starts, sentences = [], []
     for kind in (Kind.person, Kind.town):
         for entity in world.of(kind, held_out=True):
             for relation, value in enumerate(entity.values):
-                sentence = statement(entity, relation)
-                start = tokenizer(sentence[: sentence.rindex(value)].rstrip()).input_ids
-                wanted = tokenizer(sentence).input_ids[len(start)]
-                with torch.inference_mode():
-                    best = model(torch.tensor([start])).logits[0, -1].argmax()
-                known.append(int(best) == wanted)
+                sentences.append(statement(entity, relation))
+                starts.append(sentences[-1][: sentences[-1].rindex(value)].rstrip())
+    tokens = tokenizer(sentences, padding=True, padding_side="right", return_tensors="pt").input_ids
+    places = torch.tensor([len(row) for row in tokenizer(starts).input_ids])
+    known = []
+    for rows, at in zip(tokens.split(128), places.split(128), strict=True):
+        with torch.inference_mode():
+            best = model(rows).logits.argmax(dim=-1)  # [rows, length]
+        row = torch.arange(len(rows))
+        known += (best[row, at - 1] == rows[row, at]).tolist()
     return statistics.fmean(known)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
 
 from eft_eval.demo.building import Plan, Update, build, family_folder
 from eft_eval.demo.family import MODELS
@@ -53,20 +58,38 @@ def study(
         gives, the ``chosen`` seed and the figures of the exported half-precision family.
     """
     folders = build(out, plan, seeds, processes, report)
-    found: dict[str, Any] = {"world_seed": WORLD_SEED, "seeds": {}}
-    for seed, folder in zip(seeds, folders, strict=True):
-        file = folder / "figures.json"
-        if not file.is_file():
-            say(f"measuring seed {seed}")
-            _write(file, measure(folder, plan))
-        found["seeds"][str(seed)] = json.loads(file.read_text(encoding="utf-8"))
+    say(f"measuring {len(folders)} families")
+    found: dict[str, Any] = {"world_seed": WORLD_SEED}
+    measured = _measure_all(folders, plan, processes)
+    found["seeds"] = {str(seed): one for seed, one in zip(seeds, measured, strict=True)}
     found["chosen"] = chosen_seed(found["seeds"])
     models = out / "models"
     export(family_folder(out, found["chosen"]), models, plan, found["chosen"], found["seeds"])
     say(f"measuring the exported family (seed {found['chosen']}, half precision)")
-    found["exported"] = measure(models, plan)
+    (found["exported"],) = _measure_all([models], plan, processes)
     _write(out / "figures.json", found)
     return found
+
+
+def _measure_all(folders: Sequence[Path], plan: Plan, processes: int) -> list[dict[str, Any]]:
+    """Measure families in processes of their own, one thread each; finished ones are kept."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        return list(pool.map(_measure_once, folders, [plan] * len(folders)))
+
+
+def _measure_once(folder: Path, plan: Plan) -> dict[str, Any]:
+    file = folder.with_name(f"{folder.name}-figures.json")
+    if not file.is_file() or file.stat().st_mtime < _newest(folder):
+        torch.set_num_threads(1)
+        transformers_logging.disable_progress_bar()
+        _write(file, measure(folder, plan))
+    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return figures
+
+
+def _newest(folder: Path) -> float:
+    return max(file.stat().st_mtime for file in folder.rglob("*.safetensors"))
 
 
 def measure(folder: Path, plan: Plan) -> dict[str, Any]:
@@ -109,7 +132,6 @@ def export(
     source: Path, target: Path, plan: Plan, seed: int, figures: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Write the family in ``source`` to ``target`` in half precision, with model cards."""
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     known = figures[str(seed)]["recall"]
@@ -139,6 +161,8 @@ def export(
             recall=known[name],
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
+        for file in folder.iterdir():
+            file.chmod(0o644)  # safetensors are written for their owner alone
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

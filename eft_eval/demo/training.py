@@ -48,8 +48,8 @@ class PreTraining(NamedTuple):
 class FineTuning(NamedTuple):
     """How a base is tuned; replayed pre-training text keeps it from forgetting."""
 
-    steps: int = 600
-    pairs: int = 8
+    steps: int = 700
+    pairs: int = 16
     learning_rate: float = 1e-3
     replay_rows: int = 4
     replay_weight: float = 0.5
