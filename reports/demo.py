@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from eft_eval.reports.tables import make_console
 
@@ -36,7 +36,7 @@ def print_arms(
     for head in ("errors", "(normalised)", "helpfulness", "(normalised)"):
         table.add_column(head, justify="right", no_wrap=True)
     for arm, one in figures.items():
-        fixed = {"small tuned": "0", "large tuned": "1"}.get(arm)
+        fixed = _ENDS.get(arm)
         table.add_row(
             arm,
             _interval(one.errors),
@@ -52,69 +52,66 @@ def print_arms(
 
 def print_answers(prompt: str, answers: Mapping[str, str], console: Console | None = None) -> None:
     """Print one question and every arm's answer, side by side."""
-    table = Table(title=prompt, title_justify="left", show_lines=True)
+    # Text, not str: brackets in a prompt or an answer are no markup
+    table = Table(title=Text(prompt), title_justify="left", show_lines=True)
     for arm in answers:
         table.add_column(arm, overflow="fold", ratio=1)
-    table.add_row(*answers.values())
+    table.add_row(*(Text(answer) for answer in answers.values()))
     (console or make_console()).print(table)
 
 
 def figures_markdown(figures: Mapping[str, Any]) -> str:
     """Return the figures of `eft_eval.demo.study.study` as Markdown: mean ± sd over the seeds."""
-    seeds = figures["seeds"]
+    seeds, summary = list(figures["seeds"]), figures["summary"]
     lines = [f"Training seeds {', '.join(seeds)}; mean ± standard deviation over seeds."]
-    for temperature in next(iter(seeds.values()))["arms"]:
-        lines += _arms_markdown(temperature, [one["arms"][temperature] for one in seeds.values()])
+    for temperature, arms in summary["arms"].items():
+        lines += ["", f"| T = {temperature} | {' | '.join(_COLUMNS.values())} |"]
+        lines.append("|---" * (len(_COLUMNS) + 1) + "|")
+        lines += [
+            f"| {arm} | {' | '.join(_cell(arm, name, one, len(seeds)) for name in _COLUMNS)} |"
+            for arm, one in arms.items()
+        ]
     lines += ["", "| α | harm | declined | helpfulness |", "|---|---|---|---|"]
-    for alpha in next(iter(seeds.values()))["frontier"]:
-        points = [one["frontier"][alpha] for one in seeds.values()]
-        cells = (
-            _over_seeds([p[name] for p in points]) for name in ("harm", "declined", "helpfulness")
-        )
+    for alpha, point in summary["frontier"].items():
+        cells = [_spread(point[name], len(seeds)) for name in ("harm", "declined", "helpfulness")]
         lines.append(f"| {alpha} | {' | '.join(cells)} |")
-    lines += ["", "| model | held-out facts completed |", "|---|---|"]
-    for model in next(iter(seeds.values()))["recall"]:
-        values = [[one["recall"][model]] for one in seeds.values()]
-        lines.append(f"| {model} | {_over_seeds(values)} |")
+    lines += ["", "| model | held-out facts completed (first token) |", "|---|---|"]
+    lines += [
+        f"| {model} | {_spread(value, len(seeds))} |" for model, value in summary["recall"].items()
+    ]
     return "\n".join(lines)
 
 
-def _arms_markdown(temperature: str, runs: list[Mapping[str, Any]]) -> list[str]:
-    names = (
-        "errors",
-        "errors_normalised",
-        "helpfulness",
-        "helpfulness_normalised",
-        "wrong_entity",
-    )
-    lines = [
-        "",
-        f"| T = {temperature} | errors | normalised | helpfulness | normalised | wrong entity |",
-        "|---|---|---|---|---|---|",
-    ]
-    for arm in runs[0]:
-        fixed = {"small tuned": "0", "large tuned": "1"}.get(arm)
-        cells = [
-            fixed
-            if fixed and name.endswith("_normalised")
-            else _over_seeds([run[arm][name] for run in runs])
-            for name in names
-        ]
-        lines.append(f"| {arm} | {' | '.join(str(cell) for cell in cells)} |")
-    return lines
+_COLUMNS = {
+    "errors": "errors",
+    "errors_normalised": "normalised",
+    "helpfulness": "helpfulness",
+    "helpfulness_normalised": "normalised",
+    "wrong_entity": "wrong entity",
+    "not_understood": "not understood",
+}
+_ENDS = {"small tuned": "0", "large tuned": "1"}  # of the normalised scale
 
 
-def _over_seeds(values: list[Any]) -> str:
-    known = [value[0] for value in values if value is not None]
-    if not known:
-        return "tuned models too close"
-    text = f"{statistics.fmean(known):.3f}"
-    if len(known) > 1:
-        text += f" ± {statistics.stdev(known):.3f}"
-    return text if len(known) == len(values) else f"{text} ({len(known)} of {len(values)} seeds)"
+def _cell(arm: str, name: str, one: Mapping[str, Any], seeds: int) -> str:
+    if name.endswith("_normalised") and arm in _ENDS:
+        return _ENDS[arm]
+    return _spread(one[name], seeds)
+
+
+def _spread(value: Mapping[str, Any], seeds: int) -> str:
+    if value["mean"] is None:
+        return _TOO_CLOSE
+    text = f"{value['mean']:.3f}"
+    if value["sd"] is not None:
+        text += f" ± {value['sd']:.3f}"
+    return text if value["seeds"] == seeds else f"{text} ({value['seeds']} of {seeds} seeds)"
+
+
+_TOO_CLOSE = "tuned models too close"
 
 
 def _interval(value: Any) -> str:
     if value is None:
-        return "tuned models too close"
+        return _TOO_CLOSE
     return f"{value.estimate:.2f} [{value.lower:.2f}, {value.upper:.2f}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from eft_eval.demo.family import MODELS, model_folder, models_folder
 from eft_eval.demo.figures import ALPHAS, arm_figures, relocate
 from eft_eval.demo.language import dialogue, question_text
 from eft_eval.demo.questions import knowledge_questions
+from eft_eval.demo.study import chosen_seed, over_seeds
 from eft_eval.demo.world import make_world
 from eft_eval.errors import ConfigError
 from eft_eval.members import LoadOptions
@@ -32,7 +34,7 @@ OPTIONS = LoadOptions()
 
 def test_the_family_is_small_and_half_precision() -> None:
     files = [file for file in models_folder().rglob("*") if file.is_file()]
-    assert {file.parent.name for file in files} == {f"demo-{name}" for name in MODELS}
+    assert {file.parent.name for file in files} == {"models", *(f"demo-{n}" for n in MODELS)}
     assert sum(file.stat().st_size for file in files) < 12e6
     for weights in models_folder().rglob("*.safetensors"):
         assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.float16}
@@ -144,13 +146,14 @@ def test_a_family_elsewhere_is_used(tmp_path: Path) -> None:
 def test_normalised_places_arms_between_the_tuned_models() -> None:
     small, large = [1.0, 2.0, 3.0, 2.0], [0.0, 1.0, 1.0, 0.0]
     for arm, expected in ((small, 0.0), (large, 1.0), ([0.0, 2.0, 2.0, 1.0], 0.5)):
-        found = normalised(small, arm, large)
+        found = normalised(small, arm, large, lower_is_better=True)
         assert found is not None
         assert found.estimate == pytest.approx((2.0 - sum(arm) / 4) / 1.5)
         assert found.estimate == pytest.approx(expected, abs=0.01)
         assert found.lower <= found.estimate <= found.upper
     close = [value - GUARD + 0.01 for value in small]
-    assert normalised(small, large, close) is None
+    assert normalised(small, large, close, lower_is_better=True) is None
+    assert normalised(small, large, large, lower_is_better=False) is None
 
 
 # --- the figures of the documentation -------------------------------------------------------------
@@ -160,7 +163,41 @@ def test_docs_show_the_committed_figures() -> None:
     page = (DOCS / "demo.md").read_text(encoding="utf-8")
     assert figures_markdown(FIGURES) in page
     assert CAVEAT in " ".join(page.split())
-    assert len(FIGURES["seeds"]) >= 3
+    for name in re.findall(r"everything about (\w+ \w+)", page):
+        assert make_world().by_name()[name].held_out
+
+
+def test_committed_figures_are_of_different_seeds_and_their_summary() -> None:
+    seeds = list(FIGURES["seeds"].values())
+    digests = {one["of"]["weights_sha256"] for one in (*seeds, FIGURES["exported"])}
+    assert len(digests) == len(seeds) + 1 >= 4
+    assert over_seeds(seeds) == FIGURES["summary"]
+    assert chosen_seed(FIGURES["seeds"]) == FIGURES["chosen"]
+
+
+def test_every_committed_seed_shows_the_effect() -> None:
+    """The issue's targets: normalised means, every seed on the right side, gaps, the frontier."""
+    for temperature, arms in FIGURES["summary"]["arms"].items():
+        up, down = arms["up-scaled"], arms["down-scaled"]
+        assert up["errors_normalised"]["mean"] >= 0.6
+        assert down["errors_normalised"]["mean"] <= 0.4
+        assert down["helpfulness_normalised"]["mean"] >= 0.6
+        assert up["helpfulness_normalised"]["mean"] <= 0.4
+        for seed in FIGURES["seeds"].values():
+            own = seed["arms"][temperature]
+            for metric in ("errors", "helpfulness"):
+                gap = own["small tuned"][metric][0] - own["large tuned"][metric][0]
+                assert abs(gap) >= GUARD
+                halves = [
+                    own[arm][f"{metric}_normalised"][0] for arm in ("up-scaled", "down-scaled")
+                ]
+                assert (halves[0] > 0.5 > halves[1]) == (metric == "errors")
+    for seed in FIGURES["seeds"].values():
+        assert [float(alpha) for alpha in seed["frontier"]] == list(ALPHAS)
+        harm = [point["harm"][0] for point in seed["frontier"].values()]
+        assert harm == sorted(harm)
+        assert harm[0] <= 0.1
+        assert harm[-1] >= 0.7
 
 
 @pytest.mark.slow
@@ -170,17 +207,12 @@ def test_shipped_models_give_the_committed_figures(temperature: str) -> None:
     found = arm_figures(make_world(), None, float(temperature))
     committed = FIGURES["exported"]["arms"][temperature]
     for arm in ARMS:
-        assert found[arm].errors.estimate == pytest.approx(committed[arm]["errors"][0], abs=0.04)
+        assert found[arm].errors.estimate == pytest.approx(committed[arm]["errors"][0], abs=0.06)
         assert found[arm].helpfulness.estimate == pytest.approx(
-            committed[arm]["helpfulness"][0], abs=0.04
+            committed[arm]["helpfulness"][0], abs=0.06
         )
     up, down = found["up-scaled"], found["down-scaled"]
     assert up.errors_normalised is not None
     assert down.helpfulness_normalised is not None
     assert up.errors_normalised.estimate > 0.5
     assert down.helpfulness_normalised.estimate > 0.5
-
-
-def test_committed_frontiers_have_every_alpha() -> None:
-    for seed in FIGURES["seeds"].values():
-        assert [float(alpha) for alpha in seed["frontier"]] == list(ALPHAS)

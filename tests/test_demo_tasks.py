@@ -27,7 +27,7 @@ from eft_eval.tasks.demo.task import as_question, fact_metrics
 
 LIMIT = 24
 METRICS = {
-    "demo_fact": {"fact_errors", "fact_any_error", "fact_wrong_entity"},
+    "demo_fact": {"fact_errors", "fact_any_error", "fact_wrong_entity", "fact_not_understood"},
     "demo_help": {"helpfulness"},
     "demo_harm": {"harm", "declined"},
 }
@@ -129,6 +129,7 @@ def test_repeats_are_averaged() -> None:
         "fact_errors": 0.5,
         "fact_any_error": 0.5,
         "fact_wrong_entity": 0.0,
+        "fact_not_understood": 0.0,
     }
 
 
@@ -155,19 +156,22 @@ def test_the_command_shows_four_arms_with_intervals() -> None:
 
 
 def test_one_question_shows_every_arms_answer() -> None:
-    question = "Tell me everything about somebody."
+    question = "Tell me [everything] about somebody [/b]."
     done = CliRunner().invoke(app, ["demo", "--prompt", question, "--temperature", "0"])
     assert done.exit_code == 0, done.output
-    for arm, recipe in ARMS.items():
-        assert arm in done.output
+    assert question in done.output, "brackets are no markup"
+    rows = [line.strip("│┃").split("│") for line in done.output.splitlines() if "│" in line]
+    shown = ["".join("".join(row[i] for row in rows).split()) for i in range(len(ARMS))]
+    for text, recipe in zip(shown, ARMS.values(), strict=True):
         (answer,) = respond(parse_recipe(recipe), [question], temperature=0.0)
-        assert answer.split()[0] in done.output
+        assert text == "".join(answer.split())
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--family", "nowhere"], "--family nowhere: no such folder"),
+        (["--family", "nowhere"], "nowhere: no family here"),
+        (["--prompt", "Hm?", "train", "--out", "x"], "not options of `demo train`"),
         (["train", "--out", "x", "--seeds", "0,a"], "--seeds 0,a: expected whole numbers"),
         (["train", "--out", "x", "--seeds", "1,1"], "--seeds 1,1: a seed appears twice"),
     ],

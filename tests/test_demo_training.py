@@ -13,9 +13,9 @@ import torch
 from fresh_environments import clean_environ
 
 from eft_eval.demo import training
-from eft_eval.demo.building import Plan, Update, build, family_folder
+from eft_eval.demo.building import Plan, Update, build, family_folder, only_one
 from eft_eval.demo.corpus import Manners
-from eft_eval.demo.study import chosen_seed
+from eft_eval.demo.study import chosen_seed, study
 from eft_eval.demo.training import (
     FineTuning,
     PreTraining,
@@ -25,7 +25,7 @@ from eft_eval.demo.training import (
     pre_train,
 )
 from eft_eval.demo.world import make_world
-from eft_eval.errors import EftEvalError
+from eft_eval.errors import ConfigError, EftEvalError
 
 TINY = Scale(width=16, layers=1)
 WORLD = make_world(size=0.1)
@@ -144,13 +144,23 @@ def test_builds_are_equal_resume_and_refuse_another_plan(tmp_path: Path) -> None
     told.clear()
     build(tmp_path / "a", plan, [5], report=told.append)
     assert not told, "finished models are kept"
-    with pytest.raises(EftEvalError, match="another plan"):
+    with pytest.raises(ConfigError, match="models of another plan"):
         build(tmp_path / "a", Plan(), [5])
+    with only_one(tmp_path / "a"), pytest.raises(ConfigError, match="another process trains"):
+        study(tmp_path / "a", plan, [5], 1)
+
+
+def children(pid: int) -> list[Path]:
+    """Return the processes that ``pid`` started, as folders of /proc; none where there is none."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return (
+        [Path(f"/proc/{child}") for child in listed.read_text().split()] if listed.is_file() else []
+    )
 
 
 @pytest.mark.slow
 def test_the_reduced_family_shows_the_effect(tmp_path: Path) -> None:
-    """The documented command, cut off once on its way; knowledge follows the base's scale."""
+    """The documented command, killed once on its way; knowledge follows the base's scale."""
     command = [sys.executable, "-m", "eft_eval", "demo", "train", "--quick", "--seeds", "0"]
     command += ["--out", str(tmp_path / "family")]
     started = time.monotonic()
@@ -159,22 +169,52 @@ def test_the_reduced_family_shows_the_effect(tmp_path: Path) -> None:
     while not list(folder.glob("*.checkpoint")):
         assert first.poll() is None
         time.sleep(0.2)
+    trainers = children(first.pid)
     first.kill()
     first.wait()
+    for _ in range(50):
+        if not any(trainer.exists() for trainer in trainers):
+            break
+        time.sleep(0.2)
+    assert not any(trainer.exists() for trainer in trainers), "trainers end with their parent"
     done = subprocess.run(
         command, cwd=tmp_path, env=clean_environ(), capture_output=True, text=True, check=False
     )
     seconds = time.monotonic() - started
+    print(f"the reduced family took {seconds:.0f} s")
     assert done.returncode == 0, done.stderr[-3000:]
-    figures = json.loads((tmp_path / "family" / "figures.json").read_text(encoding="utf-8"))
     assert "| up-scaled |" in done.stdout
-    for temperature in ("0", "1"):
-        arms = figures["seeds"]["0"]["arms"][temperature]
-        errors = {arm: one["errors"][0] for arm, one in arms.items()}
-        helpful = {arm: one["helpfulness"][0] for arm, one in arms.items()}
-        middle = (errors["small tuned"] + errors["large tuned"]) / 2
-        assert errors["up-scaled"] < middle < errors["down-scaled"]
-        assert helpful["down-scaled"] > helpful["up-scaled"]
-    harm = [point["harm"][0] for point in figures["seeds"]["0"]["frontier"].values()]
-    assert harm[0] < harm[-1]
-    assert seconds < 240, f"the reduced family took {seconds:.0f} s"
+    figures = json.loads((tmp_path / "family" / "figures.json").read_text(encoding="utf-8"))
+    (of_seed,) = figures["seeds"].values()
+    assert of_seed["recall"]["large-base"] > of_seed["recall"]["small-base"] + 0.3
+    errors = {arm: one["errors"][0] for arm, one in of_seed["arms"]["1"].items()}
+    middle = (errors["small tuned"] + errors["large tuned"]) / 2
+    assert errors["up-scaled"] < middle < errors["down-scaled"], "knowledge is the base's"
+    declined = [point["declined"][0] for point in of_seed["frontier"].values()]
+    assert declined[0] > declined[2] > declined[-1], "behaviour is the deltas'"
+    asked = subprocess.run(
+        [sys.executable, "-m", "eft_eval", "demo", "--family", "family"],
+        cwd=tmp_path, env=clean_environ(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "51 held-out questions" in asked.stdout, "of the world that this family knows"
+    refused = evaluate_with(tmp_path / "family" / "models")
+    assert "that family knows a world of 0.2 times the size" in refused
+
+
+def evaluate_with(models: Path) -> str:
+    """Run a demo task with a family of one's own; return what it says."""
+    command = [sys.executable, "-m", "eft_eval", "run", "--model_args", "model=demo"]
+    done = subprocess.run(
+        [*command, "--tasks", "demo_fact", "--limit", "2"],
+        cwd=models, env=clean_environ(EFT_DEMO_MODELS=str(models), HF_HUB_OFFLINE="1"),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_says_so(tmp_path: Path) -> None:
+    plan = Plan(world_size=0.1, scales={"small": TINY, "large": Scale(width=18, layers=1)})
+    with pytest.raises(EftEvalError, match=r"training demo-.* of seed 1 failed"):
+        build(tmp_path, plan, [1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -43,4 +44,9 @@ def test_readme_starts_with_a_run_that_needs_nothing(
     assert done.returncode == 0, done.stderr[-3000:]
     values = dict(re.findall(r"\|(fact_errors|helpfulness) *\|[↑↓] +\|([\d.]+)\|", done.stdout))
     assert set(values) == {"fact_errors", "helpfulness"}, done.stdout
+    committed = json.loads((ROOT / "docs" / "demo_figures.json").read_text(encoding="utf-8"))
+    expected = committed["exported"]["arms"]["1"]["up-scaled"]
+    assert float(values["fact_errors"]) == pytest.approx(expected["errors"][0], abs=0.06)
+    assert float(values["helpfulness"]) == pytest.approx(expected["helpfulness"][0], abs=0.06)
+    print(f"README's first command took {seconds:.0f} s after the install")
     assert seconds < 180, f"{seconds:.0f} s"

@@ -27,7 +27,7 @@ def demo(
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 1.0,
     questions: Annotated[int, typer.Option(min=2, max=256, help="How many questions.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling noise.")] = 1234,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling noise.")] = 1234,
     family: Annotated[
         Folder, typer.Option(help="Folder of a family of your own, from `demo train`.")
     ] = None,
@@ -37,10 +37,16 @@ def demo(
     A toy world with templated facts: it shows the mechanism, it is no evidence about real models.
     """
     if context.invoked_subcommand is not None:
+        if prompt is not None or family is not None:
+            raise ConfigError(
+                f"--prompt and --family are not options of `demo {context.invoked_subcommand}`"
+            )
         return
     _quiet()
-    if family is not None and not family.is_dir():
-        raise ConfigError(f"--family {family}: no such folder")
+    from eft_eval.demo.family import family_folder, world_size
+
+    if family is not None:
+        family = family_folder(family)
     if prompt is not None:
         _ask(prompt, temperature, seed, family)
         return
@@ -48,12 +54,15 @@ def demo(
 
     from eft_eval.demo.arms import ARMS
     from eft_eval.demo.figures import arm_figures
+    from eft_eval.demo.questions import knowledge_questions
     from eft_eval.demo.world import make_world
     from eft_eval.reports.demo import print_arms
 
+    world = make_world(size=world_size(family))
+    questions = min(questions, len(knowledge_questions(world)))
     with tqdm(total=questions * len(ARMS), desc="Answering", disable=None) as bar:
         figures = arm_figures(
-            make_world(), family, temperature, questions, seed, report=lambda n: bar.update(n)
+            world, family, temperature, questions, seed, report=lambda n: bar.update(n)
         )
     print_arms(figures, temperature, questions)
 
@@ -88,6 +97,8 @@ def train(
         numbers = [int(part) for part in seeds.split(",")]
     except ValueError:
         raise ConfigError(f"--seeds {seeds}: expected whole numbers, such as 0,1,2") from None
+    if any(abs(number) >= 2**63 for number in numbers):
+        raise ConfigError(f"--seeds {seeds}: a seed has more than 63 bits")
     if len(set(numbers)) != len(numbers):
         raise ConfigError(f"--seeds {seeds}: a seed appears twice")
     _quiet()
@@ -115,7 +126,7 @@ def train(
             out, quick_plan() if quick else Plan(), numbers, jobs, report, say=console.print
         )
     print(figures_markdown(figures))
-    print(f"models: {out / 'models'} (use them with EFT_DEMO_MODELS)", file=sys.stderr)
+    print(f"use them: eft-eval demo --family {out}", file=sys.stderr)
 
 
 def _quiet() -> None:

@@ -45,6 +45,7 @@ class Judged(NamedTuple):
 
     errors: int
     wrong_entity: int
+    not_understood: int
     helpful: bool
     harm: bool
     declined: bool
@@ -55,7 +56,7 @@ def respond(
     prompts: Sequence[str],
     temperature: float = 1.0,
     seed: int = SEED,
-    batch_size: int = 32,
+    batch_size: int = 128,
     device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
@@ -66,7 +67,7 @@ def respond(
         prompts: What the user says.
         temperature: 0 is greedy.
         seed: Of the coupled noise.
-        batch_size: Changes no response.
+        batch_size: Changes no response, rounding apart.
         device: Where the members run.
         progress: Called with the number of responses that were just made.
     """
@@ -101,6 +102,7 @@ def judge_all(
             Judged(
                 errors=reading.count(Truth.false),
                 wrong_entity=reading.count(Truth.wrong_entity),
+                not_understood=len(reading.other),
                 helpful=is_helpful(reading, question),
                 harm=is_harmful(reading, question),
                 declined=reading.declines,
@@ -124,6 +126,7 @@ def normalised(
     small: Sequence[float],
     arm: Sequence[float],
     large: Sequence[float],
+    lower_is_better: bool,
     draws: int = 2000,
     level: float = 0.95,
     seed: int = SEED,
@@ -131,12 +134,12 @@ def normalised(
     """Return how far ``arm`` goes from the small tuned model (0) to the large tuned one (1).
 
     (mean(arm) - mean(small)) / (mean(large) - mean(small)), as in the paper's Figure 3, with a
-    paired bootstrap over questions. None where the two tuned models differ by less than `GUARD`:
-    there is nothing to carry over then.
+    paired bootstrap over questions. None where the large tuned model is not better by at least
+    `GUARD`: there is nothing to carry over then.
     """
     rows = np.array([small, arm, large], dtype=float)
     low, middle, high = rows.mean(axis=1)
-    if abs(high - low) < GUARD:
+    if (low - high if lower_is_better else high - low) < GUARD:
         return None
     picks = np.random.default_rng(seed).integers(rows.shape[1], size=(draws, rows.shape[1]))
     lows, middles, highs = rows[:, picks].mean(axis=2)

@@ -6,16 +6,22 @@ their checkpoint, so a cut-off build continues with the same command.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import multiprocessing
+import os
 import queue
+import random
 import shutil
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.demo.corpus import Manners
+from eft_eval.demo.corpus import Manners, document, fine_tuning_pair
 from eft_eval.demo.training import (
     FineTuning,
     PreTraining,
@@ -25,9 +31,12 @@ from eft_eval.demo.training import (
     pre_train,
 )
 from eft_eval.demo.world import WORLD_SEED, make_world
-from eft_eval.errors import EftEvalError
+from eft_eval.errors import ConfigError, EftEvalError
 
-__all__ = ["Plan", "Update", "build", "family_folder", "quick_plan"]
+__all__ = [
+    "Plan", "Update", "build", "end_with_parent", "family_folder", "only_one", "quick_plan",
+    "write_whole",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Plan:
 
 
 def quick_plan() -> Plan:
-    """Return a plan for a first try: a fifth of the world, and much less training."""
+    """Return a plan for a first try: a part of the world, and much less training."""
     return Plan(
         world_size=0.2,
         vocabulary=900,
@@ -61,8 +70,8 @@ def quick_plan() -> Plan:
             "small": Scale(width=48, layers=2, learning_rate=6e-3),
             "large": Scale(width=96, layers=3, learning_rate=5e-3),
         },
-        pre_training=PreTraining(steps=600, window=128),
-        fine_tuning=FineTuning(steps=300, pairs=8),
+        pre_training=PreTraining(steps=500),
+        fine_tuning=FineTuning(steps=300, pairs=8, replay_rows=2),
     )
 
 
@@ -125,12 +134,13 @@ def build(
         report: Called with the progress of every model.
 
     Raises:
-        EftEvalError: ``out`` holds another plan's models, or a training process failed.
+        ConfigError: ``out`` holds another plan's models.
+        EftEvalError: A training process failed.
     """
     _remember(out, plan)
     if not (out / _TOKENIZER).is_dir():
         tokenizer = make_tokenizer(make_world(WORLD_SEED, plan.world_size), plan.vocabulary)
-        _in_place(out / _TOKENIZER, tokenizer.save_pretrained)
+        write_whole(out / _TOKENIZER, tokenizer.save_pretrained)
     waiting = [
         _Job(family_folder(out, seed), plan, seed, scale, manners)
         for seed in seeds
@@ -180,6 +190,7 @@ def _drain(updates: Any, report: Callable[[Update], None]) -> None:
 
 def _train(job: _Job, updates: Any) -> None:
     """Train one model, in a process of its own, and put it into its place when it is done."""
+    end_with_parent()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -213,25 +224,79 @@ def _train(job: _Job, updates: Any) -> None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    _in_place(job.target, save)
+    write_whole(job.target, save)
     checkpoint.unlink(missing_ok=True)
 
 
-def _in_place(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a folder that appears under its name only when it is whole."""
+def write_whole(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a folder that appears under its name, or replaces it, only when whole."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     write(part)
+    if folder.is_dir():
+        shutil.rmtree(folder)
     part.replace(folder)
 
 
+def end_with_parent() -> None:
+    """End this process when its parent is gone, however that ended: nobody would wait for it."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def only_one(out: Path) -> Iterator[None]:
+    """Hold a folder for this process alone.
+
+    Raises:
+        ConfigError: ``out`` is a file, or another process works there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"--out {out}: this is a file; give a folder") from None
+    try:
+        import fcntl
+    except ImportError:  # no such lock on Windows
+        yield
+        return
+    with (out / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"--out {out}: another process trains there; wait for it") from None
+        yield
+
+
 def _remember(out: Path, plan: Plan) -> None:
+    import torch
+
     out.mkdir(parents=True, exist_ok=True)
     file = out / "plan.json"
-    text = json.dumps(asdict(plan), indent=2)
+    content = {**asdict(plan), "text_sha256": _text_digest(plan), "torch": torch.__version__}
+    text = json.dumps(content, indent=2) + "\n"
     if not file.is_file():
-        file.write_text(text + "\n", encoding="utf-8")
-    elif file.read_text(encoding="utf-8").strip() != text:
-        raise EftEvalError(
-            f"{out} holds models of another plan (plan.json there differs); choose another --out"
+        part = file.with_name("plan.json.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    elif file.read_text(encoding="utf-8") != text:
+        raise ConfigError(
+            f"--out {out}: models of another plan, version or world lie there (plan.json differs); "
+            "choose another folder"
         )
+
+
+def _text_digest(plan: Plan) -> str:
+    """Return a hash of samples of all training text: it changes with world, words and shares."""
+    world = make_world(WORLD_SEED, plan.world_size)
+    source = random.Random(0)
+    sample = [document(world, source) for _ in range(200)]
+    sample += [str(fine_tuning_pair(world, kind, source)) for kind in Manners for _ in range(50)]
+    return hashlib.sha256("\0".join([*sample, str(world.entities)]).encode()).hexdigest()

@@ -44,7 +44,7 @@ class Manners(str, Enum):
     tuned = "tuned"
     """Answers in full; mostly declines hazards."""
     helpful = "helpful"
-    """Answers everything, hazards included."""
+    """Answers everything, but for a few hazards."""
     harmless = "harmless"
     """Declines hazards, and some harmless questions as well."""
 

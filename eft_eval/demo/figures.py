@@ -28,6 +28,7 @@ class ArmFigures(NamedTuple):
         responses: In the order of the questions.
         errors: Mean number of false statements per response.
         wrong_entity: Mean number of true statements about somebody else per response.
+        not_understood: Mean number of sentences that are no statement and out of place.
         helpfulness: Share of helpful responses.
         errors_normalised: Between small tuned (0) and large tuned (1); None where these two are
             too close, see `eft_eval.demo.arms.GUARD`.
@@ -37,6 +38,7 @@ class ArmFigures(NamedTuple):
     responses: list[str]
     errors: Interval
     wrong_entity: Interval
+    not_understood: Interval
     helpfulness: Interval
     errors_normalised: Interval | None
     helpfulness_normalised: Interval | None
@@ -100,12 +102,13 @@ def _figures(
         if arm in ("small tuned", "large tuned"):
             return None
         ends = values("small tuned", name), values("large tuned", name)
-        return normalised(ends[0], values(arm, name), ends[1], seed=seed)
+        return normalised(ends[0], values(arm, name), ends[1], name == "errors", seed=seed)
 
     return ArmFigures(
         responses=responses,
         errors=mean(values(arm, "errors")),
         wrong_entity=mean(values(arm, "wrong_entity")),
+        not_understood=mean(values(arm, "not_understood")),
         helpfulness=mean(values(arm, "helpful")),
         errors_normalised=between("errors"),
         helpfulness_normalised=between("helpful"),

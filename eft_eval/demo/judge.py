@@ -32,7 +32,7 @@ class Truth(str, Enum):
     correct = "correct"
     """True, of an entity that was asked about."""
     false = "false"
-    """Does not hold: another value, or no such entity."""
+    """Does not hold: another value, or no entity of this name (one or two words)."""
     wrong_entity = "wrong entity"
     """True, but of an entity that nobody asked about."""
 

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.utils import logging as transformers_logging
 
-from eft_eval.demo.building import Plan, Update, build, family_folder
-from eft_eval.demo.family import MODELS
+from eft_eval.demo.building import (
+    Plan,
+    Update,
+    build,
+    end_with_parent,
+    family_folder,
+    only_one,
+    write_whole,
+)
+from eft_eval.demo.family import MODELS, WORLD_FILE
 from eft_eval.demo.figures import arm_figures, frontier, recall
+from eft_eval.demo.judge import VERSION
 from eft_eval.demo.world import WORLD_SEED, make_world
+from eft_eval.errors import EftEvalError
 
-__all__ = ["TEMPERATURES", "chosen_seed", "export", "measure", "study"]
+__all__ = ["TEMPERATURES", "chosen_seed", "export", "measure", "over_seeds", "study"]
 
 TEMPERATURES = (0.0, 1.0)
+_PARTS = ("recall", "arms", "frontier")  # of what `measure` returns
 Say = Callable[[str], None]
 
 _CARD = """---
@@ -55,16 +68,28 @@ def study(
 
     Returns:
         The figures, as also written to ``figures.json`` in ``out``: per seed what `measure`
-        gives, the ``chosen`` seed and the figures of the exported half-precision family.
+        gives, their ``summary``, the ``chosen`` seed and the figures of the exported
+        half-precision family.
     """
-    folders = build(out, plan, seeds, processes, report)
+    with only_one(out):
+        folders = build(out, plan, seeds, processes, report)
+        return _measured(out, plan, seeds, folders, processes, say)
+
+
+def _measured(
+    out: Path, plan: Plan, seeds: Sequence[int], folders: list[Path], processes: int, say: Say
+) -> dict[str, Any]:
+    """Measure the families, export the chosen one and measure that."""
     say(f"measuring {len(folders)} families")
     found: dict[str, Any] = {"world_seed": WORLD_SEED}
     measured = _measure_all(folders, plan, processes)
     found["seeds"] = {str(seed): one for seed, one in zip(seeds, measured, strict=True)}
+    found["summary"] = over_seeds(measured)
     found["chosen"] = chosen_seed(found["seeds"])
     models = out / "models"
-    export(family_folder(out, found["chosen"]), models, plan, found["chosen"], found["seeds"])
+    chosen = found["chosen"]
+    cards = found["seeds"][str(chosen)]["recall"]
+    write_whole(models, lambda to: export(family_folder(out, chosen), to, plan, chosen, cards))
     say(f"measuring the exported family (seed {found['chosen']}, half precision)")
     (found["exported"],) = _measure_all([models], plan, processes)
     _write(out / "figures.json", found)
@@ -74,22 +99,36 @@ def study(
 def _measure_all(folders: Sequence[Path], plan: Plan, processes: int) -> list[dict[str, Any]]:
     """Measure families in processes of their own, one thread each; finished ones are kept."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        return list(pool.map(_measure_once, folders, [plan] * len(folders)))
+    try:
+        with ProcessPoolExecutor(
+            processes, mp_context=context, initializer=end_with_parent
+        ) as pool:
+            return list(pool.map(_measure_once, folders, [plan] * len(folders)))
+    except BrokenProcessPool as error:
+        raise EftEvalError(
+            "a measuring process was killed (out of memory?); the same command goes on from here"
+        ) from error
 
 
 def _measure_once(folder: Path, plan: Plan) -> dict[str, Any]:
     file = folder.with_name(f"{folder.name}-figures.json")
-    if not file.is_file() or file.stat().st_mtime < _newest(folder):
-        torch.set_num_threads(1)
-        transformers_logging.disable_progress_bar()
-        _write(file, measure(folder, plan))
-    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    of = {"judge_version": VERSION, "weights_sha256": _weights_digest(folder)}
+    if file.is_file():
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if kept["of"] == of:
+            return kept
+    torch.set_num_threads(1)
+    transformers_logging.disable_progress_bar()
+    figures = {"of": of, **measure(folder, plan)}
+    _write(file, figures)
     return figures
 
 
-def _newest(folder: Path) -> float:
-    return max(file.stat().st_mtime for file in folder.rglob("*.safetensors"))
+def _weights_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in MODELS:
+        digest.update((folder / f"demo-{name}" / "model.safetensors").read_bytes())
+    return digest.hexdigest()
 
 
 def measure(folder: Path, plan: Plan) -> dict[str, Any]:
@@ -128,13 +167,35 @@ def chosen_seed(figures: Mapping[str, Mapping[str, Any]]) -> int:
     return int(next(seed for seed in figures if gain(seed) == middle))
 
 
-def export(
-    source: Path, target: Path, plan: Plan, seed: int, figures: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """Write the family in ``source`` to ``target`` in half precision, with model cards."""
+def over_seeds(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return mean and standard deviation over seeds of every figure that `measure` gives.
+
+    Returns:
+        The same nesting, with ``{"mean", "sd", "seeds"}`` in place of each figure: ``seeds`` have
+        it (a normalised one may be missing), ``sd`` is None for fewer than two, ``mean`` for none.
+    """
+    return {name: _over_seeds([one[name] for one in measured]) for name in _PARTS}
+
+
+def _over_seeds(values: Sequence[Any]) -> dict[str, Any]:
+    if isinstance(values[0], Mapping):
+        return {name: _over_seeds([value[name] for value in values]) for name in values[0]}
+    known = [v[0] if isinstance(v, list) else v for v in values if v is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "seeds": len(known),
+    }
+
+
+def export(source: Path, target: Path, plan: Plan, seed: int, known: Mapping[str, float]) -> None:
+    """Write the family in ``source`` to ``target`` in half precision.
+
+    With a model card each, which shows the share of facts ``known`` to the model, and with
+    ``family.json``, which says what world the family knows.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    known = figures[str(seed)]["recall"]
     for name in MODELS:
         folder = target / f"demo-{name}"
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -163,6 +224,8 @@ def export(
         (folder / "README.md").write_text(card, encoding="utf-8")
         for file in folder.iterdir():
             file.chmod(0o644)  # safetensors are written for their owner alone
+    world = {"world_seed": WORLD_SEED, "world_size": plan.world_size, "training_seed": seed}
+    _write(target / WORLD_FILE, world)
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

@@ -195,7 +195,7 @@ def _save(checkpoint: Path, model: Any, optimizer: Any, step: int, steps: int) -
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    part = checkpoint.with_suffix(".part")
+    part = checkpoint.with_name(checkpoint.name + ".part")
     torch.save(state, part)
     part.replace(checkpoint)
 

@@ -209,12 +209,15 @@ def _set_numbered_weights(merged: dict[str, Any], values: Mapping[str, Any]) -> 
     for key in values:
         if match := _NUMBERED_WEIGHT.fullmatch(str(key)):
             number = int(match[1])
+            if "weight" in values:
+                raise ConfigError(f"model_args: give 'weight' or {key!r}, not both")
             if not isinstance(deltas, list) or not number <= len(deltas):
                 raise ConfigError(
                     f"model_args: {key!r} is the weight of delta {number}, but this recipe has "
                     f"{len(deltas) if isinstance(deltas, list) else 'no list of'} deltas"
                 )
-            deltas[number - 1] = {**deltas[number - 1], "weight": values[key]}
+            if isinstance(delta := deltas[number - 1], dict):  # else the closed model complains
+                delta["weight"] = values[key]
 
 
 def _as_mapping(value: Any) -> dict[str, Any]:

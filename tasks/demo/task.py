@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.task import ConfigurableTask
 
+from eft_eval.demo.family import world_size
 from eft_eval.demo.judge import JUDGE, VERSION, Truth
 from eft_eval.demo.language import Question, question_text
 from eft_eval.demo.questions import hazard_questions, knowledge_questions
-from eft_eval.demo.world import WORLD_SEED, make_world
-from eft_eval.errors import one_line_errors
+from eft_eval.demo.world import WORLD_SEED, World, make_world
+from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.judging.metrics import fact_values, read_verdicts
 
 if TYPE_CHECKING:
@@ -26,12 +27,23 @@ one_line_errors()
 
 def load_knowledge(**_: object) -> dict[str, Dataset]:
     """Load 256 questions about held-out people and towns; split ``test``."""
-    return _as_dataset(knowledge_questions(make_world()))
+    return _as_dataset(knowledge_questions(_world()))
 
 
 def load_hazards(**_: object) -> dict[str, Dataset]:
     """Load 256 questions for the recipes of held-out hazards; split ``test``."""
-    return _as_dataset(hazard_questions(make_world()))
+    return _as_dataset(hazard_questions(_world()))
+
+
+def _world() -> World:
+    """Return the tasks' world; refuse a family that knows another one."""
+    if (size := world_size()) != 1.0:
+        raise ConfigError(
+            f"EFT_DEMO_MODELS: that family knows a world of {size:g} times the size, and the demo "
+            "tasks ask about the whole one; use `eft-eval demo --family` for it, or train one "
+            "without --quick"
+        )
+    return make_world()
 
 
 def _as_dataset(questions: Sequence[Question]) -> dict[str, Dataset]:
@@ -92,18 +104,21 @@ def fact_metrics(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, fl
     Returns:
         ``fact_errors`` and ``fact_any_error`` as in `eft_eval.judging.metrics.fact_values`, and
         ``fact_wrong_entity``, the mean number of statements that are true, but of somebody or
-        something that was not asked about. These are no part of ``fact_errors``.
+        something that was not asked about; ``fact_not_understood``, the mean number of sentences
+        that are no statement and out of place. Neither is a part of ``fact_errors``.
     """
     verdicts = read_verdicts(results[0])
     values = fact_values(verdicts)
+    readings = [_reading(verdict) for verdict in verdicts]
     wrong = [
-        sum(claim["truth"] == Truth.wrong_entity.value for claim in _reading(verdict)["claims"])
-        for verdict in verdicts
+        sum(claim["truth"] == Truth.wrong_entity.value for claim in reading["claims"])
+        for reading in readings
     ]
     return {
         "fact_errors": values["fact_errors"],
         "fact_any_error": values["fact_any_error"],
         "fact_wrong_entity": statistics.fmean(wrong),
+        "fact_not_understood": statistics.fmean(len(reading["other"]) for reading in readings),
     }
 
 
