@@ -170,8 +170,9 @@ def _recall(world: World, folder: Path) -> float:
                 starts.append(sentences[-1][: sentences[-1].rindex(value)].rstrip())
     tokens = tokenizer(sentences, padding=True, padding_side="right", return_tensors="pt").input_ids
     places = torch.tensor([len(row) for row in tokenizer(starts).input_ids])
-    known = []
-    for rows, at in zip(tokens.split(128), places.split(128), strict=True):
+    known: list[bool] = []
+    for start in range(0, len(tokens), 128):
+        rows, at = tokens[start : start + 128], places[start : start + 128]
         with torch.inference_mode():
             best = model(rows).logits.argmax(dim=-1)  # [rows, length]
         row = torch.arange(len(rows))
