@@ -34,7 +34,12 @@ from eft_eval.decoding import Request, generate
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.members import LoadOptions
 from eft_eval.model_adapters.provenance import model_info
-from eft_eval.model_adapters.settings import GenerationPlan, generation_plan, pick_device
+from eft_eval.model_adapters.settings import (
+    GenerationPlan,
+    generation_plan,
+    limit_threads,
+    pick_device,
+)
 from eft_eval.recipe import identity, parse_model_args
 from eft_eval.scoring import ScoredRow, continuation_log_probs
 from eft_eval.stopping import StopStrings
@@ -69,6 +74,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         recipe, runtime = parse_model_args(model_args)
         self._runtime = runtime
         self._set_ranks(runtime.get("device"))
+        limit_threads(recipe, self._device)
         self.add_bos_token = runtime.get("add_bos_token")
         self.composite = Composite(
             recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from eft_eval.decoding import SamplingRule
 from eft_eval.errors import ConfigError
+from eft_eval.recipe import Recipe, needs
 
 
 def pick_device(asked: str | None) -> torch.device:
@@ -20,6 +22,21 @@ def pick_device(asked: str | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ConfigError(f"device: got {asked!r}, but this machine has {count} CUDA devices")
     return device
+
+
+_TINY = 20_000_000  # parameters
+
+
+def limit_threads(recipe: Recipe, device: torch.device) -> None:
+    """Let tiny models on a CPU run on one thread, unless OMP_NUM_THREADS says otherwise.
+
+    Their operations are over before a second thread is awake: on an idle machine threads gain
+    nothing, on a busy one they wait for each other and cost a multiple.
+    """
+    parameters = needs(recipe).parameters
+    tiny = parameters is not None and parameters < _TINY
+    if tiny and device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 class GenerationPlan(NamedTuple):

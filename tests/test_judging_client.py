@@ -367,8 +367,9 @@ def test_what_the_progress_raises_comes_out(
 
 
 INTERRUPTED = """
-import asyncio, sys
+import asyncio, signal, sys
 from eft_eval.judging import *
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell's & started us
 url, path, inside = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
 settings = JudgeSettings(model="judge", base_url=url, api_key="k", concurrency=2, max_retries=0)
 def call():

@@ -42,7 +42,7 @@ def demo(
                 f"--prompt and --family are not options of `demo {context.invoked_subcommand}`"
             )
         return
-    _quiet()
+    _prepare()
     from eft_eval.demo.family import family_folder, world_size
 
     if family is not None:
@@ -101,7 +101,7 @@ def train(
         raise ConfigError(f"--seeds {seeds}: a seed has more than 63 bits")
     if len(set(numbers)) != len(numbers):
         raise ConfigError(f"--seeds {seeds}: a seed appears twice")
-    _quiet()
+    _prepare()
     from rich.console import Console
     from rich.progress import Progress
 
@@ -129,8 +129,10 @@ def train(
     print(f"use them: eft-eval demo --family {out}", file=sys.stderr)
 
 
-def _quiet() -> None:
-    """Silence transformers' own bars: loading tiny models is no progress worth a line."""
+def _prepare() -> None:
+    """Run tiny models as they run best: on one thread, and with no bar for each that is loaded."""
+    import torch
     from transformers.utils import logging
 
+    torch.set_num_threads(1)
     logging.disable_progress_bar()
