@@ -10,6 +10,7 @@ from typing import Any
 
 import lm_eval
 import pytest
+import torch
 from lm_eval.tasks import TaskManager
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ from eft_eval.demo.judge import Truth, is_harmful, is_helpful, read
 from eft_eval.demo.world import make_world
 from eft_eval.errors import ConfigError
 from eft_eval.judging.metrics import read_verdicts
+from eft_eval.model_adapters.settings import limit_threads
 from eft_eval.recipe import parse_recipe
 from eft_eval.tasks.demo.exact_judge import ExactJudgeFilter
 from eft_eval.tasks.demo.task import as_question, fact_metrics
@@ -141,6 +143,19 @@ def test_a_wrong_score_names_the_nearest() -> None:
 def test_demo_tasks_need_no_judge_model() -> None:
     assert {name for name, asks in our_tasks().items() if asks} == {"eli5_fact", "hh_fact"}
     assert {*METRICS, "demo"} <= set(our_tasks())
+
+
+def test_tiny_models_on_a_cpu_take_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    limit_threads(parse_recipe("demo"), torch.device("cpu"))
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    limit_threads(parse_recipe("demo"), torch.device("cuda"))
+    limit_threads(parse_recipe("llama2-up"), torch.device("cpu"))
+    assert taken == []
+    limit_threads(parse_recipe("demo"), torch.device("cpu"))
+    assert taken == [1]
 
 
 # --- eft-eval demo --------------------------------------------------------------------------------
