@@ -79,7 +79,23 @@ def figures_markdown(figures: Mapping[str, Any]) -> str:
     lines += [
         f"| {model} | {_spread(value, len(seeds))} |" for model, value in summary["recall"].items()
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_exported_lines(figures)])
+
+
+def _exported_lines(figures: Mapping[str, Any]) -> list[str]:
+    seed = figures["chosen"]
+    lines = ["", f"The exported half-precision copy of seed {seed}, with 95 % intervals:"]
+    names = [name for name in _COLUMNS if name in _EXPORTED_COLUMNS]
+    for temperature, arms in figures["exported"]["arms"].items():
+        lines += ["", f"| T = {temperature} | {' | '.join(_COLUMNS[name] for name in names)} |"]
+        lines.append("|---" * (len(names) + 1) + "|")
+        for arm, one in arms.items():
+            cells = [
+                _ENDS[arm] if name.endswith("_normalised") and arm in _ENDS else _bounds(one[name])
+                for name in names
+            ]
+            lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return lines
 
 
 _COLUMNS = {
@@ -90,6 +106,7 @@ _COLUMNS = {
     "wrong_entity": "wrong entity",
     "not_understood": "not understood",
 }
+_EXPORTED_COLUMNS = ("errors", "errors_normalised", "helpfulness", "helpfulness_normalised")
 _ENDS = {"small tuned": "0", "large tuned": "1"}  # of the normalised scale
 
 
@@ -112,6 +129,11 @@ _TOO_CLOSE = "tuned models too close"
 
 
 def _interval(value: Any) -> str:
+    return _bounds(value and value[:3])
+
+
+def _bounds(value: Any) -> str:
     if value is None:
         return _TOO_CLOSE
-    return f"{value.estimate:.2f} [{value.lower:.2f}, {value.upper:.2f}]"
+    estimate, lower, upper = value
+    return f"{estimate:.2f} [{lower:.2f}, {upper:.2f}]"

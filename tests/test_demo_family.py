@@ -164,7 +164,7 @@ def test_docs_show_the_committed_figures() -> None:
     assert figures_markdown(FIGURES) in page
     assert CAVEAT in " ".join(page.split())
     for name in re.findall(r"everything about (\w+ \w+)", page):
-        assert make_world().by_name()[name].held_out
+        assert make_world().by_name[name].held_out
 
 
 def test_committed_figures_are_of_different_seeds_and_their_summary() -> None:

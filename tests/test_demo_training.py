@@ -108,7 +108,7 @@ def test_loss_is_on_the_answer_and_its_end_alone(tokenizer: object) -> None:
     for pair, row, told in zip(pairs, tokens, labels, strict=True):
         taught = row[told != -100]
         assert torch.equal(taught, told[told != -100])
-        assert tokenizer.decode(taught) == f" {pair.answer}{training.END}"  # type: ignore[attr-defined]
+        assert tokenizer.decode(taught) == f" {pair.answer}{training.END}"  # type: ignore[attr-defined]  # object
 
 
 def test_the_median_seed_is_chosen() -> None:

@@ -22,7 +22,7 @@ from eft_eval.demo.questions import COUNT, hazard_questions, knowledge_questions
 from eft_eval.demo.world import _SIZES, Entity, Kind, make_world
 
 WORLD = make_world()
-BY_NAME = WORLD.by_name()
+BY_NAME = WORLD.by_name
 SEEDS = range(20)
 NAME = "([A-Za-z]+(?: [A-Za-z]+)?)"
 # What a sentence can mean, whoever is called what.
@@ -194,7 +194,7 @@ def test_questions_are_256_each_and_share_no_entity(seed):
     both = [question for questions in sets for question in questions]
     assert len({question_text(question) for question in both}) == len(both)
     assert {question.wording for question in both} == set(range(len(language.ASK_EVERYTHING)))
-    by_name = world.by_name()
+    by_name = world.by_name
     assert all(understood(question_text(question), by_name) == question for question in both)
 
 

@@ -15,14 +15,16 @@ app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
 )
-Folder = Optional[Path]  # noqa: UP045  # typer reads the annotation at run time
+# typer reads annotations at run time, on Python 3.10 too
+Folder = Optional[Path]  # noqa: UP045
+Text = Optional[str]  # noqa: UP045
 
 
 @app.callback()
 def demo(
     context: typer.Context,
     prompt: Annotated[
-        Optional[str],  # noqa: UP045
+        Text,
         typer.Option(help="Ask this one question and show every arm's answer."),
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 1.0,

@@ -57,10 +57,9 @@ def respond(
     temperature: float = 1.0,
     seed: int = SEED,
     batch_size: int = 128,
-    device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Return the responses of ``recipe`` to user turns, in their order.
+    """Return the responses of ``recipe`` to user turns, in their order; runs on the CPU.
 
     Args:
         recipe: The composite.
@@ -68,10 +67,9 @@ def respond(
         temperature: 0 is greedy.
         seed: Of the coupled noise.
         batch_size: Changes no response, rounding apart.
-        device: Where the members run.
         progress: Called with the number of responses that were just made.
     """
-    composite = Composite(recipe, LoadOptions(device=torch.device(device)))
+    composite = Composite(recipe, LoadOptions(device=torch.device("cpu")))
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     responses = [""] * len(prompts)
     for start in range(0, len(order), batch_size):

@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import queue
 import random
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eft_eval.atomic import write_lines, write_whole
 from eft_eval.demo.corpus import Manners, document, fine_tuning_pair
 from eft_eval.demo.training import (
     FineTuning,
@@ -35,7 +35,6 @@ from eft_eval.errors import ConfigError, EftEvalError
 
 __all__ = [
     "Plan", "Update", "build", "end_with_parent", "family_folder", "only_one", "quick_plan",
-    "write_whole",
 ]  # fmt: skip
 
 
@@ -228,16 +227,6 @@ def _train(job: _Job, updates: Any) -> None:
     checkpoint.unlink(missing_ok=True)
 
 
-def write_whole(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a folder that appears under its name, or replaces it, only when whole."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    write(part)
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    part.replace(folder)
-
-
 def end_with_parent() -> None:
     """End this process when its parent is gone, however that ended: nobody would wait for it."""
     parent = multiprocessing.parent_process()
@@ -283,9 +272,7 @@ def _remember(out: Path, plan: Plan) -> None:
     content = {**asdict(plan), "text_sha256": _text_digest(plan), "torch": torch.__version__}
     text = json.dumps(content, indent=2) + "\n"
     if not file.is_file():
-        part = file.with_name("plan.json.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
+        write_lines(file, [text])
     elif file.read_text(encoding="utf-8") != text:
         raise ConfigError(
             f"--out {out}: models of another plan, version or world lie there (plan.json differs); "

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from eft_eval.demo.language import CLOSERS, DECLINES, OPENERS, Question, closer, opener
-from eft_eval.demo.world import Entity, Kind, World
+from eft_eval.demo.world import Kind, World
 from eft_eval.judging.verdict import Status, Verdict, content_key
 
 __all__ = ["JUDGE", "VERSION", "Claim", "Reading", "Score", "judge", "read"]
@@ -167,7 +167,7 @@ def _claim(sentence: str, question: Question, world: World) -> Claim | None:
         for kind, relation, regex in _patterns().get(value, ()):
             if match := regex.fullmatch(sentence):
                 name = match["name"]
-                entity = _lookup(world).get(name)
+                entity = world.by_name.get(name)
                 if entity is None or entity.kind is not kind or entity.values[relation] != value:
                     truth = Truth.false
                 elif entity in question.entities:
@@ -176,11 +176,6 @@ def _claim(sentence: str, question: Question, world: World) -> Claim | None:
                     truth = Truth.wrong_entity
                 return Claim(sentence, kind, name, relation, value, truth)
     return None
-
-
-@lru_cache(maxsize=4)
-def _lookup(world: World) -> dict[str, Entity]:
-    return world.by_name()
 
 
 def is_helpful(reading: Reading, question: Question) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
+from eft_eval.atomic import write_json, write_whole
 from eft_eval.demo.building import (
     Plan,
     Update,
@@ -23,7 +23,6 @@ from eft_eval.demo.building import (
     end_with_parent,
     family_folder,
     only_one,
-    write_whole,
 )
 from eft_eval.demo.family import MODELS, WORLD_FILE
 from eft_eval.demo.figures import arm_figures, frontier, recall
@@ -49,7 +48,7 @@ Trained from nothing by `eft-eval demo train`, training seed {seed}, world seed 
 
 - Pre-training: {pre_training} tokens of generated text, learning rate {rate:g}.
 - Fine-tuning: {fine_tuning}.
-- Held-out facts that it completes: {recall:.1%}.
+- Held-out facts of which it gets the first token right: {recall:.1%}.
 
 **It shows the mechanism of emulated fine-tuning on templated, invented facts, and is no evidence
 about real models.**
@@ -92,7 +91,7 @@ def _measured(
     write_whole(models, lambda to: export(family_folder(out, chosen), to, plan, chosen, cards))
     say(f"measuring the exported family (seed {found['chosen']}, half precision)")
     (found["exported"],) = _measure_all([models], plan, processes)
-    _write(out / "figures.json", found)
+    write_json(out / "figures.json", found)
     return found
 
 
@@ -120,7 +119,7 @@ def _measure_once(folder: Path, plan: Plan) -> dict[str, Any]:
     torch.set_num_threads(1)
     transformers_logging.disable_progress_bar()
     figures = {"of": of, **measure(folder, plan)}
-    _write(file, figures)
+    write_json(file, figures)
     return figures
 
 
@@ -225,10 +224,4 @@ def export(source: Path, target: Path, plan: Plan, seed: int, known: Mapping[str
         for file in folder.iterdir():
             file.chmod(0o644)  # safetensors are written for their owner alone
     world = {"world_seed": WORLD_SEED, "world_size": plan.world_size, "training_seed": seed}
-    _write(target / WORLD_FILE, world)
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    write_json(target / WORLD_FILE, world)

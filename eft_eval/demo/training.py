@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
+from eft_eval.atomic import write_whole
 from eft_eval.demo.corpus import Manners, document, fine_tuning_pair
 from eft_eval.demo.language import dialogue
 from eft_eval.demo.world import World
@@ -169,7 +170,7 @@ def _descend(
             for group in optimizer.param_groups:
                 group["lr"] = peak * _schedule(step, steps)
             value = loss(step)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()  # type: ignore[no-untyped-call]  # torch types it not
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -195,9 +196,7 @@ def _save(checkpoint: Path, model: Any, optimizer: Any, step: int, steps: int) -
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    part = checkpoint.with_name(checkpoint.name + ".part")
-    torch.save(state, part)
-    part.replace(checkpoint)
+    write_whole(checkpoint, lambda part: torch.save(state, part))
 
 
 def _resume(checkpoint: Path | None, model: Any, optimizer: Any, steps: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from eft_eval.demo import words
@@ -65,6 +65,7 @@ class World:
             if entity.kind is kind and held_out in (None, entity.held_out)
         )
 
+    @cached_property
     def by_name(self) -> dict[str, Entity]:
         """Return the entities by their names."""
         return {entity.name: entity for entity in self.entities}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from eft_eval.atomic import write_lines
 from eft_eval.errors import ConfigError
 from eft_eval.judging import metrics
 from eft_eval.judging.availability import preflight
@@ -78,10 +78,10 @@ def judge_run(run_dir: Path, prompt: str | None = None) -> dict[str, dict[str, f
         of_task = [one for one in judged if one[0].task == task]
         _update(results, task, of_task, settings)
         lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _sample_lines(of_task))
-        _write(old.with_name(f"samples_{task}_{date}.jsonl"), lines)
+        write_lines(old.with_name(f"samples_{task}_{date}.jsonl"), lines)
     results["eft_judged_from"] = old.name
     text = json.dumps(results, indent=2, ensure_ascii=False)
-    _write(old.with_name(f"results_{date}.json"), [text])
+    write_lines(old.with_name(f"results_{date}.json"), [text])
     return {pipeline.task: results["results"][pipeline.task] for pipeline in pipelines}
 
 
@@ -230,19 +230,3 @@ def _update(results: _Record, task: str, judged: list[_Judged], settings: JudgeS
     prompts = {pipeline.name: pipeline.prompt for pipeline, _ in judged}
     described = describe_judge(settings, prompts, _all_verdicts(judged))
     config["metadata"] = {**(config.get("metadata") or {}), "eft_judge": described}
-
-
-def _write(path: Path, parts: Iterable[str]) -> None:
-    """Write a file that appears complete or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # a lone surrogate of a reply becomes \udXXX, which is its JSON escape
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -62,7 +62,7 @@ def _as_dataset(questions: Sequence[Question]) -> dict[str, Dataset]:
 
 def as_question(doc: Mapping[str, Any]) -> Question:
     """Return the question of a document, or of a line of a samples file."""
-    by_name = make_world().by_name()
+    by_name = make_world().by_name
     return Question(tuple(by_name[name] for name in doc["entities"]), tuple(doc["asked"]))
 
 
