@@ -97,13 +97,45 @@ def choose_tokens(
     if temperature == 0.0:
         return scores.argmax(dim=-1)
     assert noise is not None
+    tempered = filtered_scores(scores, temperature=temperature, top_k=top_k, top_p=top_p)
+    return (tempered + noise).argmax(dim=-1)
+
+
+def filtered_scores(
+    scores: Tensor, *, temperature: float, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """Return tempered scores with -inf outside the top-k and top-p sets, [..., V]."""
     tempered = scores / temperature
     if top_k is not None:
         tempered = tempered.masked_fill(~top_k_set(tempered, top_k), _NEG_INF)
     if top_p is not None and top_p < 1.0:
         inside = top_p_set(tempered.log_softmax(dim=-1), top_p)
         tempered = tempered.masked_fill(~inside, _NEG_INF)
-    return (tempered + noise).argmax(dim=-1)
+    return tempered
+
+
+def accept_or_resample(
+    log_p: Tensor, log_q: Tensor, drafts: Tensor, coins: Tensor, noise: Tensor
+) -> Tensor:
+    """Return a sample of ``p`` per row, which is the draft wherever that can be (Leviathan 2023).
+
+    A draft from ``q`` is accepted with probability min(1, p / q); else the token is a sample of
+    max(p - q, 0), renormalised, which is never the draft.
+
+    Args:
+        log_p: Log-probabilities that are to be sampled, shape [rows, V].
+        log_q: Log-probabilities that the drafts were sampled from, shape [rows, V].
+        drafts: Token ids, shape [rows].
+        coins: Uniform in (0, 1), shape [rows].
+        noise: Standard Gumbel noise, shape [rows, V].
+    """
+    where = drafts[:, None]
+    ratio = (log_p.gather(-1, where) - log_q.gather(-1, where))[:, 0]
+    accepted = coins.log() < ratio
+    residual = (log_p.exp() - log_q.exp()).clamp(min=0.0).log()
+    # equal up to rounding, yet rejected: nothing is left over, and p itself will do
+    residual = torch.where(residual.amax(dim=-1, keepdim=True) > _NEG_INF, residual, log_p)
+    return torch.where(accepted, drafts, (residual + noise).argmax(dim=-1))
 
 
 def request_seed(run_seed: int, prompt: str, repeat: int) -> int:
@@ -144,6 +176,12 @@ def gumbel_noise(seeds: Tensor, timesteps: Tensor, size: int) -> Tensor:
         uniform = _shift_right(bits, 12).to(torch.float64).add_(0.5).mul_(2.0**-52)
         noise[start : start + piece] = uniform.log_().neg_().log_().neg_()
     return noise
+
+
+def uniform_noise(seeds: Tensor, timesteps: Tensor) -> Tensor:
+    """Return numbers in (0, 1) that are a function of (seed, timestep), float64, shape [rows]."""
+    bits = _mix_(_mix_(seeds + _GAMMA * (timesteps + 1)))
+    return _shift_right(bits, 12).to(torch.float64).add_(0.5).mul_(2.0**-52)
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from eft_eval.composite import Composite
 from eft_eval.composition import request_seed
-from eft_eval.decoding import Request, generate
+from eft_eval.decoding import Decoder, Generation, Request
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.members import LoadOptions
 from eft_eval.model_adapters.provenance import model_info
@@ -85,11 +85,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
                 add_bos_token=self.add_bos_token,
             ),
         )
-        if recipe.decoding.block not in (0, "auto"):
-            log.warning(
-                "block=%s: this version decodes plainly; the samples are the same",
-                recipe.decoding.block,
-            )
+        self.decoder = Decoder(self.composite)
         base = self.composite.members["base"]
         self._config = base.config
         self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=base.config)
@@ -364,19 +360,18 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         for key, jobs in groups.items():
             jobs.sort(key=lambda job: (-len(job.tokens), job.context, job.repeat))
             plan = generation_plan(settings[key], self.max_gen_toks, self._eos_text())
-            size = self._generation_batch_size(jobs, plan.max_new_tokens)
-            for start in range(0, len(jobs), size):
-                batch = jobs[start : start + size]
-                for job, text in zip(batch, self._generate(batch, plan), strict=True):
-                    responses[job.position] = text
-                    self.cache_hook.add_partial(
-                        "generate_until", (job.context, settings[key]), text
-                    )
-                bar.update(len(batch))
+            for number, generation in self._generate(jobs, plan):
+                job, text = jobs[number], self._text(generation.tokens, plan.until)
+                responses[job.position] = text
+                self.cache_hook.add_partial("generate_until", (job.context, settings[key]), text)
+                bar.update(1)
         bar.close()
         return responses
 
-    def _generate(self, batch: Sequence[_Job], plan: GenerationPlan) -> list[str]:
+    def _generate(
+        self, jobs: Sequence[_Job], plan: GenerationPlan
+    ) -> Iterator[tuple[int, Generation]]:
+        """Yield each job's number and response, as they end."""
         room = self.max_length - plan.max_new_tokens
         if room <= 0:
             raise ConfigError(
@@ -385,7 +380,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             )
         seed = torch.initial_seed()  # lm-eval's --seed
         asked = []
-        for job in batch:
+        for job in jobs:
             prompts = self._view_tokens(job.context, job.tokens)
             if any(len(prompt) > room for prompt in prompts):
                 log.warning("a prompt of over %d tokens loses its beginning", room)
@@ -393,9 +388,9 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             trimmed = tuple(prompt[-room:] or [self.prefix_token_id] for prompt in prompts)
             asked.append(Request(trimmed, request_seed(seed, job.context, job.repeat)))
         stopped = StopStrings(self.tokenizer, plan.until)
+        size = self._generation_batch_size(jobs, plan.max_new_tokens)
         with self._autocast():
-            generations = generate(self.composite, asked, plan.rule, plan.max_new_tokens, stopped)
-        return [self._text(generation.tokens, plan.until) for generation in generations]
+            yield from self.decoder.responses(asked, plan.rule, plan.max_new_tokens, stopped, size)
 
     def _text(self, tokens: list[int], until: list[str]) -> str:
         """Decode a response: reasoning off, stop string and what follows off."""
@@ -447,7 +442,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             asked.append(Request((prompt,) * len(self.composite.views), seed))
         stopped = StopStrings(self.tokenizer, plan.until)
         with self._autocast():
-            made = generate(self.composite, asked, plan.rule, plan.max_new_tokens, stopped)
+            made = self.decoder.generate(asked, plan.rule, plan.max_new_tokens, stopped)
         longest = max(len(generation.tokens) for generation in made)
         out = context.new_full((len(made), longest), self.tokenizer.pad_token_id)
         for row, generation in enumerate(made):

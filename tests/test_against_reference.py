@@ -13,7 +13,7 @@ from tiny_models import byte_tokenizer, make_model
 
 from eft_eval.composite import Composite
 from eft_eval.composition import gumbel_noise, request_seed
-from eft_eval.decoding import Request, SamplingRule, generate
+from eft_eval.decoding import Decoder, Request, SamplingRule
 from eft_eval.members import LoadOptions
 from eft_eval.model_adapters.eft import EFTLM
 from eft_eval.recipe import parse_recipe
@@ -112,7 +112,7 @@ def test_tokens_equal_the_reference(
     made = []
     for start in range(0, len(requests), batch_size):
         batch = requests[start : start + batch_size]
-        made += generate(composite, batch, SamplingRule(temperature), 24)
+        made += Decoder(composite).generate(batch, SamplingRule(temperature), 24)
     for prompt, seed, generation in zip(prompts, seeds, made, strict=True):
 
         def noise(timestep: int, seed: int = seed) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     GPT2Config,
     LlamaConfig,
     PreTrainedTokenizerFast,
@@ -99,4 +100,18 @@ def make_model(
             model.get_output_embeddings().weight.mul_(scale)
     model.save_pretrained(folder)
     (tokenizer or byte_tokenizer()).save_pretrained(folder)
+    return str(folder)
+
+
+def perturb(source: str, folder: Path, *, seed: int, amount: float) -> str:
+    """Save a copy of a model with random noise on its weights: like fine-tuning, a little other."""
+    model = AutoModelForCausalLM.from_pretrained(source)
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                noise = torch.randn(weights.shape, generator=draw)
+                weights.add_(noise * amount * weights.std())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     return str(folder)

@@ -16,7 +16,7 @@ import torch
 
 from eft_eval.composite import Composite
 from eft_eval.composition import request_seed
-from eft_eval.decoding import Request, SamplingRule, generate
+from eft_eval.decoding import Decoder, Request, SamplingRule
 from eft_eval.demo.judge import Truth, is_harmful, is_helpful, read
 from eft_eval.demo.language import Question, dialogue
 from eft_eval.demo.world import World
@@ -71,21 +71,20 @@ def respond(
     """
     composite = Composite(recipe, LoadOptions(device=torch.device("cpu")))
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    requests = []
+    for index in order:
+        context = dialogue(prompts[index])
+        tokens = composite.tokenizer(context).input_ids
+        views = (tokens,) * len(composite.views)
+        requests.append(Request(views, request_seed(seed, context, 0)))
     responses = [""] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        requests = []
-        for index in batch:
-            context = dialogue(prompts[index])
-            tokens = composite.tokenizer(context).input_ids
-            views = (tokens,) * len(composite.views)
-            requests.append(Request(views, request_seed(seed, context, 0)))
-        made = generate(composite, requests, SamplingRule(temperature), MAX_NEW_TOKENS)
-        for index, generation in zip(batch, made, strict=True):
-            text = composite.tokenizer.decode(generation.tokens, skip_special_tokens=True)
-            responses[index] = text.split("\n\nHuman:")[0]
+    for number, generation in Decoder(composite).responses(
+        requests, SamplingRule(temperature), MAX_NEW_TOKENS, batch_size=batch_size
+    ):
+        text = composite.tokenizer.decode(generation.tokens, skip_special_tokens=True)
+        responses[order[number]] = text.split("\n\nHuman:")[0]
         if progress is not None:
-            progress(len(batch))
+            progress(1)
     return responses
 
 

@@ -100,12 +100,13 @@ class DecodingRule(_Closed):
         block: Tokens drafted per round of speculative decoding; 0 is plain decoding. Never
             changes a sample, so it is no part of the recipe's name.
         sampling: ``coupled``: noise is a function of seed, prompt, repeat, timestep and token
-            (paper, footnote 4).
+            (paper, footnote 4), so that samples do not depend on the block. ``rejection``:
+            drafts are accepted with probability min(1, p / q); exact in distribution only.
     """
 
     weight_top_p: float | None = Field(default=None, gt=0.0, le=1.0)
     block: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    sampling: Literal["coupled"] = "coupled"
+    sampling: Literal["coupled", "rejection"] = "coupled"
 
 
 class Recipe(_Closed):

@@ -1,0 +1,145 @@
+"""A key-value cache with a length per row: rows join, leave and take tokens back one by one.
+
+Knows tensors and positions, nothing about composites or sampling. A row's entries beyond its
+length are rubbish that the attention mask hides, so taking tokens back is a smaller length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+__all__ = ["RowCache"]
+
+_GROWTH = 128  # positions; growing copies, so it is done in steps
+
+
+class _Span:
+    """Where the tokens of one pass go: a range of rows, each from its own position on."""
+
+    def __init__(self, first_row: int, starts: Sequence[int], width: int) -> None:
+        self.rows = slice(first_row, first_row + len(starts))
+        self.width = width
+        self.visible = max(starts) + width
+        self.common_start = starts[0] if len(set(starts)) == 1 else None
+        self._starts = starts
+        self._index: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def index(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return row numbers, [rows, 1], and positions, [rows, width]."""
+        if device not in self._index:  # layers may lie on several devices
+            starts = torch.tensor(self._starts, device=device)[:, None]
+            numbers = torch.arange(self.rows.start, self.rows.stop, device=device)[:, None]
+            self._index[device] = numbers, starts + torch.arange(self.width, device=device)
+        return self._index[device]
+
+    def mask(self, device: torch.device) -> Tensor | None:
+        """Return which cached position each token sees, [rows, 1, width, visible]; None: all."""
+        if self.common_start is not None and self.width == 1:
+            return None
+        cached = torch.arange(self.visible, device=device)
+        return cached <= self.index(device)[1][:, None, :, None]
+
+
+class _RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no types here
+    """One attention layer's keys and values, [rows, heads, positions, size]."""
+
+    is_sliding = False
+
+    def __init__(self, cache: RowCache) -> None:
+        super().__init__()
+        self._cache = cache
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = self._room(key_states), self._room(value_states)
+        self.is_initialized = True
+
+    def _room(self, like: Tensor) -> Tensor:
+        _, heads, _, size = like.shape
+        # zeros: a hidden position has weight 0, and 0 * NaN of fresh memory would be NaN
+        return like.new_zeros(self._cache.rows, heads, self._cache.capacity, size)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write the pass's tokens and return all that its rows may see."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        span = self._cache.span
+        assert span is not None
+        for store, new in ((self.keys, key_states), (self.values, value_states)):
+            if span.common_start is not None:
+                end = span.common_start + span.width
+                store[span.rows, :, span.common_start : end] = new
+            else:
+                rows, positions = span.index(store.device)
+                store[rows, :, positions] = new.transpose(1, 2)
+        visible = slice(span.visible)
+        return self.keys[span.rows, :, visible], self.values[span.rows, :, visible]
+
+    def resize(self) -> None:
+        """Follow the cache's new capacity."""
+        if self.is_initialized:
+            for name in ("keys", "values"):
+                old = getattr(self, name)
+                new = self._room(old)
+                new[:, :, : old.shape[2]] = old
+                setattr(self, name, new)
+
+    def copy_row(self, source: int, target: int, length: int) -> None:
+        """Copy a row's first ``length`` positions to another row."""
+        if self.is_initialized:
+            self.keys[target, :, :length] = self.keys[source, :, :length]
+            self.values[target, :, :length] = self.values[source, :, :length]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return (self._cache.span.visible if self._cache.span else query_length), 0
+
+    def get_seq_length(self) -> int:
+        return self._cache.span.visible - self._cache.span.width if self._cache.span else 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class RowCache(Cache):  # type: ignore[misc]  # transformers has no types here
+    """The cache of one model over a batch of rows, for `transformers` models.
+
+    Args:
+        layers: Number of the model's attention layers.
+        rows: Most rows at a time.
+
+    Attributes:
+        capacity: Positions that there is room for; grows as needed.
+    """
+
+    def __init__(self, layers: int, rows: int) -> None:
+        self.rows, self.capacity = rows, 0
+        self.span: _Span | None = None
+        super().__init__(layers=[_RowLayer(self) for _ in range(layers)])
+
+    def place(self, first_row: int, starts: Sequence[int], width: int) -> _Span:
+        """Say where the next pass writes.
+
+        Args:
+            first_row: The pass's rows begin here.
+            starts: Per row of the pass, the number of tokens that it keeps so far.
+            width: Tokens per row in the pass.
+        """
+        needed = max(starts) + width
+        if needed > self.capacity:
+            self.capacity = -(-needed // _GROWTH) * _GROWTH
+            for layer in self.layers:
+                layer.resize()
+        self.span = _Span(first_row, starts, width)
+        return self.span
+
+    def copy_row(self, source: int, target: int, length: int) -> None:
+        """Copy a row's first ``length`` positions to another row, in every layer."""
+        for layer in self.layers:
+            layer.copy_row(source, target, length)

@@ -1,0 +1,358 @@
+"""The generation loop: prompts in, tokens out; plain and speculative decoding, batched.
+
+Knows tokens and a stop test, not text and not tasks. Each round the draft member proposes a block
+of tokens, every other member reads the block in one pass, and the composite's own choices stand up
+to the first that differs from the draft (Mitchell et al. 2023, section 4.3). A block of 0 is plain
+decoding. Finished rows leave the batch and waiting requests take their place. A sample depends on
+its own prompt, seed and timestep only, never on its batch or the block.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from eft_eval.composite import Composite, View
+from eft_eval.decoding.block import BlockChooser, Round
+from eft_eval.decoding.choice import Chooser, chooser_for
+from eft_eval.decoding.clock import Clock
+from eft_eval.decoding.draft import draft_view, plain_reason
+from eft_eval.decoding.requests import Finish, Generation, Request, SamplingRule, StopTest, never
+from eft_eval.decoding.statistics import DecodingStatistics
+from eft_eval.decoding.views import PaddedState, RowState, ViewState
+from eft_eval.errors import EftEvalError
+
+__all__ = ["Decoder"]
+
+T = TypeVar("T")
+_JOINING = 4  # requests join when a fourth of the rows is free: one prompt pass for several
+
+
+@dataclass
+class _Row:
+    """One response in the making."""
+
+    index: int
+    request: Request
+    tokens: list[int] = field(default_factory=list)
+
+    def pending(self, view: int) -> int:
+        """The last token, which no member has read yet."""
+        return self.tokens[-1] if self.tokens else self.request.prompts[view][-1]
+
+
+class Decoder:
+    """Generates from one composite; keeps what it learns about costs and acceptance.
+
+    Args:
+        composite: The model.
+        block: Tokens drafted per round: 0 (plain), a number, or ``auto``; None is the recipe's.
+    """
+
+    def __init__(self, composite: Composite, block: int | Literal["auto"] | None = None) -> None:
+        self.composite = composite
+        self.statistics = DecodingStatistics()
+        setting = composite.recipe.decoding.block if block is None else block
+        self._blocks = BlockChooser(setting)
+        self._wants_drafts = setting != 0
+
+    def responses(
+        self,
+        requests: Sequence[Request],
+        rule: SamplingRule,
+        max_new_tokens: int,
+        stopped: StopTest = never,
+        batch_size: int | None = None,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Generate one response per request and yield each as it ends, with its index.
+
+        Args:
+            requests: Taken in this order; put long prompts first, so that memory is known early.
+            rule: How tokens are chosen.
+            max_new_tokens: Longest response, at least 1.
+            stopped: Whether the tokens end with a stop string. Stop tokens of the composite end
+                a response in any case.
+            batch_size: Rows at a time; None: all.
+        """
+        size = min(batch_size or len(requests), len(requests))
+        if not requests:
+            return
+        batch = _Batch(self, rule, max_new_tokens, stopped, size, _longest(requests))
+        waiting = deque(enumerate(requests))
+        while waiting or batch.rows:
+            free = size - len(batch.rows)
+            if waiting and (not batch.rows or (batch.joins and free * _JOINING >= size)):
+                batch.join([waiting.popleft() for _ in range(min(free, len(waiting)))])
+            yield from batch.round()
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        rule: SamplingRule,
+        max_new_tokens: int,
+        stopped: StopTest = never,
+        batch_size: int | None = None,
+    ) -> list[Generation]:
+        """Return one response per request, in their order; see `responses`."""
+        made = dict(self.responses(requests, rule, max_new_tokens, stopped, batch_size))
+        return [made[index] for index in range(len(requests))]
+
+
+def _longest(requests: Sequence[Request]) -> int:
+    return max(len(prompt) for request in requests for prompt in request.prompts)
+
+
+class _Batch:
+    """The rows that are being generated, and every view's state over them."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        rule: SamplingRule,
+        max_new_tokens: int,
+        stopped: StopTest,
+        size: int,
+        longest: int,
+    ) -> None:
+        self.rows: list[_Row] = []
+        self._decoder, self._stopped = decoder, stopped
+        self._composite = composite = decoder.composite
+        self._limit = max_new_tokens
+        self._statistics = decoder.statistics
+        self._clock = Clock(composite.device)
+        self._timed: list[tuple[View, Any, Any]] = []
+        # a view's place in `composite.views` is its place in a request's prompts
+        drafts = draft_view(composite)
+        reason = plain_reason(composite, longest + max_new_tokens + 1)
+        self.joins = reason is None
+        self._statistics.plain_reason = reason
+        states: list[ViewState] = [
+            RowState(view, size) if self.joins else PaddedState(view) for view in composite.views
+        ]
+        self._draft = states[drafts]
+        # the draft's part is always summed last, so that rounding does not depend on the block
+        self._others = [(i, state) for i, state in enumerate(states) if i != drafts]
+        self._draft_index = drafts
+        self._states = states
+        self._can_draft = self.joins and len(states) > 1
+        self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, rule)
+
+    def join(self, arriving: Sequence[tuple[int, Request]]) -> None:
+        """Read the prompts of new rows."""
+        start = self._clock.mark()
+        with torch.inference_mode():
+            for number, state in enumerate(self._states):
+                prompts = [request.prompts[number] for _, request in arriving]
+                self._time(state.view, lambda s=state, p=prompts: s.join(p))
+        self.rows += [_Row(index, request) for index, request in arriving]
+        self._account(start, self._clock.mark())
+
+    def round(self) -> list[tuple[int, Generation]]:
+        """Add at least one token to every row; return what ended."""
+        block = self._block()
+        marks = [self._clock.mark()]
+        with torch.inference_mode():
+            noise = self._noise(block)
+            drafts, draft_logits = self._drafts(block, noise)
+            marks.append(self._clock.mark())
+            scores = self._verification(drafts)  # [rows, block + 1, V], the draft's part missing
+            choice, accepted = self._choices(scores, drafts, draft_logits, noise)
+            marks.append(self._clock.mark())
+            runs = accepted.tolist()  # the first time that anybody waits for the device
+            watched = runs
+            if max(runs) == block:
+                last, watched = self._bonus(scores, drafts, noise, runs)
+                choice = torch.cat([choice, last[:, None]], dim=1)
+                marks.append(self._clock.mark())
+            made = self._checked(choice, scores, runs)
+            marks.append(self._clock.mark())
+            self._observe(block, tuple(watched), marks)
+            return self._take(made)
+
+    # ------------------------------------------------------------------ the parts of a round
+
+    def _block(self) -> int:
+        if not self._can_draft:
+            return 0
+        left = max(self._limit - len(row.tokens) for row in self.rows)
+        return self._decoder._blocks.choose(len(self.rows), left - 1)
+
+    def _noise(self, block: int) -> Any:
+        device = self._composite.device
+        seeds = torch.tensor([row.request.seed for row in self.rows], device=device)
+        first = torch.tensor([len(row.tokens) for row in self.rows], device=device)
+        return self._chooser.noise(seeds, first, block + 1, self._composite.vocabulary)
+
+    def _pending(self, view: int) -> Tensor:
+        return torch.tensor([[row.pending(view)] for row in self.rows])
+
+    def _drafts(self, block: int, noise: Any) -> tuple[Tensor, list[Tensor]]:
+        """Let the draft member choose tokens, [rows, block], and keep its logits."""
+        chosen: list[Tensor] = []
+        kept: list[Tensor] = []
+        token = self._pending(self._draft_index)
+        for position in range(block):
+            logits = self._forward(self._draft, token)[:, 0, : self._composite.vocabulary]
+            token = self._chooser.draft(logits, noise, position)[:, None]
+            chosen.append(token)
+            kept.append(logits)
+        return (torch.cat(chosen, dim=1) if block else torch.empty(len(self.rows), 0)), kept
+
+    def _verification(self, drafts: Tensor) -> Tensor:
+        """Sum the other members' parts at every position of the block."""
+        block = drafts.shape[1]
+        scores = self._composite.empty_scores(len(self.rows), block + 1)
+        for index, state in self._others:
+            tokens = self._pending(index)
+            if block:
+                tokens = torch.cat([tokens.to(drafts.device), drafts], dim=1)
+            logits = self._forward(state, tokens)
+            self._composite.accumulate(scores, state.view, logits)
+        return scores
+
+    def _choices(
+        self, scores: Tensor, drafts: Tensor, draft_logits: list[Tensor], noise: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Choose at every drafted position, [rows, block]; count the drafts that stand, [rows]."""
+        rows, block = drafts.shape
+        if not block:
+            empty = torch.empty(rows, 0, dtype=torch.long, device=scores.device)
+            return empty, torch.zeros(rows, dtype=torch.long, device=scores.device)
+        chosen = []
+        for position in range(block):
+            logits, here = draft_logits[position], scores[:, position]
+            self._composite.accumulate(here, self._draft.view, logits)
+            token = drafts[:, position].to(scores.device)
+            chosen.append(self._chooser.verify(here, logits, token, noise, position))
+        choice = torch.stack(chosen, dim=1)
+        return choice, (choice == drafts.to(choice.device)).cumprod(dim=1).sum(dim=1)
+
+    def _bonus(
+        self, scores: Tensor, drafts: Tensor, noise: Any, runs: list[int]
+    ) -> tuple[Tensor, list[int]]:
+        """Choose the token after a block whose drafts all stand, [rows].
+
+        Returns:
+            The tokens, and what `BlockChooser` wants to know of a plain round.
+        """
+        block = drafts.shape[1]
+        token = drafts[:, -1:] if block else self._pending(self._draft_index)
+        logits = self._forward(self._draft, token)[:, 0]
+        here = scores[:, block]
+        self._composite.accumulate(here, self._draft.view, logits)
+        chosen = self._chooser.choose(here, noise, block)
+        if block or not (self._can_draft and self._decoder._blocks.watches):
+            return chosen, runs if block else []
+        logits = logits[:, : scores.shape[-1]]
+        would = self._chooser.draft(logits, noise, block).to(chosen.device)
+        stands = self._chooser.verify(here, logits, would, noise, block) == would
+        return chosen, stands.long().tolist()
+
+    def _checked(self, choice: Tensor, scores: Tensor, runs: list[int]) -> list[list[int]]:
+        """Return the tokens that stand, per row; refuse those without a real score."""
+        width = choice.shape[1]
+        score = scores[:, :width].gather(-1, choice[..., None])[..., 0]
+        finite = torch.isfinite(score).tolist()
+        tokens = choice.tolist()
+        made = [row[: run + 1] for row, run in zip(tokens, runs, strict=True)]
+        if not all(all(row[: run + 1]) for row, run in zip(finite, runs, strict=True)):
+            raise EftEvalError(
+                "the composite has no next token: a member gives NaN, or the members exclude every "
+                "token between them; try dtype=float32"
+            )
+        return made
+
+    def _take(self, made: list[list[int]]) -> list[tuple[int, Generation]]:
+        """Append what was made; let go of rows that ended."""
+        ended = []
+        staying = []
+        for number, (row, new) in enumerate(zip(self.rows, made, strict=True)):
+            finish = self._append(row, new)
+            if finish is None:
+                staying.append(number)
+            else:
+                ended.append((row.index, Generation(row.tokens, finish)))
+                self._statistics.requests += 1
+                self._statistics.tokens += len(row.tokens)
+        for index, state in enumerate(self._states):
+            # all of a row is read but its last token
+            state.rewind(
+                [len(row.request.prompts[index]) + len(row.tokens) - 1 for row in self.rows]
+                if self.joins
+                else []
+            )
+        if ended and staying:
+            order = _closed_up(staying)
+            self.rows = [self.rows[number] for number in order]
+            for state in self._states:
+                state.keep(order)
+        elif ended:
+            self.rows = []
+            for state in self._states:
+                state.keep([])
+        return ended
+
+    def _append(self, row: _Row, new: list[int]) -> Finish | None:
+        room = self._limit - len(row.tokens)
+        row.tokens += new[:room]
+        count = len(new[:room])
+        stops = self._composite.stop_tokens
+        ends = any(token in stops for token in row.tokens[-count:])
+        if ends or self._stopped(row.tokens, count):
+            full = row.tokens
+            for length in range(len(full) - count + 1, len(full) + 1):
+                row.tokens = full[:length]
+                if row.tokens[-1] in stops or self._stopped(row.tokens):
+                    return "stop"
+        return "length" if len(row.tokens) == self._limit else None
+
+    # ------------------------------------------------------------------ time
+
+    def _forward(self, state: ViewState, tokens: Tensor) -> Tensor:
+        return self._time(state.view, lambda: state.forward(tokens))
+
+    def _time(self, view: View, work: Callable[[], T]) -> T:
+        start = self._clock.mark()
+        result = work()
+        self._timed.append((view, start, self._clock.mark()))
+        return result
+
+    def _observe(self, block: int, watched: tuple[int, ...], marks: list[Any]) -> None:
+        seconds = [self._clock.seconds(start, end) for start, end in itertools.pairwise(marks)]
+        seen = self._statistics
+        seen.rounds += 1
+        seen.row_rounds += len(self.rows)
+        seen.blocks[block] += 1
+        if block:
+            seen.drafted += block * len(watched)
+            seen.accepted += sum(watched)
+            seen.tested += sum(min(run + 1, block) for run in watched)
+        bonus = seconds[2] if len(seconds) > 3 else None
+        self._decoder._blocks.observe(
+            Round(len(self.rows), block, watched, seconds[0], seconds[1], bonus)
+        )
+        self._account(marks[0], marks[-1])
+
+    def _account(self, start: Any, end: Any) -> None:
+        seen = self._statistics
+        if self._composite.device.type == "cuda":
+            torch.cuda.synchronize(self._composite.device)
+        for view, begun, over in self._timed:
+            seen.passes[view.member.label] += 1
+            seen.seconds[view.member.label] += self._clock.seconds(begun, over)
+        self._timed.clear()
+        seen.total_seconds += self._clock.seconds(start, end)
+
+
+def _closed_up(staying: list[int]) -> list[int]:
+    """Return the staying rows with the last ones moved into the gaps: few rows are copied."""
+    count = len(staying)
+    fixed = {number for number in staying if number < count}
+    movers = [number for number in staying if number >= count]
+    return [place if place in fixed else movers.pop() for place in range(count)]

@@ -1,0 +1,49 @@
+"""What goes into the generation loop and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+__all__ = ["Finish", "Generation", "Request", "SamplingRule", "StopTest", "never"]
+
+Finish = Literal["stop", "length"]
+
+
+class SamplingRule(NamedTuple):
+    """How a token is chosen; see `eft_eval.composition.choose_tokens`."""
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+
+class Request(NamedTuple):
+    """One response to generate.
+
+    Attributes:
+        prompts: What each view of the composite reads, in the order of its views; at least one
+            token each.
+        seed: Seed of its noise; see `eft_eval.composition.request_seed`.
+    """
+
+    prompts: tuple[Sequence[int], ...]
+    seed: int = 0
+
+
+class Generation(NamedTuple):
+    """A response: its tokens (the stop token, if one ended it, included), and why it ended."""
+
+    tokens: list[int]
+    finish: Finish
+
+
+class StopTest(Protocol):
+    """Tells whether a stop string ends within the last ``new`` tokens."""
+
+    def __call__(self, tokens: Sequence[int], new: int = 1) -> bool: ...
+
+
+def never(tokens: Sequence[int], new: int = 1) -> bool:
+    """Return False: no stop strings."""
+    return False

@@ -1,0 +1,72 @@
+"""What a run of the generation loop did: tokens, acceptance, passes and time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["DecodingStatistics"]
+
+
+@dataclass
+class DecodingStatistics:
+    """Counts over all rounds since the start.
+
+    Attributes:
+        requests: Responses finished.
+        tokens: Tokens of responses.
+        rounds: Passes of the loop.
+        row_rounds: Rows, summed over rounds: one verification each.
+        drafted: Drafted tokens.
+        tested: Drafted tokens that all earlier drafts of their block were accepted for.
+        accepted: Drafted tokens that were accepted.
+        blocks: Rounds by block length.
+        passes: Model passes by member.
+        seconds: Time in model passes, by member.
+        total_seconds: Of all rounds and of reading prompts.
+        plain_reason: Why nothing is drafted, where the models forbid it.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    rounds: int = 0
+    row_rounds: int = 0
+    drafted: int = 0
+    tested: int = 0
+    accepted: int = 0
+    blocks: Counter[int] = field(default_factory=Counter)
+    passes: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+    total_seconds: float = 0.0
+    plain_reason: str | None = None
+
+    @property
+    def own_seconds(self) -> float:
+        """Time outside the members' passes: choosing, bookkeeping, waiting."""
+        return max(0.0, self.total_seconds - sum(self.seconds.values()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return counts and rates as plain JSON; a rate without a denominator is None."""
+
+        def rate(over: float, by: float) -> float | None:
+            return over / by if by else None
+
+        total = self.total_seconds
+        return {
+            "requests": self.requests,
+            "tokens": self.tokens,
+            "tokens_per_second": rate(self.tokens, total),
+            "rounds": self.rounds,
+            "tokens_per_round": rate(self.tokens, self.row_rounds),
+            "drafted": self.drafted,
+            "accepted": self.accepted,
+            "acceptance": rate(self.accepted, self.tested),
+            "accepted_share": rate(self.accepted, self.drafted),
+            "rounds_by_block": {str(block): n for block, n in sorted(self.blocks.items())},
+            "passes": dict(self.passes),
+            "time_share": {who: rate(spent, total) for who, spent in self.seconds.items()},
+            "own_time_share": rate(self.own_seconds, total),
+            "seconds": total,
+            "plain_reason": self.plain_reason,
+        }

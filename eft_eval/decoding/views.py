@@ -1,0 +1,216 @@
+"""A view's model over the batch being generated: what it has read, and how it reads on.
+
+Two kinds: `RowState` keeps a length per row, so that rows join, leave and take tokens back;
+`PaddedState` serves models that cannot (sliding windows, recurrent layers), a whole batch at a
+time and forwards only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from eft_eval.cache import RowCache
+from eft_eval.composite import View
+from eft_eval.errors import ConfigError
+from eft_eval.scoring import takes
+
+__all__ = ["PaddedState", "RowState", "ViewState", "cannot_roll_back"]
+
+log = logging.getLogger("eft_eval")
+
+
+class ViewState(Protocol):
+    """What the loop needs of a view."""
+
+    view: View
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Add rows that have read their prompt but for the last token."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Read tokens on, [rows, width], and return the logits after each, [rows, width, V']."""
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Take tokens back: per row the number of tokens that stay read."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order, and drop the rest."""
+
+
+class RowState:
+    """A view with a `RowCache`.
+
+    Args:
+        view: The view; its model must pass `cannot_roll_back`.
+        rows: Most rows at a time.
+    """
+
+    def __init__(self, view: View, rows: int) -> None:
+        self.view = view
+        self._model = view.member.model
+        self._device = view.member.device
+        text = view.member.config.get_text_config(decoder=True)
+        self._cache = RowCache(int(text.num_hidden_layers), rows)
+        self._lengths: list[int] = []
+        self._positions = getattr(text, "max_position_embeddings", None)
+        self._boolean = getattr(self._model.config, "_attn_implementation", "eager") == "sdpa"
+        self._takes_positions = takes(self._model, "position_ids")
+        self._takes_kept = takes(self._model, "logits_to_keep")
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Add rows that have read their prompt but for the last token, in one pass."""
+        first, starts = len(self._lengths), [0] * len(prompts)
+        self._lengths += [len(prompt) - 1 for prompt in prompts]
+        width = max(map(len, prompts)) - 1
+        if width == 0:
+            return
+        # padding is on the right: later tokens of a row overwrite it before anything sees it
+        padded = torch.zeros(len(prompts), width, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            padded[row, : len(prompt) - 1] = torch.tensor(prompt[:-1], dtype=torch.long)
+        self._pass(padded, first, starts, logits=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Read tokens on, [rows, width], and return the logits after each, [rows, width, V']."""
+        logits = self._pass(tokens, 0, self._lengths, logits=True)
+        width = tokens.shape[1]
+        self._lengths = [length + width for length in self._lengths]
+        return logits
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Take tokens back: per row the number of tokens that stay read."""
+        assert all(new <= old for new, old in zip(lengths, self._lengths, strict=True))
+        self._lengths = list(lengths)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order, and drop the rest; row i comes from rows[i] >= i."""
+        for target, source in enumerate(rows):
+            if source != target:
+                self._cache.copy_row(source, target, self._lengths[source])
+        self._lengths = [self._lengths[row] for row in rows]
+
+    def _pass(self, tokens: Tensor, first: int, starts: Sequence[int], logits: bool) -> Tensor:
+        span = self._cache.place(first, starts, tokens.shape[1])
+        mask = span.mask(self._device)
+        if mask is not None and not self._boolean:  # other implementations add their mask
+            dtype = self._model.dtype
+            least = torch.finfo(dtype).min
+            mask = torch.zeros(mask.shape, dtype=dtype, device=self._device).masked_fill(
+                ~mask, least
+            )
+        options: dict[str, Any] = {"attention_mask": mask, "past_key_values": self._cache}
+        if self._takes_positions:
+            positions = span.index(self._device)[1]
+            if self._positions is not None:  # only a draft that nobody keeps lies beyond
+                positions = positions.clamp(max=self._positions - 1)
+            options["position_ids"] = positions
+        if self._takes_kept and not logits:
+            options["logits_to_keep"] = 1
+        output = self._model(tokens.to(self._device), use_cache=True, **options)
+        result: Tensor = output.logits
+        return result
+
+
+class PaddedState:
+    """A view with the model's own cache over left-padded prompts; reads one token at a time."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._mask = torch.zeros(0, 0, dtype=torch.long)
+        self._cache: Any = None
+        self._first: Tensor | None = None  # logits after the prompts, until they are asked for
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Start a batch: all rows at once, when no other is left."""
+        longest = max(map(len, prompts))
+        padded = torch.zeros(len(prompts), longest, dtype=torch.long)
+        self._mask = torch.zeros_like(padded)
+        for row, tokens in enumerate(prompts):
+            padded[row, longest - len(tokens) :] = torch.tensor(tokens)
+            self._mask[row, longest - len(tokens) :] = 1
+        self._mask = self._mask.to(self.view.member.device)
+        positions = (self._mask.cumsum(dim=-1) - 1).clamp(min=0)
+        self._cache = None
+        self._first = self._pass(padded, positions)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Read one token per row, [rows, 1], and return the logits after it, [rows, 1, V']."""
+        if self._first is not None:
+            logits, self._first = self._first, None
+            return logits
+        self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=-1)
+        return self._pass(tokens, self._mask.sum(dim=-1, keepdim=True) - 1)
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Do nothing: what is read one token at a time is kept."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order, and drop the rest."""
+        chosen = torch.tensor(rows, dtype=torch.long, device=self._mask.device)
+        self._mask = self._mask[chosen]
+        self._cache.batch_select_indices(chosen)
+
+    def _pass(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        model = self.view.member.model
+        options: dict[str, Any] = {"attention_mask": self._mask, "use_cache": True}
+        if takes(model, "position_ids"):
+            options["position_ids"] = positions
+        if takes(model, "logits_to_keep"):
+            options["logits_to_keep"] = 1
+        if self._cache is not None:
+            options["past_key_values"] = self._cache
+        output = model(tokens.to(self._mask.device), **options)
+        self._cache = getattr(output, "past_key_values", None)
+        if self._cache is None:
+            raise ConfigError(
+                f"{self.view.member.label}: {type(model).__name__} gives no key-value cache, "
+                "which generation needs; use another member"
+            )
+        logits: Tensor = output.logits[:, -1:]
+        return logits
+
+
+def cannot_roll_back(view: View, length: int) -> str | None:
+    """Return why a view's model cannot take tokens back within ``length`` tokens, or None.
+
+    A window that is shorter than that forgets; whether the model works with a length per row at
+    all is tried out once, on a few tokens, against a pass without a cache.
+    """
+    text = view.member.config.get_text_config(decoder=True)
+    window = getattr(text, "sliding_window", None)
+    if window is not None and getattr(text, "use_sliding_window", True) and window < length:
+        return f"its attention window of {window} tokens is shorter than {length}"
+    model = view.member.model
+    known: str | None = getattr(model, "_eft_cannot_roll_back", None)
+    if known is None:
+        known = model._eft_cannot_roll_back = _try_out(view)
+    return known or None
+
+
+def _try_out(view: View) -> str:
+    """Return "" if a `RowState` gives the logits of passes without a cache."""
+    reason = f"{type(view.member.model).__name__} does not work with a cache length per row"
+    limit = view.member.vocabulary_size
+    rows = [[(7 * i + 3) % limit for i in range(6)], [(5 * i + 1) % limit for i in range(4)]]
+    state = RowState(view, len(rows))
+    plain = [
+        view.member.model(torch.tensor([row], device=view.member.device), use_cache=False).logits[0]
+        for row in rows
+    ]
+    with suppress(Exception):  # whatever goes wrong, this model is for the other kind of state
+        state.join([row[:-2] for row in rows])
+        state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
+        state.rewind([len(row) - 2 for row in rows])
+        found = state.forward(torch.tensor([row[-2:] for row in rows]))
+        expected = torch.stack([logits[-2:] for logits in plain]).to(found.device)
+        exact = found.dtype in (torch.float32, torch.float64)
+        tolerance = (1e-3 if exact else 0.1) * expected.float().std()
+        if (found - expected).float().abs().max() <= tolerance:
+            return ""
+    return reason
