@@ -5,6 +5,7 @@ Importing this package loads neither torch nor pydantic; the names below are loa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the start-up hook imports this package in every Python process
+    from eft_eval.composite import Composite
     from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError
     from eft_eval.recipe import Recipe, canonical_name, parse_recipe
 
@@ -12,6 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ComparabilityError",
+    "Composite",
     "ConfigError",
     "EftEvalError",
     "Recipe",
@@ -22,6 +24,7 @@ __all__ = [
 
 _HOMES = {
     "ComparabilityError": "eft_eval.errors",
+    "Composite": "eft_eval.composite",
     "ConfigError": "eft_eval.errors",
     "EftEvalError": "eft_eval.errors",
     "Recipe": "eft_eval.recipe",

@@ -1,14 +1,14 @@
 """A composite as one object: which model views it sums, with which factors, over which tokens.
 
-Knows models and their sum; knows nothing about tasks, batches of requests or sampling.
+Knows models and their sum; what it says to texts lies in `eft_eval.texts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,11 @@ from torch import Tensor
 from eft_eval.composition import add_filtered_tuned, add_term
 from eft_eval.errors import ConfigError
 from eft_eval.members import LoadOptions, Member, common_vocabulary, load_members
-from eft_eval.recipe import Recipe, canonical_name
+from eft_eval.recipe import Recipe, canonical_name, parse_recipe
+
+if TYPE_CHECKING:
+    from eft_eval.texts import Scored
+    from eft_eval.tracing import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,38 @@ class Composite:
         self.device = options.device
         self._shared_tokens = common_vocabulary(self.members)
         self._check_stop_tokens()
+
+    @classmethod
+    def load(cls, recipe: str | Mapping[str, Any], **options: Any) -> Composite:
+        """Return the composite of a named recipe, a YAML file or a dict.
+
+        Args:
+            recipe: As `eft_eval.recipe.parse_recipe` takes it.
+            options: Fields of `LoadOptions`; ``device`` may be a string.
+        """
+        if "device" in options:
+            options["device"] = torch.device(options["device"])
+        elif torch.cuda.is_available():
+            options["device"] = torch.device("cuda")
+        return cls(parse_recipe(recipe), LoadOptions(**options))
+
+    def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
+        """Return a response per prompt; see `eft_eval.texts.generate` for the options."""
+        from eft_eval import texts
+
+        return texts.generate(self, prompts, **options)
+
+    def loglikelihood(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Scored]:
+        """Score (context, continuation) pairs; see `eft_eval.texts.loglikelihood`."""
+        from eft_eval import texts
+
+        return texts.loglikelihood(self, pairs, **options)
+
+    def trace(self, prompt: str, response: str | None = None, **options: Any) -> Trace:
+        """Return a response token by token; see `eft_eval.texts.trace`."""
+        from eft_eval import texts
+
+        return texts.trace(self, prompt, response, **options)
 
     @property
     def name(self) -> str:

@@ -70,6 +70,19 @@ def top_k_set(scores: Tensor, top_k: int) -> Tensor:
     return scores >= least
 
 
+def total_variation(p: Tensor, q: Tensor) -> Tensor:
+    """Return half the sum of |p - q|: the distance that the paper's Figure 7 colours by.
+
+    Args:
+        p: Probabilities, shape [..., V].
+        q: Probabilities, the same shape.
+
+    Returns:
+        Distances in 0 to 1, shape [...].
+    """
+    return (p - q).abs().sum(dim=-1) / 2
+
+
 def choose_tokens(
     scores: Tensor,
     noise: Tensor | None = None,

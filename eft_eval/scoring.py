@@ -53,7 +53,7 @@ def continuation_log_probs(
         inputs = [
             [*row.contexts[number], *row.continuation][-(max_length + 1) :][:-1] for row in rows
         ]
-        logits, first = _logits(view, inputs, lengths)
+        logits, first = view_logits(view, inputs, lengths)
         for row, part in enumerate(parts):
             end = len(inputs[row]) - first
             composite.accumulate(part, view, logits[row, end - lengths[row] : end])
@@ -63,7 +63,7 @@ def continuation_log_probs(
     return parts
 
 
-def _logits(
+def view_logits(
     view: View, inputs: Sequence[Sequence[int]], lengths: Sequence[int]
 ) -> tuple[Tensor, int]:
     """Run one view over right-padded rows.

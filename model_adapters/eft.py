@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import jinja2
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs, find_executable_batch_size
 from lm_eval.api.model import CacheHook, TemplateLM
@@ -30,9 +29,10 @@ from tqdm import tqdm
 
 from eft_eval.composite import Composite
 from eft_eval.composition import request_seed
-from eft_eval.decoding import Decoder, Generation, Request
+from eft_eval.decoding import LONGEST_BLOCK, Decoder, Generation, Request
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.members import LoadOptions
+from eft_eval.memory import check_memory
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.settings import (
     GenerationPlan,
@@ -40,6 +40,7 @@ from eft_eval.model_adapters.settings import (
     limit_threads,
     pick_device,
 )
+from eft_eval.prompting import view_tokens
 from eft_eval.recipe import identity, parse_model_args
 from eft_eval.scoring import ScoredRow, continuation_log_probs
 from eft_eval.stopping import StopStrings
@@ -179,7 +180,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def get_model_info(self) -> dict[str, Any]:
         """Return every member with revision, factor and rule, for the results file."""
-        return model_info(self.composite)
+        return model_info(self.composite, self.decoder.statistics)
 
     # ------------------------------------------------------------------ prompts
 
@@ -205,19 +206,8 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def _view_tokens(self, text: str, tokens: list[int]) -> tuple[list[int], ...]:
         """Return what each view reads where the tuned member's own sequence is ``tokens``."""
-        sequences = []
-        for view in self.composite.views:
-            if view.prompt is None:
-                sequences.append(tokens)
-                continue
-            template = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
-            rendered = template.from_string(view.prompt).render(
-                prompt=text, messages=self._messages.get(text, [])
-            )
-            sequences.append(self.tok_encode(rendered))
-        for sequence in sequences:
-            self.composite.check_tokens(sequence)
-        return tuple(sequences)
+        messages = self._messages.get(text, [])
+        return view_tokens(self.composite, text, tokens, self.tok_encode, messages)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(
@@ -388,9 +378,17 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             trimmed = tuple(prompt[-room:] or [self.prefix_token_id] for prompt in prompts)
             asked.append(Request(trimmed, request_seed(seed, job.context, job.repeat)))
         stopped = StopStrings(self.tokenizer, plan.until)
+        if self.batch_size != "auto":
+            length = max(len(prompt) for request in asked for prompt in request.prompts)
+            self._check_memory(min(self.batch_size, len(asked)), length + plan.max_new_tokens)
         size = self._generation_batch_size(jobs, plan.max_new_tokens)
         with self._autocast():
             yield from self.decoder.responses(asked, plan.rule, plan.max_new_tokens, stopped, size)
+
+    def _check_memory(self, rows: int, length: int) -> None:
+        """Say now, before weights are read, if they and the caches cannot fit."""
+        block = self.composite.recipe.decoding.block
+        check_memory(self.composite, rows, length, LONGEST_BLOCK if block == "auto" else block)
 
     def _text(self, tokens: list[int], until: list[str]) -> str:
         """Decode a response: reasoning off, stop string and what follows off."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from eft_eval.composite import Composite
+from eft_eval.decoding import DecodingStatistics
 from eft_eval.recipe import identity
 from eft_eval.recipe.naming import member_identity
 
 
-def model_info(composite: Composite) -> dict[str, Any]:
+def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, Any]:
     """Return name, recipe and members of a composite as JSON data; loads no weights.
 
     Per member: id or folder as given, content digest of a folder or commit of a hub model,
     revision, type, quantisation, factor in the sum (0 for a member that cancels) and, once the
-    weights are loaded, number of parameters.
+    weights are loaded, number of parameters. ``eft_decoding`` is what the generation loop did
+    (None where nothing was generated).
     """
     coefficients = {view.member: 0.0 for view in composite.views}
     for view in composite.views:
@@ -42,6 +44,7 @@ def model_info(composite: Composite) -> dict[str, Any]:
         "eft_identity": identity(composite.recipe),
         "eft_members": members,
         "eft_vocabulary": composite.vocabulary,
+        "eft_decoding": decoded.as_dict() if decoded.requests else None,
         "model_num_parameters": sum(counts),
         "model_dtype": str(members["base"]["loaded_dtype"]),
         "model_sha": composite.name.rsplit("_", 1)[-1],

@@ -13,6 +13,7 @@ import typer
 
 import eft_eval
 from eft_eval.cli import demo
+from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+app.command()(trace)
 
 
 def main() -> None:

@@ -1,7 +1,18 @@
 """Generation from a composite: requests in, responses out; plain or speculative, batched."""
 
+from eft_eval.decoding.block import LONGEST_BLOCK
+from eft_eval.decoding.draft import draft_view
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request, SamplingRule, StopTest
 from eft_eval.decoding.statistics import DecodingStatistics
 
-__all__ = ["Decoder", "DecodingStatistics", "Generation", "Request", "SamplingRule", "StopTest"]
+__all__ = [
+    "LONGEST_BLOCK",
+    "Decoder",
+    "DecodingStatistics",
+    "Generation",
+    "Request",
+    "SamplingRule",
+    "StopTest",
+    "draft_view",
+]

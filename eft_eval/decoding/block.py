@@ -10,9 +10,9 @@ import statistics
 from collections import defaultdict, deque
 from typing import Literal, NamedTuple
 
-__all__ = ["BlockChooser", "Round", "expected_tokens"]
+__all__ = ["LONGEST_BLOCK", "BlockChooser", "Round", "expected_tokens"]
 
-_LONGEST = 16
+LONGEST_BLOCK = 16
 _FIRST = 4
 _FORGET = 0.97  # weight of the past at each round, so that acceptance follows the text
 _PRIOR = (3.0, 4.0)  # accepted, tested: what is believed before anything is seen
@@ -68,8 +68,8 @@ class BlockChooser:
 
     def __init__(self, setting: int | Literal["auto"]) -> None:
         self._fixed = None if setting == "auto" else int(setting)
-        self._accepted = [0.0] * _LONGEST
-        self._tested = [0.0] * _LONGEST
+        self._accepted = [0.0] * LONGEST_BLOCK
+        self._tested = [0.0] * LONGEST_BLOCK
         self._costs: dict[int, _Costs] = defaultdict(_Costs)
 
     @property
@@ -89,7 +89,7 @@ class BlockChooser:
             return 0
         if costs.since_drafted >= _REFRESH and acceptance[0] >= _WORTH_A_TRY:
             return min(_FIRST, most)
-        longest = min(_LONGEST, most, 2 * costs.widest)  # beyond that, costs are guesses
+        longest = min(LONGEST_BLOCK, most, 2 * costs.widest)  # beyond that, costs are guesses
         speed = [
             expected_tokens(acceptance[:block]) / costs.seconds(block, acceptance)
             for block in range(longest + 1)
@@ -102,7 +102,7 @@ class BlockChooser:
         if self._fixed is not None:
             return
         for run in seen.runs:
-            positions = min(max(seen.block, 1), _LONGEST)
+            positions = min(max(seen.block, 1), LONGEST_BLOCK)
             for position in range(min(run + 1, positions)):
                 self._accepted[position] += run > position
                 self._tested[position] += 1

@@ -23,8 +23,8 @@ def draft_view(composite: Composite) -> int:
     if composite.recipe.decoding.weight_top_p is not None:
         return len(views) - 1
 
-    def rank(place: int) -> tuple[float, float]:
-        return _cost(views[place]), -views[place].coefficient
+    def rank(place: int) -> tuple[float, float, int]:
+        return _cost(views[place]), -views[place].coefficient, -place  # tuned views come last
 
     return min(range(len(views)), key=rank)
 

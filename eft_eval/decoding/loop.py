@@ -9,6 +9,7 @@ its own prompt, seed and timestep only, never on its batch or the block.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +150,7 @@ class _Batch:
         with torch.inference_mode():
             for number, state in enumerate(self._states):
                 prompts = [request.prompts[number] for _, request in arriving]
-                self._time(state.view, lambda s=state, p=prompts: s.join(p))
+                self._time(state.view, functools.partial(state.join, prompts))
         self.rows += [_Row(index, request) for index, request in arriving]
         self._account(start, self._clock.mark())
 
@@ -344,8 +345,8 @@ class _Batch:
         if self._composite.device.type == "cuda":
             torch.cuda.synchronize(self._composite.device)
         for view, begun, over in self._timed:
-            seen.passes[view.member.label] += 1
-            seen.seconds[view.member.label] += self._clock.seconds(begun, over)
+            seen.passes[view.member.role] += 1
+            seen.seconds[view.member.role] += self._clock.seconds(begun, over)
         self._timed.clear()
         seen.total_seconds += self._clock.seconds(start, end)
 

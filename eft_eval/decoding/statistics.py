@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class DecodingStatistics:
     accepted: int = 0
     blocks: Counter[int] = field(default_factory=Counter)
     passes: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     total_seconds: float = 0.0
     plain_reason: str | None = None
 

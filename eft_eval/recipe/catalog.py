@@ -42,6 +42,13 @@ def named_recipe_text(name: str) -> str:
     return (folder / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def bytes_per_weight(spec: MemberSpec, dtype: object) -> float:
+    """Return the bytes of one weight; ``dtype`` (torch's) counts where nothing is quantised."""
+    if spec.quantization is not None:
+        return _BYTES_QUANTIZED[spec.quantization]
+    return _BYTES_PER_WEIGHT.get(str(dtype).removeprefix("torch."), 4.0)
+
+
 def weight_bytes(spec: MemberSpec) -> int | None:
     """Return the bytes that a member's weights take, or None where that is unknown."""
     if spec.parameters is None:

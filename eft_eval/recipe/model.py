@@ -22,6 +22,7 @@ from eft_eval.demo.family import PREFIX, model_folder
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["8bit", "4bit"]
+PLAIN_PROMPT = "plain"
 
 
 class _Closed(BaseModel):
@@ -40,8 +41,8 @@ class MemberSpec(_Closed):
             over every device (accelerate); none: the run's device.
         prompt: Jinja template that this member's own prompt is rendered from, with the
             variables ``prompt`` (the text that the tuned member sees) and ``messages``
-            (the chat turns, empty without a chat template). None: the same token sequence
-            as the tuned member, as in the paper.
+            (the chat turns, empty without a chat template); ``plain``: the turns' bare text.
+            None: the same token sequence as the tuned member, as in the paper.
         parameters: Number of parameters, for memory estimates only.
     """
 
@@ -66,7 +67,7 @@ class MemberSpec(_Closed):
     @field_validator("prompt")
     @classmethod
     def _renders(cls, template: str | None) -> str | None:
-        if template is not None:
+        if template is not None and template != PLAIN_PROMPT:
             check_prompt_template(template)
         return template
 

@@ -1,0 +1,48 @@
+"""`eft-eval trace`: a response token by token, in the terminal and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+# typer reads annotations at run time, on Python 3.10 too
+Text = Optional[str]  # noqa: UP045
+File = Optional[Path]  # noqa: UP045
+
+
+def trace(
+    prompt: Annotated[str, typer.Argument(help="What is asked.")],
+    recipe: Annotated[
+        str, typer.Option(help="Named recipe, YAML file, or base=B,tuned=T,reference=R.")
+    ] = "demo",
+    response: Annotated[Text, typer.Option(help="Look at this text, not at its own.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling noise.")] = 1234,
+    json_file: Annotated[File, typer.Option("--json", help="Write the trace here too.")] = None,
+) -> None:
+    """Show who changed what in a response: how far each token is from the draft member's choice.
+
+    With the recipe `demo`, a question is put as the demo's dialogue.
+    """
+    from transformers.utils import logging
+
+    from eft_eval.atomic import write_json
+    from eft_eval.composite import Composite
+    from eft_eval.demo.language import dialogue
+    from eft_eval.recipe import parse_model_args
+    from eft_eval.reports.trace import print_trace
+
+    logging.disable_progress_bar()
+    plain = "=" not in recipe
+    parsed = parse_model_args(f"model={recipe}" if plain else recipe).recipe
+    composite = Composite.load(parsed.model_dump(exclude_none=True))
+    asked = dialogue(prompt) if plain and recipe.split("-")[0] == "demo" else prompt
+    found = composite.trace(
+        asked, response, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
+    )
+    print_trace(found)
+    if json_file is not None:
+        write_json(json_file, found.as_dict())

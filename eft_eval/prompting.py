@@ -1,0 +1,53 @@
+"""What each view of a composite reads before the response: the tuned member's text, or its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jinja2
+
+from eft_eval.composite import Composite
+from eft_eval.recipe import PLAIN_PROMPT
+
+__all__ = ["view_tokens"]
+
+_PLAIN = (
+    "{% if messages %}{{ messages | map(attribute='content') | join('\n\n') }}\n\n"
+    "{% else %}{{ prompt }}{% endif %}"
+)
+
+
+def view_tokens(
+    composite: Composite,
+    text: str,
+    tokens: list[int],
+    encode: Callable[[str], list[int]],
+    messages: Sequence[Mapping[str, str]] = (),
+) -> tuple[list[int], ...]:
+    """Return what each view reads, in the order of `Composite.views`.
+
+    A view without a prompt form of its own reads ``tokens``, as in the paper; another reads its
+    template over ``prompt`` and ``messages``; ``plain`` is the turns' bare text.
+
+    Args:
+        composite: The model.
+        text: What the tuned member reads.
+        tokens: The same as tokens.
+        encode: From text to tokens.
+        messages: The chat turns that ``text`` was rendered from, if it was.
+
+    Raises:
+        ConfigError: A prompt holds a token that some member cannot read.
+    """
+    sequences = []
+    for view in composite.views:
+        if view.prompt is None:
+            sequences.append(tokens)
+            continue
+        form = _PLAIN if view.prompt == PLAIN_PROMPT else view.prompt
+        environment = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
+        template = environment.from_string(form)
+        sequences.append(encode(template.render(prompt=text, messages=list(messages))))
+    for sequence in sequences:
+        composite.check_tokens(sequence)
+    return tuple(sequences)

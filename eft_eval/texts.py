@@ -1,0 +1,187 @@
+"""A composite over texts: generation, log-likelihoods and traces, for Python users.
+
+Plain text in, plain text out; batching, chat templates per task and results files are lm-eval's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from eft_eval.composite import Composite
+from eft_eval.composition import request_seed
+from eft_eval.decoding import Decoder, Generation, Request, SamplingRule
+from eft_eval.errors import ConfigError
+from eft_eval.prompting import view_tokens
+from eft_eval.scoring import ScoredRow, continuation_log_probs
+from eft_eval.stopping import StopStrings
+from eft_eval.tracing import Trace, trace_tokens
+
+__all__ = ["Scored", "generate", "loglikelihood", "trace"]
+
+
+class Scored(NamedTuple):
+    """A scored continuation: its log-probability, and whether greedy decoding would give it."""
+
+    log_prob: float
+    is_greedy: bool
+
+
+def generate(
+    composite: Composite,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: Sequence[str] = (),
+    seed: int = 1234,
+    batch_size: int = 8,
+    block: int | Literal["auto"] | None = None,
+    decoder: Decoder | None = None,
+) -> list[str]:
+    """Return a response per prompt, without the stop string that ended it.
+
+    Args:
+        composite: The model.
+        prompts: Texts; a chat model's template is not added.
+        max_new_tokens: Longest response.
+        temperature: 0 is greedy.
+        top_k: Sample among this many best tokens.
+        top_p: Sample within the smallest set of this mass.
+        stop: Strings that end a response.
+        seed: The same seed and prompt give the same sample, in any batch; a prompt that is
+            given twice is sampled twice.
+        batch_size: Rows at a time.
+        block: Tokens drafted per round; None: the recipe's.
+        decoder: Used in place of a new one; its `statistics` go on.
+
+    Raises:
+        ConfigError: ``prompts`` is one text, or a prompt is too long.
+    """
+    requests, seen = [], dict[str, int]()
+    for prompt in _listed(prompts):
+        views = _views(composite, prompt, max_new_tokens)
+        repeat = seen[prompt] = seen.get(prompt, -1) + 1
+        requests.append(Request(views, request_seed(seed, prompt, repeat)))
+    order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompts[0]))
+    responses = [""] * len(requests)
+    rule = SamplingRule(temperature, top_k, top_p)
+    decoder = decoder or Decoder(composite, block)
+    stopped = StopStrings(composite.tokenizer, stop)
+    for number, made in decoder.responses(
+        [requests[index] for index in order], rule, max_new_tokens, stopped, batch_size
+    ):
+        responses[order[number]] = _text(composite, made, stop)
+    return responses
+
+
+def loglikelihood(
+    composite: Composite, pairs: Sequence[tuple[str, str]], *, batch_size: int = 8
+) -> list[Scored]:
+    """Return the log-probability of each continuation after its context.
+
+    Context and continuation are tokenised apart. An empty context is the tokenizer's
+    beginning-of-sequence (else end-of-sequence) token.
+
+    Args:
+        composite: The model.
+        pairs: (context, continuation).
+        batch_size: Rows at a time.
+
+    Raises:
+        ConfigError: A continuation is empty.
+    """
+    rows = []
+    for number, (context, continuation) in enumerate(pairs):
+        tokens = composite.tokenizer(continuation, add_special_tokens=False).input_ids
+        if not tokens:
+            raise ConfigError(f"pair {number}: the continuation is empty; give at least one token")
+        composite.check_tokens(tokens)
+        rows.append(ScoredRow(_views(composite, context, 0), tokens))
+    limit = composite.max_length or max((len(r.continuation) for r in rows), default=1) + 10**6
+    found = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        for row, log_probs in zip(
+            batch, continuation_log_probs(composite, batch, limit), strict=True
+        ):
+            greedy = log_probs.argmax(dim=-1).tolist() == list(row.continuation)
+            total = sum(float(log_probs[i, t]) for i, t in enumerate(row.continuation))
+            found.append(Scored(total, greedy))
+    return found
+
+
+def trace(
+    composite: Composite,
+    prompt: str,
+    response: str | None = None,
+    *,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 1234,
+    top: int = 3,
+) -> Trace:
+    """Return who changed what in a response, token by token.
+
+    Args:
+        composite: The model.
+        prompt: What is asked.
+        response: A text to look at; None: the composite's own.
+        max_new_tokens: Of its own response.
+        temperature: Of its own response.
+        seed: Of its own response.
+        top: Tokens named per position.
+
+    Raises:
+        ConfigError: The response is empty, or the prompt is too long.
+    """
+    views = _views(composite, prompt, max_new_tokens)
+    if response is None:
+        request = Request(views, request_seed(seed, prompt, 0))
+        rule = SamplingRule(temperature)
+        (made,) = Decoder(composite).generate([request], rule, max_new_tokens)
+        tokens = made.tokens
+    else:
+        tokens = composite.tokenizer(response, add_special_tokens=False).input_ids
+        if not tokens:
+            raise ConfigError("the response to trace is empty; give at least one token")
+        composite.check_tokens(tokens)
+    records = trace_tokens(composite, views, tokens, top)
+    text = str(composite.tokenizer.decode(tokens))
+    from eft_eval.decoding import draft_view
+
+    role = composite.views[draft_view(composite)].member.role
+    return Trace(composite.name, role, prompt, text, records)
+
+
+def _listed(prompts: Sequence[str]) -> Sequence[str]:
+    if isinstance(prompts, str):
+        raise ConfigError("prompts: got one text, expected a list of texts")
+    return prompts
+
+
+def _views(composite: Composite, prompt: str, room_for: int) -> tuple[list[int], ...]:
+    tokenizer = composite.tokenizer
+
+    def encode(text: str) -> list[int]:
+        tokens: list[int] = tokenizer(text).input_ids
+        first = tokenizer.bos_token_id
+        return tokens or [tokenizer.eos_token_id if first is None else first]
+
+    views = view_tokens(composite, prompt, encode(prompt), encode)
+    limit = composite.max_length
+    longest = max(map(len, views), default=0)
+    if limit is not None and longest + room_for > limit:
+        raise ConfigError(
+            f"a prompt of {longest} tokens and {room_for} new ones do not fit: the shortest member "
+            f"reads {limit} tokens; shorten the prompt or lower max_new_tokens"
+        )
+    return views
+
+
+def _text(composite: Composite, made: Generation, stop: Sequence[str]) -> str:
+    text: str = composite.tokenizer.decode(made.tokens, skip_special_tokens=True)
+    ends = [text.index(one) for one in stop if one and one in text]
+    return text[: min(ends)] if ends else text

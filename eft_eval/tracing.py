@@ -1,0 +1,170 @@
+"""The per-token view of a composite: who would have said what, and who changed it (Figure 7).
+
+Knows tokens and members. One pass of every view over prompt and response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eft_eval.composite import Composite
+from eft_eval.composition import total_variation
+from eft_eval.decoding import draft_view
+from eft_eval.scoring import ScoredRow, view_logits
+
+__all__ = ["MemberChoice", "Shift", "TokenTrace", "Trace", "trace_tokens"]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A token and how the composite changed its probability against the draft's, -1 to 1."""
+
+    token: str
+    change: float
+
+
+@dataclass(frozen=True)
+class MemberChoice:
+    """The token that one member alone finds most likely."""
+
+    member: str
+    token: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class TokenTrace:
+    """One token of the response.
+
+    Attributes:
+        token: Its text.
+        token_id: Its number.
+        probability: Under the composite, 0 to 1, at temperature 1.
+        draft_probability: Under the member that drafts (in up-scaling the tuned one).
+        total_variation: Distance between composite and draft at this position, 0 to 1.
+        entropy: Of the composite at this position, in nats.
+        raised: Tokens that the composite makes likelier than the draft, most first.
+        lowered: Tokens that it makes less likely, most first.
+        choices: What each member alone would have said, and the composite.
+    """
+
+    token: str
+    token_id: int
+    probability: float
+    draft_probability: float
+    total_variation: float
+    entropy: float
+    raised: tuple[Shift, ...]
+    lowered: tuple[Shift, ...]
+    choices: tuple[MemberChoice, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A response, token by token.
+
+    Attributes:
+        composite: Canonical name.
+        draft: Role of the member that the composite is compared with.
+        prompt: What was asked.
+        response: Its text.
+        tokens: Its tokens.
+    """
+
+    composite: str
+    draft: str
+    prompt: str
+    response: str
+    tokens: tuple[TokenTrace, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the trace as plain JSON types."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def trace_tokens(
+    composite: Composite,
+    prompts: tuple[Sequence[int], ...],
+    response: Sequence[int],
+    top: int = 3,
+) -> tuple[TokenTrace, ...]:
+    """Trace a response that was generated, or written by anybody.
+
+    Args:
+        composite: The model.
+        prompts: What each view reads before it, in the order of `Composite.views`.
+        response: Tokens, at least one.
+        top: Tokens named in ``raised`` and ``lowered`` per position.
+    """
+    row = ScoredRow(prompts, response)
+    draft = draft_view(composite)
+    total = composite.empty_scores(len(response))  # [tokens, V]
+    best: list[tuple[str, Tensor]] = []
+    draft_probs = total
+    for number, view in enumerate(composite.views):
+        logits, first = view_logits(view, [[*prompts[number], *response[:-1]]], [len(response)])
+        start = len(prompts[number]) - 1 - first
+        own = logits[0, start : start + len(response)]
+        composite.accumulate(total, view, own)
+        probs = own[:, : composite.vocabulary].float().softmax(dim=-1).to(total.device)
+        best.append((view.member.role, torch.cat(_best(probs))))
+        if number == draft:
+            draft_probs = probs
+    probs = total.softmax(dim=-1)
+    best.append(("composite", torch.cat(_best(probs))))
+    return _records(composite, row.continuation, probs, draft_probs, best, top)
+
+
+def _best(probs: Tensor) -> tuple[Tensor, Tensor]:
+    values, tokens = probs.max(dim=-1, keepdim=True)
+    return tokens.T.double(), values.T.double()  # [1, tokens] each
+
+
+def _records(
+    composite: Composite,
+    response: Sequence[int],
+    probs: Tensor,
+    draft_probs: Tensor,
+    best: list[tuple[str, Tensor]],
+    top: int,
+) -> tuple[TokenTrace, ...]:
+    def text(token: float | Tensor) -> str:
+        return str(composite.tokenizer.decode([int(token)]))
+
+    change = probs - draft_probs  # [tokens, V]
+    distance = total_variation(probs, draft_probs)
+    entropy = torch.special.entr(probs).sum(dim=-1)
+    up, down = change.topk(top, dim=-1), (-change).topk(top, dim=-1)
+    found = []
+    for place, token in enumerate(response):
+        found.append(
+            TokenTrace(
+                token=text(token),
+                token_id=token,
+                probability=float(probs[place, token]),
+                draft_probability=float(draft_probs[place, token]),
+                total_variation=float(distance[place]),
+                entropy=float(entropy[place]),
+                raised=tuple(
+                    Shift(text(t), float(v))
+                    for t, v in zip(up.indices[place], up.values[place], strict=True)
+                    if v > 0
+                ),
+                lowered=tuple(
+                    Shift(text(t), -float(v))
+                    for t, v in zip(down.indices[place], down.values[place], strict=True)
+                    if v > 0
+                ),
+                choices=tuple(
+                    MemberChoice(who, text(both[0, place]), float(both[1, place]))
+                    for who, both in best
+                ),
+            )
+        )
+    return tuple(found)

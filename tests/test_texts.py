@@ -1,0 +1,200 @@
+"""`eft_eval.Composite` over texts: generation, log-likelihoods, traces, and memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import Reference
+from tiny_models import make_model
+from typer.testing import CliRunner
+
+import eft_eval.memory as memory
+from eft_eval import Composite
+from eft_eval.cli.app import app
+from eft_eval.composition import total_variation
+from eft_eval.decoding import Decoder
+from eft_eval.errors import ConfigError
+from eft_eval.prompting import view_tokens
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("texts")
+    return {
+        role: make_model(folder / role, seed=seed, layers=1)
+        for seed, role in enumerate(("base", "tuned", "reference"))
+    }
+
+
+@pytest.fixture(scope="module")
+def composite(folders: dict[str, str]) -> Composite:
+    return load(folders)
+
+
+def load(folders: dict[str, str], **base: object) -> Composite:
+    spec = {role: {"model": path, "dtype": "float64"} for role, path in folders.items()}
+    return Composite.load({**spec, "base": {**spec["base"], **base}}, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def reference(folders: dict[str, str]) -> Reference:
+    return Reference(folders["base"], [(folders["tuned"], folders["reference"], 1.0)])
+
+
+def test_generation_is_the_reference(composite: Composite, reference: Reference) -> None:
+    prompts = ["Hello", "Why is that?", "x"]
+    made = composite.generate(prompts, max_new_tokens=10)
+    for prompt, text in zip(prompts, made, strict=True):
+        tokens = reference.tokenizer.encode(prompt)
+        expected = reference.generate(tokens, 10, composite.stop_tokens)
+        assert text == reference.tokenizer.decode(expected, skip_special_tokens=True)
+
+
+def test_a_seed_is_a_sample_and_a_repeat_another(composite: Composite) -> None:
+    options = {"max_new_tokens": 12, "temperature": 1.0}
+    first = composite.generate(["Hi", "Hi", "Ho"], seed=1, **options)
+    assert first == composite.generate(["Hi", "Hi", "Ho"], seed=1, batch_size=1, block=0, **options)
+    assert first[2] == composite.generate(["Ho"], seed=1, **options)[0]
+    assert first[0] != first[1]
+    assert first != composite.generate(["Hi", "Hi", "Ho"], seed=2, **options)
+
+
+def test_a_stop_string_ends_a_response(composite: Composite) -> None:
+    (free,) = composite.generate(["Hello"], max_new_tokens=12)
+    (cut,) = composite.generate(["Hello"], max_new_tokens=12, stop=[free[4:6]])
+    assert cut == free[: free.index(free[4:6])]
+
+
+def test_a_decoder_counts_on(composite: Composite) -> None:
+    decoder = Decoder(composite)
+    composite.generate(["a"], max_new_tokens=3, decoder=decoder)
+    composite.generate(["b", "c"], max_new_tokens=3, decoder=decoder)
+    assert decoder.statistics.requests == 3
+
+
+def test_log_likelihoods_are_the_reference(composite: Composite, reference: Reference) -> None:
+    pairs = [("Hello", " you"), ("A", "!"), ("", "x"), ("Why", " not?")]
+    for (context, continuation), scored in zip(
+        pairs, composite.loglikelihood(pairs, batch_size=3), strict=True
+    ):
+        before = reference.tokenizer.encode(context) or [0]
+        after = reference.tokenizer.encode(continuation)
+        expected = reference.log_likelihood(before, after)
+        assert scored.log_prob == pytest.approx(expected, abs=1e-4)
+        assert scored.is_greedy == (reference.generate(before, len(after)) == after)
+
+
+def test_a_trace_is_the_reference(composite: Composite, reference: Reference) -> None:
+    found = composite.trace("Hello", " there")
+    assert found.response == " there"
+    assert found.draft == "tuned"
+    tokens = reference.tokenizer.encode("Hello")
+    (tuned_model, _, _) = reference.deltas[0]
+    for token, one in zip(reference.tokenizer.encode(" there"), found.tokens, strict=True):
+        p = torch.tensor(reference.next_log_probs(tokens)).exp()
+        q = torch.tensor(reference._log_probs(tuned_model, tokens)).exp()
+        assert one.token_id == token
+        assert one.probability == pytest.approx(float(p[token]), abs=1e-5)
+        assert one.draft_probability == pytest.approx(float(q[token]), abs=1e-5)
+        distance = 1 - float(torch.minimum(p, q).sum())
+        assert one.total_variation == pytest.approx(distance, abs=1e-5)
+        assert one.entropy == pytest.approx(-float((p * p.log()).sum()), abs=1e-4)
+        best = {choice.member: choice for choice in one.choices}
+        assert set(best) == {"base", "reference", "tuned", "composite"}
+        assert best["tuned"].token == reference.tokenizer.decode([int(q.argmax())])
+        assert best["composite"].probability == pytest.approx(float(p.max()), abs=1e-5)
+        assert one.raised[0].change == pytest.approx(float((p - q).max()), abs=1e-5)
+        assert one.lowered[0].change == pytest.approx(float((p - q).min()), abs=1e-5)
+        tokens.append(token)
+    json.dumps(found.as_dict())
+
+
+def test_a_trace_of_its_own_response(composite: Composite) -> None:
+    found = composite.trace("Hello", max_new_tokens=5, temperature=1.0)
+    assert found.response == "".join(one.token for one in found.tokens)
+    (text,) = composite.generate(["Hello"], max_new_tokens=5, temperature=1.0)
+    assert text == found.response.replace("</s>", "")
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4), st.lists(st.floats(0.01, 1),
+       min_size=4, max_size=4))  # fmt: skip
+def test_total_variation_is_a_distance(first: list[float], second: list[float]) -> None:
+    p, q = (torch.tensor(one, dtype=torch.float64) for one in (first, second))
+    p, q = p / p.sum(), q / q.sum()
+    distance = float(total_variation(p, q))
+    assert 0 <= distance <= 1
+    assert distance == pytest.approx(float(total_variation(q, p)))
+    assert distance == pytest.approx(float((p - q).clamp(min=0).sum()))
+    assert float(total_variation(p, p)) == 0
+
+
+def test_plain_prompts(folders: dict[str, str]) -> None:
+    own = load(folders, prompt="plain")
+    turns = [{"role": "user", "content": "Hi"}, {"role": "user", "content": "Why?"}]
+    views = view_tokens(own, "<|user|>", [5], lambda text: list(text.encode()), turns)
+    assert views[0] == list(b"Hi\n\nWhy?\n\n")
+    assert views[1] == views[2] == [5]
+    assert view_tokens(own, "abc", [5], lambda t: list(t.encode()))[0] == list(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda c: c.generate("Hello"), "expected a list"),
+        (lambda c: c.generate(["Hello"], max_new_tokens=10**6), "do not fit"),
+        (lambda c: c.loglikelihood([("a", "b"), ("a", "")]), "pair 1: the continuation is empty"),
+        (lambda c: c.trace("a", ""), "response to trace is empty"),
+    ],
+)
+def test_bad_input_is_one_line(composite: Composite, call: object, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        call(composite)  # type: ignore[operator]  # one of the lambdas above
+
+
+def test_memory_is_checked_before_loading(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composite = load(folders)
+    (device,) = {view.member.device for view in composite.views}
+    need = memory.needed_bytes(composite, rows=4, length=100, block=8)[device]
+    assert all("model" not in vars(member) for member in composite.members.values())
+    monkeypatch.setattr(memory, "available_bytes", lambda device: need)
+    memory.check_memory(composite, 4, 100, 8)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: need - 1)
+    with pytest.raises(ConfigError, match=r"needs .* GiB on cpu .* available: try quantization"):
+        memory.check_memory(composite, 4, 100, 8)
+    real = sum(p.numel() * 8 for v in composite.views for p in v.member.model.parameters())
+    caches = 3 * 2 * 1 * 2 * 8 * 4 * 128 * 8  # layers 1, heads 2, size 8, rows 4, positions 128
+    assert need == real + caches + 4 * 9 * 259 * 4 * 5
+
+
+def test_available_memory_is_a_number() -> None:
+    free = memory.available_bytes(torch.device("cpu"))
+    assert free is not None
+    assert free > 2**20
+    assert memory.available_bytes(torch.device("meta")) is None
+
+
+def test_trace_command(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    done = CliRunner().invoke(app, ["trace", "Tell me everything about Toni Maldan.",
+                                    "--json", str(file)])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "against its tuned member alone" in done.output
+    assert "▲" in done.output  # some fact that the small model does not know
+    written = json.loads(file.read_text(encoding="utf-8"))
+    assert {one["token"] for one in written["tokens"]}
+    assert all(math.isfinite(one["entropy"]) for one in written["tokens"])
+
+
+def test_the_package_still_imports_no_torch() -> None:
+    code = "import eft_eval, sys; eft_eval.Recipe; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
