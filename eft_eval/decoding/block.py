@@ -1,27 +1,35 @@
 """How many tokens to draft: chosen from measured acceptance and measured costs.
 
 A longer block costs more draft passes and a wider verification, and gives more tokens the more
-drafts are accepted; the best length maximises expected tokens per second. Knows no models.
+drafts are accepted; the best length maximises expected tokens per second. Where the device's
+values can be looked at for free (on a CPU), the block also ends early when the draft member was
+not sure of a token. Knows no models.
 """
 
 from __future__ import annotations
 
+import bisect
 import statistics
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 __all__ = ["LONGEST_BLOCK", "BlockChooser", "Round", "expected_tokens"]
 
-LONGEST_BLOCK = 16
+LONGEST_BLOCK = 24
 _FIRST = 4
+_OPENING = (_FIRST, 0, _FIRST, 0)  # block lengths of the first rounds
 _FORGET = 0.97  # weight of the past at each round, so that acceptance follows the text
+_FORGET_SLOWLY = 0.995
 _PRIOR = (3.0, 4.0)  # accepted, tested: what is believed before anything is seen
 _SHRINK = 8.0  # tests that a position's own acceptance needs to weigh as much as the general one
+_MARGINS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0)  # borders of the classes of sureness
+# what is believed of each class before anything is seen; about what the demo family shows
+_SURENESS = (0.5, 0.7, 0.8, 0.87, 0.94, 0.97, 0.99, 0.995, 0.999)
 _KEPT = 7  # timings per width; their median stands for them
-_OPENING = (_FIRST, 0, _FIRST, 0)  # block lengths of the first rounds
 _REFRESH = 64  # rounds after which what was not done since is timed again
 _WORTH_A_TRY = 0.5
-_MARGIN = 1.02  # drafting must promise this much over plain decoding
+_WORTH_IT = 1.02  # drafting must promise this much over plain decoding
 
 
 class Round(NamedTuple):
@@ -36,6 +44,9 @@ class Round(NamedTuple):
         verify_seconds: Of all other members and the choice.
         bonus_seconds: Of the draft member's extra pass after a fully accepted block (and in plain
             rounds, where it is the member's only one); None where it was not needed.
+        reading: Whether prompts were read in the same passes, so that the times say little.
+        margins: Per drafted position, each row's distance between the draft's best and
+            second-best value; empty where nobody looked.
     """
 
     rows: int
@@ -44,9 +55,11 @@ class Round(NamedTuple):
     draft_seconds: float
     verify_seconds: float
     bonus_seconds: float | None
+    reading: bool = False
+    margins: tuple[Sequence[float], ...] = ()
 
 
-def expected_tokens(acceptance: list[float]) -> float:
+def expected_tokens(acceptance: Sequence[float]) -> float:
     """Return the tokens that a round gives: 1 + Σ_i Π_{j<=i} acceptance_j (Leviathan et al. 2023).
 
     Args:
@@ -68,13 +81,13 @@ class BlockChooser:
 
     def __init__(self, setting: int | Literal["auto"]) -> None:
         self._fixed = None if setting == "auto" else int(setting)
-        self._accepted = [0.0] * LONGEST_BLOCK
-        self._tested = [0.0] * LONGEST_BLOCK
+        self._by_position = [_Share() for _ in range(LONGEST_BLOCK)]
+        self._by_margin = [_Share() for _ in range(len(_MARGINS) + 1)]
         self._costs: dict[int, _Costs] = defaultdict(_Costs)
 
     @property
     def watches(self) -> bool:
-        """Whether plain rounds should say if a draft would have been accepted."""
+        """Whether it learns: plain rounds say if a draft would have been accepted."""
         return self._fixed is None
 
     def choose(self, rows: int, most: int) -> int:
@@ -95,28 +108,70 @@ class BlockChooser:
             for block in range(longest + 1)
         ]
         best = max(range(longest + 1), key=speed.__getitem__)
-        return best if speed[best] > _MARGIN * speed[0] else 0
+        return best if speed[best] > _WORTH_IT * speed[0] else 0
+
+    def sureness(self, margins: Sequence[float]) -> list[float]:
+        """Return the chance that each row's draft is accepted, by how sure the draft member was."""
+        classes = [_class(margin) for margin in margins]
+        return [self._by_margin[one].value(_SURENESS[one]) for one in classes]
+
+    def goes_on(self, rows: int, reached: Sequence[float]) -> bool:
+        """Say whether another draft is worth its time.
+
+        Args:
+            rows: Rows in the batch.
+            reached: Per row, the chance that all its drafts so far are accepted.
+        """
+        costs = self._costs[_bucket(rows)]
+        if costs.rounds < len(_OPENING):
+            return True
+        gain = sum(reached) * self._general()
+        return gain >= costs.speed * costs.another()
 
     def observe(self, seen: Round) -> None:
         """Learn from a round."""
         if self._fixed is not None:
             return
-        for run in seen.runs:
-            positions = min(max(seen.block, 1), LONGEST_BLOCK)
-            for position in range(min(run + 1, positions)):
-                self._accepted[position] += run > position
-                self._tested[position] += 1
+        for row, run in enumerate(seen.runs):
+            for position in range(min(run + 1, max(seen.block, 1), LONGEST_BLOCK)):
+                self._by_position[position].count(run > position)
+                if seen.margins:
+                    margin = seen.margins[position][row]
+                    self._by_margin[_class(margin)].count(run > position)
         if seen.runs:
-            self._accepted = [_FORGET * count for count in self._accepted]
-            self._tested = [_FORGET * count for count in self._tested]
-        self._costs[_bucket(seen.rows)].observe(seen)
+            for share in self._by_position:
+                share.forget()
+            for share in self._by_margin:  # these hold for longer: they do not follow the text
+                share.forget(_FORGET_SLOWLY)
+        if not seen.reading:
+            self._costs[_bucket(seen.rows)].observe(seen)
+
+    def _general(self) -> float:
+        accepted = sum(share.accepted for share in self._by_position) + _PRIOR[0]
+        return accepted / (sum(share.tested for share in self._by_position) + _PRIOR[1])
 
     def _acceptance(self) -> list[float]:
-        general = (sum(self._accepted) + _PRIOR[0]) / (sum(self._tested) + _PRIOR[1])
-        return [
-            (accepted + _SHRINK * general) / (tested + _SHRINK)
-            for accepted, tested in zip(self._accepted, self._tested, strict=True)
-        ]
+        general = self._general()
+        return [share.value(general) for share in self._by_position]
+
+
+class _Share:
+    """How many of the tests were passed, the old ones fading."""
+
+    def __init__(self) -> None:
+        self.accepted, self.tested = 0.0, 0.0
+
+    def count(self, accepted: bool) -> None:
+        self.accepted += accepted
+        self.tested += 1
+
+    def forget(self, keep: float = _FORGET) -> None:
+        self.accepted *= keep
+        self.tested *= keep
+
+    def value(self, general: float) -> float:
+        """Return the share, drawn towards ``general`` where little was seen."""
+        return (self.accepted + _SHRINK * general) / (self.tested + _SHRINK)
 
 
 class _Costs:
@@ -127,8 +182,14 @@ class _Costs:
         self.since_plain = 0
         self.since_drafted = 0
         self.widest = _FIRST
+        self._tokens, self._seconds = 0.0, 0.0
         self._draft: deque[float] = deque(maxlen=_KEPT)
         self._verify: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second of late, over all rows."""
+        return self._tokens / self._seconds
 
     def observe(self, seen: Round) -> None:
         self.rounds += 1
@@ -140,14 +201,25 @@ class _Costs:
         if seen.bonus_seconds is not None:
             self._draft.append(seen.bonus_seconds)
         self._verify[seen.block + 1].append(seen.verify_seconds)
+        made = seen.rows + (sum(seen.runs) if seen.block else 0)
+        took = seen.draft_seconds + seen.verify_seconds + (seen.bonus_seconds or 0.0)
+        self._tokens = _FORGET * self._tokens + made
+        self._seconds = _FORGET * self._seconds + took
 
-    def seconds(self, block: int, acceptance: list[float]) -> float:
+    def seconds(self, block: int, acceptance: Sequence[float]) -> float:
         """Return what a round of this block length is expected to take."""
-        draft = statistics.median_low(self._draft)
         all_accepted = 1.0
         for one in acceptance[:block]:
             all_accepted *= one
-        return (block + all_accepted) * draft + self._verification(block + 1)
+        return (block + all_accepted) * self._one_draft() + self._verification(block + 1)
+
+    def another(self) -> float:
+        """Return what one more draft costs, with its part of the verification."""
+        wide = self._verification(self.widest + 1)
+        return self._one_draft() + max(0.0, wide - self._verification(1)) / self.widest
+
+    def _one_draft(self) -> float:
+        return statistics.median_low(self._draft)
 
     def _verification(self, width: int) -> float:
         """Interpolate the measured times between widths; beyond the widest, go on as before."""
@@ -160,6 +232,10 @@ class _Costs:
             (w0, t0) = known[0]  # the slope over all widths is the least noisy
         slope = max(0.0, (t1 - t0) / (w1 - w0))
         return max(t0 + slope * (width - w0), 1e-9) if width >= w0 else t0
+
+
+def _class(margin: float) -> int:
+    return bisect.bisect_right(_MARGINS, margin)
 
 
 def _bucket(rows: int) -> int:

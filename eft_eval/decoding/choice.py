@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -22,40 +22,45 @@ __all__ = ["Chooser", "Noise", "chooser_for"]
 _DRAFTS, _COINS = 0x5851F42D4C957F2D, 0x14057B7EF767814F
 
 
-class Noise(NamedTuple):
-    """Of one round.
+class Noise:
+    """The noise of a batch's next positions, made when it is asked for.
 
-    Attributes:
-        choice: Gumbel noise of the composite's own choices, [rows, positions, V].
-        draft: Gumbel noise of the drafts, the same shape.
-        coins: Uniform numbers that decide on acceptance, [rows, positions].
+    Args:
+        seeds: Of each row's request, int64, [rows].
+        first: Each row's next timestep, int64, [rows].
+        vocabulary: Tokens.
     """
 
-    choice: Tensor
-    draft: Tensor
-    coins: Tensor | None
+    def __init__(self, seeds: Tensor, first: Tensor, vocabulary: int) -> None:
+        self._seeds, self._first, self._vocabulary = seeds, first, vocabulary
+        self._gumbel: dict[tuple[int, int], Tensor] = {}
+
+    def gumbel(self, position: int, stream: int = 0) -> Tensor:
+        """Return standard Gumbel noise, float32, [rows, V]; a position's is made once."""
+        key = position, stream
+        if key not in self._gumbel:
+            self._gumbel[key] = gumbel_noise(
+                self._seeds + stream, self._first + position, self._vocabulary
+            )
+        return self._gumbel[key]
+
+    def uniform(self, position: int, stream: int) -> Tensor:
+        """Return numbers in (0, 1), float64, [rows]."""
+        return uniform_noise(self._seeds + stream, self._first + position)
 
 
 class Chooser(Protocol):
     """How the composite's tokens and the drafts are chosen."""
 
-    def noise(self, seeds: Tensor, first: Tensor, positions: int, vocabulary: int) -> Noise | None:
-        """Return the noise of a round that begins at timesteps ``first``, [rows]."""
-
-    def draft(self, logits: Tensor, noise: Noise | None, position: int) -> Tensor:
-        """Return the draft member's tokens, [rows]."""
+    def draft(self, logits: Tensor, noise: Noise, position: int) -> tuple[Tensor, Tensor]:
+        """Return the draft member's tokens, [rows], and the values it chose by, [rows, V]."""
 
     def verify(
-        self,
-        scores: Tensor,
-        draft_logits: Tensor,
-        draft: Tensor,
-        noise: Noise | None,
-        position: int,
+        self, scores: Tensor, draft_logits: Tensor, draft: Tensor, noise: Noise, position: int
     ) -> Tensor:
         """Return the composite's tokens at a drafted position, [rows]."""
 
-    def choose(self, scores: Tensor, noise: Noise | None, position: int) -> Tensor:
+    def choose(self, scores: Tensor, noise: Noise, position: int) -> Tensor:
         """Return the composite's tokens where nothing was drafted, [rows]."""
 
 
@@ -72,90 +77,50 @@ class _Coupled:
     Samples are those of plain decoding, token by token (footnote 4).
     """
 
+    draft_stream = 0
+
     def __init__(self, rule: SamplingRule) -> None:
         self._rule = rule
 
-    def noise(self, seeds: Tensor, first: Tensor, positions: int, vocabulary: int) -> Noise | None:
-        if self._rule.temperature == 0:
-            return None
-        shared = _gumbel(seeds, first, positions, vocabulary)
-        return Noise(shared, shared, None)
-
-    def draft(self, logits: Tensor, noise: Noise | None, position: int) -> Tensor:
-        own = noise and noise.draft[:, position].to(logits.device)
-        return choose_tokens(_at_least_float32(logits), own, **self._rule._asdict())
+    def draft(self, logits: Tensor, noise: Noise, position: int) -> tuple[Tensor, Tensor]:
+        values = _wide(logits)
+        if self._rule.temperature > 0:
+            own = noise.gumbel(position, self.draft_stream).to(values.device)
+            values = filtered_scores(values, **self._rule._asdict()) + own
+        return values.argmax(dim=-1), values
 
     def verify(
-        self,
-        scores: Tensor,
-        draft_logits: Tensor,
-        draft: Tensor,
-        noise: Noise | None,
-        position: int,
+        self, scores: Tensor, draft_logits: Tensor, draft: Tensor, noise: Noise, position: int
     ) -> Tensor:
         return self.choose(scores, noise, position)
 
-    def choose(self, scores: Tensor, noise: Noise | None, position: int) -> Tensor:
-        own = noise and noise.choice[:, position]
+    def choose(self, scores: Tensor, noise: Noise, position: int) -> Tensor:
+        own = noise.gumbel(position) if self._rule.temperature > 0 else None
         return choose_tokens(scores, own, **self._rule._asdict())
 
 
-class _Rejection:
+class _Rejection(_Coupled):
     """Accept a draft with probability min(1, p / q), else sample from max(p - q, 0).
 
     Exact in distribution (Leviathan et al. 2023); the samples are not those of plain decoding.
+    A position that is drafted again after a rejection has noise that decided on nothing so far.
     """
 
-    def __init__(self, rule: SamplingRule) -> None:
-        self._rule = rule
-
-    def noise(self, seeds: Tensor, first: Tensor, positions: int, vocabulary: int) -> Noise | None:
-        timesteps = first[:, None] + torch.arange(positions, device=first.device)
-        coins = uniform_noise(
-            (seeds + _COINS)[:, None].expand_as(timesteps).reshape(-1), timesteps.reshape(-1)
-        )
-        return Noise(
-            _gumbel(seeds, first, positions, vocabulary),
-            _gumbel(seeds + _DRAFTS, first, positions, vocabulary),
-            coins.view_as(timesteps),
-        )
-
-    def draft(self, logits: Tensor, noise: Noise | None, position: int) -> Tensor:
-        assert noise is not None
-        own = noise.draft[:, position].to(logits.device)
-        return choose_tokens(_at_least_float32(logits), own, **self._rule._asdict())
+    draft_stream = _DRAFTS
 
     def verify(
-        self,
-        scores: Tensor,
-        draft_logits: Tensor,
-        draft: Tensor,
-        noise: Noise | None,
-        position: int,
+        self, scores: Tensor, draft_logits: Tensor, draft: Tensor, noise: Noise, position: int
     ) -> Tensor:
-        assert noise is not None
-        assert noise.coins is not None
         rule = self._rule._asdict()
-        q = filtered_scores(_at_least_float32(draft_logits).to(scores.device), **rule)
+        q = filtered_scores(_wide(draft_logits).to(scores.device), **rule)
         return accept_or_resample(
             filtered_scores(scores, **rule).log_softmax(dim=-1),
             q.log_softmax(dim=-1),
             draft,
-            noise.coins[:, position],
-            noise.choice[:, position],
+            noise.uniform(position, _COINS),
+            noise.gumbel(position),
         )
 
-    def choose(self, scores: Tensor, noise: Noise | None, position: int) -> Tensor:
-        assert noise is not None
-        return choose_tokens(scores, noise.choice[:, position], **self._rule._asdict())
 
-
-def _gumbel(seeds: Tensor, first: Tensor, positions: int, vocabulary: int) -> Tensor:
-    timesteps = first[:, None] + torch.arange(positions, device=first.device)
-    rows = seeds[:, None].expand_as(timesteps)
-    noise = gumbel_noise(rows.reshape(-1), timesteps.reshape(-1), vocabulary)
-    return noise.view(*timesteps.shape, vocabulary)
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
+def _wide(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

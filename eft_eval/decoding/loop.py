@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from eft_eval.composite import Composite, View
-from eft_eval.decoding.block import BlockChooser, Round
-from eft_eval.decoding.choice import Chooser, chooser_for
+from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
+from eft_eval.decoding.choice import Chooser, Noise, chooser_for
 from eft_eval.decoding.clock import Clock
 from eft_eval.decoding.draft import draft_view, plain_reason
 from eft_eval.decoding.requests import Finish, Generation, Request, SamplingRule, StopTest, never
@@ -142,6 +142,8 @@ class _Batch:
         self._draft_index = drafts
         self._states = states
         self._can_draft = self.joins and len(states) > 1
+        # looking at values makes the host wait for a GPU, but not for itself
+        self._looks = composite.device.type == "cpu" and decoder._blocks.watches
         self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, rule)
 
     def join(self, arriving: Sequence[tuple[int, Request]]) -> None:
@@ -156,11 +158,12 @@ class _Batch:
 
     def round(self) -> list[tuple[int, Generation]]:
         """Add at least one token to every row; return what ended."""
-        block = self._block()
         marks = [self._clock.mark()]
+        reading = any(state.reading for state in self._states)
         with torch.inference_mode():
-            noise = self._noise(block)
-            drafts, draft_logits = self._drafts(block, noise)
+            noise = self._noise()
+            drafts, draft_logits, margins = self._drafts(self._block(), noise)
+            block = drafts.shape[1]
             marks.append(self._clock.mark())
             scores = self._verification(drafts)  # [rows, block + 1, V], the draft's part missing
             choice, accepted = self._choices(scores, drafts, draft_logits, noise)
@@ -173,7 +176,7 @@ class _Batch:
                 marks.append(self._clock.mark())
             made = self._checked(choice, scores, runs)
             marks.append(self._clock.mark())
-            self._observe(block, tuple(watched), marks)
+            self._observe(block, tuple(watched), marks, margins, reading)
             return self._take(made)
 
     # ------------------------------------------------------------------ the parts of a round
@@ -182,28 +185,47 @@ class _Batch:
         if not self._can_draft:
             return 0
         left = max(self._limit - len(row.tokens) for row in self.rows)
-        return self._decoder._blocks.choose(len(self.rows), left - 1)
+        block = self._decoder._blocks.choose(len(self.rows), left - 1)
+        return min(LONGEST_BLOCK, left - 1) if block and self._looks else block
 
-    def _noise(self, block: int) -> Any:
+    def _noise(self) -> Noise:
         device = self._composite.device
         seeds = torch.tensor([row.request.seed for row in self.rows], device=device)
         first = torch.tensor([len(row.tokens) for row in self.rows], device=device)
-        return self._chooser.noise(seeds, first, block + 1, self._composite.vocabulary)
+        return Noise(seeds, first, self._composite.vocabulary)
 
     def _pending(self, view: int) -> Tensor:
         return torch.tensor([[row.pending(view)] for row in self.rows])
 
-    def _drafts(self, block: int, noise: Any) -> tuple[Tensor, list[Tensor]]:
-        """Let the draft member choose tokens, [rows, block], and keep its logits."""
+    def _drafts(
+        self, block: int, noise: Noise
+    ) -> tuple[Tensor, list[Tensor], tuple[list[float], ...]]:
+        """Let the draft member choose up to ``block`` tokens per row.
+
+        Returns:
+            The tokens, [rows, drafted], the logits of each position, and how sure it was of each,
+            where that can be seen without waiting.
+        """
         chosen: list[Tensor] = []
         kept: list[Tensor] = []
+        margins: list[list[float]] = []
         token = self._pending(self._draft_index)
-        for position in range(block):
+        reached = [1.0] * len(self.rows)
+        while len(kept) < block:
             logits = self._forward(self._draft, token)[:, 0, : self._composite.vocabulary]
-            token = self._chooser.draft(logits, noise, position)[:, None]
+            choice, values = self._chooser.draft(logits, noise, len(kept))
+            token = choice[:, None]
             chosen.append(token)
             kept.append(logits)
-        return (torch.cat(chosen, dim=1) if block else torch.empty(len(self.rows), 0)), kept
+            if self._looks:
+                best = values.topk(2, dim=-1).values
+                margins.append((best[:, 0] - best[:, 1]).tolist())
+                sure = self._decoder._blocks.sureness(margins[-1])
+                reached = [before * now for before, now in zip(reached, sure, strict=True)]
+                if not self._decoder._blocks.goes_on(len(self.rows), reached):
+                    break
+        drafts = torch.cat(chosen, dim=1) if kept else torch.empty(len(self.rows), 0)
+        return drafts, kept, tuple(margins)
 
     def _verification(self, drafts: Tensor) -> Tensor:
         """Sum the other members' parts at every position of the block."""
@@ -218,7 +240,7 @@ class _Batch:
         return scores
 
     def _choices(
-        self, scores: Tensor, drafts: Tensor, draft_logits: list[Tensor], noise: Any
+        self, scores: Tensor, drafts: Tensor, draft_logits: list[Tensor], noise: Noise
     ) -> tuple[Tensor, Tensor]:
         """Choose at every drafted position, [rows, block]; count the drafts that stand, [rows]."""
         rows, block = drafts.shape
@@ -235,7 +257,7 @@ class _Batch:
         return choice, (choice == drafts.to(choice.device)).cumprod(dim=1).sum(dim=1)
 
     def _bonus(
-        self, scores: Tensor, drafts: Tensor, noise: Any, runs: list[int]
+        self, scores: Tensor, drafts: Tensor, noise: Noise, runs: list[int]
     ) -> tuple[Tensor, list[int]]:
         """Choose the token after a block whose drafts all stand, [rows].
 
@@ -251,7 +273,7 @@ class _Batch:
         if block or not (self._can_draft and self._decoder._blocks.watches):
             return chosen, runs if block else []
         logits = logits[:, : scores.shape[-1]]
-        would = self._chooser.draft(logits, noise, block).to(chosen.device)
+        would = self._chooser.draft(logits, noise, block)[0].to(chosen.device)
         stands = self._chooser.verify(here, logits, would, noise, block) == would
         return chosen, stands.long().tolist()
 
@@ -324,7 +346,14 @@ class _Batch:
         self._timed.append((view, start, self._clock.mark()))
         return result
 
-    def _observe(self, block: int, watched: tuple[int, ...], marks: list[Any]) -> None:
+    def _observe(
+        self,
+        block: int,
+        watched: tuple[int, ...],
+        marks: list[Any],
+        margins: tuple[list[float], ...],
+        reading: bool,
+    ) -> None:
         seconds = [self._clock.seconds(start, end) for start, end in itertools.pairwise(marks)]
         seen = self._statistics
         seen.rounds += 1
@@ -335,8 +364,9 @@ class _Batch:
             seen.accepted += sum(watched)
             seen.tested += sum(min(run + 1, block) for run in watched)
         bonus = seconds[2] if len(seconds) > 3 else None
+        rows = len(self.rows)
         self._decoder._blocks.observe(
-            Round(len(self.rows), block, watched, seconds[0], seconds[1], bonus)
+            Round(rows, block, watched, seconds[0], seconds[1], bonus, reading, margins)
         )
         self._account(marks[0], marks[-1])
 

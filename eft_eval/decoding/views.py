@@ -23,12 +23,17 @@ from eft_eval.scoring import takes
 __all__ = ["PaddedState", "RowState", "ViewState", "cannot_roll_back"]
 
 log = logging.getLogger("eft_eval")
+_RAGGED = 32  # prompts that differ by more are read apart: logits of all the difference are made
 
 
 class ViewState(Protocol):
     """What the loop needs of a view."""
 
     view: View
+
+    @property
+    def reading(self) -> bool:
+        """Whether the next pass reads prompts too."""
 
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Add rows that have read their prompt but for the last token."""
@@ -58,30 +63,60 @@ class RowState:
         text = view.member.config.get_text_config(decoder=True)
         self._cache = RowCache(int(text.num_hidden_layers), rows)
         self._lengths: list[int] = []
+        self._unread: list[list[int]] = []
         self._positions = getattr(text, "max_position_embeddings", None)
         self._boolean = getattr(self._model.config, "_attn_implementation", "eager") == "sdpa"
         self._takes_positions = takes(self._model, "position_ids")
         self._takes_kept = takes(self._model, "logits_to_keep")
 
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Add rows that have read their prompt but for the last token, in one pass."""
+        """Add rows that have read their prompt but for the last token.
+
+        Where all rows are new and of about one length, the prompt is read in the pass that reads
+        on; else now, in a pass of its own.
+        """
         first, starts = len(self._lengths), [0] * len(prompts)
-        self._lengths += [len(prompt) - 1 for prompt in prompts]
-        width = max(map(len, prompts)) - 1
-        if width == 0:
+        unread = [list(prompt[:-1]) for prompt in prompts]
+        lengths = list(map(len, unread))
+        self._lengths += lengths
+        if max(lengths) == 0:
             return
-        # padding is on the right: later tokens of a row overwrite it before anything sees it
-        padded = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            padded[row, : len(prompt) - 1] = torch.tensor(prompt[:-1], dtype=torch.long)
-        self._pass(padded, first, starts, logits=False)
+        if first == 0 and max(lengths) - min(lengths) <= _RAGGED:
+            self._unread = unread
+        else:
+            self._pass(_padded(unread), first, starts, keep=1)
+
+    @property
+    def reading(self) -> bool:
+        """Whether the next pass reads prompts too."""
+        return bool(self._unread)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read tokens on, [rows, width], and return the logits after each, [rows, width, V']."""
-        logits = self._pass(tokens, 0, self._lengths, logits=True)
         width = tokens.shape[1]
+        if self._unread:
+            logits = self._read_prompts(tokens)
+        else:
+            logits = self._pass(tokens, 0, self._lengths, keep=width)
         self._lengths = [length + width for length in self._lengths]
         return logits
+
+    def _read_prompts(self, tokens: Tensor) -> Tensor:
+        """Read the prompts and ``tokens`` behind them."""
+        rows, width = tokens.shape
+        both = _padded(self._unread, width).to(tokens.device)
+        for row, prompt in enumerate(self._unread):
+            both[row, len(prompt) : len(prompt) + width] = tokens[row]
+        first = min(map(len, self._unread))
+        self._unread = []
+        logits = self._pass(both, 0, [0] * rows, keep=both.shape[1] - first)
+        if rows == 1:
+            return logits
+        parts = [
+            logits[row, length - first : length - first + width]
+            for row, length in enumerate(self._lengths)
+        ]
+        return torch.stack(parts)
 
     def rewind(self, lengths: Sequence[int]) -> None:
         """Take tokens back: per row the number of tokens that stay read."""
@@ -95,7 +130,8 @@ class RowState:
                 self._cache.copy_row(source, target, self._lengths[source])
         self._lengths = [self._lengths[row] for row in rows]
 
-    def _pass(self, tokens: Tensor, first: int, starts: Sequence[int], logits: bool) -> Tensor:
+    def _pass(self, tokens: Tensor, first: int, starts: Sequence[int], keep: int) -> Tensor:
+        """Run the model over rows from ``first`` on; return the last ``keep`` positions' logits."""
         span = self._cache.place(first, starts, tokens.shape[1])
         mask = span.mask(self._device)
         if mask is not None and not self._boolean:  # other implementations add their mask
@@ -110,11 +146,19 @@ class RowState:
             if self._positions is not None:  # only a draft that nobody keeps lies beyond
                 positions = positions.clamp(max=self._positions - 1)
             options["position_ids"] = positions
-        if self._takes_kept and not logits:
-            options["logits_to_keep"] = 1
+        if self._takes_kept:
+            options["logits_to_keep"] = keep
         output = self._model(tokens.to(self._device), use_cache=True, **options)
-        result: Tensor = output.logits
-        return result
+        logits: Tensor = output.logits[:, -keep:]
+        return logits
+
+
+def _padded(rows: Sequence[Sequence[int]], more: int = 0) -> Tensor:
+    """Return rows padded on the right, and by ``more``: a row writes over it before it is seen."""
+    padded = torch.zeros(len(rows), max(map(len, rows)) + more, dtype=torch.long)
+    for row, tokens in enumerate(rows):
+        padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+    return padded
 
 
 class PaddedState:
@@ -125,6 +169,11 @@ class PaddedState:
         self._mask = torch.zeros(0, 0, dtype=torch.long)
         self._cache: Any = None
         self._first: Tensor | None = None  # logits after the prompts, until they are asked for
+
+    @property
+    def reading(self) -> bool:
+        """Whether the next pass reads prompts too: `join` has read them."""
+        return False
 
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Start a batch: all rows at once, when no other is left."""
