@@ -161,7 +161,7 @@ def request_seed(run_seed: int, prompt: str, repeat: int) -> int:
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
-_CACHED_TOKENS = 1 << 17
+_CACHED_TOKENS = 1 << 15
 
 
 def gumbel_noise(seeds: Tensor, timesteps: Tensor, size: int) -> Tensor:

@@ -237,6 +237,7 @@ class _Batch:
                 tokens = torch.cat([tokens.to(drafts.device), drafts], dim=1)
             logits = self._forward(state, tokens)
             self._composite.accumulate(scores, state.view, logits)
+            del logits  # before the next member makes its own
         return scores
 
     def _choices(

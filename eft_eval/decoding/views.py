@@ -23,7 +23,6 @@ from eft_eval.scoring import takes
 __all__ = ["PaddedState", "RowState", "ViewState", "cannot_roll_back"]
 
 log = logging.getLogger("eft_eval")
-_RAGGED = 32  # prompts that differ by more are read apart: logits of all the difference are made
 
 
 class ViewState(Protocol):
@@ -63,7 +62,7 @@ class RowState:
         text = view.member.config.get_text_config(decoder=True)
         self._cache = RowCache(int(text.num_hidden_layers), rows)
         self._lengths: list[int] = []
-        self._unread: list[list[int]] = []
+        self._unread: Tensor | None = None
         self._positions = getattr(text, "max_position_embeddings", None)
         self._boolean = getattr(self._model.config, "_attn_implementation", "eager") == "sdpa"
         self._takes_positions = takes(self._model, "position_ids")
@@ -72,8 +71,8 @@ class RowState:
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Add rows that have read their prompt but for the last token.
 
-        Where all rows are new and of about one length, the prompt is read in the pass that reads
-        on; else now, in a pass of its own.
+        Where all rows are new and of one length, the prompt is read in the pass that reads on;
+        else now, in a pass of its own.
         """
         first, starts = len(self._lengths), [0] * len(prompts)
         unread = [list(prompt[:-1]) for prompt in prompts]
@@ -81,42 +80,30 @@ class RowState:
         self._lengths += lengths
         if max(lengths) == 0:
             return
-        if first == 0 and max(lengths) - min(lengths) <= _RAGGED:
-            self._unread = unread
-        else:
-            self._pass(_padded(unread), first, starts, keep=1)
+        if first == 0 and len(set(lengths)) == 1:
+            self._unread = torch.tensor(unread)
+            return
+        # padding is on the right: later tokens of a row write over it before anything sees it
+        padded = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+        for row, tokens in enumerate(unread):
+            padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+        self._pass(padded, first, starts, keep=1)
 
     @property
     def reading(self) -> bool:
         """Whether the next pass reads prompts too."""
-        return bool(self._unread)
+        return self._unread is not None
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read tokens on, [rows, width], and return the logits after each, [rows, width, V']."""
         width = tokens.shape[1]
-        if self._unread:
-            logits = self._read_prompts(tokens)
-        else:
-            logits = self._pass(tokens, 0, self._lengths, keep=width)
+        starts = self._lengths
+        if self._unread is not None:
+            tokens = torch.cat([self._unread.to(tokens.device), tokens], dim=1)
+            starts, self._unread = [0] * len(starts), None
+        logits = self._pass(tokens, 0, starts, keep=width)
         self._lengths = [length + width for length in self._lengths]
         return logits
-
-    def _read_prompts(self, tokens: Tensor) -> Tensor:
-        """Read the prompts and ``tokens`` behind them."""
-        rows, width = tokens.shape
-        both = _padded(self._unread, width).to(tokens.device)
-        for row, prompt in enumerate(self._unread):
-            both[row, len(prompt) : len(prompt) + width] = tokens[row]
-        first = min(map(len, self._unread))
-        self._unread = []
-        logits = self._pass(both, 0, [0] * rows, keep=both.shape[1] - first)
-        if rows == 1:
-            return logits
-        parts = [
-            logits[row, length - first : length - first + width]
-            for row, length in enumerate(self._lengths)
-        ]
-        return torch.stack(parts)
 
     def rewind(self, lengths: Sequence[int]) -> None:
         """Take tokens back: per row the number of tokens that stay read."""
@@ -151,14 +138,6 @@ class RowState:
         output = self._model(tokens.to(self._device), use_cache=True, **options)
         logits: Tensor = output.logits[:, -keep:]
         return logits
-
-
-def _padded(rows: Sequence[Sequence[int]], more: int = 0) -> Tensor:
-    """Return rows padded on the right, and by ``more``: a row writes over it before it is seen."""
-    padded = torch.zeros(len(rows), max(map(len, rows)) + more, dtype=torch.long)
-    for row, tokens in enumerate(rows):
-        padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-    return padded
 
 
 class PaddedState:
