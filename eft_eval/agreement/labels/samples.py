@@ -15,11 +15,11 @@ from eft_eval.agreement.labels.texts import clean_text, text_hash
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.judging.metrics import read_verdicts
 from eft_eval.judging.verdict import Verdict
+from eft_eval.runs import newest_results, read_results, samples_path
 
 __all__ = ["Sample", "read_items", "sample_items"]
 
 _Record = dict[str, Any]
-_RESULTS = re.compile(r"results_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d{6})?)\.json")
 _COUNTS_ERRORS = "fact_errors"  # the metric of every task whose judge counts errors
 
 
@@ -61,18 +61,15 @@ def read_items(run_dir: Path | str, *, tasks: Sequence[str] | None = None) -> li
     Raises:
         ConfigError: There is no such run or task, or its samples cannot be used.
     """
-    results = _newest_results(Path(run_dir))
-    configs = _read_json(results).get("configs")
-    if not isinstance(configs, dict):
-        raise ConfigError(f"{results} is no results file of lm-eval")
+    results = newest_results(Path(run_dir))
+    configs = read_results(results)["configs"]
     chosen = list(tasks or configs)
     for task in chosen:
         if task not in configs:
             raise ConfigError(f"{results} has no task {task!r}{nearest(task, configs)}")
-    date = results.stem.removeprefix("results_")
     items: list[Item] = []
     for task in chosen:
-        path = results.with_name(f"samples_{task}_{date}.jsonl")
+        path = samples_path(results, task)
         if tasks is None and not path.exists():
             continue
         samples = _read_samples(path)
@@ -84,30 +81,6 @@ def read_items(run_dir: Path | str, *, tasks: Sequence[str] | None = None) -> li
             f"{', '.join(configs)}); name a task, or run lm_eval with --log_samples"
         )
     return items
-
-
-def _newest_results(run_dir: Path) -> Path:
-    if not run_dir.is_dir():
-        raise ConfigError(f"{run_dir} is no folder; give the one with results_*.json in it")
-    paths = [*run_dir.glob("results_*"), *run_dir.glob("*/results_*")]
-    found = [path for path in paths if _RESULTS.fullmatch(path.name)]
-    parents = sorted({path.parent for path in found})
-    folders = [run_dir] if run_dir in parents else parents
-    if not folders:
-        raise ConfigError(f"{run_dir} has no results_*.json of an lm-eval run (--output_path)")
-    if len(folders) > 1:
-        several = ", ".join(map(str, folders))
-        raise ConfigError(f"{run_dir} holds the runs of several models; give one of: {several}")
-    # by the date alone: T10-00-00.json would come after T10-00-00.5.json
-    return max((path for path in found if path.parent == folders[0]), key=lambda path: path.stem)
-
-
-def _read_json(path: Path) -> _Record:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    return content if isinstance(content, dict) else {}
 
 
 def _counts_errors(config: _Record, sample: _Record) -> bool:
