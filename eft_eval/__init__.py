@@ -5,15 +5,19 @@ Importing this package loads neither torch nor pydantic; the names below are loa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the start-up hook imports this package in every Python process
+    from eft_eval.agreement.report import Agreement
     from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError
+    from eft_eval.interval import Interval
     from eft_eval.recipe import Recipe, canonical_name, parse_recipe
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agreement",
     "ComparabilityError",
     "ConfigError",
     "EftEvalError",
+    "Interval",
     "Recipe",
     "__version__",
     "canonical_name",
@@ -21,9 +25,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Agreement": "eft_eval.agreement.report",
     "ComparabilityError": "eft_eval.errors",
     "ConfigError": "eft_eval.errors",
     "EftEvalError": "eft_eval.errors",
+    "Interval": "eft_eval.interval",
     "Recipe": "eft_eval.recipe",
     "canonical_name": "eft_eval.recipe",
     "parse_recipe": "eft_eval.recipe",

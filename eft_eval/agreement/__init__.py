@@ -1,10 +1,12 @@
 """Agreement: how far judge and people agree, who is right where they differ, and what follows.
 
-Pure statistics on numbers: reads no run and no label file, and loads neither torch nor lm-eval.
+The statistics are pure functions on numbers; `agree` puts them into one report. The names of
+`comparison` and `corrections` join label files and runs to them. Loads neither torch nor lm-eval.
 """
 
 from __future__ import annotations
 
+from eft_eval.agreement.agreeing import agree
 from eft_eval.agreement.alpha import Alpha, krippendorff_alpha
 from eft_eval.agreement.alternative import (
     AlternativeTest,
@@ -13,7 +15,10 @@ from eft_eval.agreement.alternative import (
     benjamini_yekutieli,
 )
 from eft_eval.agreement.ceiling import AnnotatorCeiling, Ceiling, leave_one_out
+from eft_eval.agreement.comparison import agree_files, agree_labels
+from eft_eval.agreement.consensus import Consensus, majority, mean_rating
 from eft_eval.agreement.correction import Corrected, correct_mean
+from eft_eval.agreement.corrections import correct_metrics
 from eft_eval.agreement.drawing import GoldDraw, draw_for_gold
 from eft_eval.agreement.gold import GoldOutcome, gold_outcome, gold_outcome_of_counts
 from eft_eval.agreement.kappa import Kappa, cohen_kappa
@@ -32,19 +37,26 @@ from eft_eval.agreement.rates import (
     wilson_interval,
 )
 from eft_eval.agreement.ratings import Clusters, Panel, Ratings, Rule
+from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted, Rater
 from eft_eval.agreement.tables import ConstantBaseline, McNemar, mcnemar
+from eft_eval.interval import Interval
 
 __all__ = [
+    "Agreement",
     "Alpha",
     "AlternativeTest",
     "AnnotatorCeiling",
     "AnnotatorTest",
     "Ceiling",
     "Clusters",
+    "Consensus",
     "ConstantBaseline",
     "Corrected",
+    "CorrectedMetric",
+    "Counted",
     "GoldDraw",
     "GoldOutcome",
+    "Interval",
     "Kappa",
     "LabelPlan",
     "McNemar",
@@ -56,15 +68,20 @@ __all__ = [
     "PanelAgreement",
     "Prevalence",
     "Proportion",
+    "Rater",
     "Ratings",
     "RawScale",
     "Rule",
+    "agree",
+    "agree_files",
+    "agree_labels",
     "alternative_annotator_test",
     "benjamini_yekutieli",
     "cheapest_mix",
     "clustered_standard_error",
     "cohen_kappa",
     "correct_mean",
+    "correct_metrics",
     "draw_for_gold",
     "finite_population_factor",
     "gold_outcome",
@@ -72,7 +89,9 @@ __all__ = [
     "krippendorff_alpha",
     "labels_needed",
     "leave_one_out",
+    "majority",
     "mcnemar",
+    "mean_rating",
     "mean_with_interval",
     "pair_agreement",
     "panel_agreement",

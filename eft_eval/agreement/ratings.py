@@ -98,6 +98,7 @@ def read_pair(first: Ratings, second: Ratings, names: tuple[str, str]) -> tuple[
 def read_panel(panel: Panel, rule: Rule = "raw") -> Matrix:
     """Return a panel as a matrix; every rater must have an entry, or a hole, for every item."""
     rows = {}
+    panel = dict(panel.items())  # of a pandas frame too, whose len() is that of its rows
     for name, ratings in panel.items():
         what = f"ratings of {name}"
         rows[str(name)] = apply_rule(read_ratings(ratings, what), rule, what)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from eft_eval.agreement.labels.records import Origin
 from eft_eval.agreement.labels.texts import text_hash
 
 __all__ = ["Entry", "Found", "Place", "Remark", "Shown", "Unusable", "answers", "shown_in"]
@@ -39,6 +40,7 @@ class Entry(NamedTuple):
     value: object
     free_text: bool = False
     shown: Shown | None = None
+    origin: Origin | None = None
 
 
 class Unusable(NamedTuple):
@@ -77,6 +79,7 @@ def answers(
     user: str,
     values: dict[str, list[tuple[object, bool]]],
     shown: Shown | None = None,
+    origin: Origin | None = None,
 ) -> Found:
     """Yield one row's answers: per field its values, each with whether it is free text."""
     if not item_id or not user:
@@ -91,4 +94,4 @@ def answers(
             yield Unusable(place, "several answers where one is expected", detail, user)
             continue
         value, free_text = found[0]
-        yield Entry(place, item_id, user, field, value, free_text, shown)
+        yield Entry(place, item_id, user, field, value, free_text, shown, origin)

@@ -12,9 +12,9 @@ from eft_eval.agreement.labels.records import Item
 from eft_eval.agreement.labels.scheme import FIELDS
 from eft_eval.agreement.labels.texts import to_cell
 
-__all__ = ["export_csv"]
+__all__ = ["EXPORTED_CSV", "export_csv"]
 
-_NAME = "labels.csv"
+EXPORTED_CSV = "labels.csv"
 
 
 def export_csv(
@@ -37,7 +37,7 @@ def export_csv(
     fields = [field.name for field in FIELDS]
     with (
         new_export(items, out, about) as folder,
-        (folder / _NAME).open("w", encoding="utf-8-sig", newline="") as file,
+        (folder / EXPORTED_CSV).open("w", encoding="utf-8-sig", newline="") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(["item_id", "annotator", "question", "response", *fields])
@@ -46,7 +46,7 @@ def export_csv(
             writer.writerow([item.item_id, "", *texts, *[""] * len(fields)])
     options = "/".join(next(field.options for field in FIELDS if field.kind == "choice"))
     step = (
-        f"give every annotator a copy of {out / _NAME} under a name of its own; they fill in "
-        f"error_count (0, 1, 2, …), has_error ({options}) and notes, and save it as CSV UTF-8"
+        f"give every annotator a copy of {out / EXPORTED_CSV} under a name of its own; they fill "
+        f"in error_count (0, 1, 2, …), has_error ({options}) and notes, and save it as CSV UTF-8"
     )
     return Exported(out, step)

@@ -12,14 +12,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.agreement.labels.records import Item
+from eft_eval.agreement.labels.records import Item, Origin
 from eft_eval.agreement.labels.texts import text_hash
 from eft_eval.errors import ConfigError
 
-__all__ = ["KEY_FORMAT", "KEY_NAME", "Exported", "hashes_of", "new_export", "read_key"]
+__all__ = [
+    "GOLD_KEY_FORMAT",
+    "KEY_FORMAT",
+    "KEY_NAME",
+    "Exported",
+    "Key",
+    "key_in",
+    "new_export",
+    "read_key",
+]
 
 KEY_NAME = "key.json"
 KEY_FORMAT = "eft-eval label key"
+GOLD_KEY_FORMAT = "eft-eval gold key"
+"""Of the key to a gold project, which says more of each item and lies elsewhere."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
 
 
@@ -28,6 +39,13 @@ class Exported(NamedTuple):
 
     folder: Path
     next_step: str
+
+
+class Key(NamedTuple):
+    """What an export's key says of its items, by id."""
+
+    hashes: dict[str, str]
+    origins: dict[str, Origin]
 
 
 @contextlib.contextmanager
@@ -89,8 +107,8 @@ def _write_key(folder: Path, items: Sequence[Item], about: Mapping[str, Any] | N
     (folder / KEY_NAME).write_text(json.dumps(key, indent=1, ensure_ascii=True) + "\n", "utf-8")
 
 
-def read_key(path: Path) -> dict[str, str] | None:
-    """Return the text hashes by item id of the export that a file lies in, or None.
+def read_key(path: Path) -> Key | None:
+    """Return the key of the export that a file lies in, or None.
 
     Looked for is the key in the file's folder and in the three above: Potato writes its own
     exports three folders below the project.
@@ -99,21 +117,33 @@ def read_key(path: Path) -> dict[str, str] | None:
         ConfigError: There is a key of ours that cannot be read.
     """
     for folder in list(path.absolute().parents)[:4]:
-        hashes = hashes_of(folder / KEY_NAME)
-        if hashes is not None:
-            return hashes
+        key = key_in(folder / KEY_NAME)
+        if key is not None:
+            return key
     return None
 
 
-def hashes_of(path: Path) -> dict[str, str] | None:
-    """Return the text hashes by item id in a key; None where there is no key of ours."""
+def key_in(path: Path) -> Key | None:
+    """Return what a key says; None where there is no key of ours.
+
+    Raises:
+        ConfigError: There is a key of ours that cannot be read.
+    """
     try:
         key = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None  # somebody else's key.json, if any
-    if not isinstance(key, dict) or key.get("format") != KEY_FORMAT:
+    if not isinstance(key, dict) or key.get("format") not in (KEY_FORMAT, GOLD_KEY_FORMAT):
         return None
     try:
-        return {str(name): str(entry["text_sha256"]) for name, entry in key["items"].items()}
-    except (AttributeError, KeyError, TypeError):
+        random = key.get("about", {}).get("random_sample")
+        entries = {str(name): dict(entry) for name, entry in key["items"].items()}
+        return Key(
+            {name: str(entry["text_sha256"]) for name, entry in entries.items()},
+            {
+                name: Origin(str(entry["stratum"]), str(entry["cluster"]), random)
+                for name, entry in entries.items()
+            },
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise ConfigError(f"{path} is a damaged key; take the one that was exported") from None

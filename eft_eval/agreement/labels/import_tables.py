@@ -21,11 +21,15 @@ from eft_eval.agreement.labels.entries import (
     shown_in,
 )
 from eft_eval.agreement.labels.people import scrub
+from eft_eval.agreement.labels.records import Origin
 from eft_eval.agreement.labels.scheme import FIELDS, is_blank
 from eft_eval.agreement.labels.texts import from_cell, text_hash
 from eft_eval.errors import ConfigError
 
-__all__ = ["Table", "from_table", "read_table"]
+__all__ = ["SAVED", "Table", "from_table", "read_table"]
+
+SAVED = ("text_sha256", "stratum", "cluster", "random_sample")
+"""Columns of a long table that tell more of the item; only these names are read."""
 
 _ITEM = ("item_id", "instance_id", "id")
 _ANNOTATOR = ("annotator", "annotator_id", "user", "user_id", "rater")
@@ -130,7 +134,7 @@ def from_table(path: Path, table: Table, field: str | None) -> Found:
         yield from _long(path, table, (item, annotator, value), field or "value")
     elif item and any(name in header for name in _OURS):
         yield from _ours(path, table, item, annotator)
-    elif item and len(_columns(header, item)) > 0 and not annotator and not value:
+    elif item and len(_columns(header, item, *SAVED)) > 0 and not annotator and not value:
         yield from _wide(path, table, item, field or "value")
     else:
         found = scrub(", ".join(header))
@@ -150,20 +154,30 @@ def _unread(path: Path, names: Sequence[str]) -> Found:
 
 def _long(path: Path, table: Table, named: tuple[str, str, str], field: str) -> Found:
     item, annotator, value = named
-    yield from _unread(path, _columns(table.header, *named, "field"))
+    yield from _unread(path, _columns(table.header, *named, "field", *SAVED))
+    saved = "text_sha256" in table.header  # by `saving`, with safe cells
     for number, row in table.rows:
         place = Place(path, f"row {number}")
         name = row.get("field", "").strip() or field
         values: dict[str, list[tuple[object, bool]]] = {}
         if not is_blank(row[value]):
-            values[name] = [(row[value], False)]
-        yield from answers(
-            place, row[item].strip(), row[annotator].strip(), values, shown_in({**row})
-        )
+            values[name] = [(from_cell(row[value]) if saved else row[value], False)]
+        digest = row.get("text_sha256", "").strip()
+        shown = Shown(digest) if digest else shown_in({**row})
+        user = row[annotator].strip()
+        yield from answers(place, row[item].strip(), user, values, shown, _origin(row))
+
+
+def _origin(row: Mapping[str, str]) -> Origin | None:
+    """Return where an item is from, if the table has a column for it."""
+    stratum, cluster, random = (row.get(name, "").strip() for name in SAVED[1:])
+    if not (stratum or cluster or random):
+        return None
+    return Origin(stratum, cluster, {"yes": True, "no": False}.get(random))
 
 
 def _wide(path: Path, table: Table, item: str, field: str) -> Found:
-    people = [name for name in _columns(table.header, item) if name]
+    people = [name for name in _columns(table.header, item, *SAVED) if name]
     yield Remark(Place(path), f"taken as annotators, one column each: {len(people)} columns")
     for number, row in table.rows:
         place = Place(path, f"row {number}")
@@ -172,8 +186,8 @@ def _wide(path: Path, table: Table, item: str, field: str) -> Found:
             yield Unusable(place, "no answer" if row[item].strip() else "no item id")
             continue
         for name, value in given.items():
-            shown = shown_in({**row})
-            yield Entry(place, row[item].strip(), name, field, value, shown=shown)
+            shown, origin = shown_in({**row}), _origin(row)
+            yield Entry(place, row[item].strip(), name, field, value, shown=shown, origin=origin)
 
 
 def _ours(path: Path, table: Table, item: str, annotator: str | None) -> Found:

@@ -5,15 +5,36 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.agreement.labels import import_label_studio, import_potato, import_tables
+from eft_eval.agreement.labels import (
+    import_label_studio,
+    import_potato,
+    import_tables,
+    saving,
+)
 from eft_eval.agreement.labels.entries import Entry, Found, Place, Remark, Unusable
-from eft_eval.agreement.labels.folder import KEY_FORMAT, read_key
+from eft_eval.agreement.labels.export_csv import EXPORTED_CSV
+from eft_eval.agreement.labels.folder import (
+    GOLD_KEY_FORMAT,
+    KEY_FORMAT,
+    KEY_NAME,
+    Key,
+    key_in,
+    read_key,
+)
 from eft_eval.agreement.labels.joining import Known
 from eft_eval.agreement.labels.people import person, pseudonyms, scrub
-from eft_eval.agreement.labels.records import Dropped, Item, Label, LabelSet, without_duplicates
+from eft_eval.agreement.labels.records import (
+    Dropped,
+    Item,
+    Label,
+    LabelSet,
+    Origin,
+    without_duplicates,
+)
 from eft_eval.agreement.labels.scheme import Unreadable, read_value
 from eft_eval.errors import ConfigError, nearest
 
@@ -28,13 +49,24 @@ _EXPECTED = (
 class _File(NamedTuple):
     found: list[Entry | Unusable | Remark]
     known: Known
+    key: Key | None
+
+    def origins(self) -> Iterator[tuple[str, Origin]]:
+        """Yield where the items are from: the key's word, else that of a row."""
+        for found in self.found:
+            if isinstance(found, Entry) and found.origin is not None:
+                yield found.item_id, found.origin
+        if self.key is not None:
+            yield from self.key.origins.items()
 
 
 def read_labels(
     paths: Path | str | Iterable[Path | str],
     *,
     items: Iterable[Item] | None = None,
+    key: Path | str | None = None,
     field: str | None = None,
+    judge: str | None = None,
 ) -> LabelSet:
     """Read label files of any known format; the content tells which.
 
@@ -44,36 +76,79 @@ def read_labels(
     others are dropped.
 
     Args:
-        paths: Files, or Potato's project folders (their live store is read).
+        paths: Files, Potato's project folders (their live store is read), or the folder of a CSV
+            export that was filled in.
         items: What the labels must be about, by id and text; without them the key beside a file
             that was exported by us, if there is one, is used for the same check.
+        key: The key of the export that the files come from, or its folder, where it is not beside
+            them.
         field: Keep this field only; tables that name no field are taken to hold it.
+        judge: The annotator, as the files name it, that is the judge: it keeps its name, unless
+            that is an e-mail address. A pseudonym that names one annotator will do as well.
 
     Raises:
-        ConfigError: A file cannot be read, its format is not known, or no label is of ``field``.
+        ConfigError: A file cannot be read, its format is not known, no label is of ``field``, or
+            nobody is called ``judge``.
     """
     several = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not several:
         raise ConfigError("no label files given")
     by_id = None if items is None else {item.item_id: item for item in items}
+    given = None if key is None else _given_key(Path(key))
     files = [
-        file for path in several for one in _files(Path(path)) for file in _read(one, by_id, field)
+        file
+        for path in several
+        for one in _files(Path(path))
+        for file in _read(one, by_id, given, field)
     ]
-    names = pseudonyms(
+    names, named_judge = _names(files, judge)
+    labels, dropped, remarks = _finish(files, names, _checked(field, files))
+    labels, mixed = _one_scale_each(labels)
+    found = without_duplicates(labels, [*dropped, *mixed], remarks)
+    wanted = {label.item_id for label in found.labels}
+    origins = {name: one for file in files for name, one in file.origins() if name in wanted}
+    return replace(found, origins=origins, judge=named_judge)
+
+
+def _names(files: Sequence[_File], judge: str | None) -> tuple[dict[str, str], str | None]:
+    """Return everybody's name in the results, and the judge's among them."""
+    people = {
         person(found.user)
         for file in files
         for found in file.found
         if not isinstance(found, Remark) and found.user
-    )
-    labels, dropped, remarks = _finish(files, names, _checked(field, files))
-    labels, mixed = _one_scale_each(labels)
-    return without_duplicates(labels, [*dropped, *mixed], remarks)
+    }
+    if judge is None:
+        return pseudonyms(people), None
+    wanted = person(judge)
+    if wanted in people and scrub(wanted) == wanted:
+        return {**pseudonyms(people - {wanted}), wanted: wanted}, wanted
+    names = pseudonyms(people)
+    if wanted not in people and wanted not in names.values():
+        known = ", ".join(sorted(names.values(), key=lambda name: (len(name), name))[:20])
+        raise ConfigError(
+            f"no annotator is called {scrub(judge)!r}; expected a name as the files have it, or "
+            f"one of its pseudonyms: {known or 'none, as the files have no annotators'}"
+        )
+    return names, names.get(wanted, wanted)
+
+
+def _given_key(path: Path) -> Key:
+    key = key_in(path / KEY_NAME if path.is_dir() else path)
+    if key is None:
+        raise ConfigError(
+            f"{scrub(str(path))} is no key of an export; give its {KEY_NAME}, or the folder with it"
+        )
+    return key
 
 
 def _files(path: Path) -> list[Path]:
     """Return the path itself, or for a folder the files that hold its labels."""
     if not path.is_dir():
         return [path]
+    if (path / EXPORTED_CSV).is_file() and key_in(path / KEY_NAME):
+        copies = sorted(one for one in path.glob("*.csv") if one.name != EXPORTED_CSV)
+        return copies or [path / EXPORTED_CSV]
     stores = import_potato.stores_in(path)
     if not stores:
         inside = ", ".join(sorted(child.name for child in path.iterdir())[:8]) or "nothing"
@@ -84,12 +159,15 @@ def _files(path: Path) -> list[Path]:
     return stores
 
 
-def _read(path: Path, items: dict[str, Item] | None, field: str | None) -> Iterator[_File]:
+def _read(
+    path: Path, items: dict[str, Item] | None, given: Key | None, field: str | None
+) -> Iterator[_File]:
+    key = given or read_key(path)
     if items is not None:
         known = Known({name: item.text_sha256 for name, item in items.items()}, items)
     else:
-        known = Known(read_key(path), None)
-    yield _File(list(_found(path, _text(path), field)), known)
+        known = Known(key.hashes if key else None, None)
+    yield _File(list(_found(path, _text(path), field)), known, key)
 
 
 def _text(path: Path) -> str:
@@ -135,8 +213,10 @@ def _json(path: Path, text: str) -> Found:
         error = f"broken JSON, {problem}"
     if content in ([], {}):
         yield Unusable(Place(path), "empty file")
-    elif isinstance(content, dict) and content.get("format") == KEY_FORMAT:
+    elif isinstance(content, dict) and content.get("format") in (KEY_FORMAT, GOLD_KEY_FORMAT):
         raise ConfigError(f"{scrub(str(path))} is the key of an export and holds no labels")
+    elif isinstance(content, dict) and content.get("format") == saving.FORMAT:
+        yield from saving.from_saved(path, content)
     elif isinstance(content, dict) and "instance_id_to_label_to_value" in content:
         yield from import_potato.from_state(path, content)
     elif import_label_studio.is_tasks(content):

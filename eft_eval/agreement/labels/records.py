@@ -6,7 +6,7 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,15 @@ import numpy.typing as npt
 
 from eft_eval.errors import ConfigError, nearest
 
-__all__ = ["Dropped", "Item", "Label", "LabelMatrix", "LabelSet", "without_duplicates"]
+__all__ = [
+    "Dropped",
+    "Item",
+    "Label",
+    "LabelMatrix",
+    "LabelSet",
+    "Origin",
+    "without_duplicates",
+]
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,22 @@ class Label:
     where: str
 
 
+class Origin(NamedTuple):
+    """Where an item is from, as far as a label file says.
+
+    Attributes:
+        stratum: The task; "" if unknown.
+        cluster: Equal for items that are not independent, such as the responses to one question;
+            "" if unknown.
+        random: Whether the item is from a random sample of the run: False for one that was picked
+            because judge and people differ on it; None if unknown.
+    """
+
+    stratum: str
+    cluster: str
+    random: bool | None
+
+
 @dataclass(frozen=True)
 class Dropped:
     """A row, or a part of one, that gave no label: where, why (to be counted), and the detail."""
@@ -95,11 +119,21 @@ class LabelMatrix(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels of one import; ``remarks`` are about files and columns, not about rows."""
+    """The labels of one import.
+
+    Attributes:
+        labels: The labels, at most one per item, annotator and field.
+        dropped: Rows, or parts of rows, that gave no label.
+        remarks: About files and columns, not about rows.
+        origins: Where the items are from, by item id, as far as the files say.
+        judge: Which of the annotators is the judge, if one was named.
+    """
 
     labels: tuple[Label, ...]
     dropped: tuple[Dropped, ...] = ()
     remarks: tuple[str, ...] = ()
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    judge: str | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
