@@ -6,6 +6,7 @@ Pure functions of ratings, which know nothing of files: `comparison` brings labe
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray

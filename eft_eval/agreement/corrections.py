@@ -10,7 +10,7 @@ import numpy as np
 
 from eft_eval.agreement.answers import ANY_ERROR, Answers, read_answers
 from eft_eval.agreement.consensus import majority, mean_rating
-from eft_eval.agreement.correction import correct_mean
+from eft_eval.agreement.correction import Corrected, correct_mean
 from eft_eval.agreement.labels import Item, LabelSet
 from eft_eval.agreement.ratings import Values
 from eft_eval.agreement.report import CorrectedMetric
@@ -127,19 +127,34 @@ def _reading(metric: str, answers: Answers, binary: bool, people: People) -> _Re
 def _correct(
     task: str, reading: _Reading, items: Sequence[Item], power: float | None, level: float
 ) -> CorrectedMetric:
-    labelled = [item for item in items if item.item_id in reading.labels]
-    others = [item for item in items if item.item_id not in reading.labels]
+    corrected = _corrected(reading.labels, reading.metric, items, power, level)
+    by_majority = corrected.rogan_gladen is None and reading.metric == "fact_any_error"
+    if by_majority:
+        commonest = _reading(reading.metric, reading.answers, True, "majority").labels
+        found = _corrected(commonest, reading.metric, items, power, level).rogan_gladen
+        corrected = corrected._replace(rogan_gladen=found)
+    return CorrectedMetric(task, reading.metric, reading.answers.reading, corrected, by_majority)
+
+
+def _corrected(
+    labels: Mapping[str, float],
+    metric: str,
+    items: Sequence[Item],
+    power: float | None,
+    level: float,
+) -> Corrected:
+    labelled = [item for item in items if item.item_id in labels]
+    others = [item for item in items if item.item_id not in labels]
     shared = len({item.cluster for item in items}) < len(items)
-    corrected = correct_mean(
-        [reading.labels[item.item_id] for item in labelled],
-        [_verdict(item, reading.metric) for item in labelled],
-        [_verdict(item, reading.metric) for item in others],
+    return correct_mean(
+        [labels[item.item_id] for item in labelled],
+        [_verdict(item, metric) for item in labelled],
+        [_verdict(item, metric) for item in others],
         clusters=[item.cluster for item in labelled] if shared else None,
         other_clusters=[item.cluster for item in others] if shared else None,
         power=power,
         level=level,
     )
-    return CorrectedMetric(task, reading.metric, reading.answers.reading, corrected)
 
 
 def _verdict(item: Item, metric: str) -> float:

@@ -212,7 +212,8 @@ class _Basis(NamedTuple):
             smoothed = (right * self.checked + 1) / (self.checked + 2)  # none wrong is no proof
             variance += rate**2 * smoothed * (1 - smoothed) / (self.checked + 2)
         estimate = rate * right + (1 - rate) * side
-        return _delta(estimate, variance, self.adjudicated, side in (0, 1), self.level)
+        sure = side in (0, 1)
+        return _delta(estimate, variance, self.adjudicated, sure, self.level, least=0.0)
 
     def gain(self, judge: float, human: float) -> Interval:
         """Return ``(1-a) (s_judge - s_human)``; the two shares are of the same gold labels."""
@@ -220,19 +221,23 @@ class _Basis(NamedTuple):
         sides = judge + human - lead**2
         variance = lead**2 * rate * (1 - rate) * _over(self.items)
         variance += (1 - rate) ** 2 * sides * _over(self.adjudicated)
-        return _delta((1 - rate) * lead, variance, self.adjudicated, sides == 0, self.level)
+        gain, sure = (1 - rate) * lead, sides == 0
+        return _delta(gain, variance, self.adjudicated, sure, self.level, least=-1.0)
 
 
 def _over(n: int) -> float:
     return 1 / (n - 1) if n > 1 else NAN
 
 
-def _delta(estimate: float, variance: float, n: int, sure: bool, level: float) -> Interval:
-    """Return a t interval; none where the share's own uncertainty would count as 0."""
+def _delta(
+    estimate: float, variance: float, n: int, sure: bool, level: float, *, least: float
+) -> Interval:
+    """Return a t interval within [least, 1]; none where the share would count as sure."""
     method = "delta method, t"
     if sure or not variance > 0:
         return unknown(level, method, estimate)
-    return spread(estimate, t_quantile(level, n - 1) * math.sqrt(variance), level, method)
+    found = spread(estimate, t_quantile(level, n - 1) * math.sqrt(variance), level, method)
+    return found._replace(lower=max(least, found.lower), upper=min(1.0, found.upper))
 
 
 def _finite(successes: int, n: int, population: int, error: float, level: float) -> Interval:

@@ -16,7 +16,7 @@ class PaperFigure(NamedTuple):
         what: What was counted.
         printed: What the paper prints.
         proportion: Our reading of the counts: unrounded, with both standard errors.
-        formula: How the printed standard error comes about.
+        formula: How the printed standard error comes about; "" where none is printed.
     """
 
     what: str
@@ -34,10 +34,10 @@ PAPER_GOLD = (23, 30)
 def paper_figure(counts: tuple[int, int]) -> PaperFigure:
     """Return the paper's figure that belongs to `PAPER_AGREEMENT` or `PAPER_GOLD`."""
     if counts == PAPER_AGREEMENT:
-        what, printed, formula = "GPT-4 and people agree", "61 %", "printed without an error"
+        what, printed, formula = "GPT-4 and people agree", "61 %", ""
     elif counts == PAPER_GOLD:
         what, printed = "gold sides with GPT-4", "77 % ± 7.8 %"
-        formula = "√(0.77 · 0.23 / 29): n-1, of the share already rounded"
+        formula = "√(0.77 · 0.23 / 29), n-1 of the rounded share"
     else:
         raise ValueError(f"{counts} are no counts of the paper's section 4.5")
     return PaperFigure(what, printed, proportion(*counts), formula)

@@ -49,6 +49,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
             known = str(json.loads(path.read_text("utf-8")).get("format", ""))
         except (OSError, ValueError, AttributeError):
             known = ""
-        if not known.startswith("eft-eval ") or not str(report["format"]) == known:
-            raise ConfigError(f"{path} exists and is no {report['format']}; choose another name")
+        if known != report["format"]:
+            kind = report["format"]
+            raise ConfigError(f"{path} exists and is no report {kind!r}; choose another name")
     write_json(path, report)

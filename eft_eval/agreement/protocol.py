@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from eft_eval.agreement.drawing import GoldDraw, draw_for_gold
 from eft_eval.agreement.gold import GoldOutcome, gold_outcome_of_counts
 from eft_eval.agreement.labels import Exported, Item, LabelSet, read_labels
 from eft_eval.agreement.labels.folder import GOLD_KEY_FORMAT
+from eft_eval.agreement.labels.joining import GOLD_PREFIX
 from eft_eval.agreement.labels.people import scrub
 from eft_eval.agreement.paper import PAPER_GOLD, PaperFigure, paper_figure
 from eft_eval.agreement.plain import plain
@@ -167,8 +168,9 @@ def sample_gold(
             f"{draw.of_disagreements + draw.of_agreements} items that judge and people rated"
         )
     by_id = {item.item_id: item for item in items}
-    chosen = [by_id[answers.item_ids[i]] for i in draw.items]
-    sides = {answers.item_ids[i]: (judge[i], float(human[i])) for i in draw.items}
+    drawn = [by_id[answers.item_ids[i]] for i in draw.items]
+    chosen = [replace(item, item_id=f"{GOLD_PREFIX}{item.item_id}") for item in drawn]
+    sides = [(judge[i], float(human[i])) for i in draw.items]
     record = {
         "format": GOLD_KEY_FORMAT,
         "about": {"random_sample": False},
@@ -179,7 +181,9 @@ def sample_gold(
         "seed": seed,
         "disagreements": draw.of_disagreements,
         "agreements": draw.of_agreements,
-        "items": {item.item_id: _entry(item, *sides[item.item_id]) for item in chosen},
+        "items": {
+            item.item_id: _entry(item, *side) for item, side in zip(chosen, sides, strict=True)
+        },
     }
     write_json(path, record)
     try:

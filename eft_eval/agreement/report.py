@@ -81,12 +81,15 @@ class CorrectedMetric(NamedTuple):
         metric: The metric, such as fact_any_error.
         reading: What of the labels it was corrected by.
         corrected: The corrected mean and what belongs to it.
+        by_majority: Whether `rogan_gladen` alone is of people's commonest answers, as it needs
+            labels of 0 or 1 and the mean of several people's is neither.
     """
 
     task: str
     metric: str
     reading: str
     corrected: Corrected
+    by_majority: bool
 
 
 @dataclass(frozen=True)

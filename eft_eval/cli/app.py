@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 import eft_eval
-from eft_eval.cli import demo
+from eft_eval.cli import agree, correct, demo, gold, labels
 from eft_eval.errors import EftEvalError
 
 app = typer.Typer(
@@ -22,6 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+app.add_typer(labels.app, name="labels")
+app.add_typer(agree.app, name="agree")
+app.add_typer(gold.app, name="gold")
+app.add_typer(correct.app)
 
 
 def main() -> None:

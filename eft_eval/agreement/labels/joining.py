@@ -9,8 +9,10 @@ from eft_eval.agreement.labels.entries import Shown
 from eft_eval.agreement.labels.records import Item
 from eft_eval.agreement.labels.texts import flat_text
 
-__all__ = ["Known"]
+__all__ = ["GOLD_PREFIX", "Known"]
 
+GOLD_PREFIX = "gold-"
+"""Of the ids in a gold project: its labels, on disagreements, are never joined as others are."""
 _OURS = re.compile(r"(.+-[0-9a-f]{16}-r\d+)-[0-9a-f]{8}", re.ASCII)  # see samples
 
 
@@ -30,6 +32,8 @@ class Known:
         if item_id not in self._hashes:
             if _stem(item_id) in self._stems:
                 return "another response to this prompt was labelled than the run holds"
+            if item_id.removeprefix(GOLD_PREFIX) in self._hashes:
+                return "a gold label on an item that was picked, not drawn at random"
             return "no item has this id"
         if shown is None:
             return ""

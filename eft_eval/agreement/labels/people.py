@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["person", "pseudonyms", "scrub"]
+__all__ = ["is_mixed", "person", "pseudonyms", "scrub"]
 
 _PSEUDONYM = re.compile(r"A[1-9]\d*", re.ASCII)
 _WORD = re.compile(r"[^\s/\\,;:\"<>()\[\]{}|=]+")  # of signs that an unquoted address may hold
@@ -36,6 +36,11 @@ def pseudonyms(names: Iterable[str]) -> dict[str, str]:
     if all(_PSEUDONYM.fullmatch(name) for name in unique):
         return {name: name for name in unique}
     return {name: f"A{number}" for number, name in enumerate(unique, start=1)}
+
+
+def is_mixed(names: Iterable[str]) -> bool:
+    """Whether some names are pseudonyms already and some are not."""
+    return len({_PSEUDONYM.fullmatch(name) is None for name in names}) > 1
 
 
 def _digest(name: str) -> str:

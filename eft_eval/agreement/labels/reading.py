@@ -26,7 +26,7 @@ from eft_eval.agreement.labels.folder import (
     read_key,
 )
 from eft_eval.agreement.labels.joining import Known
-from eft_eval.agreement.labels.people import person, pseudonyms, scrub
+from eft_eval.agreement.labels.people import is_mixed, person, pseudonyms, scrub
 from eft_eval.agreement.labels.records import (
     Dropped,
     Item,
@@ -103,11 +103,25 @@ def read_labels(
     ]
     names, named_judge = _names(files, judge)
     labels, dropped, remarks = _finish(files, names, _checked(field, files))
+    if is_mixed(set(names) - {judge}):
+        remarks.append(
+            "pseudonyms (A1, …) and names of annotators are mixed: if a person has both, that "
+            "person counts as two; give the files that the pseudonyms were made from, or only these"
+        )
     labels, mixed = _one_scale_each(labels)
     found = without_duplicates(labels, [*dropped, *mixed], remarks)
     wanted = {label.item_id for label in found.labels}
     origins = {name: one for file in files for name, one in file.origins() if name in wanted}
+    if by_id is not None:
+        origins = {
+            name: Origin(by_id[name].stratum, by_id[name].cluster, _random(origins.get(name)))
+            for name in wanted
+        }
     return replace(found, origins=origins, judge=named_judge)
+
+
+def _random(origin: Origin | None) -> bool | None:
+    return None if origin is None else origin.random
 
 
 def _names(files: Sequence[_File], judge: str | None) -> tuple[dict[str, str], str | None]:
