@@ -1,7 +1,8 @@
 """A real Potato 2.x on loopback: found, started with an exported project, and answered over HTTP.
 
-Potato is found by EFT_TEST_POTATO, the path of its command, of a python that has it or of the folder
-of both, else in the environment of the tests. It is not one of their requirements, as it brings a web server.
+Potato is found by EFT_TEST_POTATO, the path of its command, of a python that has it or of the
+folder of both, else in the environment of the tests. It is not one of their requirements, as it
+brings a web server.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def test_html_for_potato_shows_the_text_and_holds_no_markup(text: str) -> None:
 def test_potato_project_asks_what_is_needed(tmp_path: Path) -> None:
     exported = export_potato([make_item(HOSTILE[2])], tmp_path / "a b", port=8123)
     assert exported.next_step == (
-        f"cd '{tmp_path / 'a b'}' && potato start config.yaml --host 127.0.0.1 -p 8123"
+        f"(cd '{tmp_path / 'a b'}' && potato start config.yaml --host 127.0.0.1 -p 8123)"
     )
     config = yaml.safe_load((exported.folder / "config.yaml").read_text("utf-8"))
     schemes = {scheme["name"]: scheme for scheme in config["annotation_schemes"]}

@@ -20,6 +20,7 @@ from eft_eval.agreement.labels import (
     read_labels,
     text_hash,
 )
+from eft_eval.agreement.labels.scheme import INSTRUCTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -168,7 +169,9 @@ def test_page_in_a_browser(server: Server, items: list[Item], tmp_path: Path) ->
     script = "<script>document.forms[0].submit()</script>"
     start = tmp_path / "start.html"
     start.write_text(f'<form method="post" action="{server.url}/auth">{form}</form>{script}')
-    page = Page(in_browser(tmp_path, start.as_uri()))
+    shown = in_browser(tmp_path, start.as_uri())
+    assert INSTRUCTIONS in shown
+    page = Page(shown)
     item = items[0]
     assert [text.replace("\xa0", " ") for text in page.texts] == [item.question, item.response]
     assert "owned" not in page.title

@@ -54,6 +54,8 @@ def export_labels(
     if sample is not None and sample > drawn.of:
         print(f"{sample} were asked for; the run has {drawn.of}")
     print(f"next: {exported.next_step}")
+    if form is Form.potato:
+        print(f"people open http://127.0.0.1:{port} and log in with any name")
     print(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(form, out)}")
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from eft_eval.agreement.labels.folder import Exported, new_export
 from eft_eval.agreement.labels.records import Item
-from eft_eval.agreement.labels.scheme import FIELDS, Field
+from eft_eval.agreement.labels.scheme import FIELDS, INSTRUCTIONS, Field
 
 __all__ = ["export_label_studio"]
 
@@ -49,6 +49,7 @@ def export_label_studio(
 
 def _interface() -> str:
     view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Header", value=INSTRUCTIONS, size="5")
     for name in ("question", "response"):
         ElementTree.SubElement(view, "Header", value=name.capitalize(), size="5")
         # Label Studio in secure mode would else take the text for an address

@@ -11,7 +11,7 @@ from typing import Any
 
 from eft_eval.agreement.labels.folder import Exported, new_export
 from eft_eval.agreement.labels.records import Item
-from eft_eval.agreement.labels.scheme import FIELDS, TITLE, Field
+from eft_eval.agreement.labels.scheme import FIELDS, INSTRUCTIONS, TITLE, Field
 
 __all__ = ["export_potato"]
 
@@ -54,7 +54,7 @@ def export_potato(
         text = yaml.safe_dump(_config(port), sort_keys=False, allow_unicode=True)
         (folder / "config.yaml").write_text(text, "utf-8")
     start = f"potato start config.yaml --host 127.0.0.1 -p {port}"
-    return Exported(out, f"cd {shlex.quote(str(out))} && {start}")
+    return Exported(out, f"(cd {shlex.quote(str(out))} && {start})")
 
 
 def to_html(text: str) -> str:
@@ -67,6 +67,7 @@ def to_html(text: str) -> str:
 def _config(port: int) -> dict[str, Any]:
     return {
         "annotation_task_name": TITLE,
+        "annotation_instructions": INSTRUCTIONS,
         "task_dir": ".",
         "output_annotation_dir": "annotation_output",
         "host": "127.0.0.1",

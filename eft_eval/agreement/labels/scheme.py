@@ -6,9 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["FIELDS", "TITLE", "Field", "Unreadable", "is_blank", "read_value"]
+__all__ = ["FIELDS", "INSTRUCTIONS", "TITLE", "Field", "Unreadable", "is_blank", "read_value"]
 
 TITLE = "Factual errors in responses"
+INSTRUCTIONS = (
+    "Count the statements of fact in the response that are wrong: 0 if there are none. Opinions, "
+    "and things left out, are no errors. Choose unsure if you cannot tell."
+)
+"""What annotators are told on every page."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Field:
 
 
 FIELDS = (
-    Field("error_count", "count", "How many factual errors does the response make?"),
+    Field("error_count", "count", "How many factual errors does the response make? (0 if none)"),
     Field(
         "has_error",
         "choice",
