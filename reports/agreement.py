@@ -48,6 +48,9 @@ def print_agreement(found: Agreement, console: Console | None = None) -> None:
     _print_people(out, found)
     if found.alternative is not None:
         _print_alternative(out, found.alternative, str(found.judge))
+    elif found.judge is not None:
+        say(out, "")
+        say(out, f"may {found.judge} replace a person? not tested: that takes three annotators")
     print_corrected(out, found.corrected)
     warn(out, _warnings(found))
 
@@ -89,7 +92,7 @@ def _count_lines(counted: Counted, judge: str | None) -> Iterator[str]:
     if judge is not None:
         lost = "".join(f", {count} {status}" for status, count in counted.unscored.items())
         yield f"judged of these: {counted.judged}; not scored: {lost.removeprefix(', ') or 'none'}"
-        tied = f" ({counted.tied} left out because people are tied)" if counted.tied else ""
+        tied = f"; not where people are tied: {counted.tied}" if counted.tied else ""
         yield f"compared with the judge: {counted.compared}{tied}"
         yield f"scored by the judge, with no label: {counted.unlabelled}"
     if counted.unsure:

@@ -66,7 +66,14 @@ def write_judged_run(
         entry[f"{name},factuality"] = scored_mean([value[name] for value in values])
         entry[f"{name}_stderr,factuality"] = "N/A"
     metadata = {"eft_scale": "count", "version": 1.0}
-    config = {"task": task, "repeats": repeats, "metadata": metadata, "metric_list": []}
+    step = {"function": "eft_judge", "prompt": "factuality"}
+    config = {
+        "task": task,
+        "repeats": repeats,
+        "metadata": metadata,
+        "metric_list": [],
+        "filter_list": [{"name": "factuality", "filter": [step]}],
+    }
     content = {"results": {task: entry}, "configs": {task: config}, "versions": {task: 1.0}}
     (folder / f"results_{DATE}.json").write_text(json.dumps(content), "utf-8")
     (folder / f"samples_{task}_{DATE}.jsonl").write_text("".join(lines), "utf-8")

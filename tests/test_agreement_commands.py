@@ -599,6 +599,36 @@ def test_the_harness_prints_corrected_results(run: Run, run_dir: Path, labels: P
     assert newest["eft_corrected"]["metrics"][0]["by_majority"] is False
 
 
+def test_judging_again_drops_the_correction(
+    run: Run,
+    run_dir: Path,
+    labels: Path,
+    openai_server: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Labels corrected the old judge's verdicts; they say nothing of another's."""
+    assert run("correct", run_dir, "--labels", labels).code == 0
+    server = openai_server(lambda prompt, _=None: "Reason: checked.\n\nScore: 1")
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    assert run("judge", run_dir).code == 0
+    newest = json.loads(sorted(run_dir.glob("results_*"))[-1].read_text("utf-8"))
+    assert newest["results"]["eli5_fact"]["fact_any_error,factuality"] == 1
+    assert "ppi" not in json.dumps(newest)
+    assert "eft_corrected" not in newest
+    # the same labels correct the new verdicts
+    assert run("correct", run_dir, "--labels", labels).code == 0
+
+
+def test_a_persons_folder_is_not_named(run: Run, tmp_path: Path) -> None:
+    store = {"instance_id_to_label_to_value": {"i": [[{"schema": "x", "name": "number"}, "1"]]}}
+    path = tmp_path / "annotation_output" / "jane doe" / "user_state.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"user_id": "jane doe", **store}), "utf-8")
+    done = run("agree", "--labels", path, "--json", tmp_path / "a.json")
+    assert done.code == 0
+    assert "jane" not in done.out + (tmp_path / "a.json").read_text("utf-8")
+
+
 def test_correct_and_labels_that_cannot_correct(run: Run, run_dir: Path, tmp_path: Path) -> None:
     before = hashes(run_dir)
     items = items_in_order(run_dir)

@@ -5,8 +5,10 @@ Pure functions of ratings, which know nothing of files: `comparison` brings labe
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,25 +90,18 @@ def agree(
     kind: Scale = scale or ("numeric" if rule == "raw" else "nominal")
     ids, count = _repeated(clusters, items, np.asarray(~np.isnan(matrix.values).all(axis=0)))
     found = majority(people)
-    pair = None
+    several = len(people) > 1
+    pair, everybody = None, people
     if ratings is not None:
+        everybody = {**people, judge_name: ratings}
         pair = pair_agreement(
             found.values, ratings, rule=rule, clusters=ids, strata=_several(strata), level=level
         )
-        if kind == "nominal":
-            pair = _without_amounts(pair)
-    several = len(people) > 1
-    everybody = people if ratings is None else {**people, judge_name: ratings}
-    metrics = _metrics(rule, kind)
-
-    def alphas(of: Mapping[str, Values]) -> tuple[Alpha, ...]:
-        return tuple(
-            krippendorff_alpha(
-                of, metric=one, clusters=ids, level=level, resamples=resamples, seed=seed
-            )
-            for one in metrics
-        )
-
+    if pair is not None and kind == "nominal":
+        pair = _without_amounts(pair)
+    alphas = partial(
+        _alphas, _metrics(rule, kind), clusters=ids, level=level, resamples=resamples, seed=seed
+    )
     return Agreement(
         judge=None if ratings is None else judge_name,
         annotators=matrix.names,
@@ -142,6 +137,12 @@ def _metrics(rule: Rule, scale: Scale) -> tuple[Metric, ...]:
     if rule == "any error" or scale == "nominal":
         return ("nominal",)
     return ("nominal", "ordinal", "interval")
+
+
+def _alphas(
+    metrics: Sequence[Metric], panel: Mapping[str, Values], **options: Any
+) -> tuple[Alpha, ...]:
+    return tuple(krippendorff_alpha(panel, metric=metric, **options) for metric in metrics)
 
 
 def _repeated(

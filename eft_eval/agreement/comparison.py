@@ -14,8 +14,9 @@ from eft_eval.agreement.agreeing import agree
 from eft_eval.agreement.answers import Answers, read_answers
 from eft_eval.agreement.corrections import correct_metrics, scored_verdict
 from eft_eval.agreement.labels import Item, LabelSet, Origin, read_items, read_labels
+from eft_eval.agreement.labels.people import without_person
 from eft_eval.agreement.ratings import Rule, Values
-from eft_eval.agreement.report import Agreement, CorrectedMetric
+from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted
 from eft_eval.errors import ConfigError
 from eft_eval.runs import newest_results
 
@@ -80,7 +81,7 @@ def agree_files(
         seed=seed,
         epsilon=epsilon,
     )
-    return replace(found, run=run, sources=tuple(str(file) for file in files))
+    return replace(found, run=run, sources=tuple(map(without_person, files)))
 
 
 def agree_labels(
@@ -197,24 +198,7 @@ def _with_provenance(
     corrected: tuple[CorrectedMetric, ...],
 ) -> Agreement:
     """Add what only the files know: how labels were read, what was lost, and by which status."""
-    counted = found.counted
-    if items is not None:
-        rated = {
-            name
-            for name, ratings in zip(
-                answers.item_ids, np.stack([*answers.panel.values()], axis=1), strict=True
-            )
-            if not np.isnan(ratings).all()
-        }
-        statuses = Counter(
-            item.verdict_status or "not judged"
-            for item in items
-            if item.item_id in rated and item.verdict_value is None
-        )
-        unlabelled = sum(
-            item.verdict_value is not None and item.item_id not in rated for item in items
-        )
-        counted = counted._replace(unscored=dict(statuses), unlabelled=unlabelled)
+    counted = found.counted if items is None else _by_status(found.counted, answers, items)
     counted = counted._replace(
         unsure=answers.unsure,
         contradictory=answers.contradictory,
@@ -238,3 +222,16 @@ def _with_provenance(
         corrected=corrected,
         warnings=tuple(warnings),
     )
+
+
+def _by_status(counted: Counted, answers: Answers, items: Sequence[Item]) -> Counted:
+    """Return the counts with the verdicts' statuses, and with responses that nobody labelled."""
+    unrated = np.asarray(np.isnan(np.stack([*answers.panel.values()])).all(axis=0))
+    rated = {name for name, no in zip(answers.item_ids, unrated, strict=True) if not no}
+    statuses = Counter(
+        item.verdict_status or "not judged"
+        for item in items
+        if item.item_id in rated and item.verdict_value is None
+    )
+    unlabelled = sum(item.verdict_value is not None and item.item_id not in rated for item in items)
+    return counted._replace(unscored=dict(statuses), unlabelled=unlabelled)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eft_eval import __version__
 from eft_eval.agreement.corrections import People, correct_metrics
 from eft_eval.agreement.labels import read_items, read_labels
-from eft_eval.agreement.labels.people import scrub
+from eft_eval.agreement.labels.people import without_person
 from eft_eval.agreement.plain import plain
 from eft_eval.agreement.report import CorrectedMetric
 from eft_eval.atomic import write_lines
@@ -48,7 +49,7 @@ class CorrectedRun:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""
         content = {**vars(self), "results": self.results.name}
-        return {"format": "eft-eval correction", **plain(content)}
+        return {"format": "eft-eval correction", "eft_eval": __version__, **plain(content)}
 
 
 def correct_run(
@@ -113,7 +114,7 @@ def correct_run(
         remarks=labels.remarks,
         corrected_from=old.name,
         results=old.with_name(f"results_{date}.json"),
-        sources=tuple(scrub(str(file)) for file in files),
+        sources=tuple(map(without_person, files)),
     )
     for task in results["configs"]:
         _copy_samples(samples_path(old, task), samples_path(old, task, date))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eft_eval import __version__
 from eft_eval.agreement.answers import Answers, read_answers
 from eft_eval.agreement.comparison import judge_of
 from eft_eval.agreement.consensus import majority
@@ -25,7 +26,7 @@ from eft_eval.agreement.gold import GoldOutcome, gold_outcome_of_counts
 from eft_eval.agreement.labels import Exported, Item, LabelSet, read_labels
 from eft_eval.agreement.labels.folder import GOLD_KEY_FORMAT
 from eft_eval.agreement.labels.joining import GOLD_PREFIX
-from eft_eval.agreement.labels.people import scrub
+from eft_eval.agreement.labels.people import scrub, without_person
 from eft_eval.agreement.paper import PAPER_GOLD, PaperFigure, paper_figure
 from eft_eval.agreement.plain import plain
 from eft_eval.agreement.ratings import Rule, apply_rule
@@ -101,7 +102,7 @@ class GoldReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""
-        return {"format": "eft-eval gold report", **plain(self)}
+        return {"format": "eft-eval gold report", "eft_eval": __version__, **plain(self)}
 
 
 def sample_gold(
@@ -172,8 +173,6 @@ def sample_gold(
     chosen = [replace(item, item_id=f"{GOLD_PREFIX}{item.item_id}") for item in drawn]
     sides = [(judge[i], float(human[i])) for i in draw.items]
     record = {
-        "format": GOLD_KEY_FORMAT,
-        "about": {"random_sample": False},
         "run": run,
         "judge": name,
         "people": f"the commonest answer of {', '.join(people)}",
@@ -185,13 +184,20 @@ def sample_gold(
             item.item_id: _entry(item, *side) for item, side in zip(chosen, sides, strict=True)
         },
     }
-    write_json(path, record)
+    return GoldSample(_write(record, path, chosen, out, export), path, draw)
+
+
+def _write(
+    record: Mapping[str, Any], key: Path, items: Sequence[Item], out: Path, export: Exporter
+) -> Exported:
+    """Write the gold key, then the project: a project without its key would be of no use."""
+    about = {"random_sample": False}
+    write_json(key, {"format": GOLD_KEY_FORMAT, "about": about, **record})
     try:
-        exported = export(chosen, out, about={"random_sample": False})
+        return export(items, out, about=about)
     except BaseException:
-        path.unlink(missing_ok=True)  # a key without its project would be in the way
+        key.unlink(missing_ok=True)  # nor is a key without its project
         raise
-    return GoldSample(exported, path, draw)
 
 
 def _judge_side(
@@ -293,7 +299,7 @@ def import_gold(
         remarks=labels.remarks,
         paper=paper_figure(PAPER_GOLD),
         run=known.content["run"],
-        sources=tuple(scrub(str(file)) for file in files),
+        sources=tuple(map(without_person, files)),
     )
 
 

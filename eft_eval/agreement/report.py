@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from eft_eval import __version__
 from eft_eval.agreement.alpha import Alpha
 from eft_eval.agreement.alternative import AlternativeTest
 from eft_eval.agreement.ceiling import Ceiling, Scale
@@ -154,4 +155,4 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""
-        return {"format": "eft-eval agreement", **plain(self)}
+        return {"format": "eft-eval agreement", "eft_eval": __version__, **plain(self)}

@@ -6,8 +6,11 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["is_mixed", "person", "pseudonyms", "scrub"]
+__all__ = ["is_mixed", "person", "pseudonyms", "scrub", "without_person"]
+
+_PERSONAL = ("user_state.json", "annotated_instances.jsonl")  # their folders are people
 
 _PSEUDONYM = re.compile(r"A[1-9]\d*", re.ASCII)
 _WORD = re.compile(r"[^\s/\\,;:\"<>()\[\]{}|=]+")  # of signs that an unquoted address may hold
@@ -19,6 +22,14 @@ def scrub(text: str) -> str:
     if "@" not in text and "%40" not in text:
         return text
     return _WORD.sub(lambda word: "[e-mail]" if _AT.search(word[0]) else word[0], text)
+
+
+def without_person(path: Path | str) -> str:
+    """Return a label file's path without a person's name: Potato's folders have them."""
+    path = Path(path)
+    if path.name in _PERSONAL:
+        path = path.parent.with_name("…") / path.name
+    return scrub(str(path))
 
 
 def person(name: object) -> str:
