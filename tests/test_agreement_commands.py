@@ -241,6 +241,9 @@ def test_agree_and_bad_files(run: Run, run_dir: Path, labels: Path, tmp_path: Pa
     fails(run("agree", "--labels", labels, "--task", "eli5_fact"), "give the run with --run")
     fails(run("agree", "--labels", labels, "--json", labels), "choose another name")
     fails(run("agree", "--labels", labels, "--field", "error_counts"), "'error_count'")
+    fails(run("agree", labels), "is no command of agree (plan)", "--labels FILE")
+    nowhere = tmp_path / "nowhere" / "a.json"
+    fails(run("agree", "--labels", labels, "--json", nowhere), "there is no folder")
     words = write(tmp_path / "w.csv", f"{head}{items[0].item_id},a,good\n")
     fails(run("agree", "--labels", words, "--run", run_dir), "--positive")
 
@@ -641,6 +644,7 @@ def test_correct_and_labels_that_cannot_correct(run: Run, run_dir: Path, tmp_pat
     good = write_labels(tmp_path / "g.csv", items[:20], {"a": [1.0, 0.0] * 10})
     fails(run("correct", run_dir, "--labels", good, "--power", "2"), "power is 2")
     fails(run("correct", run_dir), "--labels FILE")
+    fails(run("correct", run_dir, "--labels", good, "--json", good), "choose another name")
     assert hashes(run_dir) == before
     done = run("correct", run_dir, "--labels", words, "--positive", "bad")
     assert done.code == 0

@@ -12,7 +12,7 @@ from typing import Any
 from eft_eval.atomic import write_json
 from eft_eval.errors import ConfigError
 
-__all__ = ["plain", "write_report"]
+__all__ = ["check_report_path", "plain", "write_report"]
 
 
 def plain(value: Any) -> Any:
@@ -38,18 +38,29 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a result's `to_dict` as JSON; an older report of that name is replaced.
+def check_report_path(path: Path, kind: str) -> None:
+    """Check that a report can be written there, before what goes into it is computed.
 
     Raises:
-        ConfigError: The file exists and is no report of ours, or cannot be written.
+        ConfigError: There is no such folder, or the file exists and is no report of this kind.
     """
-    if path.exists():
-        try:
-            known = str(json.loads(path.read_text("utf-8")).get("format", ""))
-        except (OSError, ValueError, AttributeError):
-            known = ""
-        if known != report["format"]:
-            kind = report["format"]
-            raise ConfigError(f"{path} exists and is no report {kind!r}; choose another name")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent} to write {path.name} into")
+    if not path.exists():
+        return
+    try:
+        known = str(json.loads(path.read_text("utf-8")).get("format", ""))
+    except (OSError, ValueError, AttributeError):
+        known = ""
+    if known != kind:
+        raise ConfigError(f"{path} exists and is no report {kind!r}; choose another name")
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a result's `to_dict` as JSON; an older report of its kind is replaced.
+
+    Raises:
+        ConfigError: See `check_report_path`, or it cannot be written.
+    """
+    check_report_path(path, report["format"])
     write_json(path, report)

@@ -66,9 +66,11 @@ def agree(
     if task and run is None:
         raise ConfigError("--task names a task of a run; give the run with --run")
     from eft_eval.agreement import agree_files
-    from eft_eval.agreement.plain import write_report
+    from eft_eval.agreement.plain import check_report_path, write_report
     from eft_eval.reports.agreement import print_agreement
 
+    if json_out is not None:
+        check_report_path(json_out, "eft-eval agreement")
     found = agree_files(
         labels,
         run_dir=run,

@@ -56,9 +56,11 @@ def correct(
     if not labels:
         raise ConfigError("there are no label files; name them with --labels FILE …")
     from eft_eval.agreement.correcting import correct_run
-    from eft_eval.agreement.plain import write_report
+    from eft_eval.agreement.plain import check_report_path, write_report
     from eft_eval.reports.corrections import print_corrected_run
 
+    if json_out is not None:
+        check_report_path(json_out, "eft-eval correction")
     found = correct_run(
         run_dir,
         labels,

@@ -97,10 +97,12 @@ def import_gold_labels(
     json_out: JsonOut = None,
 ) -> None:
     """Report whom gold labels side with, and what accuracies follow."""
-    from eft_eval.agreement.plain import write_report
+    from eft_eval.agreement.plain import check_report_path, write_report
     from eft_eval.agreement.protocol import import_gold
     from eft_eval.reports.gold import print_gold
 
+    if json_out is not None:
+        check_report_path(json_out, "eft-eval gold report")
     found = import_gold(files, key, adjudicated_by=adjudicated_by, blind=blind, level=level)
     if json_out is not None:
         write_report(json_out, found.to_dict())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from eft_eval.errors import ConfigError
+
 if TYPE_CHECKING:
     from eft_eval.agreement.ratings import Rule
 
@@ -117,3 +119,13 @@ class SeveralFilesGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments."""
         return super().parse_args(ctx, _spread_out(args, tuple(self.commands)))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the sub-command; a file in its place gets a hint."""
+        if args and args[0] not in self.commands:
+            known = ", ".join(self.commands)
+            raise ConfigError(
+                f"{args[0]!r} is no command of {ctx.info_name} ({known}); label files are given "
+                f"as {_SEVERAL} FILE …"
+            )
+        return super().resolve_command(ctx, args)
