@@ -602,6 +602,22 @@ def test_the_harness_prints_corrected_results(run: Run, run_dir: Path, labels: P
     assert newest["eft_corrected"]["metrics"][0]["by_majority"] is False
 
 
+def test_a_judge_among_the_annotators_corrects_nothing(
+    run: Run, run_dir: Path, tmp_path: Path
+) -> None:
+    items = items_in_order(run_dir)[:40]
+    people = {name: given[:40] for name, given in PEOPLE.items()}
+    alone = write_labels(tmp_path / "p.csv", items, people)
+    mixed = write_labels(tmp_path / "m.csv", items, {**people, "gpt-x": VERDICTS[:40]})
+    found = []
+    for labels, more in ((alone, ()), (mixed, ("--judge", "gpt-x")), (mixed, ())):
+        out = tmp_path / "c.json"
+        assert run("correct", run_dir, "--labels", labels, *more, "--json", out).code == 0
+        found.append(json.loads(out.read_text("utf-8")))
+    assert found[0]["metrics"] == found[1]["metrics"] != found[2]["metrics"]
+    assert found[1]["annotators"] == ["A1", "A2", "A3"]
+
+
 def test_judging_again_drops_the_correction(
     run: Run,
     run_dir: Path,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eft_eval import __version__
 from eft_eval.agreement.corrections import People, correct_metrics
-from eft_eval.agreement.labels import read_items, read_labels
+from eft_eval.agreement.labels import LabelSet, read_items, read_labels
 from eft_eval.agreement.labels.people import without_person
 from eft_eval.agreement.plain import plain
 from eft_eval.agreement.report import CorrectedMetric
@@ -56,6 +56,7 @@ def correct_run(
     run_dir: Path | str,
     files: Sequence[Path | str],
     *,
+    judge: str | None = None,
     tasks: Sequence[str] | None = None,
     field: str | None = None,
     positive: str | None = None,
@@ -73,6 +74,7 @@ def correct_run(
     Args:
         run_dir: The folder with results_*.json, or its parent if that has one such folder.
         files: Label files on a random sample of the run's responses.
+        judge: An annotator of the files that is no person, and is left out.
         tasks: The tasks to correct; by default all whose judge counts errors.
         field: The field of the labels, see `read_answers`.
         positive: The word that counts as an error, for labels that are words.
@@ -89,7 +91,7 @@ def correct_run(
     items = read_items(run_dir, tasks=tasks)
     if not any(item.verdict_status for item in items):
         raise ConfigError(f"{old} has no verdicts; judge it first: eft-eval judge {run_dir}")
-    labels = read_labels(files, items=items)
+    labels = _of_people(read_labels(files, items=items, judge=judge))
     metrics = correct_metrics(
         labels,
         items,
@@ -122,6 +124,11 @@ def correct_run(
     text = json.dumps(results, indent=2, ensure_ascii=False)
     write_lines(found.results, [text])  # last: a results file stands for a complete run
     return found
+
+
+def _of_people(labels: LabelSet) -> LabelSet:
+    kept = tuple(label for label in labels.labels if label.annotator != labels.judge)
+    return replace(labels, labels=kept)
 
 
 def _copy_samples(old: Path, new: Path) -> None:

@@ -54,7 +54,8 @@ class GoldOutcome:
         finite_interval: The share's t interval with that standard error, within what the
             disagreements not adjudicated could still make of it.
         sides_p_value: Exact two-sided test of "gold sides with either equally often".
-        judge_accuracy: Implied share of items on which the judge is right, over like items.
+        judge_accuracy: Implied share of items on which the judge is right, over like items; the
+            interval is held within [0, 1].
         human_accuracy: The same for the human.
         accuracy_gain: Judge's minus human's accuracy.
         agreements_checked: Agreements with a gold label.

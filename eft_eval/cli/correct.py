@@ -34,6 +34,10 @@ class PeopleName(str, Enum):
 def correct(
     run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of a judged run.")],
     labels: LabelFiles = None,
+    judge: Annotated[
+        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="An annotator of the files that is no person: left out."),
+    ] = None,
     task: Tasks = None,
     field: Field = None,
     positive: Positive = None,
@@ -64,6 +68,7 @@ def correct(
     found = correct_run(
         run_dir,
         labels,
+        judge=judge,
         tasks=task,
         field=field,
         positive=positive,
