@@ -116,6 +116,13 @@ def _print_pair(out: Console, found: Agreement, pair: PairAgreement) -> None:
         _mean_row(table, "raw agreement, clustered by prompt", pair.clustered)
     if found.random_person is not None and len(found.annotators) > 1:
         _mean_row(table, "agreement with a person drawn at random", found.random_person)
+    if found.difference is not None and len(found.annotators) > 1:
+        table.add_row(
+            "mean of judge minus people's mean",
+            decimal(found.difference.interval.estimate),
+            error(found.difference.standard_error, share=False),
+            bounds(found.difference.interval, share=False),
+        )
     kappa = pair.kappa
     table.add_row(
         "Cohen's κ",
@@ -169,7 +176,7 @@ def _add_scale(table: Table, scale: RawScale) -> None:
     table.add_row("Spearman's ρ", decimal(scale.spearman), "", "")
     table.add_row("Kendall's τ-b", decimal(scale.kendall), "", "")
     table.add_row(
-        "mean of judge minus people",
+        "mean of judge minus people's commonest answer",
         decimal(scale.difference.interval.estimate),
         error(scale.difference.standard_error, share=False),
         bounds(scale.difference.interval, share=False),

@@ -123,6 +123,21 @@ def test_agreement_with_a_random_person_by_counting(drawn):
 
 
 @given(panels())
+def test_judge_minus_people_by_counting(drawn):
+    panel, judge = drawn
+    gaps = [
+        verdict - sum(ratings) / len(ratings)
+        for ratings, verdict in zip(columns(panel), judge, strict=True)
+        if ratings and not math.isnan(verdict)
+    ]
+    found = agree(panel, judge, rule="raw", resamples=0).difference
+    assert found.n == len(gaps)
+    if gaps:
+        assert found.interval.estimate == pytest.approx(sum(gaps) / len(gaps))
+    assert agree(panel, judge, resamples=0).difference is None
+
+
+@given(panels())
 def test_every_item_is_accounted_for(drawn):
     panel, judge = drawn
     counted = agree(panel, judge, resamples=0).counted

@@ -21,12 +21,12 @@ from eft_eval.agreement.alternative import (
     alternative_annotator_test,
 )
 from eft_eval.agreement.ceiling import Scale, leave_one_out
-from eft_eval.agreement.consensus import majority
+from eft_eval.agreement.consensus import majority, mean_rating
 from eft_eval.agreement.kappa import kappa_of
 from eft_eval.agreement.pairs import PairAgreement, pair_agreement
 from eft_eval.agreement.panel import PairOfAnnotators, panel_agreement
 from eft_eval.agreement.paper import PAPER_AGREEMENT, paper_figure
-from eft_eval.agreement.rates import Mean, check_level, mean_of, wilson_interval
+from eft_eval.agreement.rates import Mean, check_level, mean_of, mean_with_interval, wilson_interval
 from eft_eval.agreement.ratings import (
     Clusters,
     Codes,
@@ -118,6 +118,11 @@ def agree(
         pair=pair,
         each=() if ratings is None else _each(people, judge_name, ratings, ids, level),
         random_person=None if ratings is None else _random(matrix.values, ratings, ids, level),
+        difference=(
+            _difference(people, ratings, ids, level)
+            if ratings is not None and kind == "numeric"
+            else None
+        ),
         people=panel_agreement(people, rule="raw", clusters=ids, level=level) if several else None,
         ceiling=(
             leave_one_out(people, ratings, scale=kind, rule="raw", clusters=ids, level=level)
@@ -237,6 +242,13 @@ def _random(values: Values, judge: Values, ids: list[Hashable] | None, level: fl
     kept = (sizes > 0) & ~np.isnan(judge)
     shares = (values == judge).sum(axis=0)[kept] / sizes[kept]
     return mean_of(shares, select(codes, kept), level)
+
+
+def _difference(
+    people: Mapping[str, Values], judge: Values, ids: list[Hashable] | None, level: float
+) -> Mean:
+    gaps = judge - mean_rating(people).values
+    return mean_with_interval(gaps, ids, level)
 
 
 def _alternative(

@@ -115,6 +115,8 @@ class Agreement:
         each: Every person against the judge, over the items that both rated.
         random_person: The chance that a person drawn at random says what the judge says; unlike
             `pair` it leaves out no item on which people are tied. None without a judge.
+        difference: Judge minus people's mean rating, over all items that both rated; None without a
+            judge and for categories. Like `random_person` it leaves no tied item out.
         people: Agreement of people among each other; None with one annotator.
         ceiling: Every person, and the judge, against the other people; None with one annotator.
         alpha: Krippendorff's α of the people, by distance; empty with one annotator.
@@ -142,6 +144,7 @@ class Agreement:
     pair: PairAgreement | None
     each: tuple[PairOfAnnotators, ...]
     random_person: Mean | None
+    difference: Mean | None
     people: PanelAgreement | None
     ceiling: Ceiling | None
     alpha: tuple[Alpha, ...]
