@@ -509,6 +509,25 @@ def test_gold_labels_are_about_nothing_else(
     assert two.code == 0
 
 
+def test_gold_on_the_raw_scale_may_side_with_neither(run: Run, tmp_path: Path) -> None:
+    verdicts, people = [2.0, 1, 3, 0, 4], [1.0, 2, 3, 1, 0]
+    run_dir = write_judged_run(tmp_path / "run", counted(verdicts))
+    labels = write_labels(tmp_path / "l.csv", items_in_order(run_dir), {"crowd": people})
+    out = tmp_path / "gold"
+    key = gold_project(run, run_dir, labels, out, "--rule", "raw", "--agreements", "1")
+    assert (key["disagreements"], key["agreements"], key["rule"]) == (4, 1, "raw")
+    sides = {name: (one["judge"], one["people"]) for name, one in key["items"].items()}
+    gold = {(2, 1): 2.0, (1, 2): 2.0, (0, 1): 5.0, (4, 0): None, (3, 3): 3.0}
+    fill(out / "labels.csv", out / "g.csv", lambda row: gold[sides[row["item_id"]]])
+    path = tmp_path / "g.json"
+    arguments = ("gold", "import", out, "--key", f"{out}.gold-key.json", "--by", "me")
+    assert run(*arguments, "--json", path).code == 0
+    outcome = json.loads(path.read_text("utf-8"))["outcome"]
+    counts = [outcome[name] for name in ("with_judge", "with_human", "neither", "adjudicated")]
+    assert counts == [1, 1, 1, 3]
+    assert (outcome["agreements_checked"], outcome["agreements_right"]) == (1, 1)
+
+
 def test_nothing_to_adjudicate(run: Run, tmp_path: Path) -> None:
     run_dir = write_judged_run(tmp_path / "run", counted([1, 0, 2]))
     labels = write_labels(tmp_path / "l.csv", items_in_order(run_dir), {"a": [3, 0, 1]})
