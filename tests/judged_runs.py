@@ -1,12 +1,13 @@
-"""A judged run on disk, in the harness's layout, and people's labels about it."""
+"""A judged run on disk, people's labels about it, and commands of eft-eval on both."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eft_eval.agreement.labels import Item, read_items
 from eft_eval.judging import Status, Verdict
@@ -14,6 +15,12 @@ from eft_eval.judging.metrics import FACT_METRICS, fact_values, scored_mean, wri
 
 DATE = "2026-11-22T10-00-00.000001"
 JUDGE = "judge-1"
+VERDICTS = [0, 2, 1, 0, None, 3, 0, 1, 1, 0, 2, 0] * 5
+PEOPLE: dict[str, Sequence[float | None]] = {
+    "jane@example.com": [0, 1, 1, 1, 2, 0, 0, 1, 0, 0, 4, 0] * 5,
+    "bob": [0, 2, 0, 1, 0, 0, 0, None, 0, 1, 1, 0] * 5,
+    "carol": [0, 1, 1, 0, 1, 2, 0, 1, 1, 0, 2, 1] * 5,
+}
 
 
 def make_verdict(value: float | None, status: Status = Status.scored) -> Verdict:
@@ -106,3 +113,50 @@ def write_labels(
                 if value is not None:
                     writer.writerow([item.item_id, name, "error_count", f"{value:g}"])
     return path
+
+
+def fill(sheet: Path, out: Path, answer: Callable[[dict[str, str]], float | None]) -> Path:
+    """Fill in a copy of an exported sheet."""
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if (value := answer(row)) is None:
+            row["has_error"] = "unsure"
+        else:
+            row["error_count"] = f"{value:g}"
+            row["has_error"] = "yes" if value else "no"
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+# --- what the commands print
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+def fails(done: Done, *said: str) -> None:
+    """Check for exit code 2 and one clear line that has these words."""
+    assert done.code == 2, done
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("eft-eval: error: ")
+    for words in said:
+        assert words in done.err
