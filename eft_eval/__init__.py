@@ -5,17 +5,21 @@ Importing this package loads neither torch nor pydantic; the names below are loa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the start-up hook imports this package in every Python process
+    from eft_eval.agreement.report import Agreement
     from eft_eval.composite import Composite
     from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError
+    from eft_eval.interval import Interval
     from eft_eval.recipe import Recipe, canonical_name, parse_recipe
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agreement",
     "ComparabilityError",
     "Composite",
     "ConfigError",
     "EftEvalError",
+    "Interval",
     "Recipe",
     "__version__",
     "canonical_name",
@@ -23,10 +27,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Agreement": "eft_eval.agreement.report",
     "ComparabilityError": "eft_eval.errors",
     "Composite": "eft_eval.composite",
     "ConfigError": "eft_eval.errors",
     "EftEvalError": "eft_eval.errors",
+    "Interval": "eft_eval.interval",
     "Recipe": "eft_eval.recipe",
     "canonical_name": "eft_eval.recipe",
     "parse_recipe": "eft_eval.recipe",

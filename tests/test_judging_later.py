@@ -17,11 +17,13 @@ from typing import Any
 
 import lm_eval
 import pytest
+from judged_runs import items_in_order, write_labels
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from tiny_models import make_model
 from typer.testing import CliRunner
 
+from eft_eval.agreement.correcting import correct_run
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, VerdictStore, default_store_path
@@ -407,3 +409,26 @@ def test_judging_later_loads_neither_lm_eval_nor_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_labels_correct_a_run_of_the_harness(runs: Runs, tmp_path: Path) -> None:
+    """Corrected results have all that the harness wrote, and can be judged and corrected again."""
+    folder = Path(shutil.copytree(runs.judged, tmp_path / "run"))
+    before, _ = newest(folder)
+    items = items_in_order(folder)
+    scored = [item for item in items if item.verdict_value is not None]
+    assert 2 < len(scored) < len(items)
+    labels = write_labels(tmp_path / "l.csv", scored[:3], {"a": [0, 1, 2]})
+    found = correct_run(folder, [labels])
+    after, samples = newest(folder)
+    assert found.results.name == results_in(folder)[-1].name
+    assert len(samples) == len(items)
+    entry = after["results"]["eli5_fact"]
+    kept = {name: value for name, value in entry.items() if "_ppi" not in name}
+    assert kept == before["results"]["eli5_fact"]
+    estimate = found.metrics[0].corrected.prediction_powered.estimate
+    assert entry["fact_any_error_ppi,factuality"] == estimate
+    assert after["higher_is_better"]["eli5_fact"]["fact_any_error_ppi"] is False
+    assert {*before} | {"eft_corrected"} == {*after}
+    assert found.metrics[0].corrected.labels_only.n == 3
+    assert found.metrics[0].corrected.verdicts == len(scored) - 3

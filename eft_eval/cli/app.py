@@ -12,7 +12,7 @@ from typing import Annotated, Optional
 import typer
 
 import eft_eval
-from eft_eval.cli import demo
+from eft_eval.cli import agree, correct, demo, gold, labels
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
 
@@ -24,6 +24,10 @@ app = typer.Typer(
 )
 app.add_typer(demo.app, name="demo")
 app.command()(trace)
+app.add_typer(labels.app, name="labels")
+app.add_typer(agree.app, name="agree")
+app.add_typer(gold.app, name="gold")
+app.add_typer(correct.app)
 
 
 def main() -> None:

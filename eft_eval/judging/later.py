@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +23,12 @@ from eft_eval.judging.prompt import JudgePrompt, load_prompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.judging.store import VerdictStore, default_store_path
 from eft_eval.judging.verdict import Status, Verdict
+from eft_eval.runs import date_after, newest_results, read_results, samples_path
 
 __all__ = ["judge_run"]
 
 _Record = dict[str, Any]
 _log = logging.getLogger("eft_eval.judging")
-_RESULTS = re.compile(r"results_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d{6})?)\.json")
 
 
 class _Pipeline(NamedTuple):  # one filter of one task: what its judge is given
@@ -61,8 +59,8 @@ def judge_run(run_dir: Path, prompt: str | None = None) -> dict[str, dict[str, f
         ConfigError: The folder has no such run, or the judge or the prompt cannot be used.
         EftEvalError: A stored verdict cannot be read.
     """
-    old = _newest_results(run_dir)
-    results = _read_results(old)
+    old = newest_results(run_dir)
+    results = read_results(old)
     pipelines = _pipelines(old, results["configs"], prompt)
     settings = JudgeSettings.from_environment()
     store = VerdictStore(default_store_path())
@@ -73,54 +71,17 @@ def judge_run(run_dir: Path, prompt: str | None = None) -> dict[str, dict[str, f
     if missing := [v.error for v in verdicts if v.status is Status.api_error]:
         counts = f"{len(missing)} of {len(verdicts)} responses have no verdict ({missing[0]})"
         _log.warning("%s; counted as fact_missing, the same command asks for them again", counts)
-    date = _date_after(old)
+    date = date_after(old)
     for task in dict.fromkeys(pipeline.task for pipeline in pipelines):
         of_task = [one for one in judged if one[0].task == task]
         _update(results, task, of_task, settings)
         lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _sample_lines(of_task))
-        write_lines(old.with_name(f"samples_{task}_{date}.jsonl"), lines)
+        write_lines(samples_path(old, task, date), lines)
     results["eft_judged_from"] = old.name
+    results.pop("eft_corrected", None)  # labels corrected the old verdicts, not these
     text = json.dumps(results, indent=2, ensure_ascii=False)
     write_lines(old.with_name(f"results_{date}.json"), [text])
     return {pipeline.task: results["results"][pipeline.task] for pipeline in pipelines}
-
-
-def _newest_results(run_dir: Path) -> Path:
-    if not run_dir.is_dir():
-        raise ConfigError(f"{run_dir} is no folder; give the one with results_*.json in it")
-    paths = [*run_dir.glob("results_*"), *run_dir.glob("*/results_*")]
-    found = [path for path in paths if _RESULTS.fullmatch(path.name)]
-    parents = sorted({path.parent for path in found})
-    folders = [run_dir] if run_dir in parents else parents
-    if not folders:
-        raise ConfigError(f"{run_dir} has no results_*.json of an lm-eval run (--output_path)")
-    if len(folders) > 1:
-        several = ", ".join(map(str, folders))
-        raise ConfigError(f"{run_dir} holds the runs of several models; give one of: {several}")
-    return max((path for path in found if path.parent == folders[0]), key=_date)
-
-
-def _date(results: Path) -> str:
-    # without the suffix, as T10-00-00.json would come after T10-00-00.5.json
-    return results.stem.removeprefix("results_")
-
-
-def _date_after(old: Path) -> str:
-    """Return the present local time as lm-eval writes it, later than that of ``old``."""
-    day, time = _date(old).split("T")
-    was = datetime.fromisoformat(f"{day}T{time.replace('-', ':')}")
-    date = max(datetime.now(), was + timedelta(microseconds=1))
-    return date.isoformat(timespec="microseconds").replace(":", "-")
-
-
-def _read_results(path: Path) -> _Record:
-    try:
-        results = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    if isinstance(results, dict) and {"configs", "results"} <= results.keys():
-        return results
-    raise ConfigError(f"{path} is no results file of lm-eval")
 
 
 def _pipelines(results: Path, configs: _Record, prompt: str | None) -> list[_Pipeline]:
@@ -156,7 +117,7 @@ def _prompt(task: str, config: _Record, step: _Record, replacement: str | None) 
 
 def _read_samples(results: Path, task: str) -> list[_Record]:
     """Return the task's samples of the run, the first line of every document."""
-    path = results.with_name(f"samples_{task}_{_date(results)}.jsonl")
+    path = samples_path(results, task)
     samples: dict[Any, _Record] = {}
     try:
         with path.open(encoding="utf-8") as file:

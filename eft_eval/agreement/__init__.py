@@ -1,0 +1,101 @@
+"""Agreement: how far judge and people agree, who is right where they differ, and what follows.
+
+The statistics are pure functions on numbers; `agree` puts them into one report. The names of
+`comparison` and `corrections` join label files and runs to them. Loads neither torch nor lm-eval.
+"""
+
+from __future__ import annotations
+
+from eft_eval.agreement.agreeing import agree
+from eft_eval.agreement.alpha import Alpha, krippendorff_alpha
+from eft_eval.agreement.alternative import (
+    AlternativeTest,
+    AnnotatorTest,
+    alternative_annotator_test,
+    benjamini_yekutieli,
+)
+from eft_eval.agreement.ceiling import AnnotatorCeiling, Ceiling, leave_one_out
+from eft_eval.agreement.comparison import agree_files, agree_labels
+from eft_eval.agreement.consensus import Consensus, majority, mean_rating
+from eft_eval.agreement.correction import Corrected, correct_mean
+from eft_eval.agreement.corrections import correct_metrics
+from eft_eval.agreement.drawing import GoldDraw, draw_for_gold
+from eft_eval.agreement.gold import GoldOutcome, gold_outcome, gold_outcome_of_counts
+from eft_eval.agreement.kappa import Kappa, cohen_kappa
+from eft_eval.agreement.pairs import PairAgreement, RawScale, pair_agreement
+from eft_eval.agreement.panel import PairOfAnnotators, PanelAgreement, panel_agreement
+from eft_eval.agreement.planning import LabelPlan, MixPlan, cheapest_mix, labels_needed
+from eft_eval.agreement.prevalence import Prevalence
+from eft_eval.agreement.rates import (
+    Mean,
+    Proportion,
+    clustered_standard_error,
+    finite_population_factor,
+    mean_with_interval,
+    proportion,
+    proportion_standard_error,
+    wilson_interval,
+)
+from eft_eval.agreement.ratings import Clusters, Panel, Ratings, Rule
+from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted, Rater
+from eft_eval.agreement.tables import ConstantBaseline, McNemar, mcnemar
+from eft_eval.interval import Interval
+
+__all__ = [
+    "Agreement",
+    "Alpha",
+    "AlternativeTest",
+    "AnnotatorCeiling",
+    "AnnotatorTest",
+    "Ceiling",
+    "Clusters",
+    "Consensus",
+    "ConstantBaseline",
+    "Corrected",
+    "CorrectedMetric",
+    "Counted",
+    "GoldDraw",
+    "GoldOutcome",
+    "Interval",
+    "Kappa",
+    "LabelPlan",
+    "McNemar",
+    "Mean",
+    "MixPlan",
+    "PairAgreement",
+    "PairOfAnnotators",
+    "Panel",
+    "PanelAgreement",
+    "Prevalence",
+    "Proportion",
+    "Rater",
+    "Ratings",
+    "RawScale",
+    "Rule",
+    "agree",
+    "agree_files",
+    "agree_labels",
+    "alternative_annotator_test",
+    "benjamini_yekutieli",
+    "cheapest_mix",
+    "clustered_standard_error",
+    "cohen_kappa",
+    "correct_mean",
+    "correct_metrics",
+    "draw_for_gold",
+    "finite_population_factor",
+    "gold_outcome",
+    "gold_outcome_of_counts",
+    "krippendorff_alpha",
+    "labels_needed",
+    "leave_one_out",
+    "majority",
+    "mcnemar",
+    "mean_rating",
+    "mean_with_interval",
+    "pair_agreement",
+    "panel_agreement",
+    "proportion",
+    "proportion_standard_error",
+    "wilson_interval",
+]

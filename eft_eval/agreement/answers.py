@@ -1,0 +1,207 @@
+"""From label sets to ratings: which field is compared, and how its labels are read as numbers.
+
+Nothing is guessed: what cannot be read as a rating is missing, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from eft_eval.agreement.ceiling import Scale
+from eft_eval.agreement.labels import FIELDS, LabelSet
+from eft_eval.agreement.ratings import Rule, Values
+from eft_eval.errors import ConfigError, nearest
+
+__all__ = ["ANY_ERROR", "Answers", "read_answers"]
+
+ANY_ERROR = "any_error"
+"""Read from has_error and error_count together."""
+_COUNT, _CHOICE = "error_count", "has_error"
+_TEXTS = {field.name for field in FIELDS if field.kind == "text"}
+_UNSURE = -1.0
+
+
+class Answers(NamedTuple):
+    """The labels of one field as ratings of the same items.
+
+    Attributes:
+        field: What is compared.
+        reading: How a label is read, in words.
+        rule: "any error" compares whether there is one; "raw" the labels themselves.
+        scale: Whether the ratings compared are categories or amounts.
+        words: The words that the numbers stand for; empty where labels are numbers.
+        item_ids: The items, in the order of the ratings.
+        panel: Ratings by annotator, a judge among them; NaN where there is none.
+        unsure: Labels that say neither yes nor no, read as missing.
+        contradictory: Labels left out because error_count and has_error contradict each other.
+    """
+
+    field: str
+    reading: str
+    rule: Rule
+    scale: Scale
+    words: tuple[str, ...]
+    item_ids: tuple[str, ...]
+    panel: Mapping[str, Values]
+    unsure: int
+    contradictory: int
+
+
+def read_answers(
+    labels: LabelSet,
+    *,
+    field: str | None = None,
+    rule: Rule | None = None,
+    positive: str | None = None,
+    missing: Sequence[str] = (),
+    counts: bool = False,
+) -> Answers:
+    """Return the labels of one field as ratings.
+
+    Args:
+        labels: Imported labels.
+        field: The field; by default "any_error", read from has_error and error_count, where the
+            labels have these, else the only field there is.
+        rule: "any error" or "raw"; by default "any error" for error counts, "raw" for others.
+        positive: The word that counts as 1, all others as 0; for labels that are words.
+        missing: Words that are read as no label, such as "unsure".
+        counts: Whether numbers of a field of unknown meaning are counts of errors, as they are
+            when they are compared with those of a judge.
+
+    Raises:
+        ConfigError: There are no labels, there is no such field or there are several, or the
+            labels cannot be read by this rule.
+    """
+    if not labels.labels:
+        raise ConfigError(_no_labels(labels))
+    chosen = field or _default_field(labels, rule)
+    ours = chosen in (ANY_ERROR, _COUNT, _CHOICE)
+    if ours and (positive is not None or missing):
+        raise ConfigError(
+            f"{chosen} has answers of its own; --positive and --missing are for words"
+        )
+    if rule == "raw" and chosen in (ANY_ERROR, _CHOICE):
+        raise ConfigError(f"{chosen} is yes or no; the rule raw needs counts, such as {_COUNT}")
+    if chosen == ANY_ERROR:
+        return _any_error(labels)
+    if chosen == _CHOICE:
+        return _any_error(labels.of(_CHOICE))._replace(
+            field=_CHOICE, reading='error where has_error is "yes"; "unsure" is no label'
+        )
+    matrix = labels.matrix(chosen)
+    if matrix.words:
+        return _words(labels, chosen, rule, positive, missing)
+    if positive is not None or missing:
+        raise ConfigError(f"{chosen} holds numbers; --positive and --missing are for words")
+    by_rule: Rule = rule or ("any error" if chosen == _COUNT or counts else "raw")
+    reading = f"error where {chosen} is above 0" if by_rule == "any error" else f"{chosen} as it is"
+    scale: Scale = "nominal" if by_rule == "any error" else "numeric"
+    return Answers(chosen, reading, by_rule, scale, (), matrix.item_ids, matrix.panel(), 0, 0)
+
+
+def _default_field(labels: LabelSet, rule: Rule | None) -> str:
+    known = set(labels.fields)
+    if rule == "raw" and _COUNT in known:
+        return _COUNT
+    if known & {_COUNT, _CHOICE}:
+        return ANY_ERROR
+    others = sorted(known - _TEXTS)
+    if len(others) == 1:
+        return others[0]
+    if not others:
+        raise ConfigError(f"the labels are notes only ({', '.join(sorted(known))}): no answers")
+    raise ConfigError(f"the labels have several fields; name one with --field: {', '.join(others)}")
+
+
+def _no_labels(labels: LabelSet) -> str:
+    why = "; ".join(f"{count} × {reason}" for reason, count in labels.drop_counts().items())
+    return f"there are no usable labels ({why or 'the files are empty'})"
+
+
+def _any_error(labels: LabelSet) -> Answers:
+    """Read has_error, and error_count where that is blank; both must say the same."""
+    items, people = _items_and_people(labels)
+    coding = {"yes": 1.0, "no": 0.0, "unsure": _UNSURE}
+    chosen = _panel(labels, _CHOICE, items, people, coding)
+    counts = _panel(labels, _COUNT, items, people, None)
+    panel, unsure, contradictory = {}, 0, 0
+    for name in people:
+        said, found = chosen[name], counts[name] > 0
+        counted = ~np.isnan(counts[name])
+        differ = counted & (said >= 0) & ((said == 1) != found)
+        rating = np.where(np.isnan(said), np.where(counted, found, np.nan), said)
+        unsure += int((said == _UNSURE).sum())
+        contradictory += int(differ.sum())
+        panel[name] = np.where(differ | (rating == _UNSURE), np.nan, rating)
+    reading = (
+        f'error where {_CHOICE} is "yes", or {_COUNT} is above 0 where {_CHOICE} is blank; '
+        '"unsure" is no label'
+    )
+    if _CHOICE not in labels.fields:
+        reading = f"error where {_COUNT} is above 0"
+    return Answers(
+        ANY_ERROR, reading, "any error", "nominal", (), items, panel, unsure, contradictory
+    )
+
+
+def _items_and_people(labels: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    used = [one for one in labels.labels if one.field in (_COUNT, _CHOICE)]
+    if not used:
+        known = ", ".join(labels.fields)
+        raise ConfigError(f"no label of {_CHOICE} or {_COUNT}; there are: {known}")
+    whole = LabelSet(tuple(used))
+    return whole.item_ids, whole.annotators
+
+
+def _panel(
+    labels: LabelSet,
+    field: str,
+    items: tuple[str, ...],
+    people: tuple[str, ...],
+    coding: Mapping[str, float] | None,
+) -> dict[str, Values]:
+    """Return everybody's answers to a field, all missing where nobody gave any."""
+    empty = {name: np.full(len(items), math.nan) for name in people}
+    if field not in labels.fields:
+        return empty
+    return {**empty, **labels.matrix(field, item_ids=items, coding=coding).panel()}
+
+
+def _words(
+    labels: LabelSet, field: str, rule: Rule | None, positive: str | None, missing: Sequence[str]
+) -> Answers:
+    chosen = labels.of(field)
+    known = tuple(sorted({str(one.value) for one in chosen.labels}))
+    folded = {word.casefold() for word in known}
+    for given in (*missing, *(() if positive is None else (positive,))):
+        if given.casefold() not in folded:
+            raise ConfigError(
+                f"no label of {field} is {given!r}{nearest(given, known)}; there are: "
+                f"{', '.join(map(repr, known[:20]))}"
+            )
+    if rule == "any error" and positive is None:
+        raise ConfigError(
+            f"{field} holds words ({', '.join(map(repr, known[:6]))}); name the one that counts "
+            "as an error with --positive"
+        )
+    out = {word.casefold() for word in missing}
+    kept = [word for word in known if word.casefold() not in out]
+    if positive is None:
+        coding, words, by_rule = {word: float(i) for i, word in enumerate(kept)}, tuple(kept), None
+    else:
+        coding = {word: float(word.casefold() == positive.casefold()) for word in kept}
+        words, by_rule = (), "any error"
+    coding |= dict.fromkeys((word for word in known if word not in coding), math.nan)
+    matrix = labels.matrix(field, coding=coding)
+    unsure = sum(str(one.value).casefold() in out for one in chosen.labels)
+    reading = f"{field} as it is" if by_rule is None else f"1 where {field} is {positive!r}, else 0"
+    if missing:
+        reading += f"; {', '.join(map(repr, missing))} is no label"
+    final: Rule = "raw" if by_rule is None else "any error"
+    return Answers(
+        field, reading, final, "nominal", words, matrix.item_ids, matrix.panel(), unsure, 0
+    )

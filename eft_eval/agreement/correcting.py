@@ -1,0 +1,165 @@
+"""A run's corrected metrics in new files beside the old, in the harness's layout."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eft_eval import __version__
+from eft_eval.agreement.corrections import People, correct_metrics
+from eft_eval.agreement.labels import LabelSet, read_items, read_labels
+from eft_eval.agreement.labels.people import without_person
+from eft_eval.agreement.plain import plain
+from eft_eval.agreement.report import CorrectedMetric
+from eft_eval.atomic import write_lines
+from eft_eval.errors import ConfigError
+from eft_eval.runs import date_after, newest_results, read_results, samples_path
+
+__all__ = ["CorrectedRun", "correct_run"]
+
+
+@dataclass(frozen=True)
+class CorrectedRun:
+    """What was corrected and written.
+
+    Attributes:
+        metrics: The corrected metrics.
+        annotators: Whose labels corrected them.
+        people: How several people's labels of one response were taken together.
+        dropped: Rows of the label files that gave no label, by reason.
+        remarks: About whole files.
+        corrected_from: The results file whose verdicts were corrected.
+        results: The new results file.
+        sources: The label files.
+    """
+
+    metrics: tuple[CorrectedMetric, ...]
+    annotators: tuple[str, ...]
+    people: People
+    dropped: Mapping[str, int]
+    remarks: tuple[str, ...]
+    corrected_from: str
+    results: Path
+    sources: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON types; a number that does not exist is None."""
+        content = {**vars(self), "results": self.results.name}
+        return {"format": "eft-eval correction", "eft_eval": __version__, **plain(content)}
+
+
+def correct_run(
+    run_dir: Path | str,
+    files: Sequence[Path | str],
+    *,
+    judge: str | None = None,
+    tasks: Sequence[str] | None = None,
+    field: str | None = None,
+    positive: str | None = None,
+    missing: Sequence[str] = (),
+    people: People = "mean",
+    power: float | None = None,
+    level: float = 0.95,
+) -> CorrectedRun:
+    """Correct the judged metrics of the newest run in a folder; write new files beside the old.
+
+    The new results file has, for each metric, ``METRIC_ppi`` with its standard error, and the
+    interval and all that belongs to it under ``eft_corrected``. The samples files are copied
+    under the new date, as the harness's files of one run share a date. No file is changed.
+
+    Args:
+        run_dir: The folder with results_*.json, or its parent if that has one such folder.
+        files: Label files on a random sample of the run's responses.
+        judge: An annotator of the files that is no person, and is left out.
+        tasks: The tasks to correct; by default all whose judge counts errors.
+        field: The field of the labels, see `read_answers`.
+        positive: The word that counts as an error, for labels that are words.
+        missing: Words that are no label.
+        people: "mean" or "majority", see `correct_metrics`.
+        power: λ, see `correct_mean`.
+        level: Confidence level.
+
+    Raises:
+        ConfigError: The run or the labels cannot be used, or no labelled response has a verdict.
+    """
+    old = newest_results(Path(run_dir))
+    results = read_results(old)
+    items = read_items(run_dir, tasks=tasks)
+    if not any(item.verdict_status for item in items):
+        raise ConfigError(f"{old} has no verdicts; judge it first: eft-eval judge {run_dir}")
+    labels = _of_people(read_labels(files, items=items, judge=judge))
+    metrics = correct_metrics(
+        labels,
+        items,
+        field=field,
+        positive=positive,
+        missing=missing,
+        people=people,
+        power=power,
+        level=level,
+    )
+    for one in metrics:
+        if math.isnan(one.corrected.prediction_powered.estimate):
+            raise ConfigError(
+                f"{one.task}: no labelled response has a score of the judge; nothing is corrected"
+            )
+    date = date_after(old)
+    found = CorrectedRun(
+        metrics=metrics,
+        annotators=labels.annotators,
+        people=people,
+        dropped=labels.drop_counts(),
+        remarks=labels.remarks,
+        corrected_from=old.name,
+        results=old.with_name(f"results_{date}.json"),
+        sources=tuple(map(without_person, files)),
+    )
+    for task in results["configs"]:
+        _copy_samples(samples_path(old, task), samples_path(old, task, date))
+    _update(results, found)
+    text = json.dumps(results, indent=2, ensure_ascii=False)
+    write_lines(found.results, [text])  # last: a results file stands for a complete run
+    return found
+
+
+def _of_people(labels: LabelSet) -> LabelSet:
+    kept = tuple(label for label in labels.labels if label.annotator != labels.judge)
+    return replace(labels, labels=kept)
+
+
+def _copy_samples(old: Path, new: Path) -> None:
+    if not old.exists():
+        return  # a task without saved samples
+    try:
+        with old.open(encoding="utf-8", newline="") as lines:
+            write_lines(new, lines)
+    except OSError as error:
+        raise ConfigError(f"cannot copy {old}: {error}") from error
+
+
+def _update(results: dict[str, Any], found: CorrectedRun) -> None:
+    """Put the corrected metrics into the results."""
+    for one in found.metrics:
+        name, entry = f"{one.metric}_ppi", results["results"][one.task]
+        error = one.corrected.standard_error
+        for pipeline in _pipelines(entry, one.metric):
+            entry[f"{name},{pipeline}"] = one.corrected.prediction_powered.estimate
+            entry[f"{name}_stderr,{pipeline}"] = "N/A" if math.isnan(error) else error
+        higher = results.setdefault("higher_is_better", {}).setdefault(one.task, {})
+        higher[name] = False
+        listed = results["configs"][one.task].setdefault("metric_list", [])
+        if name not in [metric.get("metric") for metric in listed]:
+            listed.append(
+                {"metric": name, "aggregation": "prediction_powered", "higher_is_better": False}
+            )
+    results["eft_corrected"] = found.to_dict()
+
+
+def _pipelines(entry: Mapping[str, Any], metric: str) -> list[str]:
+    """Return the filters under which a task's results have a metric."""
+    prefix = f"{metric},"
+    return [key.removeprefix(prefix) for key in entry if key.startswith(prefix)] or ["none"]

@@ -1,0 +1,127 @@
+"""Imported labels in one file of ours, as JSON with all that is known or as a long CSV table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from eft_eval.agreement.labels.entries import Entry, Found, Place, Remark, Shown, Unusable
+from eft_eval.agreement.labels.records import LabelSet, Origin
+from eft_eval.agreement.labels.texts import to_cell
+from eft_eval.atomic import write_json, write_lines
+from eft_eval.errors import ConfigError
+
+__all__ = ["FORMAT", "from_saved", "save_labels"]
+
+FORMAT = "eft-eval labels"
+_COLUMNS = ("item_id", "annotator", "field", "value")
+_MORE = ("text_sha256", "stratum", "cluster", "random_sample")
+_DROPPED = ("where", "reason", "detail")
+_UNKNOWN = Origin("", "", None)
+
+
+def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
+    """Write labels into one file, which `read_labels` reads again.
+
+    Args:
+        labels: Imported labels.
+        out: A ``.json`` file, which holds the dropped rows and remarks too, or a ``.csv`` file in
+            long form: one row per item, annotator and field. Dropped rows of a CSV go into a
+            second file beside it, ``NAME.dropped.csv``. Older files that were written so are
+            replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ConfigError: The name ends otherwise, is that of a file that was not written so, or cannot
+            be written.
+    """
+    out = Path(out)
+    _check_free(out)
+    if out.suffix == ".json":
+        write_json(out, _as_dict(labels))
+        return (out,)
+    if out.suffix != ".csv":
+        raise ConfigError(f"{out}: expected a name that ends in .csv or .json")
+    rows = []
+    for label in labels.labels:
+        origin = labels.origins.get(label.item_id, _UNKNOWN)
+        value = to_cell(label.value) if isinstance(label.value, str) else f"{label.value:g}"
+        if not isinstance(label.value, str) and float(value) != label.value:
+            value = repr(label.value)  # more digits than :g has
+        random = {True: "yes", False: "no", None: ""}[origin.random]
+        digest = label.text_sha256 or ""
+        known = (label.item_id, label.annotator, label.field, value)
+        rows.append([*known, digest, origin.stratum, origin.cluster, random])
+    write_lines(out, _csv([*_COLUMNS, *_MORE], rows))
+    beside = out.with_name(f"{out.stem}.dropped.csv")
+    if not labels.dropped:
+        beside.unlink(missing_ok=True)
+        return (out,)
+    texts = [[to_cell(text) for text in asdict(one).values()] for one in labels.dropped]
+    write_lines(beside, _csv(list(_DROPPED), texts))
+    return out, beside
+
+
+def _check_free(out: Path) -> None:
+    """Raise if a file would be replaced that was not written here, such as an annotator's."""
+    try:
+        with out.open(encoding="utf-8") as file:
+            start = file.read(200)
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError):
+        start = ""
+    ours = (",".join((*_COLUMNS, *_MORE)), f'{{\n "format": "{FORMAT}"')
+    if not start.startswith(ours):
+        raise ConfigError(f"{out} exists and is no file of imported labels; choose another name")
+
+
+def _csv(header: list[str], rows: list[list[str]]) -> list[str]:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([header, *rows])
+    return [stream.getvalue()]
+
+
+def _as_dict(labels: LabelSet) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "labels": [asdict(label) for label in labels.labels],
+        "dropped": [asdict(one) for one in labels.dropped],
+        "remarks": list(labels.remarks),
+        "origins": {name: origin._asdict() for name, origin in labels.origins.items()},
+    }
+
+
+def from_saved(path: Path, content: Mapping[str, Any]) -> Found:
+    """Yield what `save_labels` wrote as JSON; what was dropped then stays dropped.
+
+    Raises:
+        ConfigError: The file was changed since into something else.
+    """
+    try:
+        origins = {name: Origin(**one) for name, one in content.get("origins", {}).items()}
+        for number, one in enumerate(content["labels"], start=1):
+            digest = one["text_sha256"]
+            yield Entry(
+                Place(path, f"label {number}"),
+                str(one["item_id"]),
+                str(one["annotator"]),
+                str(one["field"]),
+                one["value"],
+                isinstance(one["value"], str),
+                Shown(digest) if digest else None,
+                origins.get(one["item_id"]),
+            )
+        for one in content.get("dropped", ()):
+            yield Unusable(Place(path, one["where"]), one["reason"], one["detail"])
+        for text in content.get("remarks", ()):
+            yield Remark(Place(path), text)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is a damaged file of labels: {error!r}") from None

@@ -1,0 +1,84 @@
+"""What annotators are asked, and how their answers are read: strictly, nothing is guessed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["FIELDS", "INSTRUCTIONS", "TITLE", "Field", "Unreadable", "is_blank", "read_value"]
+
+TITLE = "Factual errors in responses"
+INSTRUCTIONS = (
+    "Count the statements of fact in the response that are wrong: 0 if there are none. Opinions, "
+    "and things left out, are no errors. Choose unsure if you cannot tell."
+)
+"""What annotators are told on every page."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing an annotator fills in."""
+
+    name: str
+    kind: Literal["count", "choice", "text"]
+    asks: str
+    options: tuple[str, ...] = ()
+
+
+FIELDS = (
+    Field("error_count", "count", "How many factual errors does the response make? (0 if none)"),
+    Field(
+        "has_error",
+        "choice",
+        "Does the response contain a factual error?",
+        ("yes", "no", "unsure"),
+    ),
+    Field("notes", "text", "Which errors? (notes, optional)"),
+)
+_BY_NAME = {field.name: field for field in FIELDS}
+# not float(): that also takes nan, inf, 1_0 and digits of other scripts
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+class Unreadable(Exception):
+    """A value that its field's scale does not know; the message says why, without the value."""
+
+
+def is_blank(raw: object) -> bool:
+    """Whether nothing was filled in."""
+    return raw is None or (isinstance(raw, str) and not raw.strip())
+
+
+def read_value(name: str, raw: object, *, free_text: bool = False) -> float | str:
+    """Return an answer as a number, or as words.
+
+    Args:
+        name: The field. Those of `FIELDS` have their scales; any other takes numbers and words.
+        raw: What the file holds, not blank.
+        free_text: The file says that this is text, even where it looks like a number.
+
+    Raises:
+        Unreadable: The value is not on the field's scale.
+    """
+    text = str(raw).strip()
+    field = _BY_NAME.get(name)
+    number = None if isinstance(raw, bool) else _as_number(text)
+    if field is None:
+        return text if free_text or number is None else number
+    if field.kind == "text":
+        return text
+    if field.kind == "choice":
+        if text.casefold() in field.options:
+            return text.casefold()
+        raise Unreadable(f"{name} is none of {', '.join(field.options)}")
+    if number is None:
+        raise Unreadable(f"{name} is not a number")
+    if number < 0 or number != int(number):
+        raise Unreadable(f"{name} is not a count (0, 1, 2, …)")
+    return number
+
+
+def _as_number(text: str) -> float | None:
+    number = float(text) if _NUMBER.fullmatch(text) else None
+    return number if number is None or abs(number) < 1e300 else None

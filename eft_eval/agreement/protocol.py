@@ -1,0 +1,353 @@
+"""The disagreement protocol as files (section 4.5): a blind project, its key, and the outcome.
+
+`sample_gold` draws items on which judge and people differ and writes a labelling project that
+tells neither side. Who said what is in a gold key outside the project. `import_gold` joins the
+adjudicator's labels with that key.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eft_eval import __version__
+from eft_eval.agreement.answers import Answers, read_answers
+from eft_eval.agreement.comparison import judge_of
+from eft_eval.agreement.consensus import majority
+from eft_eval.agreement.corrections import scored_verdict
+from eft_eval.agreement.drawing import GoldDraw, draw_for_gold
+from eft_eval.agreement.gold import GoldOutcome, gold_outcome_of_counts
+from eft_eval.agreement.labels import Exported, Item, LabelSet, read_labels
+from eft_eval.agreement.labels.folder import GOLD_KEY_FORMAT
+from eft_eval.agreement.labels.joining import GOLD_PREFIX
+from eft_eval.agreement.labels.people import scrub, without_person
+from eft_eval.agreement.paper import PAPER_GOLD, PaperFigure, paper_figure
+from eft_eval.agreement.plain import plain
+from eft_eval.agreement.ratings import Rule, apply_rule
+from eft_eval.atomic import write_json
+from eft_eval.errors import ConfigError
+
+__all__ = ["GoldReport", "GoldSample", "import_gold", "sample_gold"]
+
+Exporter = Callable[..., Exported]
+
+
+class GoldSample(NamedTuple):
+    """What was drawn and written.
+
+    Attributes:
+        exported: The blind project, and how to start it.
+        key: The gold key, which the adjudicator must not see.
+        draw: What was drawn from what.
+    """
+
+    exported: Exported
+    key: Path
+    draw: GoldDraw
+
+
+@dataclass(frozen=True)
+class GoldReport:
+    """Whom gold labels side with, and how they came about.
+
+    Attributes:
+        outcome: The arithmetic.
+        adjudicated_by: Who adjudicated, in the words given.
+        adjudicators: Their pseudonyms in the label files.
+        blind: Whether they could not see who had said what.
+        agreements_checked: Whether items on which judge and people agree were adjudicated too.
+        judge: The judge.
+        people: Whose labels the judge was held against.
+        rule: "any error" or "raw".
+        level: Confidence level.
+        seed: Seed of the draw.
+        drawn: Items drawn.
+        unlabelled: Of these, without a usable gold label.
+        tied: Of these, such on which several adjudicators are tied.
+        unsure: Gold labels that say neither yes nor no.
+        contradictory: Gold labels that contradict themselves.
+        dropped: Rows of the label files that gave no label, by reason.
+        remarks: About whole files.
+        paper: The paper's figure to stand beside.
+        run: The run's results file.
+        sources: The label files.
+    """
+
+    outcome: GoldOutcome
+    adjudicated_by: str
+    adjudicators: tuple[str, ...]
+    blind: bool
+    agreements_checked: bool
+    judge: str
+    people: str
+    rule: Rule
+    level: float
+    seed: int
+    drawn: int
+    unlabelled: int
+    tied: int
+    unsure: int
+    contradictory: int
+    dropped: Mapping[str, int]
+    remarks: tuple[str, ...]
+    paper: PaperFigure
+    run: str
+    sources: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON types; a number that does not exist is None."""
+        return {"format": "eft-eval gold report", "eft_eval": __version__, **plain(self)}
+
+
+def sample_gold(
+    items: Sequence[Item],
+    labels: LabelSet,
+    out: Path | str,
+    export: Exporter,
+    *,
+    run: str,
+    key: Path | str | None = None,
+    disagreements: int = 30,
+    agreements: int = 0,
+    seed: int = 0,
+    field: str | None = None,
+    rule: Rule | None = None,
+    positive: str | None = None,
+    missing: Sequence[str] = (),
+) -> GoldSample:
+    """Draw items on which judge and people differ, and write the blind project and its gold key.
+
+    The people's side is their commonest answer; items on which they are tied are not drawn from.
+
+    Args:
+        items: The run's responses, with its verdicts.
+        labels: People's labels; ``labels.judge`` takes the place of the run's verdicts, if set.
+        out: The project's folder, new or empty.
+        export: `export_potato`, `export_label_studio` or `export_csv`.
+        run: Name of the run's results file, for the record.
+        key: The gold key to write; by default ``OUT.gold-key.json`` beside the project.
+        disagreements: How many disagreements to draw.
+        agreements: How many agreements to draw as well.
+        seed: Seed of the draw and of the order.
+        field: The field of the labels, see `read_answers`, as for the rest.
+        rule: "any error" or "raw".
+        positive: The word that counts as an error.
+        missing: Words that are no label.
+
+    Raises:
+        ConfigError: Judge and people differ nowhere, the key would lie in the project or exists,
+            or something cannot be read or written.
+    """
+    out = Path(out)
+    path = out.with_name(f"{out.name}.gold-key.json") if key is None else Path(key)
+    _check_key_path(path, out)
+    answers = read_answers(
+        labels, field=field, rule=rule, positive=positive, missing=missing, counts=True
+    )
+    if answers.words:
+        raise ConfigError(f"{answers.field} holds words; name the one that counts with --positive")
+    name, judge = _judge_side(items, labels, answers)
+    people = {name: one for name, one in answers.panel.items() if name != labels.judge}
+    human = majority({n: apply_rule(one, answers.rule) for n, one in people.items()}).values
+    draw = draw_for_gold(
+        judge,
+        human,
+        disagreements=disagreements,
+        agreements=agreements,
+        seed=seed,
+        rule=answers.rule,
+    )
+    if not draw.items:
+        raise ConfigError(
+            f"there is nothing to adjudicate: {draw.of_disagreements} disagreements in "
+            f"{draw.of_disagreements + draw.of_agreements} items that judge and people rated"
+        )
+    by_id = {item.item_id: item for item in items}
+    drawn = [by_id[answers.item_ids[i]] for i in draw.items]
+    chosen = [replace(item, item_id=f"{GOLD_PREFIX}{item.item_id}") for item in drawn]
+    sides = [(judge[i], float(human[i])) for i in draw.items]
+    record = {
+        "run": run,
+        "judge": name,
+        "people": f"the commonest answer of {', '.join(people)}",
+        "rule": answers.rule,
+        "seed": seed,
+        "disagreements": draw.of_disagreements,
+        "agreements": draw.of_agreements,
+        "items": {
+            item.item_id: _entry(item, *side) for item, side in zip(chosen, sides, strict=True)
+        },
+    }
+    return GoldSample(_write(record, path, chosen, out, export), path, draw)
+
+
+def _write(
+    record: Mapping[str, Any], key: Path, items: Sequence[Item], out: Path, export: Exporter
+) -> Exported:
+    """Write the gold key, then the project: a project without its key would be of no use."""
+    about = {"random_sample": False}
+    write_json(key, {"format": GOLD_KEY_FORMAT, "about": about, **record})
+    try:
+        return export(items, out, about=about)
+    except BaseException:
+        key.unlink(missing_ok=True)  # nor is a key without its project
+        raise
+
+
+def _judge_side(
+    items: Sequence[Item], labels: LabelSet, answers: Answers
+) -> tuple[str, list[float]]:
+    """Return the judge's name, and its ratings of the items that the run can show."""
+    if labels.judge is None:
+        scores = {item.item_id: scored_verdict(item) for item in items}
+        return judge_of(items), [scores.get(one, math.nan) for one in answers.item_ids]
+    if labels.judge not in answers.panel:
+        raise ConfigError(f"the judge {labels.judge} has no label of {answers.field}")
+    shown = {item.item_id for item in items}
+    ratings = zip(answers.item_ids, answers.panel[labels.judge].tolist(), strict=True)
+    return labels.judge, [rating if one in shown else math.nan for one, rating in ratings]
+
+
+def _check_key_path(path: Path, out: Path) -> None:
+    if out.resolve() in path.resolve().parents:
+        raise ConfigError(
+            f"{path} lies in the project {out}, where the adjudicator sees it; give --key another "
+            "place"
+        )
+    if path.exists():
+        raise ConfigError(f"{path} exists; it belongs to another draw: choose another name")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent} for the gold key")
+
+
+def _entry(item: Item, judge: float, human: float) -> dict[str, Any]:
+    return {
+        "judge": judge,
+        "people": human,
+        "text_sha256": item.text_sha256,
+        "stratum": item.stratum,
+        "cluster": item.cluster,
+        "source": item.source,
+    }
+
+
+class _GoldKey(NamedTuple):
+    content: Mapping[str, Any]
+    rule: Rule
+    sides: Mapping[str, tuple[float, float]]  # judge, people; as the rule reads them
+
+
+def import_gold(
+    files: Sequence[Path | str],
+    key: Path | str,
+    *,
+    adjudicated_by: str,
+    blind: bool = True,
+    level: float = 0.95,
+) -> GoldReport:
+    """Return whom the gold labels in label files side with.
+
+    Args:
+        files: The filled-in project, or label files of it.
+        key: The gold key that `sample_gold` wrote.
+        adjudicated_by: Who adjudicated, such as "two authors, with web search".
+        blind: Whether they could not see who had said what.
+        level: Confidence level.
+
+    Raises:
+        ConfigError: A file cannot be read, is no gold key, or there is no gold label.
+    """
+    if not adjudicated_by.strip():
+        raise ConfigError("who adjudicated is blank; expected words such as 'two authors'")
+    known = _read_gold_key(Path(key))
+    labels = read_labels(files, key=key)
+    answers = read_answers(labels, rule=known.rule, counts=True)
+    panel = {name: apply_rule(one, known.rule) for name, one in answers.panel.items()}
+    found = majority(panel)
+    gold = dict(zip(answers.item_ids, found.values.tolist(), strict=True))
+    counts = _count(known, gold)
+    outcome = gold_outcome_of_counts(
+        agreements=known.content["agreements"],
+        disagreements=known.content["disagreements"],
+        level=level,
+        **counts,
+    )
+    labelled = sum(not math.isnan(gold.get(name, math.nan)) for name in known.sides)
+    return GoldReport(
+        outcome=outcome,
+        adjudicated_by=scrub(adjudicated_by.strip()),
+        adjudicators=tuple(panel),
+        blind=blind,
+        agreements_checked=outcome.agreements_checked > 0,
+        judge=known.content["judge"],
+        people=known.content["people"],
+        rule=known.rule,
+        level=level,
+        seed=known.content["seed"],
+        drawn=len(known.sides),
+        unlabelled=len(known.sides) - labelled,
+        tied=found.tied,
+        unsure=answers.unsure,
+        contradictory=answers.contradictory,
+        dropped=labels.drop_counts(),
+        remarks=labels.remarks,
+        paper=paper_figure(PAPER_GOLD),
+        run=known.content["run"],
+        sources=tuple(map(without_person, files)),
+    )
+
+
+def _read_gold_key(path: Path) -> _GoldKey:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the gold key {path}: {error}") from None
+    if not isinstance(content, dict) or content.get("format") != GOLD_KEY_FORMAT:
+        raise ConfigError(
+            f"{path} is no gold key; give the file ….gold-key.json that eft-eval gold sample wrote"
+        )
+    try:
+        rule: Rule = content["rule"]
+        sides = {
+            str(name): (float(entry["judge"]), float(entry["people"]))
+            for name, entry in content["items"].items()
+        }
+        # the parts that the report copies
+        for name, kind in (("agreements", int), ("disagreements", int), ("seed", int)):
+            if not isinstance(content[name], kind):
+                raise TypeError(name)
+        for name in ("judge", "people", "run"):
+            if not isinstance(content[name], str):
+                raise TypeError(name)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} is a damaged gold key: {error!r}") from None
+    judge, people = (
+        apply_rule(np.array([side[one] for side in sides.values()]), rule, "the gold key").tolist()
+        for one in (0, 1)
+    )
+    return _GoldKey(content, rule, dict(zip(sides, zip(judge, people, strict=True), strict=True)))
+
+
+def _count(known: _GoldKey, gold: Mapping[str, float]) -> dict[str, int]:
+    """Return with whom gold sides on the drawn disagreements, and how the agreements fared."""
+    counts = dict.fromkeys(
+        ("with_judge", "with_human", "neither", "agreements_checked", "agreements_right"), 0
+    )
+    for name, (judge, human) in known.sides.items():
+        truth = gold.get(name, math.nan)
+        if math.isnan(truth):
+            continue
+        if judge == human:
+            counts["agreements_checked"] += 1
+            counts["agreements_right"] += truth == judge
+        elif truth == judge:
+            counts["with_judge"] += 1
+        else:
+            counts["with_human" if truth == human else "neither"] += 1
+    return {name: int(count) for name, count in counts.items()}

@@ -1,0 +1,161 @@
+"""The whole report on a judge and people, or on people alone: one typed result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from eft_eval import __version__
+from eft_eval.agreement.alpha import Alpha
+from eft_eval.agreement.alternative import AlternativeTest
+from eft_eval.agreement.ceiling import Ceiling, Scale
+from eft_eval.agreement.correction import Corrected
+from eft_eval.agreement.pairs import PairAgreement
+from eft_eval.agreement.panel import PairOfAnnotators, PanelAgreement
+from eft_eval.agreement.paper import PaperFigure
+from eft_eval.agreement.plain import plain
+from eft_eval.agreement.rates import Mean
+from eft_eval.agreement.ratings import Rule
+from eft_eval.interval import Interval
+
+__all__ = ["Agreement", "CorrectedMetric", "Counted", "Rater"]
+
+
+class Rater(NamedTuple):
+    """How one annotator, or the judge, answers.
+
+    Attributes:
+        name: Pseudonym, or the judge's name.
+        n: Items rated.
+        rate: Share of these with an error, with Wilson's interval; None under the rule "raw".
+        shares: Share of each category; empty under "any error" and above 25 categories.
+        mean: Mean rating; None for categories.
+    """
+
+    name: str
+    n: int
+    rate: Interval | None
+    shares: tuple[float, ...]
+    mean: float | None
+
+
+class Counted(NamedTuple):
+    """What was used, and what was not.
+
+    Attributes:
+        items: Items with at least one rating by a person.
+        ratings: People's ratings of these.
+        several: Items that two or more people rated.
+        tied: Items on which people's commonest answer is not one: not compared with the judge.
+        judged: Items that the judge rated too.
+        compared: Items in the comparison of judge and people.
+        unscored: Items with a person's rating and no score of the judge, by the verdict's status.
+        unlabelled: Responses that the judge scored and nobody rated.
+        unsure: Labels that say neither yes nor no, read as missing.
+        contradictory: Labels left out because two answers of one person contradict each other.
+        chosen: Items that are no random sample: drawn because judge and people differ on them.
+        dropped: Rows of the label files that gave no label, by reason.
+        remarks: About whole files.
+    """
+
+    items: int
+    ratings: int
+    several: int
+    tied: int
+    judged: int
+    compared: int
+    unscored: Mapping[str, int]
+    unlabelled: int
+    unsure: int
+    contradictory: int
+    chosen: int
+    dropped: Mapping[str, int]
+    remarks: tuple[str, ...]
+
+
+class CorrectedMetric(NamedTuple):
+    """A judged metric of one task of a run, corrected by people's labels.
+
+    Attributes:
+        task: The task.
+        metric: The metric, such as fact_any_error.
+        reading: What of the labels it was corrected by.
+        corrected: The corrected mean and what belongs to it.
+        by_majority: Whether `rogan_gladen` alone is of people's commonest answers, as it needs
+            labels of 0 or 1 and the mean of several people's is neither.
+    """
+
+    task: str
+    metric: str
+    reading: str
+    corrected: Corrected
+    by_majority: bool
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a judge and people, and people among each other, agree.
+
+    Attributes:
+        judge: The judge's name; None for people alone.
+        annotators: The people.
+        field: What was compared.
+        reading: How a label was read, in words.
+        rule: "any error" (a count above 0) or "raw".
+        scale: Whether ratings are categories or amounts.
+        categories: The words that the numbers of `pair` and `raters` stand for; empty for numbers.
+        level: Confidence level of every interval.
+        seed: Seed of the bootstrap of α.
+        counted: What was used, and what was not.
+        clusters: Number of clusters, such as prompts; None where no two items share one, and
+            every item counts as independent.
+        raters: How everybody answers, the judge last.
+        pair: The people's commonest answer (first) against the judge (second); None without one.
+        each: Every person against the judge, over the items that both rated.
+        random_person: The chance that a person drawn at random says what the judge says; unlike
+            `pair` it leaves out no item on which people are tied. None without a judge.
+        difference: Judge minus people's mean rating, over all items that both rated; None without a
+            judge and for categories. Like `random_person` it leaves no tied item out.
+        people: Agreement of people among each other; None with one annotator.
+        ceiling: Every person, and the judge, against the other people; None with one annotator.
+        alpha: Krippendorff's α of the people, by distance; empty with one annotator.
+        alpha_with_judge: The same with the judge as one more rater.
+        alternative: May the judge replace a person? None with fewer than three people.
+        corrected: A run's metrics, corrected by these labels; empty without a run.
+        paper: The paper's figure to stand beside; None where it is about something else.
+        run: The run's results file; None without one.
+        sources: The label files.
+        warnings: What keeps a figure from being read as it stands.
+    """
+
+    judge: str | None
+    annotators: tuple[str, ...]
+    field: str
+    reading: str
+    rule: Rule
+    scale: Scale
+    categories: tuple[str, ...]
+    level: float
+    seed: int
+    counted: Counted
+    clusters: int | None
+    raters: tuple[Rater, ...]
+    pair: PairAgreement | None
+    each: tuple[PairOfAnnotators, ...]
+    random_person: Mean | None
+    difference: Mean | None
+    people: PanelAgreement | None
+    ceiling: Ceiling | None
+    alpha: tuple[Alpha, ...]
+    alpha_with_judge: tuple[Alpha, ...]
+    alternative: AlternativeTest | None
+    corrected: tuple[CorrectedMetric, ...] = ()
+    paper: PaperFigure | None = None
+    run: str | None = None
+    sources: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON types; a number that does not exist is None."""
+        return {"format": "eft-eval agreement", "eft_eval": __version__, **plain(self)}

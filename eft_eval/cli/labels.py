@@ -1,0 +1,101 @@
+"""`eft-eval labels`: responses of a run out to annotators, and their labels in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from eft_eval.cli.options import Form, Judge, Tasks
+from eft_eval.errors import ConfigError
+
+if TYPE_CHECKING:
+    from eft_eval.agreement.labels import Exported
+
+app = typer.Typer(
+    help="Responses out to annotators (Potato, Label Studio, CSV), and their labels in.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@app.command(name="export")
+def export_labels(
+    run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the labelling project.")],
+    form: Annotated[Form, typer.Option("--format", help="For which tool.")] = Form.potato,
+    sample: Annotated[
+        Optional[int],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(min=1, help="Size of a random sample of the responses; all without it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of the order.")] = 0,
+    task: Tasks = None,
+    port: Annotated[int, typer.Option(help="Where Potato is to listen.")] = 8000,
+) -> None:
+    """Write a labelling project: question and response, shuffled, the judge's verdict hidden."""
+    from eft_eval.agreement.labels import read_items, sample_items
+    from eft_eval.runs import newest_results
+
+    run = newest_results(run_dir).name
+    drawn = sample_items(read_items(run_dir, tasks=task), sample, seed=seed)
+    about = {
+        "run": run,
+        "sample": len(drawn.items),
+        "of": drawn.of,
+        "seed": seed,
+        "random_sample": True,
+    }
+    exported = write_project(form, port)(drawn.items, out, about=about)
+    print(f"{len(drawn.items)} of {drawn.of} responses of {run} (seed {seed}): {exported.folder}")
+    if sample is not None and sample > drawn.of:
+        print(f"{sample} were asked for; the run has {drawn.of}")
+    print(f"next: {exported.next_step}")
+    if form is Form.potato:
+        print(f"people open http://127.0.0.1:{port} and log in with any name")
+    print(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(form, out)}")
+
+
+def write_project(form: Form, port: int) -> Callable[..., Exported]:
+    """Return the exporter of a format: a function of items, folder and notes for the key."""
+    from eft_eval.agreement.labels import export_csv, export_label_studio, export_potato
+
+    if form is Form.potato:
+        return partial(export_potato, port=port)
+    return export_label_studio if form is Form.label_studio else export_csv
+
+
+def filled_in(form: Form, out: Path) -> str:
+    """Return what the labels of a project will be read from, as on a command line."""
+    return "EXPORT.json" if form is Form.label_studio else quote(str(out))
+
+
+@app.command(name="import")
+def import_labels(
+    files: Annotated[list[Path], typer.Argument(help="Label files, or Potato's project folder.")],
+    out: Annotated[Path, typer.Option(help="The file to write: NAME.csv or NAME.json.")],
+    key: Annotated[
+        Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="The run, or the export's folder: labels are checked against its texts."),
+    ] = None,
+    judge: Judge = None,
+) -> None:
+    """Read label files of any known format into one, and report every row that cannot be used.
+
+    Annotators become A1, A2, …; --judge keeps the name of one that is no person.
+    """
+    from eft_eval.agreement.labels import Item, read_items, read_labels, save_labels
+    from eft_eval.agreement.labels.folder import KEY_NAME
+    from eft_eval.reports.labels import print_labels
+
+    items: list[Item] | None = None
+    if key is not None and key.is_dir() and not (key / KEY_NAME).exists():
+        items, key = read_items(key), None
+    labels = read_labels(files, items=items, key=key, judge=judge)
+    if not labels.labels:
+        print_labels(labels, ())
+        raise ConfigError(f"no label could be used, {len(labels.dropped)} rows were dropped")
+    print_labels(labels, save_labels(labels, out))

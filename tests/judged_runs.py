@@ -1,0 +1,162 @@
+"""A judged run on disk, people's labels about it, and commands of eft-eval on both."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eft_eval.agreement.labels import Item, read_items
+from eft_eval.judging import Status, Verdict
+from eft_eval.judging.metrics import FACT_METRICS, fact_values, scored_mean, write_verdicts
+
+DATE = "2026-11-22T10-00-00.000001"
+JUDGE = "judge-1"
+VERDICTS = [0, 2, 1, 0, None, 3, 0, 1, 1, 0, 2, 0] * 5
+PEOPLE: dict[str, Sequence[float | None]] = {
+    "jane@example.com": [0, 1, 1, 1, 2, 0, 0, 1, 0, 0, 4, 0] * 5,
+    "bob": [0, 2, 0, 1, 0, 0, 0, None, 0, 1, 1, 0] * 5,
+    "carol": [0, 1, 1, 0, 1, 2, 0, 1, 1, 0, 2, 1] * 5,
+}
+
+
+def make_verdict(value: float | None, status: Status = Status.scored) -> Verdict:
+    """Return a verdict as the judge's client makes it."""
+    empty = ("reason", "raw", "finish_reason", "judge_model_returned", "prompt_tokens")
+    none: dict[str, Any] = dict.fromkeys(
+        (*empty, "completion_tokens", "cost_usd", "price_table", "error")
+    )
+    return Verdict(
+        key="k",
+        status=status,
+        value=value,
+        judge_model=JUDGE,
+        prompt_name="factuality",
+        prompt_version=1,
+        prompt_sha256="",
+        parameters={},
+        parser_version=1,
+        created="2026-01-01T00:00:00+00:00",
+        **none,
+    )
+
+
+def write_judged_run(
+    folder: Path,
+    verdicts: Sequence[Verdict],
+    *,
+    task: str = "eli5_fact",
+    repeats: int = 1,
+    response: Callable[[int], str] = "Answer {} is here.".format,
+) -> Path:
+    """Write one task's results and samples files; every ``repeats`` verdicts are of one prompt."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines, values = [], []
+    for doc, start in enumerate(range(0, len(verdicts), repeats)):
+        group = list(verdicts[start : start + repeats])
+        values.append(fact_values(group))
+        sample = {
+            "doc_id": doc,
+            "doc": {"question": f"Why is number {doc} odd?", "prompt_id": str(doc)},
+            "resps": [[response(start + i) for i in range(len(group))]],
+            "filtered_resps": [write_verdicts(group)],
+            "filter": "factuality",
+            "metrics": list(FACT_METRICS),
+            **values[-1],
+        }
+        lines.append(json.dumps(sample) + "\n")
+    entry: dict[str, Any] = {"alias": task}
+    for name in FACT_METRICS:
+        entry[f"{name},factuality"] = scored_mean([value[name] for value in values])
+        entry[f"{name}_stderr,factuality"] = "N/A"
+    metadata = {"eft_scale": "count", "version": 1.0}
+    step = {"function": "eft_judge", "prompt": "factuality"}
+    config = {
+        "task": task,
+        "repeats": repeats,
+        "metadata": metadata,
+        "metric_list": [],
+        "filter_list": [{"name": "factuality", "filter": [step]}],
+    }
+    content = {"results": {task: entry}, "configs": {task: config}, "versions": {task: 1.0}}
+    (folder / f"results_{DATE}.json").write_text(json.dumps(content), "utf-8")
+    (folder / f"samples_{task}_{DATE}.jsonl").write_text("".join(lines), "utf-8")
+    return folder
+
+
+def counted(values: Sequence[float | None]) -> list[Verdict]:
+    """Return scored verdicts, and abstentions for None."""
+    return [
+        make_verdict(None, Status.abstained) if value is None else make_verdict(value)
+        for value in values
+    ]
+
+
+def items_in_order(run_dir: Path) -> list[Item]:
+    """Return the run's items in the order of its verdicts."""
+    return read_items(run_dir)
+
+
+def write_labels(
+    path: Path, items: Sequence[Item], people: Mapping[str, Sequence[float | None]]
+) -> Path:
+    """Write a long table of error counts, one column of numbers for each person."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["item_id", "annotator", "field", "value"])
+        for name, values in people.items():
+            for item, value in zip(items, values, strict=True):
+                if value is not None:
+                    writer.writerow([item.item_id, name, "error_count", f"{value:g}"])
+    return path
+
+
+def fill(sheet: Path, out: Path, answer: Callable[[dict[str, str]], float | None]) -> Path:
+    """Fill in a copy of an exported sheet."""
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if (value := answer(row)) is None:
+            row["has_error"] = "unsure"
+        else:
+            row["error_count"] = f"{value:g}"
+            row["has_error"] = "yes" if value else "no"
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+# --- what the commands print
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+def fails(done: Done, *said: str) -> None:
+    """Check for exit code 2 and one clear line that has these words."""
+    assert done.code == 2, done
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("eft-eval: error: ")
+    for words in said:
+        assert words in done.err
