@@ -169,6 +169,8 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
             repeats,
         )
         detail = details(contest)
+        flips = flip_rates(contest)
+        curve = cost_curve(Path(folder), device, dtype)
     ratios = {
         "speculative_over_plain_b1_greedy": ("speculative_b1_greedy", "plain_b1_greedy"),
         "speculative_over_plain_b1_t1": ("speculative_b1_t1", "plain_b1_t1"),
@@ -186,6 +188,8 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
         "ratios": found,
         "tokens_per_second": speeds,
         "statistics": detail,
+        "flips_per_1000_tokens": flips,
+        "milliseconds_per_token": curve,
         "base_layers": len(contest.models[0].model.layers),
         "cost_per_token_over_tuned": [cost / costs[1] for cost in costs],
         "device": device,
@@ -204,6 +208,82 @@ def details(contest: Contest) -> dict[str, Any]:
         requests = [Request((prompt,) * 3) for prompt in contest.prompts[:count]]
         decoder.generate(requests, SamplingRule(), LIMIT, batch_size=rows)
         found[f"speculative_b{rows}"] = decoder.statistics.as_dict()
+    return found
+
+
+def flip_rates(contest: Contest) -> dict[str, float]:
+    """Return first differences per 1,000 tokens: bfloat16 against float32, and block against plain.
+
+    Two responses are compared up to their first difference, which is one flip.
+    """
+    import torch
+
+    from eft_eval.decoding import Decoder, Request, SamplingRule
+
+    def responses(dtype: Any, block: Any) -> list[list[int]]:
+        for model in contest.models:
+            model.to(dtype)
+        requests = [Request((prompt,) * 3) for prompt in contest.prompts[:48]]
+        decoder = Decoder(contest.composite, block)
+        made = decoder.generate(requests, SamplingRule(), LIMIT, batch_size=16)
+        return [one.tokens for one in made]
+
+    before = contest.models[0].dtype
+    whole = responses(torch.float32, 0)
+    whole_drafted = responses(torch.float32, 8)
+    half = responses(torch.bfloat16, 0)  # from here on the weights are rounded
+    half_drafted = responses(torch.bfloat16, 8)
+    for model in contest.models:
+        model.to(before)
+    return {
+        "bfloat16_against_float32": _flips(half, whole),
+        "bfloat16_block_8_against_plain": _flips(half_drafted, half),
+        "float32_block_8_against_plain": _flips(whole_drafted, whole),
+    }
+
+
+def _flips(one: list[list[int]], other: list[list[int]]) -> float:
+    flips, compared = 0, 0
+    for first, second in zip(one, other, strict=True):
+        same = 0
+        while same < min(len(first), len(second)) and first[same] == second[same]:
+            same += 1
+        flips += first != second
+        compared += same + (first != second)
+    return 1000 * flips / compared
+
+
+def cost_curve(folder: Path, device: str, dtype: str) -> list[dict[str, float]]:
+    """Return the cost per generated token over prompt length and batch, prompts read apart.
+
+    The models as they were trained: what grows here is attention, caches and the batch.
+    """
+    from eft_eval.decoding import Decoder, Request, SamplingRule
+
+    contest = Contest(make_family(folder / "shallow", device, dtype, 0.0), device, dtype)
+    found = []
+    for length in (128, 512, 2048):
+        for rows in (1, 8, 32):
+            long = [(prompt * (1 + length // len(prompt)))[:length] for prompt in contest.prompts]
+            requests = [Request((prompt,) * 3) for prompt in long[:rows]]
+            cost = {}
+            for limit in (1, 33):  # one token: the prompt; the rest: 32 tokens
+                times = []
+                for _ in range(3):
+                    decoder = Decoder(contest.composite, 4)
+                    start = time.perf_counter()
+                    made = decoder.generate(requests, SamplingRule(), limit)
+                    times.append(time.perf_counter() - start)
+                cost[limit] = statistics.median(times), sum(len(one.tokens) for one in made)
+            (read, _), (whole, tokens) = cost[1], cost[33]
+            found.append(
+                {
+                    "prompt": length,
+                    "rows": rows,
+                    "reading_ms_per_row": 1000 * read / rows,
+                    "ms_per_token": 1000 * (whole - read) / max(tokens - rows, 1),
+                }
+            )
     return found
 
 

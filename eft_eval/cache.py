@@ -38,8 +38,11 @@ class _Span:
         return self._index[device]
 
     def mask(self, device: torch.device) -> Tensor | None:
-        """Return which cached position each token sees, [rows, 1, width, visible]; None: all."""
-        if self.common_start is not None and self.width == 1:
+        """Return which cached position each token sees, [rows, 1, width, visible].
+
+        None where the model's own causal mask is right, which is quicker.
+        """
+        if self.common_start is not None and (self.width == 1 or self.common_start == 0):
             return None
         cached = torch.arange(self.visible, device=device)
         return cached <= self.index(device)[1][:, None, :, None]
