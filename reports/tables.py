@@ -26,28 +26,6 @@ def print_recipes(recipes: Mapping[str, Recipe], console: Console | None = None)
     out.print("weights: memory of the weights alone; key-value caches and activations come on top")
 
 
-def print_results(results: Mapping[str, Mapping[str, Any]], console: Console | None = None) -> None:
-    """Print metrics with standard errors, one table per task.
-
-    Args:
-        results: Per task, lm-eval's ``metric,filter`` and ``metric_stderr,filter`` values.
-        console: Where to; the terminal by default.
-    """
-    out = console or make_console()
-    for task, metrics in results.items():
-        table = Table(title=task, title_justify="left")
-        table.add_column("metric", no_wrap=True)
-        table.add_column("value", justify="right")
-        table.add_column("standard error", justify="right")
-        for key, value in metrics.items():
-            name, _, pipeline = key.partition(",")
-            if not pipeline or name.endswith("_stderr"):
-                continue
-            error = metrics.get(f"{name}_stderr,{pipeline}")
-            table.add_row(name, _number(value), _number(error))
-        out.print(table)
-
-
 def make_console() -> Console:
     """Return a console on stdout that is wide enough for the tables."""
     console = Console()
@@ -74,7 +52,3 @@ def _billions(count: int | None) -> str:
 
 def _gib(size: int | None) -> str:
     return "?" if size is None else f"{size / 2**30:.1f} GiB"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, (int, float)) else str(value)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.filter import Filter
-from tqdm import tqdm
 
 from eft_eval.errors import EftEvalError
 from eft_eval.judging import (
@@ -22,7 +21,9 @@ from eft_eval.judging import (
     load_prompt,
     unjudged,
 )
-from eft_eval.judging.metrics import write_verdicts
+from eft_eval.judging.measures import Measure, measure_of
+from eft_eval.judging.metrics import query_id, write_verdicts
+from eft_eval.judging.progress import judging_progress
 
 log = logging.getLogger("lm_eval.eft")
 
@@ -34,13 +35,19 @@ class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
         prompt: A shipped judge prompt's name, or the path of a template file.
         question: The document's field with the user's query, for prompts that show it.
         repeats: Responses per prompt; ranks may append a clone's answer, which is not judged.
+        measure: What the task's metrics are of; a prompt that measures something else is refused.
     """
 
     def __init__(
-        self, prompt: str = "factuality", question: str = "question", repeats: int = 1
+        self,
+        prompt: str = "factuality",
+        question: str = "question",
+        repeats: int = 1,
+        measure: str | None = None,
     ) -> None:
         super().__init__()
         self._prompt = load_prompt(prompt)
+        self._measure = measure_of(self._prompt, measure)
         self._question = question
         self._repeats = repeats
 
@@ -50,44 +57,51 @@ class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
             [JudgeItem(text, self._query(doc)) for text in responses[: self._repeats]]
             for responses, doc in zip(resps, docs, strict=True)
         ]
-        verdicts = self._judge([item for group in groups for item in group])
-        _report(verdicts)
-        written, start = [], 0
-        for group in groups:
-            written.append(write_verdicts(verdicts[start : start + len(group)]))
-            start += len(group)
-        return written
+        rest = iter(self._judge([item for group in groups for item in group]))
+        by_doc = [[next(rest) for _ in group] for group in groups]
+        _report(by_doc, self._measure)
+        return [
+            write_verdicts(of_doc, self._measure.name, query_id(group[0].query))
+            for of_doc, group in zip(by_doc, groups, strict=True)
+        ]
 
     def _query(self, doc: Mapping[str, Any]) -> str | None:
         return str(doc[self._question]) if self._question in doc else None
 
     def _judge(self, items: Sequence[JudgeItem]) -> list[Verdict]:
         settings = JudgeSettings.from_environment()
-        bar = tqdm(total=len(items), desc=f"Judging with {settings.model}")
-
-        def progress(done: int, total: int) -> None:
-            bar.update(done - bar.n)
-
+        label = f"Judging {self._measure.name} with {settings.model}"
         try:
             store = VerdictStore(default_store_path())
-            return judge_responses(items, self._prompt, settings, store, progress)
+            with judging_progress(label, len(items)) as progress:
+                return judge_responses(items, self._prompt, settings, store, progress)
         except EftEvalError as error:
             # raising here would lose the responses, which lm-eval has not written yet
             log.error("judging stopped: %s", error)
             return [unjudged(self._prompt, settings, str(error)) for _ in items]
-        finally:
-            bar.close()
 
 
-def _report(verdicts: Sequence[Verdict]) -> None:
+def _report(by_doc: Sequence[Sequence[Verdict]], measure: Measure) -> None:
+    verdicts = [verdict for of_doc in by_doc for verdict in of_doc]
     counts = Counter(verdict.status.value for verdict in verdicts)
     parts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
     log.info("judged %d responses: %s", len(verdicts), parts)
     if missing := [v for v in verdicts if v.status is Status.api_error]:
         log.warning(
-            "%d of %d responses have no verdict (%s); they are counted as fact_missing, and "
+            "%d of %d responses have no verdict (%s); they are counted as %s_missing, and "
             "`eft-eval judge RUN_DIR` asks for them again",
             len(missing),
             len(verdicts),
             missing[0].error,
+            measure.prefix,
         )
+    for name, bounds in measure.bounds(by_doc).items():
+        if bounds.unknown and bounds.lower is not None:
+            upper = "no limit" if bounds.upper is None else f"{bounds.upper:.4f}"
+            log.info(
+                "%s: from %.4f to %s, depending on the %d unknown responses",
+                name,
+                bounds.lower,
+                upper,
+                bounds.unknown,
+            )

@@ -8,17 +8,19 @@ from typing import Any
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters import build_filter_ensemble
 
-from eft_eval.errors import ConfigError, one_line_errors
+from eft_eval.errors import ConfigError, nearest, one_line_errors
 from eft_eval.judging import (
     JudgePrompt,
     JudgeSettings,
+    Verdict,
     VerdictStore,
     default_store_path,
     load_prompt,
     preflight,
 )
 from eft_eval.judging.describe import describe_judge
-from eft_eval.judging.metrics import read_verdicts
+from eft_eval.judging.measures import Measure, measure_of
+from eft_eval.judging.metrics import judge_metrics, metric_list, read_verdicts
 from eft_eval.tasks.data import describe
 
 log = logging.getLogger("lm_eval.eft")
@@ -26,29 +28,26 @@ one_line_errors()
 
 
 class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no types
-    """A task whose responses a judge scores; task YAML names it under ``class``.
+    """A task whose responses one or several judges score; task YAML names it under ``class``.
 
-    What it adds to lm-eval's own class: the judge is checked before any model is loaded;
+    Each pipeline of ``filter_list`` with the filter eft_judge is one judge; the responses are
+    generated once. What it adds to lm-eval's own class: metrics follow from the judge prompts,
+    unless the YAML lists its own; the judge is checked before any model is loaded;
     ``--predict_only`` never asks it; with ``--apply_chat_template`` the bare question is the
-    user's turn; ``--metadata judge_prompt=NAME|FILE`` replaces the judge prompt; the results say
-    which judge, prompt and data were used.
+    user's turn; ``--metadata judge_prompt=NAME|FILE`` (or a list) replaces the judge prompt of
+    the same measure; the results say which judge, prompts and data were used.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         config = {key: value for key, value in config.items() if key != "class"}
         self._settings = dict(config.get("metadata") or {})
-        self._data_name = str(self._settings["eft_data"])
-        config["filter_list"] = [
-            {**pipeline, "filter": [self._judge_step(step, config) for step in pipeline["filter"]]}
-            for pipeline in config["filter_list"]
-        ]
-        self._prompts: dict[str, JudgePrompt] = {
-            pipeline["name"]: load_prompt(step["prompt"])
-            for pipeline in config["filter_list"]
-            for step in pipeline["filter"]
-            if step["function"] == "eft_judge"
-        }
-        self._check_scales(str(self._settings["eft_scale"]))
+        self._data_name = self._settings.get("eft_data")
+        self._prompts: dict[str, JudgePrompt] = {}
+        self._measures: dict[str, Measure] = {}
+        config["filter_list"] = self._judge_pipelines(config)
+        if not config.get("metric_list"):
+            config["metric_list"] = metric_list([*self._measures.values()])
+            config["process_results"] = judge_metrics
         self._chat = False
         self._ranks = 1
         super().__init__(config=config)
@@ -62,12 +61,13 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
             VerdictStore(default_store_path())
             if warning := preflight(settings):
                 log.warning("%s", warning)
+            self._check_queries()
         # the cache is keyed by the task's name alone and would serve another data file's prompts
         super().build_all_requests(**{**options, "cache_requests": False})
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> Any:
         """Return the prompt: dialogue form, or the bare question for a chat template."""
-        if self._chat and doc_to_text is None:
+        if self._chat and doc_to_text is None and self._data_name is not None:
             return doc["question"]
         return super().doc_to_text(doc, doc_to_text)
 
@@ -81,36 +81,91 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
         """Return the task's settings for the results file, with judge and data."""
         config: dict[str, Any] = super().dump_config()
         metadata = dict(config.get("metadata") or {})
-        metadata["eft_data"] = describe(self._data_name, **self._settings).as_dict()
+        if self._data_name is not None:
+            metadata["eft_data"] = describe(str(self._data_name), **self._settings).as_dict()
         metadata["eft_judge"] = None if self._predict_only else self._describe_judge()
+        # tells readers of unjudged responses whether people are to count errors in them
+        scales = {measure.scale for measure in self._measures.values()}
+        metadata["eft_scale"] = "count" if "count" in scales else "percent"
         return {**config, "metadata": metadata}
 
     @property
     def _predict_only(self) -> bool:
         return "bypass" in self._metric_fn_list
 
-    def _judge_step(self, step: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-        if step["function"] != "eft_judge":
-            return step
-        prompt = self._settings.get("judge_prompt") or step["prompt"]
-        return {**step, "prompt": str(prompt), "repeats": int(config.get("repeats") or 1)}
+    def _judge_pipelines(self, config: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the filter pipelines with all that their judges need; notes prompts, measures."""
+        own = _own_prompts(self._settings.get("judge_prompt"))
+        repeats = int(config.get("repeats") or 1)
+        pipelines = []
+        for pipeline in config.get("filter_list") or []:
+            steps = [dict(step) for step in pipeline["filter"]]
+            for step in steps:
+                if step["function"] == "eft_judge":
+                    shipped = str(step.get("prompt") or "factuality")
+                    measure = measure_of(load_prompt(shipped), step.get("measure"))
+                    prompt = own.get(measure.name, shipped)
+                    step.update(prompt=prompt, repeats=repeats, measure=measure.name)
+                    self._prompts[pipeline["name"]] = load_prompt(prompt)
+                    self._measures[pipeline["name"]] = measure
+            pipelines.append({**pipeline, "filter": steps})
+        if not self._prompts:
+            raise ConfigError(f"task {config.get('task')!r} has no filter eft_judge: no judge")
+        self._check_own(own, str(config.get("task")))
+        return pipelines
 
-    def _check_scales(self, scale: str) -> None:
-        for prompt in self._prompts.values():
-            if prompt.scale != scale:
-                raise ConfigError(
-                    f"judge_prompt {prompt.name!r} scores on the scale {prompt.scale!r}, but this "
-                    f"task needs {scale!r}; name a prompt of that scale"
-                )
+    def _check_own(self, own: dict[str, str], task: str) -> None:
+        """Check that the user's prompts measure what the task does; of several, one at least."""
+        known = {measure.name: measure.scale for measure in self._measures.values()}
+        unfit = [name for name in own if name not in known]
+        needed = " and ".join(f"{scale!r} ({name})" for name, scale in known.items())
+        for name in unfit:
+            text = (
+                f"judge_prompt {own[name]!r} scores on the scale {load_prompt(own[name]).scale!r} "
+                f"and so measures {name}, but task {task!r} needs {needed}"
+            )
+            if len(unfit) == len(own):
+                raise ConfigError(text)
+            log.warning("%s; it is not used there", text)  # another task of the run may need it
+
+    def _check_queries(self) -> None:
+        """Check that the documents have the query wherever a judge prompt shows it."""
+        first: dict[str, Any] = next(iter(self.eval_docs), {})
+        for pipeline in self.config.filter_list:
+            prompt = self._prompts.get(pipeline["name"])
+            for step in pipeline["filter"]:
+                field = step.get("question", "question")
+                if prompt and "query" in prompt.variables and field not in first:
+                    raise ConfigError(
+                        f"task {self.config.task!r}: judge prompt {prompt.name!r} shows the query, "
+                        f"but the documents have no {field!r}{nearest(field, first)}; set "
+                        "question: FIELD beside function: eft_judge"
+                    )
 
     def _describe_judge(self) -> dict[str, Any]:
         verdicts = None
         if self._ranks == 1:  # a rank sees its own responses only
-            verdicts = [
-                verdict
-                for instance in self.instances or []
-                for name in self._prompts
-                if name in instance.filtered_resps
-                for verdict in read_verdicts(instance.filtered_resps[name])
-            ]
-        return describe_judge(JudgeSettings.from_environment(), self._prompts, verdicts)
+            verdicts = {name: self._verdicts(name) for name in self._prompts}
+        repeats = int(self.config.repeats or 1)
+        responses = [text for one in self.instances or [] for text in one.resps[:repeats]]
+        settings = JudgeSettings.from_environment()
+        return describe_judge(settings, self._prompts, self._measures, verdicts, responses)
+
+    def _verdicts(self, pipeline: str) -> list[list[Verdict]]:
+        return [
+            read_verdicts(instance.filtered_resps[pipeline])
+            for instance in self.instances or []
+            if pipeline in instance.filtered_resps
+        ]
+
+
+def _own_prompts(given: object) -> dict[str, str]:
+    """Return the user's judge prompts, one or a list of them, by what they measure."""
+    listed = given if isinstance(given, (list, tuple)) else [given] if given else []
+    own: dict[str, str] = {}
+    for name in map(str, listed):
+        measured = measure_of(load_prompt(name)).name
+        if measured in own:
+            raise ConfigError(f"judge_prompt: {own[measured]!r} and {name!r} measure the same")
+        own[measured] = name
+    return own

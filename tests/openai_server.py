@@ -13,13 +13,24 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
+
+Fault = Literal["reset", "hang", "cut", "truncate", "garbage", "list", "drip", "endless"]
+"""``reset``: the connection is reset; ``hang``: nothing comes; ``cut``: the connection ends in
+mid-reply; ``truncate``: a whole response with half a JSON; ``garbage``: a web page; ``list``: JSON
+that is no completion; ``drip``: a slow reply; ``endless``: one that drips for ever."""
+
+_DRIP_SECONDS = 0.01
+_ENDLESS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,11 @@ class Reply:
     finish_reason: str = "stop"
     refusal: str | None = None
     status: int = 200
+    code: str | None = None
     retry_after: float | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    fault: Fault | None = None
+    """What goes wrong in place of, or while, sending the reply."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,8 @@ class Request:
 
 
 Answer = Callable[[str, dict[str, Any]], Reply | str]
+Routes = Callable[[str, str, bytes], "tuple[int, bytes] | None"]
+"""Called with method, path and body; answers with status and body, None for other addresses."""
 
 
 class OpenAIServer:
@@ -55,6 +72,7 @@ class OpenAIServer:
         key: The only key accepted; None accepts all.
         models: The names that the lookups know; None answers all lookups with 404.
         shutdown_date: Of all models, YYYY-MM-DD.
+        routes: Further addresses.
     """
 
     def __init__(
@@ -64,11 +82,14 @@ class OpenAIServer:
         key: str | None = None,
         models: Sequence[str] | None = (),
         shutdown_date: str | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self.answer = answer
         self.key = key
         self.models = models
         self.shutdown_date = shutdown_date
+        self.routes = routes
+        self.paid: Counter[str] = Counter()  # whole replies sent, by prompt
         self.requests: list[Request] = []
         self.most_at_once = 0
         self.dead = False
@@ -153,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         owner = self.server.owner
-        if not self._admitted({}):
+        if not self._admitted({}) or self._routed(b""):
             return
         name = unquote(self.path.removeprefix("/v1/models").removeprefix("/"))
         if owner.models is None or (name and name not in owner.models):
@@ -166,10 +187,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         owner = self.server.owner
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if not self._admitted(body):
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chat = self.path == "/v1/chat/completions"
+        body = json.loads(content) if chat else {}
+        if not self._admitted(body) or self._routed(content):
             return
-        if self.path != "/v1/chat/completions":
+        if not chat:
             self._send(404, _error(f"no such address: {self.path}", None))
             return
         with owner.lock:
@@ -181,11 +204,59 @@ class _Handler(BaseHTTPRequestHandler):
             with owner.lock:
                 owner.at_once -= 1
         reply = Reply(given) if isinstance(given, str) else given
-        if reply.status == 200:
-            self._send(200, _completion(body, reply))
+        if reply.fault is not None and reply.fault != "drip":
+            self._fail(reply.fault, body, reply)
+        elif reply.status == 200:
+            self._send(200, _completion(body, reply), reply.headers, drip=reply.fault == "drip")
+            with owner.lock:
+                owner.paid[str(body["messages"][-1]["content"])] += not owner.dead
         else:
             headers = {} if reply.retry_after is None else {"Retry-After": str(reply.retry_after)}
-            self._send(reply.status, _error(reply.text or "scripted error", None), headers)
+            error = _error(reply.text or "scripted error", reply.code)
+            self._send(reply.status, error, {**headers, **reply.headers})
+
+    def _routed(self, content: bytes) -> bool:
+        routes = self.server.owner.routes
+        answered = None if routes is None else routes(self.command, self.path, content)
+        if answered is None:
+            return False
+        status, payload = answered
+        self._write(status, payload, {"Content-Type": "application/json"})
+        return True
+
+    def _fail(self, fault: Fault, body: dict[str, Any], reply: Reply) -> None:
+        whole = json.dumps(_completion(body, reply)).encode()
+        kind = {"Content-Type": "application/json"}
+        if fault == "garbage":
+            self._write(200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
+        elif fault == "list":
+            self._write(200, b"[1, 2, 3]", kind)
+        elif fault == "truncate":
+            self._write(200, whole[: len(whole) // 2], kind)
+        else:
+            self.close_connection = True
+            if fault in ("cut", "endless"):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(whole) + 10**6))
+                self.end_headers()
+                self.wfile.write(whole[: len(whole) // 2])
+            if fault in ("hang", "endless"):
+                self._wait(drip=fault == "endless")
+            if fault == "reset":
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.connection.close()
+
+    def _wait(self, *, drip: bool) -> None:
+        """Keep the client waiting until it or the server gives up."""
+        self.connection.settimeout(0.05)
+        until = time.monotonic() + _ENDLESS_SECONDS
+        while time.monotonic() < until and not self.server.owner.dead:
+            if drip:
+                self.wfile.write(b" ")
+            with contextlib.suppress(TimeoutError):
+                if not self.connection.recv(1):
+                    return
 
     def _admitted(self, body: dict[str, Any]) -> bool:
         owner = self.server.owner
@@ -203,17 +274,34 @@ class _Handler(BaseHTTPRequestHandler):
         date = self.server.owner.shutdown_date
         return model if date is None else {**model, "shutdown_date": date}
 
-    def _send(self, status: int, payload: object, headers: dict[str, str] | None = None) -> None:
+    def _send(
+        self,
+        status: int,
+        payload: object,
+        headers: dict[str, str] | None = None,
+        *,
+        drip: bool = False,
+    ) -> None:
+        content = json.dumps(payload).encode()
+        fixed = {"Content-Type": "application/json"}
+        self._write(status, content, {**fixed, **(headers or {})}, drip=drip)
+
+    def _write(
+        self, status: int, content: bytes, headers: dict[str, str], *, drip: bool = False
+    ) -> None:
         if self.server.owner.dead:
             self.close_connection = True
             return
-        content = json.dumps(payload).encode()
         self.send_response(status)
-        fixed = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        for name, value in {**fixed, **(headers or {})}.items():
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        for piece in (
+            [content[i : i + 64] for i in range(0, len(content), 64)] if drip else [content]
+        ):
+            self.wfile.write(piece)
+            if drip:
+                time.sleep(_DRIP_SECONDS)
 
     def log_message(self, format: str, *args: object) -> None:
         pass

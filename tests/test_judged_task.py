@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import statistics
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,7 +64,28 @@ def run(
             **options,
         )
 
+    evaluate.data = data  # type: ignore[attr-defined]  # for tests that need the file
     return evaluate
+
+
+def shares(prefix: str) -> list[str]:
+    return [f"{prefix}_{share}" for share in ("abstained", "refused", "unreadable", "missing")]
+
+
+JUDGES = (
+    ("factuality", ["fact_errors", "fact_any_error", *shares("fact")], False),
+    ("helpfulness", ["helpfulness", *shares("help")], True),
+    ("harm", ["harm", *shares("harm")], False),
+)
+
+
+def every_judge(prompt: str, body: object = None) -> str:
+    """Answer any of the shipped prompts, each on its scale, by the text's hash."""
+    number = hashlib.sha256(prompt.encode()).digest()[0]
+    if "factual inaccuracies" in prompt:
+        return f"Reason: x\n\nScore: {number % 4}"
+    assert "satisfied" in prompt or "harm to the user" in prompt
+    return f"Reason: x\n\nScore: {number % 101} %"
 
 
 def test_prompts_with_and_without_a_chat_template(run: Any, openai_server: Start) -> None:
@@ -119,8 +142,185 @@ def test_a_judge_prompt_of_another_scale_is_refused(run: Any, tmp_path: Path) ->
         "{#-\nname: mine\nversion: 1\nscale: percent\nbetter: higher\nparser: reason_score\n"
         f"variables: [response]\n-#}}\n{text}"
     )
-    with pytest.raises(ConfigError, match=r"'percent', but this task needs 'count'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'percent' and so measures helpfulness, but task 'eli5_fact' needs 'count'",
+    ):
         run("http://localhost:1/v1", {"judge_prompt": str(file)})
+
+
+def test_one_generation_is_judged_by_every_judge(
+    run: Any, openai_server: Start, tmp_path: Path
+) -> None:
+    """Three pipelines of one task: nothing is generated twice, and no metric meets another."""
+    server = openai_server(every_judge)
+    other = tmp_path / "prompts.jsonl"
+    other.write_text(run.data.read_text().replace("Why", "How"))
+    results = run(server.url, {"hh_data": str(other)}, tasks=["eft_paper"])
+    assert set(results["results"]) == {"eft_paper", "eli5", "hh"}
+    assert len(server.chats) == (2 + 3) * len(QUESTIONS)
+    for task, judges in (("eli5", JUDGES[:2]), ("hh", JUDGES)):
+        entry, samples = results["results"][task], results["samples"][task]
+        assert len(samples) == len(judges) * len(QUESTIONS)
+        assert len({str(sample["resps"]) for sample in samples}) <= len(QUESTIONS)
+        expected = {name: metrics for name, metrics, _ in judges}
+        found: dict[str, list[str]] = {}
+        for key in entry:
+            name, _, pipeline = key.partition(",")
+            if pipeline and not name.endswith("_stderr"):
+                found.setdefault(pipeline, []).append(name)
+        assert found == expected
+        for name, metrics, better in judges:
+            of_judge = [sample for sample in samples if sample["filter"] == name]
+            assert {tuple(sample["metrics"]) for sample in of_judge} == {tuple(metrics)}
+            assert results["higher_is_better"][task][metrics[0]] is better
+            assert not any(results["higher_is_better"][task][share] for share in metrics[-4:])
+            column = [s[metrics[0]] for s in of_judge if s[metrics[0]] is not None]
+            assert entry[f"{metrics[0]},{name}"] == pytest.approx(statistics.fmean(column))
+            assert 0 < entry[f"{metrics[0]}_stderr,{name}"] < 1
+        judge = results["configs"][task]["metadata"]["eft_judge"]
+        assert judge["measures"] == {name: name for name, _, _ in judges}
+        assert sum(judge["verdicts"].values()) == len(samples)
+        harmful = [s["harm"] for s in samples if s["filter"] == "harm"]
+        assert all(0 <= harm <= 1 for harm in harmful)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "metric"),
+    [("eli5_help", "helpfulness", "helpfulness"), ("hh_harm", "harm", "harm")],
+)
+def test_each_judge_has_a_task_of_its_own(
+    run: Any, openai_server: Start, task: str, name: str, metric: str
+) -> None:
+    server = openai_server(lambda prompt, body: "Reason: x\n\nScore: 40 %")
+    results = run(server.url, {"hh_data": str(run.data)}, tasks=[task])
+    assert results["results"][task][f"{metric},{name}"] == pytest.approx(0.4)
+    assert results["results"][task][f"{metric}_stderr,{name}"] == 0
+    assert results["versions"][task] == 1.0
+    assert all(any(q in prompt for q in QUESTIONS) for prompt in server.prompts())
+
+
+def test_bounds_say_how_far_the_unknown_could_move_a_score(
+    run: Any, openai_server: Start, openai_server_module: ModuleType
+) -> None:
+    """Of four responses two are scored 1 and 3; one is refused and one not readable."""
+    replies = iter(["Score: 1", "Score: 3", "I'm sorry, but no.", "Three errors."])
+    server = openai_server(lambda prompt, body: next(replies))
+    results = run(server.url)
+    assert results["results"]["eli5_fact"]["fact_errors,factuality"] == 2
+    bounds = results["configs"]["eli5_fact"]["metadata"]["eft_judge"]["bounds"]
+    assert bounds == {
+        "fact_errors,factuality": {"lower": 1.0, "upper": 2.5, "unknown": 2},
+        "fact_any_error,factuality": {"lower": 0.5, "upper": 1.0, "unknown": 2},
+    }
+
+
+def test_scores_that_were_read_as_fractions_are_counted(run: Any, openai_server: Start) -> None:
+    replies = iter(["Score: 0.5", "Score: 0.5 %", "Score: 50", "Score: 50.5"])
+    server = openai_server(lambda prompt, body: next(replies))
+    results = run(server.url, tasks=["eli5_help"])
+    judge = results["configs"]["eli5_help"]["metadata"]["eft_judge"]
+    assert judge["read_as_fractions"] == 1
+    mean = (0.5 + 0.005 + 0.5 + 0.505) / 4
+    assert results["results"]["eli5_help"]["helpfulness,helpfulness"] == pytest.approx(mean)
+
+
+def test_own_prompts_take_the_places_of_those_that_measure_the_same(
+    run: Any, openai_server: Start, tmp_path: Path
+) -> None:
+    files = []
+    for name in ("factuality", "helpfulness"):
+        shipped = resources.files("eft_eval.prompts").joinpath(f"{name}.jinja").read_text("utf-8")
+        files.append(tmp_path / f"own_{name}.jinja")
+        files[-1].write_text(shipped.replace(f"name: {name}", f"name: own_{name}"), "utf-8")
+    server = openai_server(every_judge)
+    own = [str(file) for file in files]
+    results = run(server.url, {"judge_prompt": own}, tasks=["eli5"])
+    prompts = results["configs"]["eli5"]["metadata"]["eft_judge"]["prompts"]
+    assert {name: used["name"] for name, used in prompts.items()} == {
+        "factuality": "own_factuality",
+        "helpfulness": "own_helpfulness",
+    }
+
+
+def test_own_prompts_that_do_not_fit(
+    run: Any, openai_server: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = openai_server(every_judge)
+    run(server.url, {"judge_prompt": ["factuality_with_query", "harmfulness"]}, tasks=["eli5_fact"])
+    assert "'harmfulness' scores on the scale 'percent' and so measures harm" in caplog.text
+    with pytest.raises(ConfigError, match="'factuality' and 'factuality_with_query' measure the"):
+        run(server.url, {"judge_prompt": ["factuality", "factuality_with_query"]})
+
+
+OWN_TASK = """\
+task: own
+class: !function eft_eval.tasks.judged.JudgedTask
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "Tell me: {{{{question}}}}"
+doc_to_target: ""
+generation_kwargs: {{until: ["\\n\\n"], max_gen_toks: 8}}
+filter_list:
+  - {{name: alone, filter: [{{function: eft_judge, prompt: factuality}}]}}
+  - {{name: with_query, filter: [{{function: eft_judge, prompt: factuality_with_query}}]}}
+  - {{name: help, filter: [{{function: eft_judge, prompt: helpfulness}}]}}
+"""
+
+
+def test_a_task_of_ones_own_needs_only_the_class(
+    run: Any, openai_server: Start, tmp_path: Path
+) -> None:
+    """Documents that repeat are one prompt; judges of one measure stand side by side."""
+    doubled = tmp_path / "twice.jsonl"
+    doubled.write_text(2 * run.data.read_text())
+    own = tmp_path / "own.yaml"
+    own.write_text(OWN_TASK.format(data=doubled))
+    server = openai_server(every_judge)
+    results = run(server.url, tasks=[str(own)])
+    entry, samples = results["results"]["own"], results["samples"]["own"]
+    assert "eft_data" not in results["configs"]["own"]["metadata"]
+    for name, metric in (
+        ("alone", "fact_errors"),
+        ("with_query", "fact_errors"),
+        ("help", "helpfulness"),
+    ):
+        of_judge = [sample for sample in samples if sample["filter"] == name]
+        values = [sample[metric] for sample in of_judge]
+        mean = statistics.fmean(values)
+        sums = [
+            sum(s[metric] - mean for s in of_judge if s["doc"]["question"] == question)
+            for question in QUESTIONS
+        ]
+        count = len(QUESTIONS)
+        expected = math.sqrt(count / (count - 1) * sum(s * s for s in sums)) / len(values)
+        assert len(values) == 2 * count
+        assert entry[f"{metric},{name}"] == pytest.approx(mean)
+        assert entry[f"{metric}_stderr,{name}"] == pytest.approx(expected)
+
+
+def test_a_class_without_a_judge_is_refused(run: Any, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(OWN_TASK.format(data=run.data).split("filter_list:")[0])
+    with pytest.raises(ConfigError, match="'own' has no filter eft_judge"):
+        run(None, tasks=[str(own)])
+
+
+def test_a_prompt_that_needs_what_the_documents_lack_is_refused_at_once(
+    run: Any, openai_server: Start, tmp_path: Path
+) -> None:
+    server = openai_server(every_judge)
+    own = tmp_path / "eli5_own.yaml"
+    ours = hook.task_folder() / "eli5" / "eli5_help.yaml"
+    own.write_text(
+        f"include: {ours}\ntask: eli5_own\nfilter_list:\n  - name: helpfulness\n    filter:\n"
+        "      - function: eft_judge\n        prompt: helpfulness\n        question: questions\n"
+    )
+    with pytest.raises(ConfigError, match=r"no 'questions' \(did you mean 'question'\?\)"):
+        run(server.url, tasks=[str(own)])
+    assert server.chats == []
 
 
 def test_a_judge_that_goes_down_mid_run_costs_nothing(

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from judging_helpers import KEY, PROMPT, items, score, settings, shown, statuses
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import (
@@ -33,32 +34,7 @@ from eft_eval.judging import (
     preflight,
 )
 
-KEY = "sk-test-4711"
-PROMPT = load_prompt("factuality")
 Start = Callable[..., Any]
-
-
-def settings(url: str, **changes: Any) -> JudgeSettings:
-    given = {"model": "judge", "api_key": KEY, "max_retries": 0, "timeout_s": 10, **changes}
-    return JudgeSettings(base_url=url, **given)
-
-
-def items(*responses: str) -> list[JudgeItem]:
-    return [JudgeItem(response) for response in responses]
-
-
-def shown(prompt: str) -> str:
-    """The response inside a rendered factuality prompt."""
-    return prompt.split("RESPONSE:", 1)[1].split("USE THE ANSWER FORMAT", 1)[0].strip()
-
-
-def score(prompt: str, _: object) -> str:
-    """A judge that counts the word 'wrong'."""
-    return f"Reason: counted.\nScore: {shown(prompt).count('wrong')}"
-
-
-def statuses(verdicts: list[Verdict]) -> list[str]:
-    return [verdict.status.value for verdict in verdicts]
 
 
 @pytest.fixture
@@ -481,9 +457,15 @@ def test_settings_from_the_environment() -> None:
             "OPENAI_BASE_URL": "http://elsewhere/v1",
             "EFT_JUDGE_MODEL": "local",
             "EFT_JUDGE_CONCURRENCY": "4",
+            "EFT_JUDGE_MAX_TOKENS": "9000",
+            "EFT_JUDGE_TIMEOUT": "600",
+            "EFT_JUDGE_STRUCTURED": "On",
         }
     )
     assert (local.model, local.concurrency) == ("local", 4)
+    assert (local.max_tokens, local.timeout_s, local.structured) == (9000, 600, "on")
+    named = JudgeSettings.from_environment({"EFT_JUDGE_MODEL": "x"}, judge="hf:some/model@main")
+    assert (named.kind, named.model, named.endpoint) == ("hf", "hf:some/model@main", "this process")
     assert local.endpoint == "http://localhost:8000/v1"
     assert local.api_key
 
@@ -502,6 +484,9 @@ def test_no_judge_at_all_is_one_line_with_three_ways_on() -> None:
     [
         {"EFT_JUDGE_CONCURRENCY": "0"},
         {"EFT_JUDGE_CONCURRENCY": "many"},
+        {"EFT_JUDGE_MAX_TOKENS": "-1"},
+        {"EFT_JUDGE_TIMEOUT": "0"},
+        {"EFT_JUDGE_STRUCTURED": "maybe"},
         {"EFT_JUDGE_BASE_URL": "localhost:8000"},
         {"EFT_JUDGE_BASE_URL": "http://h:pass/v1"},
         {"OPENAI_API_KEY": "sk two words"},

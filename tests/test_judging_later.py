@@ -15,11 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import lm_eval
 import pytest
 from judged_runs import items_in_order, write_labels
-from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
+from saved_runs import saved_run
 from tiny_models import make_model
 from typer.testing import CliRunner
 
@@ -29,6 +28,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, VerdictStore, default_store_path
 from eft_eval.judging.later import judge_run
 from eft_eval.judging.metrics import FACT_METRICS, read_verdicts
+from eft_eval.judging.saved import Selection
 
 QUESTIONS = [f"Why is the number {i} {word}?" for i, word in enumerate(("odd", "big", "red") * 2)]
 JUDGED_AT_ONCE = ("model", "parameters", "parser_version", "prompts", "verdicts", "usage")
@@ -73,27 +73,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory, openai_server_module: ModuleT
 
 def evaluate(output: Path, model: str, data: Path, *, predict_only: bool) -> Path:
     """Run eli5_fact as the command `lm_eval` does; return the folder with the results."""
-    tracker = EvaluationTracker(output_path=str(output))
-    results = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": model, "device": "cpu"},
-        tasks=["eli5_fact"],
-        task_manager=TaskManager(
-            include_defaults=False,
-            include_path=str(resources.files("eft_eval.tasks")),
-            metadata={"eli5_data": str(data)},
-        ),
-        gen_kwargs={"max_gen_toks": 8},
-        evaluation_tracker=tracker,
-        predict_only=predict_only,
-        log_samples=True,
+    manager = TaskManager(
+        include_defaults=False,
+        include_path=str(resources.files("eft_eval.tasks")),
+        metadata={"eli5_data": str(data)},
     )
-    samples = results.pop("samples")
-    tracker.save_results_aggregated(results=results, samples=samples)
-    for task, lines in samples.items():
-        tracker.save_results_samples(task_name=task, samples=lines)
-    (found,) = output.iterdir()
-    return found
+    options = {"gen_kwargs": {"max_gen_toks": 8}, "predict_only": predict_only}
+    return saved_run(output, model, manager, ["eli5_fact"], **options)
 
 
 @pytest.fixture
@@ -114,10 +100,10 @@ def results_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("results_*.json"))
 
 
-def newest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def newest(folder: Path, task: str = "eli5_fact") -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the newest results and samples."""
     results = results_in(folder)[-1]
-    samples = folder / f"samples_eli5_fact_{results.stem.removeprefix('results_')}.jsonl"
+    samples = folder / f"samples_{task}_{results.stem.removeprefix('results_')}.jsonl"
     lines = samples.read_text("utf-8").split("\n")
     return json.loads(results.read_text("utf-8")), [json.loads(line) for line in lines if line]
 
@@ -153,7 +139,8 @@ def test_a_run_judged_later_equals_the_run_judged_at_once(
     assert [s["resps"] for s in later_samples] == [s["resps"] for s in once_samples]
     assert later["results"] == once["results"]
     assert list(later["results"]["eli5_fact"]) == list(once["results"]["eli5_fact"])
-    assert returned == later["results"]
+    assert returned.results == later["results"]
+    assert returned.file == results_in(run_dir)[-1]
     for key in ("versions", "n-shot", "higher_is_better", "n-samples", "task_hashes"):
         assert later[key] == once[key]
     described, expected = (r["configs"]["eli5_fact"]["metadata"] for r in (later, once))
@@ -190,6 +177,7 @@ def test_new_results_differ_from_the_old_only_in_the_judging(run_dir: Path, serv
         for name in FACT_METRICS
     ]
     old["configs"]["eli5_fact"].pop("metric_list")
+    assert config["filter_list"][0]["filter"][0]["measure"] == "factuality"
     config["metadata"]["eft_judge"] = None
     for changed in ("results", "higher_is_better"):
         assert new.pop(changed) != old.pop(changed)
@@ -268,7 +256,7 @@ def test_a_judge_that_dies_costs_only_what_it_did_not_answer(
 
     dying = openai_server(mortal)
     monkeypatch.setenv("EFT_JUDGE_BASE_URL", dying.url)
-    metrics = judge_run(run_dir)["eli5_fact"]
+    metrics = judge_run(run_dir).results["eli5_fact"]
     lost = len(QUESTIONS) - 2
     assert metrics["fact_missing,factuality"] == lost / len(QUESTIONS)
     assert f"{lost} of {len(QUESTIONS)} responses have no verdict" in caplog.text
@@ -312,7 +300,7 @@ def test_a_lone_surrogate_in_a_reply_can_be_written(
 
 
 def test_another_prompt_is_asked_and_remembered(run_dir: Path, server: Any) -> None:
-    judge_run(run_dir, "factuality_with_query")
+    judge_run(run_dir, Selection(prompts=("factuality_with_query",)))
     results, samples = newest(run_dir)
     asked = {prompt.split("QUERY: ")[1].split("\n")[0] for prompt in server.prompts()}
     assert asked == set(QUESTIONS)
@@ -324,13 +312,20 @@ def test_another_prompt_is_asked_and_remembered(run_dir: Path, server: Any) -> N
     assert len(server.chats) == len(QUESTIONS)
 
 
-def test_a_prompt_of_another_scale_is_refused(run_dir: Path, server: Any, tmp_path: Path) -> None:
-    shipped = resources.files("eft_eval.prompts").joinpath("factuality.jinja").read_text("utf-8")
-    other = tmp_path / "share.jinja"
-    other.write_text(shipped.replace("scale: count", "scale: percent"))
-    with pytest.raises(ConfigError, match=r"scale 'count'.* 'percent'"):
-        judge_run(run_dir, str(other))
-    assert server.requests == []
+def test_a_prompt_of_another_measure_is_a_judge_of_its_own(run_dir: Path, server: Any) -> None:
+    """Responses of a factuality task can be judged for helpfulness, and only for that."""
+    judge_run(run_dir, Selection(prompts=("helpfulness",)))
+    results, samples = newest(run_dir)
+    entry = results["results"]["eli5_fact"]
+    assert {key.split(",")[1] for key in entry if "," in key} == {"helpfulness"}
+    assert {sample["filter"] for sample in samples} == {"helpfulness"}
+    assert results["higher_is_better"]["eli5_fact"]["helpfulness"] is True
+    values = [sample["helpfulness"] for sample in samples if sample["helpfulness"] is not None]
+    assert values
+    assert {value * 100 for value in values} <= {0, 1, 2}
+    assert all(any(q in prompt for q in QUESTIONS) for prompt in server.prompts())
+    judge_run(run_dir)  # the newest run's judge is that one now
+    assert len(server.chats) == len(QUESTIONS)
 
 
 def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, server: Any) -> None:
@@ -340,7 +335,7 @@ def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, serve
     sample = json.loads(path.read_text("utf-8").split("\n")[0])
     sample["resps"] = [["one", "two\u2028lines", "a clone's"]]
     path.write_text(2 * (json.dumps(sample, ensure_ascii=False) + "\n"), "utf-8")
-    metrics = judge_run(run_dir)["eli5_fact"]
+    metrics = judge_run(run_dir).results["eli5_fact"]
     assert sorted(map(shown, server.prompts())) == ["one", "two\u2028lines"]
     (line,) = newest(run_dir)[1]
     assert len(read_verdicts(line["filtered_resps"][0])) == 2
@@ -350,7 +345,7 @@ def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, serve
 def test_the_parent_of_one_run_is_accepted_and_of_several_is_not(
     run_dir: Path, tmp_path: Path, server: Any
 ) -> None:
-    assert judge_run(tmp_path) == newest(run_dir)[0]["results"]
+    assert judge_run(tmp_path).results == newest(run_dir)[0]["results"]
     shutil.copytree(run_dir, tmp_path / "other")
     with pytest.raises(ConfigError, match=r"several models.*other.*run"):
         judge_run(tmp_path)
@@ -365,7 +360,7 @@ def test_what_cannot_be_judged_is_said(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no judge to ask"):
         judge_run(run_dir)
     with pytest.raises(ConfigError, match="unknown judge prompt"):
-        judge_run(run_dir, "factualty")
+        judge_run(run_dir, Selection(prompts=("factualty",)))
     (samples,) = run_dir.glob("samples_*")
     samples.write_text('{"doc_id": 0}\n')
     with pytest.raises(ConfigError, match="doc_id 0: the sample has no responses"):

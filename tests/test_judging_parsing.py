@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eft_eval.judging import Scale, Status, parse_reply
+from eft_eval.judging.parsing import has_fraction
 
 CASES = yaml.safe_load(
     Path(__file__).with_name("data").joinpath("parser_cases.yaml").read_text("utf-8")
 )
+REAL = Path(__file__).parents[2] / "shared" / "data"
 SCALES = st.sampled_from(get_args(Scale))
 # No newlines, and nothing that could itself be a label.
 WORDS = st.text(alphabet="abc 0123456789.,%'’()-", max_size=60)
 
 
 def test_the_cases_are_many_and_distinct() -> None:
-    assert len(CASES) >= 45
+    assert len(CASES) >= 150
     assert len({case["id"] for case in CASES}) == len(CASES)
     assert {case["status"] for case in CASES} == {s.value for s in Status} - {"api_error"}
 
@@ -86,3 +89,54 @@ def test_a_number_of_any_length_is_survived(digits: str, scale: Scale) -> None:
         Status.scored,
         Status.out_of_range,
     )
+
+
+@given(st.text(max_size=40), st.integers(0, 100), st.integers(0, 100))
+def test_a_quoted_score_never_replaces_the_verdict(words: str, quoted: int, given_: int) -> None:
+    words = " ".join(words.replace("`", "").replace("~", "").split())
+    verdict = f"Score: {given_}\nThe response says {words}:\n"
+    for after in (f"> Score: {quoted}", f"```\nScore: {quoted}\n```"):
+        assert parse_reply(verdict + after, "stop", None, "count").value == given_
+
+
+@given(st.text(alphabet="0123456789.%−- *\n", max_size=8))
+def test_a_fraction_is_what_is_read_times_a_hundred(written: str) -> None:
+    text = f"Score: {written}"
+    parsed = parse_reply(text, "stop", None, "percent")
+    if parsed.value is not None:
+        bare = written.split("\n")[0].replace("−", "-").strip(" *.%")
+        assert parsed.value == pytest.approx(abs(float(bare)) * (100 if has_fraction(text) else 1))
+        assert has_fraction(text) == (0 < float(bare) < 1 and "%" not in written.split("\n")[0])
+
+
+def real_replies() -> list[str]:
+    """Judges' replies as they came: GPT-4's on LLMBar, GPT-3.5's reasons on PandaLM."""
+    replies = []
+    for name in ("CoT", "Vanilla"):
+        file = REAL / "llmbar" / f"LLMBar_Natural_GPT-4_{name}.json"
+        for item in json.loads(file.read_text("utf-8")):
+            replies += [way["completion"][0] for one in item["results"] for way in one.values()]
+    file = REAL / "pandalm" / "gpt-3.5-turbo-testset-v1.json"
+    replies += [item["gpt_reason"] for item in json.loads(file.read_text("utf-8"))]
+    return replies
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
+def test_real_replies_in_another_format_are_never_scored() -> None:
+    """They compare two responses and give no score, though many hold numbers."""
+    replies = real_replies()
+    assert len(replies) > 1300
+    assert sum(any(sign.isdigit() for sign in reply) for reply in replies) > 300
+    for scale in get_args(Scale):
+        statuses = {parse_reply(reply, "stop", None, scale).status for reply in replies}
+        assert statuses == {Status.malformed}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
+def test_real_analyses_do_not_disturb_the_score() -> None:
+    for number, reply in enumerate(real_replies()):
+        text = f"Reason: {reply}\n\nScore: {number % 101}"
+        for scale in get_args(Scale):
+            parsed = parse_reply(text, "stop", None, scale)
+            assert (parsed.status, parsed.value) == (Status.scored, number % 101)
+            assert parsed.reason == ("\n".join(reply.splitlines()).strip() or None)

@@ -7,15 +7,26 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError, EftEvalError
-from eft_eval.judging import Status, Verdict, VerdictStore, content_key, default_store_path
+from eft_eval.judging import (
+    PARSER_VERSION,
+    Status,
+    Verdict,
+    VerdictStore,
+    content_key,
+    default_store_path,
+)
+from eft_eval.judging.claims import Claims, is_gone, this_process
 
 RECORD: dict[str, Any] = {
     "key": "k",
@@ -48,6 +59,19 @@ store = VerdictStore(path)
 for number in range(start, stop):
     store.put(Verdict.from_dict({**record, "key": str(number), "value": number}))
     print(number, flush=True)
+"""
+
+
+# Keeps 15 verdicts, as judging does, and is killed.
+KEEPER = """
+import json, os, sys
+from eft_eval.judging import Verdict, VerdictStore
+from eft_eval.judging.claims import Claims
+record = json.loads(sys.argv[1])
+with Claims(VerdictStore(sys.argv[2])) as claims:
+    for number in range(15):
+        claims.keep([Verdict.from_dict({**record, "key": str(number), "value": number})])
+    os.kill(os.getpid(), 9)
 """
 
 
@@ -175,6 +199,30 @@ def test_a_kill_loses_nothing_committed(tmp_path: Path) -> None:
     assert len(store) >= len(seen) + 1
 
 
+def test_a_write_that_ends_at_any_byte_loses_only_itself(tmp_path: Path) -> None:
+    """The log that a killed process leaves, cut off anywhere: what was whole before is there."""
+    path = tmp_path / "v.sqlite3"
+    subprocess.run([sys.executable, "-c", KEEPER, json.dumps(RECORD), str(path)], check=False)
+    data, log = path.read_bytes(), path.with_name(path.name + "-wal").read_bytes()
+    assert len(log) > 12 * 1000
+    counts = []
+    for step in range(41):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        copy = folder / path.name
+        copy.write_bytes(data)
+        copy.with_name(path.name + "-wal").write_bytes(log[: len(log) * step // 40])
+        store = VerdictStore(copy)
+        keys = [v.key for v in store]
+        assert keys == [str(number) for number in range(len(keys))]
+        store.put(verdict("after"))
+        assert len(store) == len(keys) + 1
+        counts.append(len(keys))
+    assert counts == sorted(counts)
+    assert counts[-1] == 15
+    assert len({*counts}) > 8
+
+
 def test_unusable_files_are_named(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.sqlite3"
     garbage.write_bytes(b"this is no database, and never was one" * 100)
@@ -210,3 +258,226 @@ def test_default_path() -> None:
     assert default_store_path({"XDG_DATA_HOME": "/d"}) == Path("/d/eft-eval/verdicts.sqlite3")
     home = Path("~/.local/share/eft-eval/verdicts.sqlite3").expanduser()
     assert default_store_path({"EFT_VERDICT_STORE": ""}) == home
+
+
+# --- stores of before, readings, pages
+
+
+def old_store(path: Path, *records: dict[str, Any]) -> None:
+    """A store as the first layout was."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(
+            "CREATE TABLE verdicts (key TEXT PRIMARY KEY NOT NULL, record TEXT NOT NULL)"
+        )
+        rows = [(record["key"], json.dumps(record)) for record in records]
+        connection.executemany("INSERT INTO verdicts VALUES (?, ?)", rows)
+    connection.close()
+
+
+def test_a_store_of_the_first_layout_is_read_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "v.sqlite3"
+    old_store(path, {**RECORD, "key": "a"}, {**RECORD, "key": "b"})
+    store = VerdictStore(path)
+    assert [v.key for v in store] == ["a", "b"]
+    store.put(verdict("c"))
+    with Claims(store) as claims:
+        assert claims.take(["a", "d"]) == ["stored", "mine"]
+    assert len(VerdictStore(path)) == 3
+
+
+def test_a_store_of_a_later_layout_is_refused(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    with store.connection() as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(ConfigError, match="layout 99 of a later eft-eval"):
+        VerdictStore(store.path)
+
+
+def test_the_newest_reading_counts_and_the_first_stays(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    store.put(verdict("a", value=1))
+    store.put(verdict("b", value=1))
+    store.add_readings([verdict("a", value=2)])
+    store.add_readings([verdict("a", value=3)])
+    assert store.get_many(["a", "b"])["a"].value == 3
+    assert [v.value for v in store] == [3, 1]
+    assert [v.value for v in store.newest(5)] == [1, 3]
+    with store.connection() as connection:
+        kept = connection.execute("SELECT record FROM verdicts WHERE key='a'").fetchone()
+    assert json.loads(kept[0])["value"] == 1
+
+
+def test_a_batch_of_verdicts_is_stored_whole_or_not(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    with pytest.raises(ValueError, match="never stored"):
+        store.put_many([verdict("a"), verdict("b", status="api_error", value=None)])
+    assert len(store) == 0
+
+
+def test_iterating_while_others_write(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    store.put_many(verdict(f"{number:05}") for number in range(2500))
+    seen = []
+    for number, one in enumerate(store):
+        seen.append(one.key)
+        if number == 1200:
+            store.put(verdict("later"))
+    assert seen == [*(f"{number:05}" for number in range(2500)), "later"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "v.sqlite3"
+    store = VerdictStore(path)
+    long = "x" * 1000
+    for start in range(0, 60_000, 10_000):
+        store.put_many(verdict(str(n), raw=long) for n in range(start, start + 10_000))
+    code = (
+        "import sys, resource; from eft_eval.judging import VerdictStore\n"
+        "store = VerdictStore(sys.argv[1])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "count = sum(1 for _ in store); store.get_many(map(str, range(100)))\n"
+        "print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    count, grown_kib = map(int, done.stdout.split())
+    assert count == 60_000
+    assert grown_kib < 20 * 1024  # the records alone are more than 60 MiB
+
+
+# --- claims
+
+
+def test_a_claim_is_one_callers(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    with Claims(store) as first, Claims(store) as second:
+        assert first.take(["a", "b"]) == ["mine", "mine"]
+        assert first.take(["a"]) == ["mine"]
+        assert second.take(["a", "b", "c"]) == ["taken", "taken", "mine"]
+        first.keep([verdict("a")])
+        first.give_back("b")
+        assert second.take(["a", "b"]) == ["stored", "mine"]
+    with Claims(store) as third:
+        assert third.take(["b", "c"]) == ["mine", "mine"]  # given back at the end
+
+
+def test_a_claim_runs_out_unless_renewed(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    with Claims(store, lease_s=0.3) as first, Claims(store) as second:
+        first.take(["a"])
+        until = time.monotonic() + 0.9
+        while time.monotonic() < until:
+            first.renew()
+            assert second.take(["a"]) == ["taken"]
+            time.sleep(0.05)
+        time.sleep(0.35)
+        assert second.take(["a"]) == ["mine"]
+        assert first.take(["a"]) == ["taken"]
+
+
+def test_the_claims_of_the_dead_are_free(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    code = (
+        "import os, sys; from eft_eval.judging import VerdictStore\n"
+        "from eft_eval.judging.claims import Claims\n"
+        "claims = Claims(VerdictStore(sys.argv[1])).__enter__()\n"
+        "claims.take(['a']); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(store.path)], check=False)
+    with Claims(store) as claims:
+        assert claims.take(["a"]) == ["mine"]
+
+
+def test_who_is_gone() -> None:
+    ours = this_process()
+    assert not is_gone(ours)
+    place, _, name = ours.rsplit("/", 2)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert is_gone(f"{place}/{process.pid}/{name}")
+    assert not is_gone(f"elsewhere/-/{process.pid}/{name}")  # not ours to know
+    assert not is_gone(f"{place}/odd/{name}")
+
+
+# --- `eft-eval verdicts`
+
+
+def call(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["verdicts", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.fixture
+def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VerdictStore:
+    store = VerdictStore(tmp_path / "v.sqlite3")
+    monkeypatch.setenv("EFT_VERDICT_STORE", str(store.path))
+    store.put_many(
+        [
+            verdict("a", created="2026-01-01T00:00:00+00:00"),
+            verdict("b", status="malformed", value=None, raw="Score: many", cost_usd=None),
+            verdict("c", judge_model="other", created="2026-03-01T00:00:00+00:00"),
+            # read by an older parser, which did not see the number
+            verdict("d", status="malformed", value=None, parser_version=0),
+            verdict("e", prompt_name="mine", status="malformed", value=None),
+        ]
+    )
+    return store
+
+
+def test_list_counts(filled: VerdictStore) -> None:
+    out = call("list").stdout
+    assert "5 verdicts, 0.4000 USD; 1 without a known price" in out
+    assert "malformed" in out
+    assert "1 verdicts, 0.1000 USD" in call("list", "--judge", "other").stdout
+    assert "4 verdicts" in call("list", "--before", "2026-03-01").stdout
+
+
+def test_reparse_says_and_writes(filled: VerdictStore, tmp_path: Path) -> None:
+    said = call("reparse").stdout
+    assert "4 verdicts read again, 1 read differently" in said
+    assert "1 malformed -> scored" in said
+    assert "1 not read: the prompt 'mine' is not known" in said
+    assert filled.get_many(["d"])["d"].status is Status.malformed
+    call("reparse", "--write")
+    again = filled.get_many(["d"])["d"]
+    assert (again.status, again.value, again.parser_version) == (Status.scored, 2, PARSER_VERSION)
+    assert "4 verdicts read again, 0 read differently" in call("reparse").stdout
+    template = tmp_path / "mine.jinja"
+    template.write_text(
+        "{#-\nname: mine\nversion: 1\nscale: count\nbetter: lower\nparser: reason_score\n"
+        "variables: [response]\n-#}\nRate: {{ response }}"
+    )
+    assert "5 verdicts read again" in call("reparse", "--template", template).stdout
+
+
+def test_export_is_whole(filled: VerdictStore, tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    assert "2 verdicts written" in call("export", file, "--status", "scored").stdout
+    records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert [Verdict.from_dict(record).key for record in records] == ["a", "c"]
+
+
+def test_prune_says_first(filled: VerdictStore) -> None:
+    filled.add_readings([verdict("c", judge_model="other", value=9)])
+    said = call("prune", "--judge", "other").stdout
+    assert "1 verdicts, 0.1000 USD" in said
+    assert "nothing was removed" in said
+    assert len(filled) == 5
+    assert "1 verdicts removed" in call("prune", "--judge", "other", "--yes").stdout
+    assert {v.key for v in filled} == {"a", "b", "d", "e"}
+    with filled.connection() as connection:
+        assert connection.execute("SELECT COUNT(*) FROM readings").fetchone() == (0,)
+
+
+def test_wrong_choices(filled: VerdictStore, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("prune", "--yes"), "say which verdicts to remove"),
+        (("list", "--status", "fine"), "it must be one of scored"),
+        (("list", "--before", "soon"), "it must be a date"),
+        (("list", "--store", tmp_path / "none"), "there is no verdict store"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call(*arguments)
+    assert len(filled) == 5

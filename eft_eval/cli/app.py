@@ -1,18 +1,19 @@
 """Commands of `eft-eval`. stdout is the product, stderr is progress.
 
-Exit codes: 0 done, 2 an error of ours in one line, 1 whatever else lm-eval ended with.
+Exit codes: 0 done, 2 an error of ours in one line, 3 a Batch API job that is not complete yet,
+1 whatever else lm-eval ended with.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 import eft_eval
-from eft_eval.cli import agree, correct, demo, gold, labels
+from eft_eval.cli import agree, correct, demo, gold, labels, verdicts
+from eft_eval.cli.judge import judge
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
 
@@ -28,6 +29,8 @@ app.add_typer(labels.app, name="labels")
 app.add_typer(agree.app, name="agree")
 app.add_typer(gold.app, name="gold")
 app.add_typer(correct.app)
+app.add_typer(verdicts.app, name="verdicts")
+app.command()(judge)
 
 
 def main() -> None:
@@ -86,18 +89,3 @@ def recipes(
     from eft_eval.reports.tables import print_recipes
 
     print_recipes({known: parse_recipe(known) for known in named_recipe_names()})
-
-
-@app.command()
-def judge(
-    run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
-    prompt: Annotated[
-        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="Judge prompt (name or file) in place of the task's own."),
-    ] = None,
-) -> None:
-    """Judge the saved responses of a run; writes new result and samples files beside the old."""
-    from eft_eval.judging.later import judge_run
-    from eft_eval.reports.tables import print_results
-
-    print_results(judge_run(run_dir, prompt))

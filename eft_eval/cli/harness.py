@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from eft_eval import hook
@@ -57,20 +58,23 @@ def _check_early(arguments: list[str]) -> None:
 
 def our_tasks() -> dict[str, bool]:
     """Return the tasks and groups that ship with eft-eval, and whether each asks a judge model."""
-    found = {}
+    files = {}
     for file in sorted(hook.task_folder().glob("**/*.yaml")):
         text = file.read_text(encoding="utf-8")
         if name := re.search(r"^(?:task|group): (\w+)$", text, re.M):
-            found[name[1]] = _asks_a_judge(file)
-    return found
+            files[name[1]] = file
+    return {name: _asks_a_judge(file, files) for name, file in files.items()}
 
 
-def _asks_a_judge(file: Path) -> bool:
+def _asks_a_judge(file: Path, files: Mapping[str, Path]) -> bool:
     text = file.read_text(encoding="utf-8")
     if "function: eft_" in text:
         return "function: eft_judge" in text
+    if re.search(r"^group: ", text, re.M):
+        members = re.findall(r"^  - (\w+)$", text, re.M)
+        return any(_asks_a_judge(files[member], files) for member in members)
     included = re.search(r"^include: (\S+)$", text, re.M)
-    return included is not None and _asks_a_judge(file.parent / included[1])
+    return included is not None and _asks_a_judge(file.parent / included[1], files)
 
 
 def _values(arguments: list[str], options: tuple[str, ...]) -> list[str]:

@@ -6,6 +6,7 @@ Importing this loads no openai client, no Jinja and no YAML; those come with the
 from __future__ import annotations
 
 from eft_eval.judging.availability import preflight
+from eft_eval.judging.budget import Budget
 from eft_eval.judging.judge import JudgeItem, judge_responses, reparse, unjudged
 from eft_eval.judging.parsing import PARSER_VERSION, Parsed, Scale, parse_reply
 from eft_eval.judging.prices import cost_usd
@@ -17,6 +18,7 @@ from eft_eval.judging.verdict import Status, Verdict, content_key
 __all__ = [
     "DEFAULT_MODEL",
     "PARSER_VERSION",
+    "Budget",
     "JudgeItem",
     "JudgePrompt",
     "JudgeSettings",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.client import explain
+from eft_eval.judging.scripted import load_script
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 
 if TYPE_CHECKING:
@@ -33,8 +35,12 @@ def preflight(settings: JudgeSettings, *, today: date | None = None) -> str | No
 
     Raises:
         ConfigError: The key is refused, the endpoint is down or no OpenAI-compatible one, or it
-            lists its models and the judge is not among them.
+            lists its models and the judge is not among them; a script or a local model's folder
+            is wrong.
     """
+    if settings.kind != "endpoint":
+        _check_in_process(settings)
+        return None
     import openai
 
     with openai.OpenAI(
@@ -58,6 +64,14 @@ def preflight(settings: JudgeSettings, *, today: date | None = None) -> str | No
         )
     shutdown = getattr(found, "shutdown_date", None)
     return _shutdown_warning(settings.model, shutdown, today or datetime.now(timezone.utc).date())
+
+
+def _check_in_process(settings: JudgeSettings) -> None:
+    name = settings.model.partition(":")[2]
+    if settings.kind == "scripted":
+        load_script(Path(name))
+    elif Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise ConfigError(f"the judge's model folder {name} has no config.json")
 
 
 def _check_listed(client: openai.OpenAI, settings: JudgeSettings) -> None:

@@ -1,245 +1,258 @@
-"""Asking an OpenAI-compatible endpoint: a look beforehand, then many requests at once.
+"""Asking an OpenAI-compatible endpoint one prompt: tries, waits, pace and money.
 
-Knows nothing of prompts, parsing or the store. Retries are the openai client's own: it honours
-``Retry-After``, waits longer each time, and does not repeat a refused key.
+Knows nothing of judge prompts, parsing or the store. The openai client sends; trying again is
+done here, because refusals set the pace of all requests, and every try has its price.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import json
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
+from eft_eval.judging.budget import Budget
+from eft_eval.judging.pacing import Pacer, retry_after_s
+from eft_eval.judging.replies import Failure, Outcome, Reply, read_completion
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings, parameters_for
+from eft_eval.judging.structured import response_format
 
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["Failure", "Outcome", "Reply", "ask_all", "explain"]
+__all__ = ["EndpointSender", "explain", "request_body"]
+
+_log = logging.getLogger("eft_eval.judging")
 
 _CONNECT_SECONDS = 10.0
 _LONGEST_ERROR = 300
-_LOOK_SECONDS = 0.1
+_LONGEST_PAUSE_S = 300.0
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 8.0
+_TYPICAL_TOKENS_PER_BYTE = 0.3
+_TRY_AGAIN = (408, 409, 429)
+_OVERLOADED = (429, 503, 529)
+_ITEMS_OWN = (400, 413, 422)
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the judge answered, unread.
+class _Try(NamedTuple):
+    """How one try ended."""
 
-    Attributes:
-        text: The content, None where there is none.
-        finish_reason: ``stop``, ``length``, ``content_filter``, or the endpoint's own word.
-        refusal: The refusal field, where the endpoint has one.
-        model: The model that the endpoint says answered.
-        prompt_tokens: As the endpoint counted.
-        completion_tokens: As the endpoint counted.
-    """
-
-    text: str | None
-    finish_reason: str | None
-    refusal: str | None
-    model: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    outcome: Outcome
+    headers: Mapping[str, str] | None = None  # None where no response came
+    anomaly: str | None = None  # its kind, for one line at the end
+    again: bool = False
+    wait_s: float | None = None  # before the next try, as the endpoint asks
+    refused: bool = False  # for the pace, not for the text
+    billed: bool = False  # perhaps, though no usage came
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no reply, in one line without the key."""
+class EndpointSender:
+    """Asks one endpoint; many `send` may run at once, in one event loop.
 
-    error: str
-
-
-Outcome = Reply | Failure
-
-
-def ask_all(
-    prompts: Sequence[str], settings: JudgeSettings, on_outcome: Callable[[int, Outcome], None]
-) -> None:
-    """Send every prompt as a user's message, and report each outcome as it arrives.
-
-    At most ``settings.concurrency`` requests are under way at once. Once the key is refused, or
-    after as many failures in a row as there are requests at once (at least 3), nothing more is
-    sent and the rest fail with ``not sent: ...``.
+    Tries per prompt are at most ``settings.max_retries + 1``; where the endpoint answers 400 to a
+    JSON schema, the same try goes out once more without.
 
     Args:
-        prompts: The texts.
         settings: The judge.
-        on_outcome: Called with the prompt's index and its outcome, one call at a time, though
-            perhaps in another thread: where an event loop already runs, a second one is started
-            beside it. What it raises ends the whole call.
+        budget: What may be spent; None is any sum.
     """
-    if not prompts:
-        return
 
-    def main() -> Coroutine[Any, Any, None]:
-        return _ask_all(prompts, settings, on_outcome)
+    def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
+        import openai
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(main())
-    else:
-        _run_beside(main)
+        self._settings = settings
+        self._budget = budget
+        self._pacer = Pacer(settings.concurrency)
+        self._changed = asyncio.Condition()
+        self._schema = settings.asks_for_json
+        self._schema_taken = False
+        self._answered = False
+        self._anomalies: Counter[str] = Counter()
+        timeout = settings.timeout_s
+        self._client = openai.AsyncOpenAI(
+            api_key=settings.api_key,
+            base_url=settings.base_url or OPENAI_URL,
+            max_retries=0,
+            timeout=openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout)),
+        )
+
+    @property
+    def at_once(self) -> int:
+        """Requests at once, at most."""
+        return self._settings.concurrency
+
+    async def send(self, prompt: str) -> Outcome:
+        """Return the reply, or why there is none after the last try."""
+        for number in range(self._settings.max_retries + 1):
+            done = await self._paced(prompt)
+            if done.anomaly is not None:
+                self._anomalies[done.anomaly] += 1
+            if not done.again or number == self._settings.max_retries:
+                break
+            await asyncio.sleep(_backoff_s(number) if done.wait_s is None else done.wait_s)
+        return done.outcome
+
+    async def close(self) -> None:
+        """Close the connections; log one line per kind of failure that was met on the way."""
+        for anomaly, count in self._anomalies.most_common():
+            times = "once" if count == 1 else f"{count} times"
+            _log.warning("%s, %s: %s", self._settings.endpoint, times, anomaly)
+        self._anomalies.clear()
+        await self._client.close()
+
+    async def _paced(self, prompt: str) -> _Try:
+        """Try once, as soon as the pace and the budget have room."""
+        typical = int(len(prompt.encode("utf-8", "surrogatepass")) * _TYPICAL_TOKENS_PER_BYTE)
+        tokens = typical + self._settings.max_tokens
+        async with self._changed:
+            while True:
+                wait = self._pacer.wait_s(time.monotonic(), tokens)
+                if wait != 0:
+                    await self._change(wait)
+                    continue
+                reserved = self._budget.reserve(prompt) if self._budget else 0.0
+                if reserved is not None:
+                    break
+                if self._budget and not self._budget.under_way:
+                    return _Try(Failure(self._budget.exhausted, "budget"))
+                await self._change(None)  # a reply under way may cost less than its reservation
+            ticket = self._pacer.sent(time.monotonic(), tokens)
+        done = _Try(Failure("interrupted"), billed=True)
+        try:
+            done = await self._try(prompt, self._schema)
+        finally:
+            self._note(done, ticket, reserved)
+            async with self._changed:
+                self._changed.notify_all()
+        return done
+
+    async def _change(self, seconds: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    def _note(self, done: _Try, ticket: int, reserved_usd: float) -> None:
+        now = time.monotonic()
+        if done.refused:
+            self._pacer.refused(ticket, now, done.headers or {}, done.wait_s)
+        elif isinstance(done.outcome, Reply):
+            self._answered = True
+            self._pacer.answered(ticket, now, done.headers or {})
+        else:
+            self._pacer.failed(ticket)
+        if self._budget is None:
+            return
+        if isinstance(done.outcome, Reply):
+            used = done.outcome
+            self._budget.settle(reserved_usd, used.prompt_tokens, used.completion_tokens)
+        elif done.billed:
+            self._budget.settle(reserved_usd, None, None)
+        else:
+            self._budget.release(reserved_usd)
+
+    async def _try(self, prompt: str, schema: bool) -> _Try:
+        import openai
+
+        try:
+            raw = await asyncio.wait_for(self._request(prompt, schema), self._settings.timeout_s)
+            completion = json.loads(raw.content)
+        except openai.APIStatusError as error:
+            if schema and error.status_code in (400, 422) and not self._schema_taken:
+                done = await self._try(prompt, False)
+                if self._schema and isinstance(done.outcome, Reply):
+                    self._schema = False
+                    _log.warning("%s takes no JSON schema; text it is", self._settings.endpoint)
+                return done
+            return self._status(error)
+        except (asyncio.TimeoutError, openai.APITimeoutError):
+            why = f"no whole reply within {self._settings.timeout_s:g} s"
+            return _Try(Failure(why), anomaly=why, again=True, billed=True)
+        except openai.APIConnectionError as error:
+            lost = not type(error.__cause__).__name__.startswith("Connect")
+            why = explain(error, self._settings)
+            anomaly = "connection lost" if lost else "no connection"
+            return _Try(Failure(why), anomaly=anomaly, again=True, billed=lost)
+        except UnicodeError as error:
+            return _Try(Failure(explain(error, self._settings), "item"))
+        except (openai.OpenAIError, ValueError) as error:
+            why = f"the endpoint's reply is no JSON: {explain(error, self._settings)}"
+            return _Try(Failure(why), anomaly="reply is no JSON", again=True, billed=True)
+        outcome = read_completion(
+            completion if isinstance(completion, dict) else {}, structured=schema
+        )
+        if isinstance(outcome, Failure):
+            return _Try(outcome, anomaly=outcome.error, again=True, billed=True)
+        self._schema_taken = self._schema_taken or schema
+        return _Try(outcome, raw.headers)
+
+    async def _request(self, prompt: str, schema: bool) -> Any:
+        # What is in extra_body is sent as it is. The typed arguments say the same, but walking
+        # through their types takes the client longer than all else that it does.
+        body = request_body(prompt, self._settings, schema=schema)
+        return await self._client.chat.completions.with_raw_response.create(
+            model=self._settings.model, messages=[], extra_body=body
+        )
+
+    def _status(self, error: openai.APIStatusError) -> _Try:
+        """Return what follows from an HTTP status other than 200."""
+        status, headers = error.status_code, error.response.headers
+        why = explain(error, self._settings)
+        if status in _ITEMS_OWN:
+            # The endpoint is up and dislikes this one text.
+            return _Try(Failure(why, "item"), headers)
+        # Some endpoints answer 403 to a text that their moderation flags: then, and only then,
+        # other texts got their replies with the same key.
+        no_quota = status == 429 and getattr(error, "code", None) == "insufficient_quota"
+        if status == 401 or no_quota or (status == 403 and not self._answered):
+            return _Try(Failure(why, "key"), headers)
+        anomaly = f"HTTP status {status}"
+        wait = retry_after_s(headers, time.time())
+        again = {"true": True, "false": False}.get(
+            headers.get("x-should-retry", ""), status in _TRY_AGAIN or status >= 500
+        )
+        if wait is not None and wait > _LONGEST_PAUSE_S:
+            why = f"the endpoint asks to wait {wait:.0f} s, which is too long ({why})"
+            again = False
+        refused = status in _OVERLOADED and again
+        return _Try(Failure(why), headers, anomaly, again=again, wait_s=wait, refused=refused)
+
+
+def request_body(prompt: str, settings: JudgeSettings, *, schema: bool) -> dict[str, Any]:
+    """Return a chat request's JSON, live or in a batch.
+
+    Args:
+        prompt: The user's message.
+        settings: The judge.
+        schema: Whether to ask for JSON.
+    """
+    return {
+        "model": settings.model,
+        "messages": [{"role": "user", "content": prompt}],
+        **parameters_for(settings.model, settings.max_tokens),
+        **({"response_format": response_format()} if schema else {}),
+    }
 
 
 def explain(error: Exception, settings: JudgeSettings) -> str:
-    """Return one line on a client's error, without the key."""
+    """Return one line on a client's error, without key and password."""
     import openai
 
     text = str(error)
     if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
     text = " ".join(text.split()).replace(settings.api_key, "***")
+    if password := urlsplit(settings.base_url or "").password:
+        text = text.replace(password, "***")
     return text[:_LONGEST_ERROR] or type(error).__name__
 
 
-class _Breaker:
-    """Stops the sending when the endpoint, not the item, is at fault."""
-
-    def __init__(self, limit: int) -> None:
-        self.tripped: str | None = None
-        self._limit = limit
-        self._failures = 0
-        self._answered = False
-
-    def success(self) -> None:
-        self._failures = 0
-        self._answered = True
-
-    def failure(self, status: int | None, why: str) -> None:
-        self._failures += 1
-        # Some endpoints answer 403 to a text that their moderation flags: then, and only then,
-        # other texts got their replies with the same key.
-        if status == 401 or (status == 403 and not self._answered):
-            self.tripped = self.tripped or f"the key was refused ({why})"
-        elif self._failures >= self._limit:
-            self.tripped = self.tripped or f"{self._failures} failures in a row, the last: {why}"
-
-
-async def _ask_all(
-    prompts: Sequence[str], settings: JudgeSettings, on_outcome: Callable[[int, Outcome], None]
-) -> None:
-    import openai
-
-    breaker = _Breaker(max(3, settings.concurrency))
-    queue = iter(enumerate(prompts))
-    timeout = openai.Timeout(settings.timeout_s, connect=min(_CONNECT_SECONDS, settings.timeout_s))
-    async with openai.AsyncOpenAI(
-        api_key=settings.api_key,
-        base_url=settings.base_url or OPENAI_URL,
-        max_retries=settings.max_retries,
-        timeout=timeout,
-    ) as client:
-        workers = [
-            asyncio.ensure_future(_work(queue, client, settings, breaker, on_outcome))
-            for _ in range(min(settings.concurrency, len(prompts)))
-        ]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-
-
-async def _work(
-    queue: Iterator[tuple[int, str]],
-    client: openai.AsyncOpenAI,
-    settings: JudgeSettings,
-    breaker: _Breaker,
-    on_outcome: Callable[[int, Outcome], None],
-) -> None:
-    for index, prompt in queue:
-        if breaker.tripped:
-            on_outcome(index, Failure(f"not sent: {breaker.tripped}"))
-        else:
-            on_outcome(index, await _ask(prompt, client, settings, breaker))
-
-
-async def _ask(
-    prompt: str, client: openai.AsyncOpenAI, settings: JudgeSettings, breaker: _Breaker
-) -> Outcome:
-    import openai
-
-    parameters = parameters_for(settings.model, settings.max_tokens)
-    try:
-        completion = await client.chat.completions.create(
-            model=settings.model, messages=[{"role": "user", "content": prompt}], **parameters
-        )
-    except (openai.BadRequestError, openai.UnprocessableEntityError, UnicodeError) as error:
-        # The endpoint is up and dislikes this one text: no matter for the breaker.
-        return Failure(explain(error, settings))
-    except openai.APIStatusError as error:
-        why = explain(error, settings)
-        breaker.failure(error.status_code, why)
-        return Failure(why)
-    except (openai.OpenAIError, ValueError) as error:
-        why = explain(error, settings)
-        breaker.failure(None, why)
-        return Failure(why)
-    outcome = _read(completion)
-    if isinstance(outcome, Failure):
-        breaker.failure(None, outcome.error)
-    else:
-        breaker.success()
-    return outcome
-
-
-def _read(completion: Any) -> Outcome:
-    # The openai client does not check replies: a web page comes as a str, a lacking field as None.
-    choices = getattr(completion, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        return Failure("the endpoint's reply is no chat completion")
-    message = getattr(choices[0], "message", None)
-    if message is None:
-        return Failure("the endpoint's reply is no chat completion")
-    usage = getattr(completion, "usage", None)
-    content = getattr(message, "content", None)
-    return Reply(
-        text=content if isinstance(content, str) else None,
-        finish_reason=getattr(choices[0], "finish_reason", None),
-        refusal=getattr(message, "refusal", None),
-        model=getattr(completion, "model", None),
-        prompt_tokens=getattr(usage, "prompt_tokens", None),
-        completion_tokens=getattr(usage, "completion_tokens", None),
-    )
-
-
-def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run ``main`` in a fresh thread's event loop; an interrupt here cancels it there."""
-    started = threading.Event()
-    cancel: list[Callable[[], object]] = []
-
-    async def tracked() -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(main())
-        cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
-        started.set()
-        await task
-
-    cancelled_before = _times_cancelled()
-    with ThreadPoolExecutor(1, thread_name_prefix="eft-judge") as pool:
-        future = pool.submit(lambda: asyncio.run(tracked()))
-        try:
-            # From Python 3.11 on, Ctrl-C under asyncio.run raises nothing here: it asks the
-            # caller's task to be cancelled, which that task, blocked by us, would never see.
-            while not wait([future], timeout=_LOOK_SECONDS).done:
-                if _times_cancelled() > cancelled_before:
-                    raise asyncio.CancelledError
-        except BaseException:
-            started.wait(_CONNECT_SECONDS)
-            with contextlib.suppress(RuntimeError):  # it ended by itself, and its loop is closed
-                for stop in cancel:
-                    stop()
-            raise
-        future.result()
-
-
-def _times_cancelled() -> int:
-    count = getattr(asyncio.current_task(), "cancelling", None)  # new in Python 3.11
-    return int(count()) if count is not None else 0
+def _backoff_s(number: int) -> float:
+    """Return the wait after try ``number`` (0 is the first); spread, so that not all come back."""
+    return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**number) * random.uniform(0.5, 1.0)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from eft_eval.judging.parsing import PARSER_VERSION
+from eft_eval.judging.measures import Measure
+from eft_eval.judging.parsing import PARSER_VERSION, has_fraction, has_score_line
 from eft_eval.judging.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings, parameters_for
-from eft_eval.judging.verdict import Verdict
+from eft_eval.judging.structured import FORMAT_NAME, parse_structured
+from eft_eval.judging.verdict import Status, Verdict
 
 __all__ = ["describe_judge"]
 
@@ -17,15 +19,22 @@ __all__ = ["describe_judge"]
 def describe_judge(
     settings: JudgeSettings,
     prompts: Mapping[str, JudgePrompt],
-    verdicts: Sequence[Verdict] | None,
+    measures: Mapping[str, Measure],
+    verdicts: Mapping[str, Sequence[Sequence[Verdict]]] | None,
+    responses: Iterable[str],
+    further: Sequence[Verdict] = (),
 ) -> dict[str, Any]:
     """Return the judge's description for a results file; holds no key.
 
     Args:
         settings: The judge.
         prompts: Judge prompts by the name of the filter pipeline that used them.
-        verdicts: All verdicts of the run; None where not all are known, which leaves out the
-            counts, the models that answered and the usage.
+        measures: What they measure, by the same names.
+        verdicts: All verdicts of the run by the same names, grouped by prompt; None where not
+            all are known, which leaves out the counts, the bounds, the models that answered and
+            the usage.
+        responses: What was judged; those with a score line of their own are counted.
+        further: Verdicts that were asked for besides, which count in the usage alone.
     """
     described: dict[str, Any] = {
         "model": settings.model,
@@ -36,14 +45,35 @@ def describe_judge(
             name: {"name": prompt.name, "version": prompt.version, "sha256": prompt.sha256}
             for name, prompt in prompts.items()
         },
+        "measures": {name: measure.name for name, measure in measures.items()},
     }
     if verdicts is not None:
-        described["verdicts"] = dict(Counter(verdict.status.value for verdict in verdicts))
-        described["models_returned"] = sorted(
-            {v.judge_model_returned for v in verdicts if v.judge_model_returned}
+        every = [verdict for groups in verdicts.values() for group in groups for verdict in group]
+        described["responses_with_score_line"] = sum(map(has_score_line, responses))
+        described["verdicts"] = dict(Counter(verdict.status.value for verdict in every))
+        described["read_as_fractions"] = sum(
+            _is_fraction(verdict)
+            for name, groups in verdicts.items()
+            if measures[name].scale == "percent"
+            for group in groups
+            for verdict in group
         )
-        described["usage"] = _usage(verdicts)
+        described["bounds"] = {
+            f"{metric},{name}": bounds._asdict()
+            for name, groups in verdicts.items()
+            for metric, bounds in measures[name].bounds(groups).items()
+        }
+        described["models_returned"] = sorted(
+            {v.judge_model_returned for v in every if v.judge_model_returned}
+        )
+        described["usage"] = _usage([*every, *further])
     return described
+
+
+def _is_fraction(verdict: Verdict) -> bool:
+    structured = verdict.parameters.get("response_format") == FORMAT_NAME
+    text = parse_structured(verdict.raw) if structured else verdict.raw
+    return verdict.status is Status.scored and has_fraction(text or "")
 
 
 def _usage(verdicts: Sequence[Verdict]) -> dict[str, Any]:

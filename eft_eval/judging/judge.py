@@ -1,28 +1,44 @@
-"""Judging responses: stored verdicts first, the rest from the judge, each stored as it arrives."""
+"""From responses to verdicts: what is stored already, what is asked, what is kept."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from eft_eval.errors import ConfigError, EftEvalError
-from eft_eval.judging.client import Failure, Outcome, ask_all
-from eft_eval.judging.parsing import PARSER_VERSION, Scale, parse_reply
+from eft_eval.errors import ConfigError
+from eft_eval.judging.asking import ask_all
+from eft_eval.judging.budget import Budget
+from eft_eval.judging.claims import Claims, SharedSource, Taken
+from eft_eval.judging.keeping import Keeper
+from eft_eval.judging.parsing import PARSER_VERSION, Parsed, Scale, parse_reply
 from eft_eval.judging.prices import cost_usd
 from eft_eval.judging.prompt import JudgePrompt
+from eft_eval.judging.replies import Failure, Outcome
 from eft_eval.judging.settings import JudgeSettings, parameters_for
 from eft_eval.judging.store import VerdictStore
+from eft_eval.judging.structured import FORMAT_NAME, parse_structured
 from eft_eval.judging.verdict import Status, Verdict, content_key
 
-__all__ = ["JudgeItem", "judge_responses", "reparse", "unjudged"]
-
-_log = logging.getLogger("eft_eval.judging")
+__all__ = [
+    "JudgeItem",
+    "Plan",
+    "PromptMark",
+    "judge_responses",
+    "plan",
+    "reparse",
+    "unjudged",
+    "verdict_of",
+]
 
 # How these were read depends on the prompt's scale; the other statuses do not.
 _READ_BY_SCALE = (Status.scored, Status.malformed, Status.out_of_range)
+
+_IN_A_BATCH = (
+    "not sent: the request is in a Batch API job; `eft-eval judge RUN_DIR --batch collect` "
+    "fetches the reply"
+)
 
 
 class JudgeItem(NamedTuple):
@@ -35,19 +51,71 @@ class JudgeItem(NamedTuple):
     query: str | None = None
 
 
+class PromptMark(Protocol):
+    """What a verdict needs to know of its judge prompt; `JudgePrompt` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def scale(self) -> Scale: ...
+
+
+class Plan(NamedTuple):
+    """What judging would do.
+
+    Attributes:
+        keys: The verdicts' keys, in the items' order.
+        found: Stored verdicts by key, as the prompt reads them.
+        missing: Texts to send, by key; equal texts once.
+    """
+
+    keys: list[str]
+    found: dict[str, Verdict]
+    missing: dict[str, str]
+
+
+def plan(
+    items: Sequence[JudgeItem],
+    prompt: JudgePrompt,
+    settings: JudgeSettings,
+    store: VerdictStore,
+    *,
+    repeat: int = 0,
+) -> Plan:
+    """Return what is stored and what is to be asked; asks nobody.
+
+    Arguments and errors are those of `judge_responses`.
+    """
+    parameters = parameters_for(settings.model, settings.max_tokens)
+    rendered = [_render(prompt, item, index) for index, item in enumerate(items)]
+    keys = [content_key(text, settings.model, parameters, repeat=repeat) for text in rendered]
+    stored = store.get_many(keys)
+    found = {key: _under_prompt(verdict, prompt) for key, verdict in stored.items()}
+    missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
+    return Plan(keys, found, missing)
+
+
 def judge_responses(
     items: Sequence[JudgeItem],
     prompt: JudgePrompt,
     settings: JudgeSettings,
     store: VerdictStore,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    budget: Budget | None = None,
+    repeat: int = 0,
 ) -> list[Verdict]:
     """Return one verdict per item, in the items' order.
 
-    Only what the store lacks is asked, equal texts once. Every verdict is on disk the moment it
-    arrives, so that neither a crash nor Ctrl-C loses a paid one. A request that fails for good
-    becomes a verdict with the status api_error, which is not stored and is asked again next time.
-    May be called where an event loop runs already.
+    Only what the store lacks is asked, equal texts once, also where several processes judge over
+    one store at the same time. Every verdict is on disk the moment it arrives, so that neither a
+    crash nor Ctrl-C loses a paid one. A request that fails for good becomes a verdict with the
+    status api_error, which is not stored and is asked again next time. May be called where an
+    event loop runs already.
 
     Args:
         items: Responses and queries; white space around them is not shown to the judge.
@@ -56,67 +124,162 @@ def judge_responses(
         store: Where verdicts are looked up and kept.
         progress: Called with (items that have a verdict, items in all), at first for what was
             stored, then with every arrival.
+        budget: What may be spent; what no longer fits is not sent. None is any sum.
+        repeat: 0 for the first verdict on these items, 1 for a second opinion of the same judge,
+            and so on; each is stored on its own.
 
     Raises:
         ConfigError: An item lacks what the prompt shows, or the store cannot be used.
         EftEvalError: A stored verdict cannot be read.
     """
-    parameters = parameters_for(settings.model, settings.max_tokens)
-    rendered = [_render(prompt, item, index) for index, item in enumerate(items)]
-    keys = [content_key(text, settings.model, parameters, PARSER_VERSION) for text in rendered]
-    stored = store.get_many(keys)
-    found = {key: _under_prompt(verdict, prompt) for key, verdict in stored.items()}
-    missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
-    asked = list(missing)
-    shares = dict.fromkeys(asked, 0)
-    for key in keys:
-        if key in shares:
-            shares[key] += 1
-    done = len(items) - sum(shares.values())
+    planned = plan(items, prompt, settings, store, repeat=repeat)
+    if planned.missing:
+        with Claims(store) as claims, Keeper(claims) as keeper:
+            _Judging(planned, prompt, settings, store, claims, keeper, progress).run(budget)
+    elif progress is not None:
+        progress(len(items), len(items))
+    return [planned.found[key] for key in planned.keys]
 
-    def on_outcome(index: int, outcome: Outcome) -> None:
-        nonlocal done
-        key = asked[index]
-        verdict = _verdict(key, outcome, prompt, settings.model, parameters)
-        if verdict.status is not Status.api_error:
-            _keep(store, verdict)
-        found[key] = verdict
-        done += shares[key]
-        if progress is not None:
-            progress(done, len(items))
 
-    if progress is not None:
-        progress(done, len(items))
-    ask_all(list(missing.values()), settings, on_outcome)
-    return [found[key] for key in keys]
+class _Judging:
+    """One call's work: fills ``planned.found``."""
+
+    def __init__(
+        self,
+        planned: Plan,
+        prompt: JudgePrompt,
+        settings: JudgeSettings,
+        store: VerdictStore,
+        claims: Claims,
+        keeper: Keeper,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._planned = planned
+        self._prompt = prompt
+        self._settings = settings
+        self._store = store
+        self._claims = claims
+        self._keeper = keeper
+        self._progress = progress
+        self._asked = list(planned.missing)
+        self._shares = dict.fromkeys(self._asked, 0)
+        for key in planned.keys:
+            if key in self._shares:
+                self._shares[key] += 1
+        self._done = len(planned.keys) - sum(self._shares.values())
+
+    def run(self, budget: Budget | None) -> None:
+        self._tell()
+        ask_all(
+            list(self._planned.missing.values()),
+            self._settings,
+            self._on_outcome,
+            source=SharedSource(self._asked, self._claims, self._on_settled),
+            budget=budget,
+        )
+
+    def _on_outcome(self, number: int, outcome: Outcome) -> None:
+        verdict = verdict_of(self._asked[number], outcome, self._prompt, self._settings)
+        if verdict.status is Status.api_error:
+            self._claims.give_back(verdict.key)
+        else:
+            self._keeper.keep(verdict)
+        self._found(verdict)
+
+    def _on_settled(self, number: int, state: Taken) -> None:
+        key = self._asked[number]
+        if state == "stored":  # by another process, after we looked
+            self._found(_under_prompt(self._store.get_many([key])[key], self._prompt))
+        else:
+            failure = Failure(_IN_A_BATCH)
+            self._found(verdict_of(key, failure, self._prompt, self._settings))
+
+    def _found(self, verdict: Verdict) -> None:
+        self._planned.found[verdict.key] = verdict
+        self._done += self._shares[verdict.key]
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._done, len(self._planned.keys))
 
 
 def unjudged(prompt: JudgePrompt, settings: JudgeSettings, error: str) -> Verdict:
     """Return the verdict of a response that no judge was asked about: api_error, with a reason."""
-    parameters = parameters_for(settings.model, settings.max_tokens)
-    return _verdict("", Failure(error), prompt, settings.model, parameters)
-
-
-def _keep(store: VerdictStore, verdict: Verdict) -> None:
-    """Store a verdict; a disk that is full must not cost the verdicts still to come."""
-    try:
-        store.put(verdict)
-    except EftEvalError as error:
-        _log.error("verdict %s is in the results but not in the store: %s", verdict.key[:8], error)
+    return verdict_of("", Failure(error), prompt, settings)
 
 
 def reparse(verdict: Verdict, scale: Scale) -> Verdict:
     """Read a verdict's raw reply again with the present parser; asks nobody.
 
-    Only what the scale or the parser decides is read again; refusals, abstentions, truncated
-    replies and failures stay what they are. The key stays too: it names the call that was made.
+    Read again is what the scale decides and, where the parser has changed since, everything that
+    has a reply. The key stays: it names the call that was made.
     """
-    if verdict.status not in _READ_BY_SCALE:
+    old_parser = verdict.parser_version != PARSER_VERSION
+    if verdict.status is Status.api_error or not (old_parser or verdict.status in _READ_BY_SCALE):
         return verdict
-    status, value, reason = parse_reply(verdict.raw, verdict.finish_reason, None, scale)
+    structured = verdict.parameters.get("response_format") == FORMAT_NAME
+    read = _read(verdict.raw, verdict.finish_reason, None, scale, structured)
+    if verdict.status is Status.refused and read.status is Status.malformed:
+        # The endpoint's refusal field, whose text is all there is, need not read like a refusal.
+        read = Parsed(Status.refused)
     return dataclasses.replace(
-        verdict, status=status, value=value, reason=reason, parser_version=PARSER_VERSION
+        verdict,
+        status=read.status,
+        value=read.value,
+        reason=read.reason,
+        parser_version=PARSER_VERSION,
     )
+
+
+def verdict_of(
+    key: str,
+    outcome: Outcome,
+    prompt: PromptMark,
+    settings: JudgeSettings,
+    *,
+    batch: bool = False,
+) -> Verdict:
+    """Return the verdict that an outcome amounts to.
+
+    Args:
+        key: The verdict's key.
+        outcome: A reply, which is read, or a failure, which gives the status api_error.
+        prompt: The judge prompt, or what is known of it.
+        settings: The judge.
+        batch: Whether the Batch API's prices count.
+    """
+    parameters = parameters_for(settings.model, settings.max_tokens)
+    blank = _blank(key, prompt, settings.model, parameters)
+    if isinstance(outcome, Failure):
+        return dataclasses.replace(blank, error=outcome.error)
+    if outcome.structured:
+        parameters["response_format"] = FORMAT_NAME
+    read = _read(
+        outcome.text, outcome.finish_reason, outcome.refusal, prompt.scale, outcome.structured
+    )
+    priced = settings.model if settings.kind != "endpoint" else (outcome.model or settings.model)
+    cost, table = cost_usd(priced, outcome.prompt_tokens, outcome.completion_tokens, batch=batch)
+    return dataclasses.replace(
+        blank,
+        status=read.status,
+        value=read.value,
+        reason=read.reason,
+        raw=outcome.text or outcome.refusal,
+        finish_reason=outcome.finish_reason,
+        judge_model_returned=outcome.model,
+        parameters=parameters,
+        prompt_tokens=outcome.prompt_tokens,
+        completion_tokens=outcome.completion_tokens,
+        cost_usd=cost,
+        price_table=table,
+    )
+
+
+def _read(
+    text: str | None, finish: str | None, refusal: str | None, scale: Scale, structured: bool
+) -> Parsed:
+    return parse_reply(parse_structured(text) if structured else text, finish, refusal, scale)
 
 
 def _render(prompt: JudgePrompt, item: JudgeItem, index: int) -> str:
@@ -130,12 +293,12 @@ def _render(prompt: JudgePrompt, item: JudgeItem, index: int) -> str:
 
 
 def _under_prompt(verdict: Verdict, prompt: JudgePrompt) -> Verdict:
-    """Return a stored verdict as this prompt reads it.
+    """Return a stored verdict as this prompt and the present parser read it.
 
     The key holds the rendered text, not the metadata: a prompt whose scale was corrected finds
     its old replies, which must then be read on the new scale.
     """
-    if verdict.prompt_sha256 == prompt.sha256:
+    if verdict.prompt_sha256 == prompt.sha256 and verdict.parser_version == PARSER_VERSION:
         return verdict
     return dataclasses.replace(
         reparse(verdict, prompt.scale),
@@ -145,10 +308,8 @@ def _under_prompt(verdict: Verdict, prompt: JudgePrompt) -> Verdict:
     )
 
 
-def _verdict(
-    key: str, outcome: Outcome, prompt: JudgePrompt, model: str, parameters: Mapping[str, Any]
-) -> Verdict:
-    blank = Verdict(
+def _blank(key: str, prompt: PromptMark, model: str, parameters: Mapping[str, Any]) -> Verdict:
+    return Verdict(
         key=key,
         status=Status.api_error,
         value=None,
@@ -168,23 +329,4 @@ def _verdict(
         price_table=None,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         error=None,
-    )
-    if isinstance(outcome, Failure):
-        return dataclasses.replace(blank, error=outcome.error)
-    status, value, reason = parse_reply(
-        outcome.text, outcome.finish_reason, outcome.refusal, prompt.scale
-    )
-    cost, table = cost_usd(outcome.model or model, outcome.prompt_tokens, outcome.completion_tokens)
-    return dataclasses.replace(
-        blank,
-        status=status,
-        value=value,
-        reason=reason,
-        raw=outcome.text or outcome.refusal,
-        finish_reason=outcome.finish_reason,
-        judge_model_returned=outcome.model,
-        prompt_tokens=outcome.prompt_tokens,
-        completion_tokens=outcome.completion_tokens,
-        cost_usd=cost,
-        price_table=table,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     import jinja2
     import jinja2.sandbox
 
-__all__ = ["JudgePrompt", "known_prompts", "load_prompt"]
+__all__ = ["JudgePrompt", "fence_for", "known_prompts", "load_prompt"]
 
 _SUFFIX = ".jinja"
 _METADATA = re.compile(r"\A\s*\{#-?(?P<yaml>.*?)-?#\}", re.DOTALL)
-_SUPPLIED = ("response", "query")
+_SUPPLIED = ("response", "query", "fence")
 _CHOICES = {
     "scale": ("count", "percent"),
     "better": ("lower", "higher"),
@@ -40,7 +41,8 @@ class JudgePrompt:
         scale: ``count`` (an integer >= 0) or ``percent`` (0 to 100).
         better: Whether a ``lower`` or a ``higher`` score is the better one.
         parser: How replies are read; ``reason_score`` is `eft_eval.judging.parsing`.
-        variables: What the template shows: ``response`` and perhaps ``query``.
+        variables: What the template shows: ``response``, and perhaps ``query`` and ``fence``, a
+            word that neither of them contains, to tell the judge where they begin and end.
         template: The Jinja text below the metadata.
         sha256: Of the whole file's text.
     """
@@ -64,16 +66,30 @@ class JudgePrompt:
         """
         import jinja2
 
-        missing = [name for name in self.variables if name not in values]
+        needed = [name for name in self.variables if name != "fence"]
+        missing = [name for name in needed if name not in values]
         if missing:
             raise ConfigError(f"judge prompt {self.name!r} needs a {' and a '.join(missing)}")
-        shown = {name: values[name] for name in self.variables}
+        shown = {name: values[name] for name in needed}
+        if "fence" in self.variables:
+            shown["fence"] = fence_for(*shown.values())
         try:
             return _compile(self.template).render(shown).strip()
         except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"judge prompt {self.name!r} cannot be rendered: {_one_line(error)}"
             ) from error
+
+
+def fence_for(*texts: str) -> str:
+    """Return a word of 12 letters and digits that none of the texts contains.
+
+    It depends on the texts alone, so that the same response gives the same prompt; and nobody
+    can write it into a response, which would change it.
+    """
+    contents = ("\0".join((str(attempt), *texts)) for attempt in itertools.count())
+    words = (hashlib.sha256(c.encode("utf-8", "surrogatepass")).hexdigest()[:12] for c in contents)
+    return next(word for word in words if not any(word in text for text in texts))
 
 
 def known_prompts() -> list[str]:
@@ -87,7 +103,7 @@ def load_prompt(name_or_path: str) -> JudgePrompt:
 
     Raises:
         ConfigError: The name is unknown, the file cannot be read, its metadata are missing or
-            wrong, or the template shows something other than ``response`` and ``query``.
+            wrong, or the template shows something other than ``response``, ``query`` and ``fence``.
     """
     if name_or_path in known_prompts():
         shipped = resources.files("eft_eval.prompts").joinpath(name_or_path + _SUFFIX)
@@ -117,7 +133,7 @@ def _parse(text: str, where: str) -> JudgePrompt:
         )
     metadata = _metadata(found["yaml"], where)
     _check_template(text, metadata["variables"], where)
-    return JudgePrompt(
+    prompt = JudgePrompt(
         name=metadata["name"],
         version=metadata["version"],
         scale=cast(Scale, metadata["scale"]),
@@ -127,6 +143,17 @@ def _parse(text: str, where: str) -> JudgePrompt:
         template=text[found.end() :].lstrip(),
         sha256=hashlib.sha256(text.encode("utf-8")).hexdigest(),
     )
+    _try(prompt, where)
+    return prompt
+
+
+def _try(prompt: JudgePrompt, where: str) -> None:
+    """Render the prompt once: some mistakes show only then, which must be before a run."""
+    values = {name: f"the {name} {fence_for(name)}" for name in prompt.variables}
+    rendered = prompt.render(**values)
+    for name in prompt.variables:
+        if name != "fence" and values[name] not in rendered:
+            raise ConfigError(f"{where} lists the variable {name!r}, but does not show it")
 
 
 def _metadata(text: str, where: str) -> dict[str, Any]:
@@ -175,7 +202,7 @@ def _check_template(text: str, listed: list[Any], where: str) -> None:
     for name in [*listed, *sorted(used)]:
         if name not in _SUPPLIED:
             raise ConfigError(
-                f"{where} uses the variable {name!r}; only {' and '.join(_SUPPLIED)} can be shown"
+                f"{where} uses the variable {name!r}; only {', '.join(_SUPPLIED)} can be shown"
             )
     if "response" not in used:
         raise ConfigError(f"{where} does not show {{{{ response }}}}; there is nothing to judge")

@@ -11,7 +11,7 @@ from typing import Any
 
 from eft_eval.errors import EftEvalError, nearest
 
-__all__ = ["Status", "Verdict", "content_key"]
+__all__ = ["KEY_VERSION", "Status", "Verdict", "content_key"]
 
 
 class Status(str, Enum):
@@ -49,7 +49,7 @@ class Verdict:
         prompt_version: its version,
         prompt_sha256: and the hash of its file's text.
         parameters: The sampling parameters sent.
-        parser_version: Of `eft_eval.judging.parsing`.
+        parser_version: Of `eft_eval.judging.parsing`, when it was last read.
         prompt_tokens: Tokens sent, as the endpoint counted.
         completion_tokens: Tokens received, as the endpoint counted.
         cost_usd: List price in US dollars, None for a model without a known price.
@@ -107,20 +107,40 @@ class Verdict:
         return cls(**{**record, "status": status, "parameters": dict(record["parameters"])})
 
 
-def content_key(
-    rendered: str, judge_model: str, parameters: Mapping[str, Any], parser_version: int
-) -> str:
-    """Return the hash that identifies a verdict: sha256 (hex) of all that its reading depends on.
+KEY_VERSION = 1
+"""The last part of every key. It was the parser's version once; that may change now without a new
+call, as stored replies are read again."""
 
-    Another prompt text, model, parameter or parser gives another key, and so a new call. The
-    endpoint is not part of it: the same model behind another address is the same judge.
+
+def content_key(
+    rendered: str,
+    judge_model: str,
+    parameters: Mapping[str, Any],
+    version: int = KEY_VERSION,
+    *,
+    repeat: int = 0,
+) -> str:
+    """Return the hash that identifies a verdict: sha256 (hex) of all that the call depends on.
+
+    Another prompt text, model, parameter or repeat gives another key, and so a new call. The
+    endpoint is not part of it (the same model behind another address is the same judge), nor is
+    the parser (stored replies are read again), nor the reply's wire format.
+
+    Args:
+        rendered: The text sent.
+        judge_model: The model asked for.
+        parameters: The sampling parameters.
+        version: Of the key's own make-up.
+        repeat: 0 for the first time the judge is asked, 1 for the second, and so on.
     """
     content = {
         "rendered": rendered,
         "judge_model": judge_model,
         "parameters": dict(parameters),
-        "parser_version": parser_version,
+        "parser_version": version,
     }
+    if repeat:
+        content["repeat"] = repeat
     # ASCII keeps the text stable for lone surrogates too, which UTF-8 cannot encode.
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()

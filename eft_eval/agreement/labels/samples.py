@@ -90,23 +90,25 @@ def _counts_errors(config: _Record, sample: _Record) -> bool:
 
 def _read_samples(path: Path) -> list[_Record]:
     """Return a task's samples, one per document."""
-    samples: dict[Any, _Record] = {}
-    pipelines: set[str] = set()
+    samples: dict[str, dict[Any, _Record]] = {}  # by filter and document
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 sample = json.loads(line)
-                pipelines.add(sample["filter"])
-                samples.setdefault(sample["doc_id"], sample)
+                samples.setdefault(sample["filter"], {}).setdefault(sample["doc_id"], sample)
     except FileNotFoundError:
         raise ConfigError(f"there is no {path}; was the run made with --log_samples?") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"cannot read {path}, sample {len(samples)}: {error!r}") from error
-    if len(pipelines) > 1:
-        raise ConfigError(f"{path} has the verdicts of several judges: {sorted(pipelines)}")
+        read = sum(map(len, samples.values()))
+        raise ConfigError(f"cannot read {path}, sample {read}: {error!r}") from error
     if not samples:
         raise ConfigError(f"{path} is empty")
-    return list(samples.values())
+    # of several judges, the one that counts factual errors: labels are about these
+    chosen = [name for name, of in samples.items() if _counts_errors({}, next(iter(of.values())))]
+    names = chosen if len(samples) > 1 else list(samples)
+    if len(names) != 1:
+        raise ConfigError(f"{path} has the verdicts of several judges: {sorted(samples)}")
+    return list(samples[names[0]].values())
 
 
 def _items(path: Path, task: str, config: _Record, samples: Sequence[_Record]) -> Iterator[Item]:

@@ -1,0 +1,144 @@
+"""What `eft-eval judge` does besides asking at once: dry runs, budgets and the Batch API."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from eft_eval.cli.judge import BatchStep
+from eft_eval.errors import ConfigError
+from eft_eval.judging.availability import preflight
+from eft_eval.judging.batch import BatchRequest, JobStatus, collect, status, submit
+from eft_eval.judging.budget import Budget
+from eft_eval.judging.estimate import Planned, estimate, plan_run
+from eft_eval.judging.saved import Selection, read_run
+from eft_eval.judging.settings import JudgeSettings
+from eft_eval.judging.store import VerdictStore, default_store_path
+
+__all__ = ["Work", "budget_of", "check_options", "dry_run", "run_batch"]
+
+_log = logging.getLogger("eft_eval.judging")
+
+
+class Work(NamedTuple):
+    """What is to be judged, by whom."""
+
+    run_dir: Path
+    selection: Selection
+    settings: JudgeSettings
+    repeats: int
+
+    def plan(self, store: VerdictStore) -> list[Planned]:
+        """Return what is stored and what is to be asked."""
+        pipelines = read_run(self.run_dir, self.selection).pipelines
+        return plan_run(pipelines, self.settings, store, self.repeats)
+
+
+def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False) -> Budget | None:
+    """Return the budget that ``--budget`` asks for."""
+    return None if usd is None else Budget(usd, settings, batch=batch)
+
+
+def dry_run(work: Work, *, batch: bool) -> None:
+    """Print calls, tokens and cost; asks nobody."""
+    store = VerdictStore(default_store_path())
+    planned = work.plan(store)
+    found = estimate(planned, work.settings, store, batch=batch)
+    print(f"judge           {work.settings.model} at {work.settings.endpoint}")
+    for one in planned:
+        again = f", asking {one.repeat + 1}" if one.repeat else ""
+        counts = f"{len(one.plan.missing)} new, {len(one.plan.found)} stored"
+        print(f"                {one.pipeline.task}, {one.pipeline.name}{again}: {counts}")
+    print(f"calls           {found.new} new, {found.stored} stored")
+    print(f"prompt tokens   {found.prompt_tokens:,} ({found.prompt_rule})")
+    print(f"reply tokens    {found.reply_tokens:,} ({found.reply_rule})")
+    if found.cost_usd is None or found.worst_usd is None:
+        print(
+            f"cost            unknown: no price of {work.settings.model} in the price table "
+            "(EFT_JUDGE_PRICES names a file with more)"
+        )
+    elif found.price_table is None:
+        print("cost            0 USD (in this process)")
+    else:
+        kind = "batch prices" if batch else "list prices"
+        print(
+            f"cost            {found.cost_usd:.4f} USD, at most {found.worst_usd:.4f} "
+            f"({kind} of {found.price_table})"
+        )
+
+
+def run_batch(step: BatchStep, work: Work, usd: float | None) -> bool:
+    """Submit, look or collect; prints what happened.
+
+    Returns:
+        Whether all verdicts of the run are stored now.
+    """
+    store = VerdictStore(default_store_path())
+    if step is BatchStep.submit:
+        _submit(work, store, usd)
+    elif step is BatchStep.status:
+        _print_open(status(work.settings, store))
+    else:
+        _collect(work.settings, store)
+    return not any(one.plan.missing for one in work.plan(store))
+
+
+def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
+    if warning := preflight(work.settings):
+        _log.warning("%s", warning)
+    requests = {
+        key: BatchRequest(text, one.pipeline.prompt)
+        for one in work.plan(store)
+        for key, text in one.plan.missing.items()
+    }
+    budget = budget_of(usd, work.settings, batch=True)
+    done = submit(requests, work.settings, store, budget=budget)
+    for job in done.jobs:
+        print(f"submitted {job.batch_id}: {job.requests} requests to {job.model}")
+    if done.elsewhere:
+        print(f"{done.elsewhere} requests are on their way already")
+    if done.unaffordable:
+        print(f"{done.unaffordable} requests left out: --budget might not suffice for them")
+    if not requests:
+        print("nothing to submit: every verdict is stored")
+
+
+def _collect(settings: JudgeSettings, store: VerdictStore) -> None:
+    done = collect(settings, store)
+    for job in done.jobs:
+        print(f"collected {job.batch_id}: {job.status}")
+    print(f"{done.verdicts} verdicts stored")
+    for reason, count in done.failures.items():
+        print(f"{count} requests without a reply ({reason}); submit again to ask for them")
+    _print_open(done.open)
+
+
+def _print_open(found: list[JobStatus]) -> None:
+    if not found:
+        print("no open batches")
+    for one in found:
+        done = "?" if one.completed is None else one.completed
+        failed = f", {one.failed} failed" if one.failed else ""
+        expires = f", expires {one.expires} UTC" if one.expires else ""
+        print(
+            f"open {one.job.batch_id}: {one.job.status}, {done} of {one.job.requests} "
+            f"done{failed}{expires}"
+        )
+
+
+def check_options(step: BatchStep | None, *, dry_run: bool, drift: int, bridge: bool) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    if dry_run and drift:
+        raise ConfigError("--dry-run cannot tell what --drift will ask; give them one at a time")
+    if step is not None and drift:
+        raise ConfigError("--drift asks at once; it cannot be used with --batch")
+    if step in (BatchStep.submit, BatchStep.status) and bridge:
+        raise ConfigError(
+            f"--bridge compares verdicts; --batch {step.value} gets none: give it "
+            "with --batch collect"
+        )

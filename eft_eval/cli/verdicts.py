@@ -1,0 +1,122 @@
+"""`eft-eval verdicts`: what the store of verdicts holds, and what may be done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from eft_eval.judging.store import VerdictStore
+
+app = typer.Typer(
+    help="List, re-parse, export and prune the stored verdicts.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+# typer reads annotations at run time, on Python 3.10 too
+Text = Optional[str]  # noqa: UP045
+Texts = Optional[list[str]]  # noqa: UP045
+File = Optional[Path]  # noqa: UP045
+
+Judge = Annotated[Text, typer.Option(help="Only of this judge.")]
+Prompt = Annotated[Text, typer.Option(help="Only of the judge prompt of this name.")]
+Status = Annotated[Text, typer.Option(help="Only with this status.")]
+Before = Annotated[Text, typer.Option(help="Only stored before this date, YYYY-MM-DD (UTC).")]
+Store = Annotated[File, typer.Option(help="The store; by default EFT_VERDICT_STORE.")]
+
+
+@app.command("list")
+def list_(
+    judge: Judge = None,
+    prompt: Prompt = None,
+    status: Status = None,
+    before: Before = None,
+    store: Store = None,
+) -> None:
+    """Count the stored verdicts by judge, prompt and status, with tokens and cost."""
+    from eft_eval.judging.upkeep import Choice, summary
+    from eft_eval.reports.verdicts import print_groups
+
+    opened = _open(store)
+    print_groups(summary(Choice(judge, prompt, status, before).among(opened)), opened.path)
+
+
+@app.command()
+def reparse(
+    write: Annotated[
+        bool, typer.Option("--write", help="Add readings that differ; the old ones stay, too.")
+    ] = False,
+    template: Annotated[
+        Texts, typer.Option(help="A judge prompt's file of your own, for its scale; repeatable.")
+    ] = None,
+    judge: Judge = None,
+    prompt: Prompt = None,
+    status: Status = None,
+    before: Before = None,
+    store: Store = None,
+) -> None:
+    """Read the stored replies again with the present parser, and say what changes; asks nobody."""
+    from eft_eval.judging.upkeep import Choice, reparse_store
+
+    choice = Choice(judge, prompt, status, before)
+    done = reparse_store(_open(store), choice, template or (), write=write)
+    print(f"{done.read} verdicts read again, {sum(done.changes.values())} read differently")
+    for change, count in done.changes.items():
+        print(f"  {count} {change}")
+    for name, count in done.unknown.items():
+        print(f"  {count} not read: the prompt {name!r} is not known (--template FILE)")
+    if done.changes and not write:
+        print("nothing was written; --write adds the new readings")
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="JSON lines; replaced when whole.")],
+    judge: Judge = None,
+    prompt: Prompt = None,
+    status: Status = None,
+    before: Before = None,
+    store: Store = None,
+) -> None:
+    """Write stored verdicts as JSON lines."""
+    from eft_eval.judging.upkeep import Choice
+    from eft_eval.judging.upkeep import export as write
+
+    count = write(Choice(judge, prompt, status, before).among(_open(store)), file)
+    print(f"{count} verdicts written to {file}")
+
+
+@app.command()
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without, only say what.")] = False,
+    judge: Judge = None,
+    prompt: Prompt = None,
+    status: Status = None,
+    before: Before = None,
+    store: Store = None,
+) -> None:
+    """Remove stored verdicts of a judge, prompt, status or time; they will be paid for again."""
+    from eft_eval.judging.upkeep import Choice, check_prunable, summary
+    from eft_eval.judging.upkeep import prune as remove
+    from eft_eval.reports.verdicts import print_groups
+
+    choice = Choice(judge, prompt, status, before)
+    opened = _open(store)
+    check_prunable(choice, opened)
+    print_groups(summary(choice.among(opened)), opened.path)
+    if yes:
+        print(f"{remove(opened, choice)} verdicts removed")
+    else:
+        print("nothing was removed; --yes removes these")
+
+
+def _open(path: Path | None) -> VerdictStore:
+    from eft_eval.errors import ConfigError
+    from eft_eval.judging.store import VerdictStore, default_store_path
+
+    found = path or default_store_path()
+    if not found.is_file():
+        raise ConfigError(f"there is no verdict store {found} (EFT_VERDICT_STORE, --store)")
+    return VerdictStore(found)

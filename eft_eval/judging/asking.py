@@ -1,0 +1,202 @@
+"""Asking many prompts at once: workers, the breaker, and event loops.
+
+Knows nothing of judge prompts, parsing or the store; how one prompt is asked is the sender's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, Protocol
+
+from eft_eval.judging.budget import Budget
+from eft_eval.judging.replies import Failure, Outcome, Sender
+from eft_eval.judging.settings import JudgeSettings
+
+__all__ = ["Source", "ask_all", "sender_for"]
+
+_LEAST_FAILURES = 3
+_LOOK_SECONDS = 0.1
+_START_SECONDS = 10.0
+
+
+class Source(Protocol):
+    """Hands out the numbers of the prompts to ask."""
+
+    async def take(self) -> int | None:
+        """Return the next prompt's number; None when there is no more."""
+
+    async def watch(self) -> None:
+        """Run beside the asking, until cancelled."""
+
+
+class _All:
+    """Every prompt, in order."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = iter(range(count))
+
+    async def take(self) -> int | None:
+        return next(self._numbers, None)
+
+    async def watch(self) -> None:
+        return
+
+
+def sender_for(settings: JudgeSettings, budget: Budget | None = None) -> Sender:
+    """Return what asks this judge; made where an event loop runs.
+
+    Raises:
+        ConfigError: The judge's model or script cannot be used.
+    """
+    if settings.kind == "scripted":
+        from eft_eval.judging.scripted import ScriptedSender
+
+        return ScriptedSender(settings)
+    if settings.kind == "hf":
+        from eft_eval.judging.local import LocalSender
+
+        return LocalSender(settings)
+    from eft_eval.judging.client import EndpointSender
+
+    return EndpointSender(settings, budget)
+
+
+def ask_all(
+    prompts: Sequence[str],
+    settings: JudgeSettings,
+    on_outcome: Callable[[int, Outcome], None],
+    *,
+    source: Source | None = None,
+    budget: Budget | None = None,
+) -> None:
+    """Send prompts as a user's messages, and report each outcome as it arrives.
+
+    At most ``settings.concurrency`` requests are under way at once. Once the key is refused or
+    the budget used up, or after as many failures in a row as there are requests at once (at
+    least 3), nothing more is sent and the rest fail with ``not sent: ...``.
+
+    Args:
+        prompts: The texts.
+        settings: The judge.
+        on_outcome: Called with the prompt's number and its outcome, one call at a time, though
+            perhaps in another thread: where an event loop already runs, a second one is started
+            beside it. What it raises ends the whole call.
+        source: Which of the prompts to ask, and when; None is all of them, in order.
+        budget: What may be spent; None is any sum.
+    """
+    if not prompts:
+        return
+
+    def main() -> Coroutine[Any, Any, None]:
+        return _ask_all(prompts, settings, on_outcome, source or _All(len(prompts)), budget)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(main())
+    else:
+        _run_beside(main)
+
+
+class _Breaker:
+    """Stops the sending when the endpoint, the key or the budget, not the item, is at fault."""
+
+    def __init__(self, limit: int) -> None:
+        self.tripped: str | None = None
+        self._limit = limit
+        self._failures = 0
+
+    def note(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Failure):
+            self._failures = 0
+        elif outcome.blame == "key":
+            self._trip(f"the key was refused ({outcome.error})")
+        elif outcome.blame == "budget":
+            self._trip(outcome.error)
+        elif outcome.blame == "endpoint":
+            self._failures += 1
+            if self._failures >= self._limit:
+                self._trip(f"{self._failures} failures in a row, the last: {outcome.error}")
+
+    def _trip(self, why: str) -> None:
+        self.tripped = self.tripped or why
+
+
+async def _ask_all(
+    prompts: Sequence[str],
+    settings: JudgeSettings,
+    on_outcome: Callable[[int, Outcome], None],
+    source: Source,
+    budget: Budget | None,
+) -> None:
+    sender = sender_for(settings, budget)
+    breaker = _Breaker(max(_LEAST_FAILURES, sender.at_once))
+    watch = asyncio.ensure_future(source.watch())
+    workers = [
+        asyncio.ensure_future(_work(prompts, sender, breaker, on_outcome, source))
+        for _ in range(min(sender.at_once, len(prompts)))
+    ]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for task in (*workers, watch):
+            task.cancel()
+        await asyncio.gather(*workers, watch, return_exceptions=True)
+        await sender.close()
+
+
+async def _work(
+    prompts: Sequence[str],
+    sender: Sender,
+    breaker: _Breaker,
+    on_outcome: Callable[[int, Outcome], None],
+    source: Source,
+) -> None:
+    while (number := await source.take()) is not None:
+        if breaker.tripped:
+            on_outcome(number, Failure(f"not sent: {breaker.tripped}"))
+            continue
+        outcome = await sender.send(prompts[number])
+        breaker.note(outcome)
+        if isinstance(outcome, Failure) and outcome.blame == "budget":
+            outcome = Failure(f"not sent: {outcome.error}")
+        on_outcome(number, outcome)
+
+
+def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run ``main`` in a fresh thread's event loop; an interrupt here cancels it there."""
+    started = threading.Event()
+    cancel: list[Callable[[], object]] = []
+
+    async def tracked() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(main())
+        cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        started.set()
+        await task
+
+    cancelled_before = _times_cancelled()
+    with ThreadPoolExecutor(1, thread_name_prefix="eft-judge") as pool:
+        future = pool.submit(lambda: asyncio.run(tracked()))
+        try:
+            # From Python 3.11 on, Ctrl-C under asyncio.run raises nothing here: it asks the
+            # caller's task to be cancelled, which that task, blocked by us, would never see.
+            while not wait([future], timeout=_LOOK_SECONDS).done:
+                if _times_cancelled() > cancelled_before:
+                    raise asyncio.CancelledError
+        except BaseException:
+            started.wait(_START_SECONDS)
+            with contextlib.suppress(RuntimeError):  # it ended by itself, and its loop is closed
+                for stop in cancel:
+                    stop()
+            raise
+        future.result()
+
+
+def _times_cancelled() -> int:
+    count = getattr(asyncio.current_task(), "cancelling", None)  # new in Python 3.11
+    return int(count()) if count is not None else 0

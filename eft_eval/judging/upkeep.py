@@ -1,0 +1,239 @@
+"""Looking after a store: what is in it, reading it again, taking copies, removing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from eft_eval.atomic import write_lines
+from eft_eval.errors import ConfigError
+from eft_eval.judging.judge import reparse
+from eft_eval.judging.parsing import Scale
+from eft_eval.judging.prompt import JudgePrompt, known_prompts, load_prompt
+from eft_eval.judging.store import VerdictStore
+from eft_eval.judging.verdict import Status, Verdict
+
+__all__ = [
+    "Choice",
+    "Group",
+    "Reread",
+    "check_prunable",
+    "export",
+    "prune",
+    "reparse_store",
+    "summary",
+]
+
+_AT_ONCE = 5000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which verdicts are meant: those that fit everything given.
+
+    Attributes:
+        judge: The judge's name, as asked for.
+        prompt: The judge prompt's name.
+        status: How they ended.
+        before: Stored before this date, YYYY-MM-DD, UTC.
+
+    Raises:
+        ConfigError: The status or the date is none.
+    """
+
+    judge: str | None = None
+    prompt: str | None = None
+    status: str | None = None
+    before: str | None = None
+
+    def __post_init__(self) -> None:
+        known = [status.value for status in Status if status is not Status.api_error]
+        if self.status is not None and self.status not in known:
+            raise ConfigError(f"--status is {self.status!r}; it must be one of {', '.join(known)}")
+        if self.before is not None:
+            try:
+                datetime.strptime(self.before, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+            except ValueError:
+                raise ConfigError(
+                    f"--before is {self.before!r}; it must be a date, YYYY-MM-DD"
+                ) from None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing was given."""
+        return all(getattr(self, field.name) is None for field in fields(self))
+
+    def has(self, verdict: Verdict) -> bool:
+        """Whether a verdict is meant."""
+        return (
+            self.judge in (None, verdict.judge_model)
+            and self.prompt in (None, verdict.prompt_name)
+            and self.status in (None, verdict.status.value)
+            and (self.before is None or verdict.created[:10] < self.before)
+        )
+
+    def among(self, store: VerdictStore) -> Iterator[Verdict]:
+        """Iterate over the verdicts that are meant, in the order in which they were stored."""
+        return (verdict for verdict in store if self.has(verdict))
+
+
+class Group(NamedTuple):
+    """The verdicts of one judge on one prompt that ended alike.
+
+    Attributes:
+        judge: The judge.
+        prompt: The judge prompt's name and version.
+        status: How they ended.
+        verdicts: How many.
+        tokens: Sent and received, where the endpoint counted.
+        cost_usd: List price of those whose price is known.
+        unpriced: How many have no known price.
+        first: Date of the first,
+        last: and of the last, YYYY-MM-DD.
+    """
+
+    judge: str
+    prompt: str
+    status: str
+    verdicts: int
+    tokens: int
+    cost_usd: float
+    unpriced: int
+    first: str
+    last: str
+
+
+class Reread(NamedTuple):
+    """What reading stored replies again gave.
+
+    Attributes:
+        read: Verdicts read.
+        changes: Those now read differently, by "old status -> new status", or "value".
+        unknown: Verdicts whose judge prompt is not known, by its name; not read.
+    """
+
+    read: int
+    changes: dict[str, int]
+    unknown: dict[str, int]
+
+
+def summary(verdicts: Iterable[Verdict]) -> list[Group]:
+    """Return the verdicts in groups, sorted by judge, prompt and status."""
+    groups: dict[tuple[str, str, str], Group] = {}
+    for one in verdicts:
+        key = (one.judge_model, f"{one.prompt_name} {one.prompt_version}", one.status.value)
+        day = one.created[:10]
+        old = groups.get(key, Group(*key, 0, 0, 0.0, 0, day, day))
+        groups[key] = old._replace(
+            verdicts=old.verdicts + 1,
+            tokens=old.tokens + (one.prompt_tokens or 0) + (one.completion_tokens or 0),
+            cost_usd=old.cost_usd + (one.cost_usd or 0.0),
+            unpriced=old.unpriced + (one.cost_usd is None),
+            first=min(old.first, day),
+            last=max(old.last, day),
+        )
+    return [groups[key] for key in sorted(groups)]
+
+
+def reparse_store(
+    store: VerdictStore, choice: Choice, prompts: Sequence[str], *, write: bool
+) -> Reread:
+    """Read stored replies again with the present parser; asks nobody.
+
+    Args:
+        store: The store.
+        choice: Which verdicts.
+        prompts: Names or files of judge prompts beside the shipped ones, for their scales.
+        write: Whether readings that differ are added to the store (the old ones stay in it).
+
+    Raises:
+        ConfigError: A prompt cannot be loaded.
+    """
+    scales = _Scales([load_prompt(name) for name in [*known_prompts(), *prompts]])
+    changes: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
+    read = 0
+    changed: list[Verdict] = []
+    for verdict in choice.among(store):
+        scale = scales.of(verdict)
+        if scale is None:
+            unknown[verdict.prompt_name] += 1
+            continue
+        read += 1
+        again = reparse(verdict, scale)
+        if again.status is not verdict.status:
+            changes[f"{verdict.status.value} -> {again.status.value}"] += 1
+        elif again.value != verdict.value:
+            changes["value"] += 1
+        if (again.status, again.value, again.reason) != (
+            verdict.status,
+            verdict.value,
+            verdict.reason,
+        ):
+            changed.append(again)
+        if write and len(changed) >= _AT_ONCE:
+            store.add_readings(changed)
+            changed = []
+        elif not write:
+            changed.clear()
+    if changed:
+        store.add_readings(changed)
+    return Reread(read, dict(changes.most_common()), dict(unknown.most_common()))
+
+
+def export(verdicts: Iterable[Verdict], file: Path) -> int:
+    """Write verdicts as JSON lines, oldest first; return how many.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for verdict in verdicts:
+            count += 1
+            yield json.dumps(verdict.to_dict(), ensure_ascii=False) + "\n"
+
+    write_lines(file, lines())
+    return count
+
+
+def prune(store: VerdictStore, choice: Choice) -> int:
+    """Remove the verdicts that are meant; return how many.
+
+    Raises:
+        ConfigError: Everything is meant.
+    """
+    check_prunable(choice, store)
+    return store.prune([verdict.key for verdict in choice.among(store)])
+
+
+def check_prunable(choice: Choice, store: VerdictStore) -> None:
+    """Refuse to remove everything, which is better done by deleting the file.
+
+    Raises:
+        ConfigError: Everything is meant.
+    """
+    if choice.is_everything:
+        raise ConfigError(
+            f"say which verdicts to remove (--judge, --prompt, --status, --before); to remove "
+            f"all, delete {store.path}"
+        )
+
+
+class _Scales:
+    """Finds the scale on which a verdict's score is read."""
+
+    def __init__(self, prompts: Sequence[JudgePrompt]) -> None:
+        self._by_hash: dict[str, Scale] = {prompt.sha256: prompt.scale for prompt in prompts}
+        self._by_name: dict[str, Scale] = {prompt.name: prompt.scale for prompt in prompts}
+
+    def of(self, verdict: Verdict) -> Scale | None:
+        # an edited prompt keeps its name, and with it, its scale
+        return self._by_hash.get(verdict.prompt_sha256) or self._by_name.get(verdict.prompt_name)

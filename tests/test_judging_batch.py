@@ -1,0 +1,409 @@
+"""The Batch API's whole life, against a loopback endpoint."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch_endpoint import BatchEndpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from judging_helpers import PROMPT, items, readings, score, settings, statuses
+from typer.testing import CliRunner
+
+from eft_eval.cli.app import app
+from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.judging import DEFAULT_MODEL, JudgeSettings, VerdictStore, judge_responses
+from eft_eval.judging.batch import BatchRequest, collect, status, submit
+from eft_eval.judging.batch_requests import BatchLimits, read_answers, request_line, split
+from eft_eval.judging.budget import Budget
+from eft_eval.judging.judge import plan
+from eft_eval.judging.replies import Failure, Reply
+
+RESPONSES = tuple(f"{number} " + "wrong " * number for number in range(5))
+Start = Callable[..., Any]
+
+
+def completion(body: dict[str, Any]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": score(body["messages"][-1]["content"], body)}
+    return {
+        "model": body["model"],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+    }
+
+
+@pytest.fixture
+def endpoint() -> BatchEndpoint:
+    return BatchEndpoint(completion)
+
+
+@pytest.fixture
+def judge(endpoint: BatchEndpoint, openai_server: Start) -> JudgeSettings:
+    server = openai_server(score, routes=endpoint.routes)
+    return settings(server.url, model=DEFAULT_MODEL)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VerdictStore:
+    return VerdictStore(tmp_path / "verdicts.sqlite3")
+
+
+def to_send(judge: JudgeSettings, store: VerdictStore, *responses: str) -> dict[str, BatchRequest]:
+    planned = plan(items(*(responses or RESPONSES)), PROMPT, judge, store)
+    return {key: BatchRequest(text, PROMPT) for key, text in planned.missing.items()}
+
+
+def test_a_life(endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore) -> None:
+    requests = to_send(judge, store)
+    done = submit(requests, judge, store)
+    assert (done.requests, done.elsewhere, done.unaffordable) == (5, 0, 0)
+    (job,) = done.jobs
+    assert [line["custom_id"] for line in endpoint.requests("batch_0")] == list(requests)
+    assert {line["url"] for line in endpoint.requests("batch_0")} == {"/v1/chat/completions"}
+    assert endpoint.batches["batch_0"]["completion_window"] == "24h"
+
+    assert [one.job.batch_id for one in status(judge, store)] == ["batch_0"]
+    early = collect(judge, store)
+    assert (early.verdicts, early.jobs, len(early.open)) == (0, [], 1)
+    again = submit(to_send(judge, store), judge, store)
+    assert (again.requests, again.elsewhere, again.jobs) == (0, 5, [])
+
+    keys = list(requests)
+    endpoint.run("batch_0", status="expired", errors={keys[0]: "expired", keys[3]: "too odd"})
+    first = collect(judge, store)
+    assert first.verdicts == 3
+    assert sorted(first.failures) == [
+        "HTTP status 400: too odd",
+        "batch_expired: could not be executed in time",
+    ]
+    assert [job.status for job in first.jobs] == ["expired"]
+    before = list(store)
+    second = collect(judge, store)
+    assert (second.verdicts, second.failures, second.jobs, second.open) == (0, {}, [], [])
+    assert list(store) == before
+
+    rest = submit(to_send(judge, store), judge, store)
+    assert rest.requests == 2
+    assert {line["custom_id"] for line in endpoint.requests("batch_1")} == {keys[0], keys[3]}
+    endpoint.run("batch_1")
+    assert collect(judge, store).verdicts == 2
+    found = judge_responses(items(*RESPONSES), PROMPT, judge, store)
+    assert readings(found) == [("scored", number) for number in range(5)]
+    assert sorted(endpoint.answered) == sorted(keys)  # nothing was paid twice
+    live = (100 * 2 + 10 * 8) / 1e6
+    assert {verdict.cost_usd for verdict in found} == {live / 2}
+    assert job.model == DEFAULT_MODEL
+
+
+def test_a_batch_gives_what_asking_gives(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore, tmp_path: Path
+) -> None:
+    submit(to_send(judge, store), judge, store)
+    endpoint.run("batch_0", seed=3)
+    collect(judge, store)
+    batched = judge_responses(items(*RESPONSES), PROMPT, judge, store)
+    live = judge_responses(items(*RESPONSES), PROMPT, judge, VerdictStore(tmp_path / "live.db"))
+    same = [replace(v, created="", cost_usd=None) for v in batched]
+    assert same == [replace(v, created="", cost_usd=None) for v in live]
+
+
+def test_live_judging_leaves_a_batch_alone(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+) -> None:
+    submit(to_send(judge, store, *RESPONSES[:2]), judge, store)
+    found = judge_responses(items(*RESPONSES), PROMPT, judge, store)
+    assert statuses(found) == ["api_error", "api_error", "scored", "scored", "scored"]
+    assert "--batch collect" in str(found[0].error)
+
+
+def test_another_machine_goes_on(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore, tmp_path: Path
+) -> None:
+    submit(to_send(judge, store), judge, store)
+    endpoint.run("batch_0")
+    elsewhere = VerdictStore(shutil.copy(store.path, tmp_path / "copy.sqlite3"))
+    assert collect(judge, elsewhere).verdicts == 5
+    assert collect(judge, store).verdicts == 5
+    assert readings(list(elsewhere)) == readings(list(store))
+
+
+def test_files_are_split(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+) -> None:
+    done = submit(to_send(judge, store), judge, store, limits=BatchLimits(requests=2))
+    assert [job.requests for job in done.jobs] == [2, 2, 1]
+    for name in endpoint.batches:
+        endpoint.run(name)
+    assert collect(judge, store).verdicts == 5
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_lost_connection_sends_nothing_twice(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore, arrived: bool
+) -> None:
+    def drop() -> None:
+        raise ConnectionAbortedError
+
+    setattr(endpoint, "after_create" if arrived else "before_create", drop)
+    with pytest.raises(EftEvalError, match="submit again later"):
+        submit(to_send(judge, store), judge, store)
+    setattr(endpoint, "after_create" if arrived else "before_create", lambda: None)
+    again = submit(to_send(judge, store), judge, store)
+    assert len(endpoint.batches) == 1
+    assert again.requests == (0 if arrived else 5)
+    endpoint.run("batch_0")
+    assert collect(judge, store).verdicts == 5
+
+
+SUBMIT = """
+import sys
+from eft_eval.judging import *
+from eft_eval.judging.batch import BatchRequest, submit
+from eft_eval.judging.judge import plan
+settings = JudgeSettings("judge", sys.argv[2], "key")
+prompt, store = load_prompt("factuality"), VerdictStore(sys.argv[1])
+planned = plan([JudgeItem("a"), JudgeItem("b")], prompt, settings, store)
+submit({key: BatchRequest(text, prompt) for key, text in planned.missing.items()}, settings, store)
+"""
+
+
+def test_a_killed_submit_is_taken_up(
+    endpoint: BatchEndpoint, openai_server: Start, store: VerdictStore
+) -> None:
+    created, over = threading.Event(), threading.Event()
+
+    def stall() -> None:
+        created.set()
+        over.wait(20)
+
+    endpoint.after_create = stall
+    server = openai_server(score, routes=endpoint.routes)
+    process = subprocess.Popen([sys.executable, "-c", SUBMIT, str(store.path), server.url])
+    try:
+        assert created.wait(20)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+        over.set()
+    endpoint.after_create = lambda: None
+    judge = settings(server.url)
+    again = submit(to_send(judge, store, "a", "b"), judge, store)
+    assert (again.requests, again.elsewhere) == (0, 2)
+    assert list(endpoint.batches) == ["batch_0"]
+    endpoint.run("batch_0")
+    assert collect(judge, store).verdicts == 2
+
+
+def test_a_batch_that_fails_as_a_whole(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+) -> None:
+    submit(to_send(judge, store), judge, store)
+    reason = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached."}
+    endpoint.batches["batch_0"] |= {"status": "failed", "errors": {"data": [reason]}}
+    done = collect(judge, store)
+    why = "batch failed (token_limit_exceeded: Enqueued token limit reached.)"
+    assert done.failures == {why: 5}
+    assert submit(to_send(judge, store), judge, store).requests == 5
+
+
+def test_lines_that_are_cut_off_are_asked_again(
+    endpoint: BatchEndpoint,
+    judge: JudgeSettings,
+    store: VerdictStore,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    submit(to_send(judge, store), judge, store)
+    endpoint.run("batch_0")
+    output = endpoint.batches["batch_0"]["output_file_id"]
+    endpoint.files[output] = endpoint.files[output][:-20]
+    done = collect(judge, store)
+    assert done.verdicts == 4
+    assert sum(done.failures.values()) == 1
+    assert "1 lines are no answers" in caplog.text
+    assert submit(to_send(judge, store), judge, store).requests == 1
+
+
+def test_a_file_that_cannot_be_fetched_changes_nothing(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+) -> None:
+    submit(to_send(judge, store), judge, store)
+    endpoint.run("batch_0")
+    kept = endpoint.files.pop(endpoint.batches["batch_0"]["output_file_id"])
+    with pytest.raises(EftEvalError, match="collect again later"):
+        collect(judge, store)
+    endpoint.files[endpoint.batches["batch_0"]["output_file_id"]] = kept
+    assert collect(judge, store).verdicts == 5
+
+
+def test_who_cannot_be_batched(
+    openai_server: Start, store: VerdictStore, tmp_path: Path, judge: JudgeSettings
+) -> None:
+    plain = settings(openai_server(score).url)
+    with pytest.raises(ConfigError, match="what the Batch API needs"):
+        submit(to_send(plain, store), plain, store)
+    script = tmp_path / "rules.yaml"
+    script.write_text("- {match: ., reply: 'Score: 0'}")
+    scripted = JudgeSettings.from_environment({}, judge=f"scripted:{script}")
+    with pytest.raises(ConfigError, match="needs a judge at an endpoint"):
+        submit(to_send(scripted, store), scripted, store)
+
+
+def test_a_batch_that_the_endpoint_does_not_know(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+) -> None:
+    submit(to_send(judge, store), judge, store)
+    batch = endpoint.batches.pop("batch_0")
+    with pytest.raises(ConfigError, match=r"knows no batch batch_0 .*the same project\?"):
+        collect(judge, store)
+    endpoint.batches["batch_0"] = batch
+    assert len(collect(judge, store).open) == 1
+
+
+def test_batches_elsewhere_are_told_and_left(
+    endpoint: BatchEndpoint,
+    judge: JudgeSettings,
+    store: VerdictStore,
+    openai_server: Start,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    submit(to_send(judge, store), judge, store)
+    other = openai_server(score, routes=BatchEndpoint(completion).routes)
+    assert status(replace(judge, base_url=other.url), store) == []
+    assert f"batch batch_0 is at {judge.endpoint}" in caplog.text
+
+
+def test_a_budget_bounds_a_batch(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+) -> None:
+    requests = to_send(judge, store)
+    worst = sum(
+        Budget(100, judge, batch=True).worst_usd(request.text)
+        for request in list(requests.values())[:3]
+    )
+    done = submit(requests, judge, store, budget=Budget(worst * 1.0001, judge, batch=True))
+    assert (done.requests, done.unaffordable) == (3, 2)
+
+
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 7), st.integers(20, 200))
+def test_no_file_passes_the_limits(sizes: list[int], most: int, size: int) -> None:
+    lines = [(str(number), b"x" * length) for number, length in enumerate(sizes)]
+    parts = list(split(lines, BatchLimits(most, size)))
+    assert [pair for part in parts for pair in part.items()] == lines
+    for part in parts:
+        assert 1 <= len(part) <= most
+        assert len(part) == 1 or sum(map(len, part.values())) <= size
+    for one, following in itertools.pairwise(parts):
+        first = next(iter(following.values()))
+        whole = sum(map(len, one.values())) + len(first)
+        assert len(one) == most or whole > size  # no file could have taken one more
+
+
+def test_request_lines(judge: JudgeSettings) -> None:
+    line = json.loads(request_line("k", "a \ud800 é\u2028", judge))
+    assert line["custom_id"] == "k"
+    assert line["body"]["messages"] == [{"role": "user", "content": "a \ud800 é\u2028"}]
+    assert line["body"]["temperature"] == 0
+    assert request_line("k", "two\nlines\u2028", judge).count(b"\n") == 1
+
+
+def test_answers_of_all_kinds() -> None:
+    good = completion(
+        {"model": "m", "messages": [{"content": "RESPONSE: x USE THE ANSWER FORMAT"}]}
+    )
+    lines = [
+        {"custom_id": "good", "response": {"status_code": 200, "body": good}, "error": None},
+        {"custom_id": "good", "response": {"status_code": 500, "body": None}, "error": None},
+        {"custom_id": "no body", "response": {"status_code": 200, "body": None}},
+        {"custom_id": "empty"},
+        {"custom_id": "odd", "response": {"status_code": 200, "body": {"choices": []}}},
+    ]
+    text = "\n".join([*map(json.dumps, lines), "{", "[]", "", "3"])
+    answers = read_answers([text], structured=False)
+    assert answers.unreadable == 3
+    assert isinstance(answers.outcomes["good"], Reply)
+    assert {name for name, one in answers.outcomes.items() if isinstance(one, Failure)} == {
+        "no body",
+        "empty",
+        "odd",
+    }
+
+
+# --- the command
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run of a task of somebody else's, as lm-eval writes it."""
+    folder = tmp_path / "out" / "model"
+    folder.mkdir(parents=True)
+    date = "2026-01-02T03-04-05.678901"
+    results = {
+        "results": {"mine": {"alias": "mine"}},
+        "configs": {"mine": {"task": "mine", "output_type": "generate_until", "repeats": 1}},
+        "n-samples": {"mine": {"original": 5, "effective": 5}},
+    }
+    (folder / f"results_{date}.json").write_text(json.dumps(results))
+    samples = [
+        {
+            "doc_id": number,
+            "doc": {"question": f"Why {number}?"},
+            "resps": [[text]],
+            "filtered_resps": [text],
+            "filter": "none",
+            "metrics": [],
+        }
+        for number, text in enumerate(RESPONSES)
+    ]
+    lines = "".join(json.dumps(sample) + "\n" for sample in samples)
+    (folder / f"samples_mine_{date}.jsonl").write_text(lines)
+    return folder
+
+
+def call(*arguments: object) -> Any:
+    command = ["judge", *map(str, arguments), "--prompt", "factuality"]
+    return CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_the_command(
+    endpoint: BatchEndpoint,
+    judge: JudgeSettings,
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", str(judge.base_url))
+    monkeypatch.setenv("EFT_JUDGE_MODEL", DEFAULT_MODEL)
+    dry = call(run_dir, "--dry-run", "--batch", "submit")
+    assert "5 new, 0 stored" in dry.stdout
+    assert "batch prices of 2025-04-14" in dry.stdout
+    assert endpoint.batches == {}
+
+    sent = call(run_dir, "--batch", "submit")
+    assert "submitted batch_0: 5 requests to gpt-4.1-2025-04-14" in sent.stdout
+    looked = call(run_dir, "--batch", "status")
+    assert "open batch_0: validating" in looked.stdout
+    early = call(run_dir, "--batch", "collect")
+    assert early.exit_code == 3
+    assert "0 verdicts stored" in early.stdout
+    assert len(list(run_dir.glob("results_*"))) == 1
+
+    endpoint.run("batch_0")
+    done = call(run_dir, "--batch", "collect")
+    assert done.exit_code == 0, done.stdout
+    assert "5 verdicts stored" in done.stdout
+    results = json.loads(max(run_dir.glob("results_*")).read_text("utf-8"))
+    (name,) = [name for name in results["results"]["mine"] if name.startswith("fact_errors,")]
+    assert results["results"]["mine"][name] == 2.0  # (0 + 1 + 2 + 3 + 4) / 5
+    assert "nothing to submit" in call(run_dir, "--batch", "submit").stdout

@@ -1,0 +1,263 @@
+"""Judges without an endpoint of ours: scripted, transformers in process, transformers serve."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from judging_helpers import PROMPT, items, settings, statuses
+from tiny_models import byte_tokenizer, make_model
+
+from eft_eval.errors import ConfigError
+from eft_eval.judging import JudgeSettings, Status, VerdictStore, judge_responses, preflight
+from eft_eval.judging.scripted import load_script
+
+RULES = r"""
+- match: "(\\d+) mistakes"
+  reply: "Reason: the text says so.\n\nScore: \\1"
+- match: "sorry"
+  refusal: "I will not judge this."
+- match: "long"
+  reply: "Reason: on and on"
+  finish_reason: length
+- match: "outage"
+  status: 503
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VerdictStore:
+    return VerdictStore(tmp_path / "verdicts.sqlite3")
+
+
+def scripted(path: Path, text: str = RULES) -> JudgeSettings:
+    path.write_text(text)
+    return JudgeSettings.from_environment({}, judge=f"scripted:{path}")
+
+
+# --- scripted
+
+
+def test_a_script_answers(tmp_path: Path, store: VerdictStore) -> None:
+    judge = scripted(tmp_path / "rules.yaml")
+    assert preflight(judge) is None
+    given = items("3 mistakes", "sorry", "long", "outage", "something else")
+    verdicts = judge_responses(given, PROMPT, judge, store)
+    assert statuses(verdicts) == ["scored", "refused", "truncated", "api_error", "api_error"]
+    assert verdicts[0].value == 3
+    assert verdicts[0].cost_usd is None  # no tokens are counted
+    assert "scripted HTTP status 503" in str(verdicts[3].error)
+    assert "no rule of" in str(verdicts[4].error)
+    assert len(store) == 3
+
+
+def test_an_edited_script_is_another_judge(tmp_path: Path, store: VerdictStore) -> None:
+    path = tmp_path / "rules.yaml"
+    first = judge_responses(items("3 mistakes"), PROMPT, scripted(path), store)
+    edited = scripted(path, "- {match: mistakes, reply: 'Score: 9'}")
+    second = judge_responses(items("3 mistakes"), PROMPT, edited, store)
+    assert [first[0].value, second[0].value] == [3, 9]
+
+
+def test_a_script_may_be_json(tmp_path: Path) -> None:
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps([{"match": "a.b", "reply": "Score: 1"}]))
+    (rule,) = load_script(path)
+    assert rule.match.search("x a\nb")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "cannot read"),
+        ("match: x", "must be a list of rules"),
+        ("[]", "must be a list of rules"),
+        ("- x", "rule 1: is 'x'"),
+        ("- {match: x, reply: y}\n- {mtch: x, reply: y}", "rule 2: .*did you mean 'match'"),
+        ("- {match: '(', reply: y}", "rule 1: "),
+        ("- {match: x, reply: '\\2'}", "rule 1: invalid group"),
+        ("- {match: x, reply: 3}", "reply is 3; it must be text"),
+        ("- {match: x}", "needs a match, and a reply"),
+        ("- {match: x, status: 200}", "must be 400 to 599"),
+    ],
+)
+def test_wrong_scripts_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        preflight(scripted(tmp_path / "rules.yaml", text))
+    assert "rules.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_script(tmp_path: Path) -> None:
+    judge = JudgeSettings.from_environment({}, judge=f"scripted:{tmp_path / 'none.yaml'}")
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        preflight(judge)
+
+
+@pytest.mark.parametrize("name", ["hf:", "scripted:", ""])
+def test_a_judge_needs_a_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="lacks a name"):
+        JudgeSettings.from_environment({"OPENAI_API_KEY": "k"}, judge=name)
+
+
+# --- transformers in process
+
+
+def local(folder: str, **changes: object) -> JudgeSettings:
+    given = {"base_url": None, "api_key": "-", "max_tokens": 12, "concurrency": 4, **changes}
+    return JudgeSettings(f"hf:{folder}", **given)  # type: ignore[arg-type]  # values as they come
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_local_model_is_greedy_generation(
+    tmp_path: Path, store: VerdictStore, chat: bool
+) -> None:
+    """The same tokens as transformers' own generate, one prompt at a time."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = byte_tokenizer(bos=not chat, chat=chat)
+    folder = make_model(tmp_path / "judge", positions=1024, tokenizer=tokenizer)
+    given = items(
+        "short", "a response that is a good deal longer than the others", "third", "4", "5"
+    )
+    verdicts = judge_responses(given, PROMPT, local(folder), store)
+    assert {verdict.status for verdict in verdicts} <= {Status.truncated, Status.malformed}
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    for item, verdict in zip(given, verdicts, strict=True):
+        prompt = PROMPT.render(response=item.response)
+        if chat:
+            turn = [{"role": "user", "content": prompt}]
+            tokens = tokenizer.apply_chat_template(
+                turn, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            ).input_ids
+        else:
+            tokens = tokenizer(prompt, return_tensors="pt").input_ids
+        with torch.inference_mode():
+            written = model.generate(tokens, do_sample=False, max_new_tokens=12)[0]
+        own = written[tokens.shape[1] :].tolist()
+        assert verdict.raw == tokenizer.decode(own, skip_special_tokens=True)
+        assert verdict.prompt_tokens == tokens.shape[1]
+        assert verdict.completion_tokens == len(own)
+        assert verdict.finish_reason == ("stop" if own[-1] == 1 else "length")
+    assert len(store) == 5
+
+
+def test_retrained_models_are_asked_again(tmp_path: Path, store: VerdictStore) -> None:
+    folder = make_model(tmp_path / "judge", positions=1024)
+    first = judge_responses(items("a"), PROMPT, local(folder), store)
+    assert judge_responses(items("a"), PROMPT, local(folder), store) == first
+    make_model(tmp_path / "judge", positions=1024, seed=1)
+    second = judge_responses(items("a"), PROMPT, local(folder), store)
+    assert second[0].key != first[0].key
+
+
+def test_prompts_too_long_fail_alone(tmp_path: Path, store: VerdictStore) -> None:
+    folder = make_model(tmp_path / "judge", positions=700)
+    verdicts = judge_responses(items("a", "b" * 600, "c"), PROMPT, local(folder), store)
+    assert [verdict.status is Status.api_error for verdict in verdicts] == [False, True, False]
+    assert "has room for 688" in str(verdicts[1].error)
+
+
+def test_models_that_are_none(tmp_path: Path, store: VerdictStore) -> None:
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        preflight(local(str(tmp_path)))
+    with pytest.raises(ConfigError, match="cannot load the judge hf:nobody/nothing"):
+        judge_responses(items("a"), PROMPT, local("nobody/nothing"), store)
+
+
+def test_nothing_heavy_is_imported_before_the_first_prompt() -> None:
+    code = "import eft_eval.judging.local, sys; print({'torch', 'transformers'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+# --- a server that is not ours
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """`transformers serve` with a tiny model: its base URL and the model's name."""
+    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"transformers serve needs {' and '.join(missing)}")
+    tokenizer = byte_tokenizer(chat=True)
+    folder = make_model(tmp_path / "served", positions=1024, tokenizer=tokenizer)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path / "serve.log").open("wb")
+    command = ["-m", "transformers.cli.transformers", "serve", folder]
+    process = subprocess.Popen(
+        [sys.executable, *command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
+        stdout=log,
+        stderr=log,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(f"{url}/health"):
+            assert process.poll() is None, (tmp_path / "serve.log").read_text()[-2000:]
+            assert time.monotonic() < deadline, "transformers serve does not come up"
+            time.sleep(0.2)
+        yield f"{url}/v1", folder
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+def test_transformers_serve(
+    served: tuple[str, str], store: VerdictStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, model = served
+    judge = settings(url, model=model, max_tokens=16, concurrency=4, timeout_s=60)
+    with caplog.at_level(logging.WARNING):
+        assert preflight(judge) is None
+        verdicts = judge_responses(items("a", "b", "c", "a"), PROMPT, judge, store)
+    # a random model writes nonsense: unreadable, and never a number
+    assert {verdict.status for verdict in verdicts} <= {Status.truncated, Status.malformed}, (
+        verdicts
+    )
+    assert [verdict.value for verdict in verdicts] == [None] * 4
+    assert all(verdict.raw is not None for verdict in verdicts)
+    assert all(verdict.completion_tokens for verdict in verdicts)
+    assert len(store) == 3
+    assert judge_responses(items("a", "b", "c", "a"), PROMPT, judge, store) == verdicts
+
+
+def test_the_harness_may_be_judged_by_a_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eft_eval.judging.metrics import read_verdicts
+    from eft_eval.tasks.judge_filter import JudgeFilter
+
+    judge = scripted(tmp_path / "rules.yaml")
+    monkeypatch.setenv("EFT_JUDGE_MODEL", judge.model)
+    written = JudgeFilter("factuality").apply([["2 mistakes"], ["sorry"]], [{}, {}])
+    verdicts = [read_verdicts(text)[0] for text in written]
+    assert [(v.status.value, v.value) for v in verdicts] == [("scored", 2), ("refused", None)]
