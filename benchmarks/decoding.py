@@ -38,7 +38,7 @@ def make_family(folder: Path, device: str, dtype: str, cost: float) -> dict[str,
         "tuned": str(model_folder("demo:small-tuned")),
         "reference": str(model_folder("demo:small-base")),
     }
-    depth = depth_for_cost(source["base"], source["tuned"], cost, device)
+    depth = depth_for_cost(source["base"], source["tuned"], cost, device, dtype)
     layers = {"base": depth, "tuned": 0, "reference": 0}
     return {
         role: deepen(name, folder / role, layers[role], getattr(torch, dtype))
@@ -159,7 +159,7 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
                 "speculative_b1_greedy": partial(ours, "auto", 1, 4),
                 "plain_b1_t1": partial(ours, 0, 1, 4, 1.0),
                 "speculative_b1_t1": partial(ours, "auto", 1, 4, 1.0),
-                "base_alone_b1": partial(contest.base_alone, 2),
+                "base_alone_b1": partial(contest.base_alone, 4),
                 "assisted_b1": partial(contest.assisted, 4),
                 "plain_b16": partial(ours, 0, 16, 48),
                 "speculative_b16": partial(ours, "auto", 16, 48),

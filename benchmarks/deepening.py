@@ -67,12 +67,13 @@ def cost_per_token(models: list[Any], tokens: int = 60) -> list[float]:
     return least
 
 
-def depth_for_cost(large: str, small: str, ratio: float, device: str) -> int:
+def depth_for_cost(large: str, small: str, ratio: float, device: str, dtype: str) -> int:
     """Return the depth at which ``large`` costs at least ``ratio`` times ``small`` per token."""
     from transformers import AutoModelForCausalLM
 
     models = [
-        AutoModelForCausalLM.from_pretrained(name).to(device).eval() for name in (large, small)
+        AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype)).to(device).eval()
+        for name in (large, small)
     ]
     while True:
         costs = cost_per_token(models)
@@ -80,4 +81,4 @@ def depth_for_cost(large: str, small: str, ratio: float, device: str) -> int:
         if costs[0] >= ratio * costs[1]:
             return depth
         grow(models[0], max(depth + 1, round(depth * min(2.0, ratio * costs[1] / costs[0]))))
-        models[0].to(device)
+        models[0].to(device, getattr(torch, dtype))

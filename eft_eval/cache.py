@@ -13,9 +13,17 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-__all__ = ["RowCache"]
+__all__ = ["RowCache", "to_device"]
 
 _GROWTH = 128  # positions; growing copies, so it is done in steps
+
+
+def to_device(values: Sequence[int], device: torch.device) -> Tensor:
+    """Return numbers on a device; the host does not wait for a GPU's work."""
+    tensor = torch.tensor(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class _Span:
@@ -32,7 +40,7 @@ class _Span:
     def index(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return row numbers, [rows, 1], and positions, [rows, width]."""
         if device not in self._index:  # layers may lie on several devices
-            starts = torch.tensor(self._starts, device=device)[:, None]
+            starts = to_device(self._starts, device)[:, None]
             numbers = torch.arange(self.rows.start, self.rows.stop, device=device)[:, None]
             self._index[device] = numbers, starts + torch.arange(self.width, device=device)
         return self._index[device]

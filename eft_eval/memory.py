@@ -53,14 +53,19 @@ def weight_bytes(member: Member) -> int:
 
     if "model" in vars(member):  # loaded: it needs nothing more
         return 0
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(member.config)
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(member.config)
+    except Exception:  # noqa: BLE001  # code of the checkpoint's own, say: loading will tell
+        return 0
     return int(model.num_parameters() * bytes_per_weight(member.spec, _dtype(member)))
 
 
 def cache_bytes(member: Member, rows: int, length: int) -> int:
     """Return the bytes of a member's key-value cache."""
     text = member.config.get_text_config(decoder=True)
+    if getattr(text, "num_attention_heads", None) is None:
+        return 0  # no attention, no such cache
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     width = torch.empty(0, dtype=_dtype(member)).element_size()
@@ -79,7 +84,9 @@ def _dtype(member: Member) -> torch.dtype:
 def available_bytes(device: torch.device) -> int | None:
     """Return the free memory of a device in bytes, None where nobody can say."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # what torch keeps for later is free for us
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
     if device.type == "cpu":
         try:
             lines = Path("/proc/meminfo").read_text().splitlines()

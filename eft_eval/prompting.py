@@ -23,6 +23,7 @@ def view_tokens(
     tokens: list[int],
     encode: Callable[[str], list[int]],
     messages: Sequence[Mapping[str, str]] = (),
+    empty: int = 0,
 ) -> tuple[list[int], ...]:
     """Return what each view reads, in the order of `Composite.views`.
 
@@ -35,6 +36,7 @@ def view_tokens(
         tokens: The same as tokens.
         encode: From text to tokens.
         messages: The chat turns that ``text`` was rendered from, if it was.
+        empty: What is read where a form of its own is empty: a model reads at least one token.
 
     Raises:
         ConfigError: A prompt holds a token that some member cannot read.
@@ -47,7 +49,8 @@ def view_tokens(
         form = _PLAIN if view.prompt == PLAIN_PROMPT else view.prompt
         environment = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
         template = environment.from_string(form)
-        sequences.append(encode(template.render(prompt=text, messages=list(messages))))
+        rendered = template.render(prompt=text, messages=list(messages))
+        sequences.append(encode(rendered) or [empty])
     for sequence in sequences:
         composite.check_tokens(sequence)
     return tuple(sequences)

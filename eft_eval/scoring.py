@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from eft_eval.composite import Composite, View
+from eft_eval.positions import check_positions
 
 
 class ScoredRow(NamedTuple):
@@ -50,6 +51,8 @@ def continuation_log_probs(
     total = composite.empty_scores(sum(lengths), dtype=dtype)  # [all positions, V]
     parts = list(torch.split(total, lengths))
     for number, view in enumerate(composite.views):
+        longest = max(len(row.contexts[number]) + len(row.continuation) for row in rows)
+        check_positions(view.member, min(longest, max_length + 1) - 1)
         inputs = [
             [*row.contexts[number], *row.continuation][-(max_length + 1) :][:-1] for row in rows
         ]

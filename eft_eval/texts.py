@@ -91,7 +91,7 @@ def loglikelihood(
         batch_size: Rows at a time.
 
     Raises:
-        ConfigError: A continuation is empty.
+        ConfigError: A continuation is empty, or a pair is too long.
     """
     rows = []
     for number, (context, continuation) in enumerate(pairs):
@@ -99,8 +99,8 @@ def loglikelihood(
         if not tokens:
             raise ConfigError(f"pair {number}: the continuation is empty; give at least one token")
         composite.check_tokens(tokens)
-        rows.append(ScoredRow(_views(composite, context, 0), tokens))
-    limit = composite.max_length or max((len(r.continuation) for r in rows), default=1) + 10**6
+        rows.append(ScoredRow(_views(composite, context, len(tokens)), tokens))
+    limit = max((len(c) + len(r.continuation) for r in rows for c in r.contexts), default=1)
     found = []
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
@@ -137,8 +137,8 @@ def trace(
     Raises:
         ConfigError: The response is empty, or the prompt is too long.
     """
-    views = _views(composite, prompt, max_new_tokens)
     if response is None:
+        views = _views(composite, prompt, max_new_tokens)
         request = Request(views, request_seed(seed, prompt, 0))
         rule = SamplingRule(temperature)
         (made,) = Decoder(composite).generate([request], rule, max_new_tokens)
@@ -148,6 +148,7 @@ def trace(
         if not tokens:
             raise ConfigError("the response to trace is empty; give at least one token")
         composite.check_tokens(tokens)
+        views = _views(composite, prompt, len(tokens))
     records = trace_tokens(composite, views, tokens, top)
     text = str(composite.tokenizer.decode(tokens))
     from eft_eval.decoding import draft_view
@@ -175,8 +176,8 @@ def _views(composite: Composite, prompt: str, room_for: int) -> tuple[list[int],
     longest = max(map(len, views), default=0)
     if limit is not None and longest + room_for > limit:
         raise ConfigError(
-            f"a prompt of {longest} tokens and {room_for} new ones do not fit: the shortest member "
-            f"reads {limit} tokens; shorten the prompt or lower max_new_tokens"
+            f"a prompt of {longest} tokens and {room_for} more do not fit: the shortest member "
+            f"reads {limit} tokens; shorten the prompt or what follows it"
         )
     return views
 

@@ -97,6 +97,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._set_batch_options(runtime)
         self._messages: dict[str, list[dict[str, str]]] = {}
         self._chat_template_used = False
+        self._chat_template_asked = False
         self._prompt_checked = False
 
     # ------------------------------------------------------------------ set-up
@@ -184,6 +185,16 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     # ------------------------------------------------------------------ prompts
 
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer's name, for lm-eval's request cache; asked for with a chat template only.
+
+        With cached requests `apply_chat_template` is never called: this is how one knows.
+        """
+        self._chat_template_asked = self._chat_template_used = True
+        name: str = super().tokenizer_name
+        return name
+
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
@@ -206,8 +217,16 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def _view_tokens(self, text: str, tokens: list[int]) -> tuple[list[int], ...]:
         """Return what each view reads where the tuned member's own sequence is ``tokens``."""
+        own = any(view.prompt for view in self.composite.views)
+        if own and self._chat_template_asked and text not in self._messages:
+            raise ConfigError(
+                "a member has a prompt of its own, but lm-eval's request cache keeps no chat "
+                "turns: run without --cache_requests, or with --cache_requests refresh"
+            )
         messages = self._messages.get(text, [])
-        return view_tokens(self.composite, text, tokens, self.tok_encode, messages)
+        return view_tokens(
+            self.composite, text, tokens, self.tok_encode, messages, self.prefix_token_id
+        )
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(

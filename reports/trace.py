@@ -34,8 +34,10 @@ def _style(distance: float) -> tuple[str, str]:
 
 def _table(tokens: list[TokenTrace]) -> Table:
     table = Table(title="most changed tokens", title_justify="left")
-    for head in ("token", "distance", "p", "p of the draft", "alone they would have said"):
-        table.add_column(head, justify="left" if head[0] in "at" else "right", overflow="fold")
+    table.add_column("token", overflow="fold")
+    for head in ("distance", "p", "p of the draft"):
+        table.add_column(head, justify="right")
+    table.add_column("alone they would have said", overflow="fold")
     for token in tokens:
         said = ", ".join(f"{one.member}: {one.token!r}" for one in token.choices)
         table.add_row(

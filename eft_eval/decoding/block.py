@@ -9,6 +9,7 @@ not sure of a token. Knows no models.
 from __future__ import annotations
 
 import bisect
+import copy
 import statistics
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ class BlockChooser:
         self._fixed = None if setting == "auto" else int(setting)
         self._by_position = [_Share() for _ in range(LONGEST_BLOCK)]
         self._by_margin = [_Share() for _ in range(len(_MARGINS) + 1)]
-        self._costs: dict[int, _Costs] = defaultdict(_Costs)
+        self._costs: dict[int, _Costs] = {}
 
     @property
     def watches(self) -> bool:
@@ -94,7 +95,7 @@ class BlockChooser:
         """Return the tokens to draft, 0 to ``most``, for a batch of ``rows``."""
         if self._fixed is not None:
             return min(self._fixed, most)
-        costs = self._costs[_bucket(rows)]
+        costs = self._costs_of(rows)
         if costs.rounds < len(_OPENING):  # the first timing of anything is too long
             return min(_OPENING[costs.rounds], most)
         acceptance = self._acceptance()
@@ -110,6 +111,10 @@ class BlockChooser:
         best = max(range(longest + 1), key=speed.__getitem__)
         return best if speed[best] > _WORTH_IT * speed[0] else 0
 
+    def settled(self, rows: int) -> bool:
+        """Whether costs are known, so that a block may grow while it is drafted."""
+        return self._costs_of(rows).rounds >= len(_OPENING)
+
     def sureness(self, margins: Sequence[float]) -> list[float]:
         """Return the chance that each row's draft is accepted, by how sure the draft member was."""
         classes = [_class(margin) for margin in margins]
@@ -122,9 +127,9 @@ class BlockChooser:
             rows: Rows in the batch.
             reached: Per row, the chance that all its drafts so far are accepted.
         """
-        costs = self._costs[_bucket(rows)]
-        if costs.rounds < len(_OPENING):
+        if not self.settled(rows):
             return True
+        costs = self._costs_of(rows)
         gain = sum(reached) * self._general()
         return gain >= costs.speed * costs.another()
 
@@ -144,7 +149,18 @@ class BlockChooser:
             for share in self._by_margin:  # these hold for longer: they do not follow the text
                 share.forget(_FORGET_SLOWLY)
         if not seen.reading:
-            self._costs[_bucket(seen.rows)].observe(seen)
+            self._costs_of(seen.rows).observe(seen)
+
+    def _costs_of(self, rows: int) -> _Costs:
+        """Return the timings of about so many rows; new ones begin with those of a neighbour."""
+        bucket = rows.bit_length()
+        if bucket not in self._costs:
+            known = [b for b, costs in self._costs.items() if costs.rounds >= len(_OPENING)]
+            nearest = min(known, key=lambda b: abs(b - bucket), default=None)
+            self._costs[bucket] = (
+                _Costs() if nearest is None else copy.deepcopy(self._costs[nearest])
+            )
+        return self._costs[bucket]
 
     def _general(self) -> float:
         accepted = sum(share.accepted for share in self._by_position) + _PRIOR[0]
@@ -236,7 +252,3 @@ class _Costs:
 
 def _class(margin: float) -> int:
     return bisect.bisect_right(_MARGINS, margin)
-
-
-def _bucket(rows: int) -> int:
-    return rows.bit_length()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 
-from eft_eval.composite import Composite, View
+from eft_eval.composite import Composite
 from eft_eval.decoding.views import cannot_roll_back
+from eft_eval.positions import check_positions
 
 __all__ = ["draft_view", "plain_reason"]
 
 log = logging.getLogger("eft_eval")
 _TOLD: set[str] = set()
+_ALIKE = 1.05
 
 
 def draft_view(composite: Composite) -> int:
-    """Return the place of the view that drafts: the cheapest, of these the heaviest in the sum.
+    """Return the place of the view that drafts: the smallest, of these the heaviest in the sum.
 
     In up-scaling that is the tuned member, in down-scaling the base. The weight filter is applied
     after all other parts are summed, so with it the tuned member, which comes last, drafts.
@@ -23,15 +25,10 @@ def draft_view(composite: Composite) -> int:
     if composite.recipe.decoding.weight_top_p is not None:
         return len(views) - 1
 
-    def rank(place: int) -> tuple[float, float, int]:
-        return _cost(views[place]), -views[place].coefficient, -place  # tuned views come last
-
-    return min(range(len(views)), key=rank)
-
-
-def _cost(view: View) -> float:
-    """Return the parameters that a token passes through; equal shapes cost the same."""
-    return float(view.member.model.num_parameters())
+    costs = [float(view.member.model.num_parameters()) for view in views]
+    # padded vocabularies make equal models differ a little
+    cheap = [place for place, cost in enumerate(costs) if cost <= _ALIKE * min(costs)]
+    return max(cheap, key=lambda place: (views[place].coefficient, place))  # tuned ones come last
 
 
 def plain_reason(composite: Composite, length: int) -> str | None:
@@ -40,8 +37,12 @@ def plain_reason(composite: Composite, length: int) -> str | None:
     Args:
         composite: The model.
         length: Longest sequence to come, in tokens.
+
+    Raises:
+        ConfigError: A member's positions would depend on its batch; see `check_positions`.
     """
     for view in composite.views:
+        check_positions(view.member, length)
         if (why := cannot_roll_back(view, length)) is not None:
             reason = f"{view.member.label}: {why}"
             if reason not in _TOLD:

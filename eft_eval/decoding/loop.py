@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from eft_eval.cache import to_device
 from eft_eval.composite import Composite, View
 from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
 from eft_eval.decoding.choice import Chooser, Noise, chooser_for
@@ -130,11 +131,13 @@ class _Batch:
         self._timed: list[tuple[View, Any, Any]] = []
         # a view's place in `composite.views` is its place in a request's prompts
         drafts = draft_view(composite)
-        reason = plain_reason(composite, longest + max_new_tokens + 1)
+        length = longest + max_new_tokens
+        reason = plain_reason(composite, length)
         self.joins = reason is None
-        self._statistics.plain_reason = reason
+        self._statistics.plain_reason = reason or self._statistics.plain_reason
         states: list[ViewState] = [
-            RowState(view, size) if self.joins else PaddedState(view) for view in composite.views
+            RowState(view, size, length) if self.joins else PaddedState(view)
+            for view in composite.views
         ]
         self._draft = states[drafts]
         # the draft's part is always summed last, so that rounding does not depend on the block
@@ -176,8 +179,10 @@ class _Batch:
                 marks.append(self._clock.mark())
             made = self._checked(choice, scores, runs)
             marks.append(self._clock.mark())
-            self._observe(block, tuple(watched), marks, margins, reading)
-            return self._take(made)
+            rows = len(self.rows)
+            ended = self._take(made)
+        self._observe(rows, block, tuple(watched), marks, margins, reading)
+        return ended
 
     # ------------------------------------------------------------------ the parts of a round
 
@@ -185,17 +190,20 @@ class _Batch:
         if not self._can_draft:
             return 0
         left = max(self._limit - len(row.tokens) for row in self.rows)
-        block = self._decoder._blocks.choose(len(self.rows), left - 1)
-        return min(LONGEST_BLOCK, left - 1) if block and self._looks else block
+        blocks, rows = self._decoder._blocks, len(self.rows)
+        block = blocks.choose(rows, left - 1)
+        ends_early = self._looks and blocks.settled(rows)
+        return min(LONGEST_BLOCK, left - 1) if block and ends_early else block
 
     def _noise(self) -> Noise:
         device = self._composite.device
-        seeds = torch.tensor([row.request.seed for row in self.rows], device=device)
-        first = torch.tensor([len(row.tokens) for row in self.rows], device=device)
+        seeds = to_device([row.request.seed for row in self.rows], device)
+        first = to_device([len(row.tokens) for row in self.rows], device)
         return Noise(seeds, first, self._composite.vocabulary)
 
     def _pending(self, view: int) -> Tensor:
-        return torch.tensor([[row.pending(view)] for row in self.rows])
+        device = self._composite.views[view].member.device
+        return to_device([row.pending(view) for row in self.rows], device)[:, None]
 
     def _drafts(
         self, block: int, noise: Noise
@@ -217,7 +225,7 @@ class _Batch:
             token = choice[:, None]
             chosen.append(token)
             kept.append(logits)
-            if self._looks:
+            if self._looks:  # it learns from every margin
                 best = values.topk(2, dim=-1).values
                 margins.append((best[:, 0] - best[:, 1]).tolist())
                 sure = self._decoder._blocks.sureness(margins[-1])
@@ -234,7 +242,7 @@ class _Batch:
         for index, state in self._others:
             tokens = self._pending(index)
             if block:
-                tokens = torch.cat([tokens.to(drafts.device), drafts], dim=1)
+                tokens = torch.cat([tokens, drafts.to(tokens.device)], dim=1)
             logits = self._forward(state, tokens)
             self._composite.accumulate(scores, state.view, logits)
             del logits  # before the next member makes its own
@@ -349,6 +357,7 @@ class _Batch:
 
     def _observe(
         self,
+        rows: int,
         block: int,
         watched: tuple[int, ...],
         marks: list[Any],
@@ -358,27 +367,28 @@ class _Batch:
         seconds = [self._clock.seconds(start, end) for start, end in itertools.pairwise(marks)]
         seen = self._statistics
         seen.rounds += 1
-        seen.row_rounds += len(self.rows)
+        seen.row_rounds += rows
         seen.blocks[block] += 1
         if block:
             seen.drafted += block * len(watched)
             seen.accepted += sum(watched)
             seen.tested += sum(min(run + 1, block) for run in watched)
         bonus = seconds[2] if len(seconds) > 3 else None
-        rows = len(self.rows)
         self._decoder._blocks.observe(
             Round(rows, block, watched, seconds[0], seconds[1], bonus, reading, margins)
         )
-        self._account(marks[0], marks[-1])
+        self._account(marks[0], self._clock.mark())
 
     def _account(self, start: Any, end: Any) -> None:
         seen = self._statistics
         if self._composite.device.type == "cuda":
             torch.cuda.synchronize(self._composite.device)
         for view, begun, over in self._timed:
-            seen.passes[view.member.role] += 1
             seen.seconds[view.member.role] += self._clock.seconds(begun, over)
         self._timed.clear()
+        for state in self._states:
+            seen.passes[state.view.member.role] += state.passes
+            state.passes = 0
         seen.total_seconds += self._clock.seconds(start, end)
 
 

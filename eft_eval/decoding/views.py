@@ -18,6 +18,7 @@ from torch import Tensor
 from eft_eval.cache import RowCache
 from eft_eval.composite import View
 from eft_eval.errors import ConfigError
+from eft_eval.positions import attention_reach
 from eft_eval.scoring import takes
 
 __all__ = ["PaddedState", "RowState", "ViewState", "cannot_roll_back"]
@@ -29,6 +30,8 @@ class ViewState(Protocol):
     """What the loop needs of a view."""
 
     view: View
+    passes: int
+    """Passes of the model since somebody set it to 0."""
 
     @property
     def reading(self) -> bool:
@@ -53,17 +56,19 @@ class RowState:
     Args:
         view: The view; its model must pass `cannot_roll_back`.
         rows: Most rows at a time.
+        length: Most tokens of a row, drafts that nobody keeps apart.
     """
 
-    def __init__(self, view: View, rows: int) -> None:
+    def __init__(self, view: View, rows: int, length: int) -> None:
         self.view = view
+        self.passes = 0
+        self._last_position = length - 1
         self._model = view.member.model
         self._device = view.member.device
         text = view.member.config.get_text_config(decoder=True)
         self._cache = RowCache(int(text.num_hidden_layers), rows)
         self._lengths: list[int] = []
         self._unread: Tensor | None = None
-        self._positions = getattr(text, "max_position_embeddings", None)
         self._boolean = getattr(self._model.config, "_attn_implementation", "eager") == "sdpa"
         self._takes_positions = takes(self._model, "position_ids")
         self._takes_kept = takes(self._model, "logits_to_keep")
@@ -129,12 +134,11 @@ class RowState:
             )
         options: dict[str, Any] = {"attention_mask": mask, "past_key_values": self._cache}
         if self._takes_positions:
-            positions = span.index(self._device)[1]
-            if self._positions is not None:  # only a draft that nobody keeps lies beyond
-                positions = positions.clamp(max=self._positions - 1)
-            options["position_ids"] = positions
+            # only a draft that nobody keeps lies beyond
+            options["position_ids"] = span.index(self._device)[1].clamp(max=self._last_position)
         if self._takes_kept:
             options["logits_to_keep"] = keep
+        self.passes += 1
         output = self._model(tokens.to(self._device), use_cache=True, **options)
         logits: Tensor = output.logits[:, -keep:]
         return logits
@@ -145,6 +149,7 @@ class PaddedState:
 
     def __init__(self, view: View) -> None:
         self.view = view
+        self.passes = 0
         self._mask = torch.zeros(0, 0, dtype=torch.long)
         self._cache: Any = None
         self._first: Tensor | None = None  # logits after the prompts, until they are asked for
@@ -180,9 +185,13 @@ class PaddedState:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order, and drop the rest."""
+        if not rows:
+            self._cache = None
+            return
         chosen = torch.tensor(rows, dtype=torch.long, device=self._mask.device)
         self._mask = self._mask[chosen]
-        self._cache.batch_select_indices(chosen)
+        for layer in self._cache.layers:
+            _select_rows(layer, chosen)
 
     def _pass(self, tokens: Tensor, positions: Tensor) -> Tensor:
         model = self.view.member.model
@@ -193,6 +202,7 @@ class PaddedState:
             options["logits_to_keep"] = 1
         if self._cache is not None:
             options["past_key_values"] = self._cache
+        self.passes += 1
         output = model(tokens.to(self._mask.device), **options)
         self._cache = getattr(output, "past_key_values", None)
         if self._cache is None:
@@ -204,16 +214,32 @@ class PaddedState:
         return logits
 
 
+def _select_rows(layer: Any, chosen: Tensor) -> None:
+    """Keep these rows of a cache layer; recurrent layers of transformers know no way to do it."""
+    if not hasattr(layer, "recurrent_states"):
+        layer.batch_select_indices(chosen)
+        return
+    for name, value in list(vars(layer).items()):
+        if isinstance(value, Tensor) and value.dim() > 1:
+            setattr(layer, name, value[chosen.to(value.device)])
+        elif isinstance(value, (list, dict)):
+            places = value.items() if isinstance(value, dict) else enumerate(value)
+            for place, state in list(places):
+                if isinstance(state, Tensor) and state.dim() > 1:
+                    value[place] = state[chosen.to(state.device)]
+
+
 def cannot_roll_back(view: View, length: int) -> str | None:
     """Return why a view's model cannot take tokens back within ``length`` tokens, or None.
 
     A window that is shorter than that forgets; whether the model works with a length per row at
     all is tried out once, on a few tokens, against a pass without a cache.
     """
-    text = view.member.config.get_text_config(decoder=True)
-    window = getattr(text, "sliding_window", None)
-    if window is not None and getattr(text, "use_sliding_window", True) and window < length:
-        return f"its attention window of {window} tokens is shorter than {length}"
+    reach = attention_reach(view.member)
+    if reach == 0:
+        return "some of its layers are no attention over all tokens"
+    if reach is not None and reach < length:
+        return f"some of its layers see {reach} tokens back, and {length} may come"
     model = view.member.model
     known: str | None = getattr(model, "_eft_cannot_roll_back", None)
     if known is None:
@@ -221,12 +247,13 @@ def cannot_roll_back(view: View, length: int) -> str | None:
     return known or None
 
 
+@torch.inference_mode()
 def _try_out(view: View) -> str:
     """Return "" if a `RowState` gives the logits of passes without a cache."""
     reason = f"{type(view.member.model).__name__} does not work with a cache length per row"
     limit = view.member.vocabulary_size
     rows = [[(7 * i + 3) % limit for i in range(6)], [(5 * i + 1) % limit for i in range(4)]]
-    state = RowState(view, len(rows))
+    state = RowState(view, len(rows), 8)
     plain = [
         view.member.model(torch.tensor([row], device=view.member.device), use_cache=False).logits[0]
         for row in rows
