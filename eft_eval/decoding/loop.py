@@ -9,44 +9,19 @@ its own prompt, seed and timestep only, never on its batch or the block.
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
-import torch
-from torch import Tensor
-
-from eft_eval.cache import to_device
-from eft_eval.composite import Composite, View
-from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
-from eft_eval.decoding.choice import Chooser, Noise, chooser_for
-from eft_eval.decoding.clock import Clock
-from eft_eval.decoding.draft import draft_view, plain_reason
-from eft_eval.decoding.requests import Finish, Generation, Request, SamplingRule, StopTest, never
+from eft_eval.composite import Composite
+from eft_eval.decoding.batch import Batch
+from eft_eval.decoding.block import BlockChooser
+from eft_eval.decoding.requests import Generation, Request, SamplingRule, StopTest, never
 from eft_eval.decoding.statistics import DecodingStatistics
-from eft_eval.decoding.views import PaddedState, RowState, ViewState
-from eft_eval.errors import EftEvalError
 
 __all__ = ["Decoder"]
 
-T = TypeVar("T")
 _JOINING = 4  # requests join when a fourth of the rows is free: one prompt pass for several
-
-
-@dataclass
-class _Row:
-    """One response in the making."""
-
-    index: int
-    request: Request
-    tokens: list[int] = field(default_factory=list)
-
-    def pending(self, view: int) -> int:
-        """The last token, which no member has read yet."""
-        return self.tokens[-1] if self.tokens else self.request.prompts[view][-1]
 
 
 class Decoder:
@@ -62,7 +37,6 @@ class Decoder:
         self.statistics = DecodingStatistics()
         setting = composite.recipe.decoding.block if block is None else block
         self._blocks = BlockChooser(setting)
-        self._wants_drafts = setting != 0
 
     def responses(
         self,
@@ -85,7 +59,17 @@ class Decoder:
         size = min(batch_size or len(requests), len(requests))
         if not requests:
             return
-        batch = _Batch(self, rule, max_new_tokens, stopped, size, _longest(requests))
+        length = _longest(requests) + max_new_tokens
+        batch = Batch(
+            self.composite,
+            self._blocks,
+            self.statistics,
+            rule,
+            max_new_tokens,
+            stopped,
+            size,
+            length,
+        )
         waiting = deque(enumerate(requests))
         while waiting or batch.rows:
             free = size - len(batch.rows)
@@ -108,293 +92,3 @@ class Decoder:
 
 def _longest(requests: Sequence[Request]) -> int:
     return max(len(prompt) for request in requests for prompt in request.prompts)
-
-
-class _Batch:
-    """The rows that are being generated, and every view's state over them."""
-
-    def __init__(
-        self,
-        decoder: Decoder,
-        rule: SamplingRule,
-        max_new_tokens: int,
-        stopped: StopTest,
-        size: int,
-        longest: int,
-    ) -> None:
-        self.rows: list[_Row] = []
-        self._decoder, self._stopped = decoder, stopped
-        self._composite = composite = decoder.composite
-        self._limit = max_new_tokens
-        self._statistics = decoder.statistics
-        self._clock = Clock(composite.device)
-        self._timed: list[tuple[View, Any, Any]] = []
-        # a view's place in `composite.views` is its place in a request's prompts
-        drafts = draft_view(composite)
-        length = longest + max_new_tokens
-        reason = plain_reason(composite, length)
-        self.joins = reason is None
-        self._statistics.plain_reason = reason or self._statistics.plain_reason
-        states: list[ViewState] = [
-            RowState(view, size, length) if self.joins else PaddedState(view)
-            for view in composite.views
-        ]
-        self._draft = states[drafts]
-        # the draft's part is always summed last, so that rounding does not depend on the block
-        self._others = [(i, state) for i, state in enumerate(states) if i != drafts]
-        self._draft_index = drafts
-        self._states = states
-        self._can_draft = self.joins and len(states) > 1
-        # looking at values makes the host wait for a GPU, but not for itself
-        self._looks = composite.device.type == "cpu" and decoder._blocks.watches
-        self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, rule)
-
-    def join(self, arriving: Sequence[tuple[int, Request]]) -> None:
-        """Read the prompts of new rows."""
-        start = self._clock.mark()
-        with torch.inference_mode():
-            for number, state in enumerate(self._states):
-                prompts = [request.prompts[number] for _, request in arriving]
-                self._time(state.view, functools.partial(state.join, prompts))
-        self.rows += [_Row(index, request) for index, request in arriving]
-        self._account(start, self._clock.mark())
-
-    def round(self) -> list[tuple[int, Generation]]:
-        """Add at least one token to every row; return what ended."""
-        marks = [self._clock.mark()]
-        reading = any(state.reading for state in self._states)
-        with torch.inference_mode():
-            noise = self._noise()
-            drafts, draft_logits, margins = self._drafts(self._block(), noise)
-            block = drafts.shape[1]
-            marks.append(self._clock.mark())
-            scores = self._verification(drafts)  # [rows, block + 1, V], the draft's part missing
-            choice, accepted = self._choices(scores, drafts, draft_logits, noise)
-            marks.append(self._clock.mark())
-            runs = accepted.tolist()  # the first time that anybody waits for the device
-            watched = runs
-            if max(runs) == block:
-                last, watched = self._bonus(scores, drafts, noise, runs)
-                choice = torch.cat([choice, last[:, None]], dim=1)
-                marks.append(self._clock.mark())
-            made = self._checked(choice, scores, runs)
-            marks.append(self._clock.mark())
-            rows = len(self.rows)
-            ended = self._take(made)
-        self._observe(rows, block, tuple(watched), marks, margins, reading)
-        return ended
-
-    # ------------------------------------------------------------------ the parts of a round
-
-    def _block(self) -> int:
-        if not self._can_draft:
-            return 0
-        left = max(self._limit - len(row.tokens) for row in self.rows)
-        blocks, rows = self._decoder._blocks, len(self.rows)
-        block = blocks.choose(rows, left - 1)
-        ends_early = self._looks and blocks.settled(rows)
-        return min(LONGEST_BLOCK, left - 1) if block and ends_early else block
-
-    def _noise(self) -> Noise:
-        device = self._composite.device
-        seeds = to_device([row.request.seed for row in self.rows], device)
-        first = to_device([len(row.tokens) for row in self.rows], device)
-        return Noise(seeds, first, self._composite.vocabulary)
-
-    def _pending(self, view: int) -> Tensor:
-        device = self._composite.views[view].member.device
-        return to_device([row.pending(view) for row in self.rows], device)[:, None]
-
-    def _drafts(
-        self, block: int, noise: Noise
-    ) -> tuple[Tensor, list[Tensor], tuple[list[float], ...]]:
-        """Let the draft member choose up to ``block`` tokens per row.
-
-        Returns:
-            The tokens, [rows, drafted], the logits of each position, and how sure it was of each,
-            where that can be seen without waiting.
-        """
-        chosen: list[Tensor] = []
-        kept: list[Tensor] = []
-        margins: list[list[float]] = []
-        token = self._pending(self._draft_index)
-        reached = [1.0] * len(self.rows)
-        while len(kept) < block:
-            logits = self._forward(self._draft, token)[:, 0, : self._composite.vocabulary]
-            choice, values = self._chooser.draft(logits, noise, len(kept))
-            token = choice[:, None]
-            chosen.append(token)
-            kept.append(logits)
-            if self._looks:  # it learns from every margin
-                best = values.topk(2, dim=-1).values
-                margins.append((best[:, 0] - best[:, 1]).tolist())
-                sure = self._decoder._blocks.sureness(margins[-1])
-                reached = [before * now for before, now in zip(reached, sure, strict=True)]
-                if not self._decoder._blocks.goes_on(len(self.rows), reached):
-                    break
-        drafts = torch.cat(chosen, dim=1) if kept else torch.empty(len(self.rows), 0)
-        return drafts, kept, tuple(margins)
-
-    def _verification(self, drafts: Tensor) -> Tensor:
-        """Sum the other members' parts at every position of the block."""
-        block = drafts.shape[1]
-        scores = self._composite.empty_scores(len(self.rows), block + 1)
-        for index, state in self._others:
-            tokens = self._pending(index)
-            if block:
-                tokens = torch.cat([tokens, drafts.to(tokens.device)], dim=1)
-            logits = self._forward(state, tokens)
-            self._composite.accumulate(scores, state.view, logits)
-            del logits  # before the next member makes its own
-        return scores
-
-    def _choices(
-        self, scores: Tensor, drafts: Tensor, draft_logits: list[Tensor], noise: Noise
-    ) -> tuple[Tensor, Tensor]:
-        """Choose at every drafted position, [rows, block]; count the drafts that stand, [rows]."""
-        rows, block = drafts.shape
-        if not block:
-            empty = torch.empty(rows, 0, dtype=torch.long, device=scores.device)
-            return empty, torch.zeros(rows, dtype=torch.long, device=scores.device)
-        chosen = []
-        for position in range(block):
-            logits, here = draft_logits[position], scores[:, position]
-            self._composite.accumulate(here, self._draft.view, logits)
-            token = drafts[:, position].to(scores.device)
-            chosen.append(self._chooser.verify(here, logits, token, noise, position))
-        choice = torch.stack(chosen, dim=1)
-        return choice, (choice == drafts.to(choice.device)).cumprod(dim=1).sum(dim=1)
-
-    def _bonus(
-        self, scores: Tensor, drafts: Tensor, noise: Noise, runs: list[int]
-    ) -> tuple[Tensor, list[int]]:
-        """Choose the token after a block whose drafts all stand, [rows].
-
-        Returns:
-            The tokens, and what `BlockChooser` wants to know of a plain round.
-        """
-        block = drafts.shape[1]
-        token = drafts[:, -1:] if block else self._pending(self._draft_index)
-        logits = self._forward(self._draft, token)[:, 0]
-        here = scores[:, block]
-        self._composite.accumulate(here, self._draft.view, logits)
-        chosen = self._chooser.choose(here, noise, block)
-        if block or not (self._can_draft and self._decoder._blocks.watches):
-            return chosen, runs if block else []
-        logits = logits[:, : scores.shape[-1]]
-        would = self._chooser.draft(logits, noise, block)[0].to(chosen.device)
-        stands = self._chooser.verify(here, logits, would, noise, block) == would
-        return chosen, stands.long().tolist()
-
-    def _checked(self, choice: Tensor, scores: Tensor, runs: list[int]) -> list[list[int]]:
-        """Return the tokens that stand, per row; refuse those without a real score."""
-        width = choice.shape[1]
-        score = scores[:, :width].gather(-1, choice[..., None])[..., 0]
-        finite = torch.isfinite(score).tolist()
-        tokens = choice.tolist()
-        made = [row[: run + 1] for row, run in zip(tokens, runs, strict=True)]
-        if not all(all(row[: run + 1]) for row, run in zip(finite, runs, strict=True)):
-            raise EftEvalError(
-                "the composite has no next token: a member gives NaN, or the members exclude every "
-                "token between them; try dtype=float32"
-            )
-        return made
-
-    def _take(self, made: list[list[int]]) -> list[tuple[int, Generation]]:
-        """Append what was made; let go of rows that ended."""
-        ended = []
-        staying = []
-        for number, (row, new) in enumerate(zip(self.rows, made, strict=True)):
-            finish = self._append(row, new)
-            if finish is None:
-                staying.append(number)
-            else:
-                ended.append((row.index, Generation(row.tokens, finish)))
-                self._statistics.requests += 1
-                self._statistics.tokens += len(row.tokens)
-        for index, state in enumerate(self._states):
-            # all of a row is read but its last token
-            state.rewind(
-                [len(row.request.prompts[index]) + len(row.tokens) - 1 for row in self.rows]
-                if self.joins
-                else []
-            )
-        if ended and staying:
-            order = _closed_up(staying)
-            self.rows = [self.rows[number] for number in order]
-            for state in self._states:
-                state.keep(order)
-        elif ended:
-            self.rows = []
-            for state in self._states:
-                state.keep([])
-        return ended
-
-    def _append(self, row: _Row, new: list[int]) -> Finish | None:
-        room = self._limit - len(row.tokens)
-        row.tokens += new[:room]
-        count = len(new[:room])
-        stops = self._composite.stop_tokens
-        ends = any(token in stops for token in row.tokens[-count:])
-        if ends or self._stopped(row.tokens, count):
-            full = row.tokens
-            for length in range(len(full) - count + 1, len(full) + 1):
-                row.tokens = full[:length]
-                if row.tokens[-1] in stops or self._stopped(row.tokens):
-                    return "stop"
-        return "length" if len(row.tokens) == self._limit else None
-
-    # ------------------------------------------------------------------ time
-
-    def _forward(self, state: ViewState, tokens: Tensor) -> Tensor:
-        return self._time(state.view, lambda: state.forward(tokens))
-
-    def _time(self, view: View, work: Callable[[], T]) -> T:
-        start = self._clock.mark()
-        result = work()
-        self._timed.append((view, start, self._clock.mark()))
-        return result
-
-    def _observe(
-        self,
-        rows: int,
-        block: int,
-        watched: tuple[int, ...],
-        marks: list[Any],
-        margins: tuple[list[float], ...],
-        reading: bool,
-    ) -> None:
-        seconds = [self._clock.seconds(start, end) for start, end in itertools.pairwise(marks)]
-        seen = self._statistics
-        seen.rounds += 1
-        seen.row_rounds += rows
-        seen.blocks[block] += 1
-        if block:
-            seen.drafted += block * len(watched)
-            seen.accepted += sum(watched)
-            seen.tested += sum(min(run + 1, block) for run in watched)
-        bonus = seconds[2] if len(seconds) > 3 else None
-        self._decoder._blocks.observe(
-            Round(rows, block, watched, seconds[0], seconds[1], bonus, reading, margins)
-        )
-        self._account(marks[0], self._clock.mark())
-
-    def _account(self, start: Any, end: Any) -> None:
-        seen = self._statistics
-        if self._composite.device.type == "cuda":
-            torch.cuda.synchronize(self._composite.device)
-        for view, begun, over in self._timed:
-            seen.seconds[view.member.role] += self._clock.seconds(begun, over)
-        self._timed.clear()
-        for state in self._states:
-            seen.passes[state.view.member.role] += state.passes
-            state.passes = 0
-        seen.total_seconds += self._clock.seconds(start, end)
-
-
-def _closed_up(staying: list[int]) -> list[int]:
-    """Return the staying rows with the last ones moved into the gaps: few rows are copied."""
-    count = len(staying)
-    fixed = {number for number in staying if number < count}
-    movers = [number for number in staying if number >= count]
-    return [place if place in fixed else movers.pop() for place in range(count)]
