@@ -203,7 +203,8 @@ def test_two_processes_over_one_store(
     asked = Counter(server.prompts())
     assert len(asked) == count
     if kill:
-        assert sum(asked.values()) <= count + 4  # only what was in flight at the kill
+        # what was in flight at the kill, and what had come but was in the commit under way
+        assert sum(asked.values()) <= count + 2 * 4
     else:
         assert set(asked.values()) == {1}
 
