@@ -46,6 +46,21 @@ def make_family(folder: Path, device: str, dtype: str, cost: float) -> dict[str,
     }
 
 
+def make_useless(paths: dict[str, str], folder: Path, dtype: str) -> dict[str, str]:
+    """Return the family with small members of random weights: hardly a draft stands."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    found = {"base": paths["base"]}
+    for seed, role in enumerate(("tuned", "reference")):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(paths[role]))
+        model.to(getattr(torch, dtype)).save_pretrained(folder / role)
+        AutoTokenizer.from_pretrained(paths[role]).save_pretrained(folder / role)
+        found[role] = str(folder / role)
+    return found
+
+
 class Contest:
     """The contestants over one family, and the prompts."""
 
@@ -153,6 +168,7 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
 
         costs = cost_per_token(contest.models)
         ours = contest.ours
+        useless = Contest(make_useless(paths, Path(folder) / "u", dtype), device, dtype).ours
         speeds = alternate(
             {
                 "plain_b1_greedy": partial(ours, 0, 1, 4),
@@ -165,6 +181,8 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
                 "speculative_b16": partial(ours, "auto", 16, 48),
                 "side_by_side_b4": partial(contest.side_by_side, 4, 12),
                 "speculative_b4": partial(ours, "auto", 4, 12),
+                "plain_useless_draft_b1": partial(useless, 0, 1, 4),
+                "auto_useless_draft_b1": partial(useless, "auto", 1, 4),
             },
             repeats,
         )
@@ -178,6 +196,7 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
         "speculative_over_plain_b16": ("speculative_b16", "plain_b16"),
         "ours_over_side_by_side_b4": ("speculative_b4", "side_by_side_b4"),
         "ours_over_assisted_generation_b1": ("speculative_b1_greedy", "assisted_b1"),
+        "auto_over_plain_useless_draft_b1": ("auto_useless_draft_b1", "plain_useless_draft_b1"),
     }
     found = {
         name: statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True))

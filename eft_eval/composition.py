@@ -117,7 +117,14 @@ def choose_tokens(
 def filtered_scores(
     scores: Tensor, *, temperature: float, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """Return tempered scores with -inf outside the top-k and top-p sets, [..., V]."""
+    """Return tempered scores with -inf outside the top-k and top-p sets, [..., V].
+
+    Args:
+        scores: Log-weights, shape [..., V].
+        temperature: Above 0.
+        top_k: Keep this many best tokens.
+        top_p: Of these, keep the smallest set of this mass, in (0, 1].
+    """
     tempered = scores / temperature
     if top_k is not None:
         tempered = tempered.masked_fill(~top_k_set(tempered, top_k), _NEG_INF)

@@ -10,8 +10,16 @@ from typing import Literal, NamedTuple
 
 from eft_eval.composite import Composite
 from eft_eval.composition import request_seed
-from eft_eval.decoding import Decoder, Generation, Request, SamplingRule
+from eft_eval.decoding import (
+    LONGEST_BLOCK,
+    Decoder,
+    Generation,
+    Request,
+    SamplingRule,
+    draft_view,
+)
 from eft_eval.errors import ConfigError
+from eft_eval.memory import check_memory
 from eft_eval.prompting import view_tokens
 from eft_eval.scoring import ScoredRow, continuation_log_probs
 from eft_eval.stopping import StopStrings
@@ -58,13 +66,21 @@ def generate(
         decoder: Used in place of a new one; its `statistics` go on.
 
     Raises:
-        ConfigError: ``prompts`` is one text, or a prompt is too long.
+        ConfigError: ``prompts`` is one text, a prompt is too long, or memory is short.
     """
     requests, seen = [], dict[str, int]()
     for prompt in _listed(prompts):
         views = _views(composite, prompt, max_new_tokens)
         repeat = seen[prompt] = seen.get(prompt, -1) + 1
         requests.append(Request(views, request_seed(seed, prompt, repeat)))
+    length = max((len(p) for r in requests for p in r.prompts), default=0) + max_new_tokens
+    longest = composite.recipe.decoding.block if block is None else block
+    check_memory(
+        composite,
+        min(batch_size, len(requests)),
+        length,
+        LONGEST_BLOCK if longest == "auto" else longest,
+    )
     order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompts[0]))
     responses = [""] * len(requests)
     rule = SamplingRule(temperature, top_k, top_p)
@@ -151,8 +167,6 @@ def trace(
         views = _views(composite, prompt, len(tokens))
     records = trace_tokens(composite, views, tokens, top)
     text = str(composite.tokenizer.decode(tokens))
-    from eft_eval.decoding import draft_view
-
     role = composite.views[draft_view(composite)].member.role
     return Trace(composite.name, role, prompt, text, records)
 

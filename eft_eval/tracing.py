@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from eft_eval.composite import Composite
 from eft_eval.composition import total_variation
 from eft_eval.decoding import draft_view
-from eft_eval.scoring import ScoredRow, view_logits
+from eft_eval.scoring import view_logits
 
 __all__ = ["MemberChoice", "Shift", "TokenTrace", "Trace", "trace_tokens"]
 
@@ -102,10 +102,9 @@ def trace_tokens(
         response: Tokens, at least one.
         top: Tokens named in ``raised`` and ``lowered`` per position.
     """
-    row = ScoredRow(prompts, response)
     draft = draft_view(composite)
     total = composite.empty_scores(len(response))  # [tokens, V]
-    best: list[tuple[str, Tensor]] = []
+    best: list[_Best] = []
     draft_probs = total
     for number, view in enumerate(composite.views):
         logits, first = view_logits(view, [[*prompts[number], *response[:-1]]], [len(response)])
@@ -113,17 +112,18 @@ def trace_tokens(
         own = logits[0, start : start + len(response)]
         composite.accumulate(total, view, own)
         probs = own[:, : composite.vocabulary].float().softmax(dim=-1).to(total.device)
-        best.append((view.member.role, torch.cat(_best(probs))))
+        best.append(_Best(view.member.role, *probs.max(dim=-1)))
         if number == draft:
             draft_probs = probs
     probs = total.softmax(dim=-1)
-    best.append(("composite", torch.cat(_best(probs))))
-    return _records(composite, row.continuation, probs, draft_probs, best, top)
+    best.append(_Best("composite", *probs.max(dim=-1)))
+    return _records(composite, response, probs, draft_probs, best, top)
 
 
-def _best(probs: Tensor) -> tuple[Tensor, Tensor]:
-    values, tokens = probs.max(dim=-1, keepdim=True)
-    return tokens.T.double(), values.T.double()  # [1, tokens] each
+class _Best(NamedTuple):  # one member's likeliest token at every position, [tokens] each
+    member: str
+    probabilities: Tensor
+    tokens: Tensor
 
 
 def _records(
@@ -131,10 +131,10 @@ def _records(
     response: Sequence[int],
     probs: Tensor,
     draft_probs: Tensor,
-    best: list[tuple[str, Tensor]],
+    best: list[_Best],
     top: int,
 ) -> tuple[TokenTrace, ...]:
-    def text(token: float | Tensor) -> str:
+    def text(token: int | Tensor) -> str:
         return str(composite.tokenizer.decode([int(token)]))
 
     change = probs - draft_probs  # [tokens, V]
@@ -162,8 +162,10 @@ def _records(
                     if v > 0
                 ),
                 choices=tuple(
-                    MemberChoice(who, text(both[0, place]), float(both[1, place]))
-                    for who, both in best
+                    MemberChoice(
+                        one.member, text(one.tokens[place]), float(one.probabilities[place])
+                    )
+                    for one in best
                 ),
             )
         )

@@ -16,8 +16,8 @@ app = typer.Typer(
     add_completion=False,
 )
 # typer reads annotations at run time, on Python 3.10 too
-Folder = Optional[Path]  # noqa: UP045
-Text = Optional[str]  # noqa: UP045
+Folder = Optional[Path]  # noqa: UP045  # for typer
+Text = Optional[str]  # noqa: UP045  # for typer
 
 
 @app.callback()

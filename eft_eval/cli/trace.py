@@ -8,8 +8,8 @@ from typing import Annotated, Optional
 import typer
 
 # typer reads annotations at run time, on Python 3.10 too
-Text = Optional[str]  # noqa: UP045
-File = Optional[Path]  # noqa: UP045
+Text = Optional[str]  # noqa: UP045  # for typer
+File = Optional[Path]  # noqa: UP045  # for typer
 
 
 def trace(

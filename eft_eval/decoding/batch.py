@@ -262,18 +262,12 @@ class Batch:
             # all of a row is read but its last token
             state.rewind(
                 [len(row.request.prompts[index]) + len(row.tokens) - 1 for row in self.rows]
-                if self.joins
-                else []
             )
-        if ended and staying:
+        if ended:
             order = _closed_up(staying)
             self.rows = [self.rows[number] for number in order]
             for state in self._states:
                 state.keep(order)
-        elif ended:
-            self.rows = []
-            for state in self._states:
-                state.keep([])
         return ended
 
     def _append(self, row: _Row, new: list[int]) -> Finish | None:
@@ -327,8 +321,6 @@ class Batch:
 
     def _account(self, start: Any, end: Any) -> None:
         seen = self._statistics
-        if self._composite.device.type == "cuda":
-            torch.cuda.synchronize(self._composite.device)
         for view, begun, over in self._timed:
             seen.seconds[view.member.role] += self._clock.seconds(begun, over)
         self._timed.clear()

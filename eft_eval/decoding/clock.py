@@ -26,7 +26,8 @@ class Clock:
         return event
 
     def seconds(self, start: Any, end: Any) -> float:
-        """Return the time between two moments; on a GPU the work up to ``end`` must be done."""
+        """Return the time between two moments; waits for a GPU to come to ``end``."""
         if not self._cuda:
             return float(end - start)
+        end.synchronize()
         return float(start.elapsed_time(end)) / 1000
