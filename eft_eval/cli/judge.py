@@ -50,8 +50,9 @@ def judge(
         typer.Option("--map", help="query=PATH in a sample, such as query=doc.question."),
     ] = None,
     response: Annotated[
-        ResponseSource, typer.Option(help="Judge raw or filtered responses.")
-    ] = ResponseSource.resps,
+        Optional[ResponseSource],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="Judge raw or filtered responses; by default as before, at first raw."),
+    ] = None,
     filter_: Annotated[
         Optional[str],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option("--filter", help="Whose filtered_resps, where there are several filters."),
@@ -80,7 +81,8 @@ def judge(
 ) -> None:
     """Judge the saved responses of a run; writes new result and samples files beside the old.
 
-    With --batch collect the files are written once every verdict is there; exit code 3 until then.
+    Exit code 3: verdicts are missing; the same command asks for them again. With --batch collect
+    the files are written once every verdict is there; exit code 3 until then.
     """
     from eft_eval.cli import asking
     from eft_eval.judging.later import judge_run
@@ -93,11 +95,12 @@ def judge(
         prompts=tuple(prompt or ()),
         tasks=tuple(task or ()),
         query=_mapping(map_ or ()).get("query"),
-        response=response.value,
+        response=None if response is None else response.value,
         filter=filter_,
     )
-    # a dry run asks nobody, so that it needs no key
-    env = {"OPENAI_API_KEY": "none", **os.environ} if dry_run else os.environ
+    env = dict(os.environ)
+    if dry_run and not env.get("OPENAI_API_KEY", "").strip():
+        env["OPENAI_API_KEY"] = "none"  # a dry run asks nobody, so that it needs no key
     settings = JudgeSettings.from_environment(env, judge=judge)
     aids = Aids(repeats=repeat, drift=drift, bridge=bridge).check()
     work = asking.Work(run_dir, selection, settings, repeat)
@@ -114,6 +117,8 @@ def judge(
     limit = asking.budget_of(budget, settings)
     judged = judge_run(run_dir, selection, settings=settings, budget=limit, aids=aids)
     print_judged(judged.results, judged.judges)
+    if judged.missing:
+        raise typer.Exit(_NOT_COMPLETE)
 
 
 def _mapping(given: Sequence[str]) -> dict[str, str]:
