@@ -282,7 +282,7 @@ def test_no_verdict_at_all_writes_nothing(
     dislike = openai_server_module.Reply("no", status=400)
     monkeypatch.setenv("EFT_JUDGE_BASE_URL", openai_server(lambda *_: dislike).url)
     before = contents(run_dir)
-    with pytest.raises(EftEvalError, match="6 of 6 responses have no verdict .* nothing is writ"):
+    with pytest.raises(EftEvalError, match=r"6 of 6 responses have no verdict .* nothing is writ"):
         judge_run(run_dir)
     assert contents(run_dir) == before
 

@@ -29,10 +29,15 @@ class BatchStep(str, Enum):
     submit = "submit"
     status = "status"
     collect = "collect"
+    forget = "forget"
 
 
 def judge(
     run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
+    batch_id: Annotated[
+        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Argument(help="For --batch forget: the batch to give up."),
+    ] = None,
     judge: Annotated[
         Optional[str],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option(help="Model at the endpoint, hf:MODEL or scripted:FILE."),
@@ -91,6 +96,11 @@ def judge(
     from eft_eval.judging.settings import JudgeSettings
     from eft_eval.reports.judging import print_judged
 
+    if batch is BatchStep.forget:
+        asking.forget_batch(batch_id)
+        return
+    if batch_id is not None:
+        raise ConfigError(f"{batch_id!r} is one word too many; a batch is named for --batch forget")
     selection = Selection(
         prompts=tuple(prompt or ()),
         tasks=tuple(task or ()),

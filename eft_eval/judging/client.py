@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from eft_eval.judging.budget import Budget
 from eft_eval.judging.pacing import Pacer, retry_after_s

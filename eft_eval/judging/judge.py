@@ -284,9 +284,7 @@ def verdict_of(
     )
 
 
-def _cost(
-    reply: Reply, settings: JudgeSettings, *, batch: bool
-) -> tuple[float | None, str | None]:
+def _cost(reply: Reply, settings: JudgeSettings, *, batch: bool) -> tuple[float | None, str | None]:
     """Price a reply by the model that answered, else by the one asked for."""
     if settings.kind != "endpoint":
         return 0.0, None
@@ -318,15 +316,15 @@ def _under_prompt(verdict: Verdict, prompt: JudgePrompt) -> Verdict:
     """Return a stored verdict as this prompt and the present parser read it.
 
     The key holds the rendered text, not the metadata: a prompt whose scale was corrected finds
-    its old replies, which must then be read on the new scale.
+    its old replies, which must then be read on the new scale. So they are always read again, as
+    a stored reading may be on another prompt's scale.
     """
-    if verdict.prompt_sha256 == prompt.sha256 and verdict.parser_version == PARSER_VERSION:
-        return verdict
     return dataclasses.replace(
         reparse(verdict, prompt.scale),
         prompt_name=prompt.name,
         prompt_version=prompt.version,
         prompt_sha256=prompt.sha256,
+        prompt_scale=prompt.scale,
     )
 
 
@@ -351,4 +349,5 @@ def _blank(key: str, prompt: PromptMark, model: str, parameters: Mapping[str, An
         price_table=None,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         error=None,
+        prompt_scale=prompt.scale,
     )

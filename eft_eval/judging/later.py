@@ -188,7 +188,9 @@ def _write(
             write_lines(new, lines)
         elif old.exists():
             write_whole(new, functools.partial(shutil.copyfile, old))
-    pipelines = {task: {o.pipeline.name for o in judged if o.pipeline.task == task} for task in tasks}
+    pipelines = {
+        task: {o.pipeline.name for o in judged if o.pipeline.task == task} for task in tasks
+    }
     merging.drop_group_means(results, pipelines)
     results["eft_judged_from"] = run.file.name
     file = run.file.with_name(f"results_{date}.json")

@@ -70,7 +70,7 @@ class LocalSender:
                     if not answer.done():
                         answer.set_exception(error)
                 raise
-            except Exception as error:  # out of memory, or whatever else a model may raise
+            except Exception as error:  # noqa: BLE001  # out of memory, or what else models raise
                 why = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
                 text = f"{self._settings.model} failed ({why}); lower EFT_JUDGE_CONCURRENCY where "
                 outcomes = [Failure(f"{text}memory is short")] * size

@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.judge import JudgeItem
-from eft_eval.judging.measures import Measure, measure_of
 from eft_eval.judging.lineage import (
     Lines,
     Record,
@@ -22,6 +21,7 @@ from eft_eval.judging.lineage import (
     texts_of,
     verdicts_in,
 )
+from eft_eval.judging.measures import Measure, measure_of
 from eft_eval.judging.metrics import query_id
 from eft_eval.judging.prompt import JudgePrompt, load_prompt
 from eft_eval.judging.verdict import Status, Verdict
