@@ -455,7 +455,7 @@ def test_settings_from_the_environment() -> None:
     local = JudgeSettings.from_environment(
         {
             "OPENAI_API_KEY": "",
-            "EFT_JUDGE_BASE_URL": "http://me:pw@localhost:8000/v1?q=1",
+            "EFT_JUDGE_BASE_URL": "http://me:pw@localhost:8000/v1",
             "OPENAI_BASE_URL": "http://elsewhere/v1",
             "EFT_JUDGE_MODEL": "local",
             "EFT_JUDGE_CONCURRENCY": "4",
