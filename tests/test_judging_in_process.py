@@ -68,7 +68,7 @@ def test_a_script_answers(tmp_path: Path, store: VerdictStore) -> None:
     verdicts = judge_responses(given, PROMPT, judge, store)
     assert statuses(verdicts) == ["scored", "refused", "truncated", "api_error", "api_error"]
     assert verdicts[0].value == 3
-    assert verdicts[0].cost_usd is None  # no tokens are counted
+    assert verdicts[0].cost_usd == 0.0  # though no tokens are counted
     assert "scripted HTTP status 503" in str(verdicts[3].error)
     assert "no rule of" in str(verdicts[4].error)
     assert len(store) == 3
