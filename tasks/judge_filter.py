@@ -78,7 +78,11 @@ class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
         except EftEvalError as error:
             # raising here would lose the responses, which lm-eval has not written yet
             log.error("judging stopped: %s", error)
-            return [unjudged(self._prompt, settings, str(error)) for _ in items]
+            why = str(error)
+        except Exception as error:
+            log.error("judging stopped: %r; please report this", error, exc_info=True)
+            why = f"{type(error).__name__}: {error}"
+        return [unjudged(self._prompt, settings, why) for _ in items]
 
 
 def _report(by_doc: Sequence[Sequence[Verdict]], measure: Measure) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,9 @@ from typer.testing import CliRunner
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging import DEFAULT_MODEL, JudgeSettings, VerdictStore, judge_responses
-from eft_eval.judging.batch import BatchRequest, collect, status, submit
+from eft_eval.judging.batch import BatchRequest, collect, forget, status, submit
 from eft_eval.judging.batch_requests import BatchLimits, read_answers, request_line, split
+from eft_eval.judging.batch_state import BatchItem, BatchJob, BatchStates
 from eft_eval.judging.budget import Budget
 from eft_eval.judging.judge import plan
 from eft_eval.judging.replies import Failure, Reply
@@ -42,6 +44,11 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
         "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
     }
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eft_eval.judging.batch._PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -74,7 +81,7 @@ def test_a_life(endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictSto
     assert {line["url"] for line in endpoint.requests("batch_0")} == {"/v1/chat/completions"}
     assert endpoint.batches["batch_0"]["completion_window"] == "24h"
 
-    assert [one.job.batch_id for one in status(judge, store)] == ["batch_0"]
+    assert [one.job.batch_id for one in status(judge, store).open] == ["batch_0"]
     early = collect(judge, store)
     assert (early.verdicts, early.jobs, len(early.open)) == (0, [], 1)
     again = submit(to_send(judge, store), judge, store)
@@ -237,13 +244,18 @@ def test_lines_that_are_cut_off_are_asked_again(
 
 
 def test_a_file_that_cannot_be_fetched_changes_nothing(
-    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+    endpoint: BatchEndpoint,
+    judge: JudgeSettings,
+    store: VerdictStore,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     submit(to_send(judge, store), judge, store)
     endpoint.run("batch_0")
     kept = endpoint.files.pop(endpoint.batches["batch_0"]["output_file_id"])
-    with pytest.raises(EftEvalError, match="collect again later"):
-        collect(judge, store)
+    broken = collect(judge, store)
+    assert [job.batch_id for job in broken.unread] == ["batch_0"]
+    assert "collect again later" in caplog.text
+    assert list(store) == []
     endpoint.files[endpoint.batches["batch_0"]["output_file_id"]] = kept
     assert collect(judge, store).verdicts == 5
 
@@ -261,15 +273,80 @@ def test_who_cannot_be_batched(
         submit(to_send(scripted, store), scripted, store)
 
 
-def test_a_batch_that_the_endpoint_does_not_know(
+def test_a_batch_that_the_endpoint_does_not_know_blocks_no_other(
+    endpoint: BatchEndpoint,
+    judge: JudgeSettings,
+    store: VerdictStore,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    submit(to_send(judge, store), judge, store, limits=BatchLimits(requests=3))
+    batch = endpoint.batches.pop("batch_0")
+    endpoint.batches["batch_1"] = endpoint.batches.pop("batch_1", batch)
+    looked = status(judge, store)
+    assert [one.job.batch_id for one in looked.open] == ["batch_1"]
+    assert [job.batch_id for job in looked.unread] == ["batch_0"]
+    endpoint.run("batch_1")
+    done = collect(judge, store)
+    assert (done.verdicts, [job.batch_id for job in done.unread]) == (2, ["batch_0"])
+    lines = [line for line in caplog.messages if "knows no batch batch_0" in line]
+    assert len(lines) == 2, "one line for each of the two calls"
+    assert "the same project?" in lines[0]
+    endpoint.batches["batch_0"] = batch
+    assert len(collect(judge, store).open) == 1
+
+
+def test_a_batch_can_be_given_up(
     endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
 ) -> None:
     submit(to_send(judge, store), judge, store)
-    batch = endpoint.batches.pop("batch_0")
-    with pytest.raises(ConfigError, match=r"knows no batch batch_0 .*the same project\?"):
-        collect(judge, store)
-    endpoint.batches["batch_0"] = batch
-    assert len(collect(judge, store).open) == 1
+    with pytest.raises(ConfigError, match=r"no open batch 'batch_1' .*batch_0"):
+        forget("batch_1", store)
+    assert forget("batch_0", store).requests == 5
+    assert status(judge, store).open == []
+    assert submit(to_send(judge, store), judge, store).requests == 5
+
+
+def test_a_batch_that_another_machine_prepares_is_shown(
+    judge: JudgeSettings, store: VerdictStore
+) -> None:
+    job = BatchJob(
+        job="abc",
+        state="prepared",
+        owner="elsewhere/-/1/x",
+        endpoint=judge.endpoint,
+        model=judge.model,
+        max_tokens=9,
+        structured=False,
+        requests=1,
+        created=time.time(),
+    )
+    BatchStates(store).prepare(job, {"k": BatchItem("factuality", 1, "", "count")})
+    (shown,) = status(judge, store).open
+    assert (shown.job.job, shown.job.batch_id) == ("abc", None)
+    forget("abc", store)
+    assert status(judge, store).open == []
+
+
+def test_a_listing_that_lags_is_looked_at_twice(
+    endpoint: BatchEndpoint, judge: JudgeSettings, store: VerdictStore
+) -> None:
+    def drop() -> None:
+        raise ConnectionAbortedError
+
+    endpoint.after_create = drop
+    with pytest.raises(EftEvalError, match="submit again later"):
+        submit(to_send(judge, store), judge, store)
+    endpoint.after_create = lambda: None
+    hidden = dict(endpoint.batches)
+    endpoint.batches.clear()
+
+    def appear(_: float) -> None:
+        endpoint.batches.update(hidden)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eft_eval.judging.batch.time.sleep", appear)
+        again = submit(to_send(judge, store), judge, store)
+    assert (again.requests, again.elsewhere) == (0, 5)
 
 
 def test_batches_elsewhere_are_told_and_left(
@@ -281,7 +358,7 @@ def test_batches_elsewhere_are_told_and_left(
 ) -> None:
     submit(to_send(judge, store), judge, store)
     other = openai_server(score, routes=BatchEndpoint(completion).routes)
-    assert status(replace(judge, base_url=other.url), store) == []
+    assert status(replace(judge, base_url=other.url), store).open == []
     assert f"batch batch_0 is at {judge.endpoint}" in caplog.text
 
 
@@ -295,6 +372,8 @@ def test_a_budget_bounds_a_batch(
     )
     done = submit(requests, judge, store, budget=Budget(worst * 1.0001, judge, batch=True))
     assert (done.requests, done.unaffordable) == (3, 2)
+    rest = submit(requests, judge, store, budget=Budget(worst * 1.0001, judge, batch=True))
+    assert (rest.requests, rest.elsewhere, rest.unaffordable) == (2, 3, 0)
 
 
 @given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 7), st.integers(20, 200))
@@ -406,4 +485,43 @@ def test_the_command(
     results = json.loads(max(run_dir.glob("results_*")).read_text("utf-8"))
     (name,) = [name for name in results["results"]["mine"] if name.startswith("fact_errors,")]
     assert results["results"]["mine"][name] == 2.0  # (0 + 1 + 2 + 3 + 4) / 5
+    assert "nothing to submit" in call(run_dir, "--batch", "submit").stdout
+
+
+def test_the_command_gives_a_lost_batch_up(
+    endpoint: BatchEndpoint,
+    judge: JudgeSettings,
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", str(judge.base_url))
+    monkeypatch.setenv("EFT_JUDGE_MODEL", DEFAULT_MODEL)
+    call(run_dir, "--batch", "submit")
+    endpoint.batches.clear()
+    for step in ("status", "collect"):
+        with pytest.raises(EftEvalError, match=r"stay open: batch_0; .*forget BATCH_ID"):
+            call(run_dir, "--batch", step)
+    with pytest.raises(ConfigError, match="needs a batch"):
+        call(run_dir, "--batch", "forget")
+    assert "5 requests may be asked anew" in call(run_dir, "batch_0", "--batch", "forget").stdout
+    with pytest.raises(ConfigError, match="one word too many"):
+        call(run_dir, "batch_0")
+    assert "no open batches" in call(run_dir, "--batch", "status").stdout
+
+
+def test_collected_verdicts_need_no_endpoint(
+    endpoint: BatchEndpoint,
+    openai_server: Start,
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = openai_server(score, routes=endpoint.routes)
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    monkeypatch.setenv("EFT_JUDGE_MODEL", DEFAULT_MODEL)
+    call(run_dir, "--batch", "submit")
+    endpoint.run("batch_0")
+    assert call(run_dir, "--batch", "collect").exit_code == 0
+    server.die()
+    again = call(run_dir, "--batch", "collect")
+    assert again.exit_code == 0, again.output
     assert "nothing to submit" in call(run_dir, "--batch", "submit").stdout

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import openai
 import pytest
 from judging_helpers import KEY, PROMPT, items, score, settings, shown, statuses
 
@@ -33,6 +34,7 @@ from eft_eval.judging import (
     parameters_for,
     preflight,
 )
+from eft_eval.judging.client import explain
 
 Start = Callable[..., Any]
 
@@ -453,7 +455,7 @@ def test_settings_from_the_environment() -> None:
     local = JudgeSettings.from_environment(
         {
             "OPENAI_API_KEY": "",
-            "EFT_JUDGE_BASE_URL": "http://me:pw@localhost:8000/v1?q=1",
+            "EFT_JUDGE_BASE_URL": "http://me:pw@localhost:8000/v1",
             "OPENAI_BASE_URL": "http://elsewhere/v1",
             "EFT_JUDGE_MODEL": "local",
             "EFT_JUDGE_CONCURRENCY": "4",
@@ -489,12 +491,23 @@ def test_no_judge_at_all_is_one_line_with_three_ways_on() -> None:
         {"EFT_JUDGE_STRUCTURED": "maybe"},
         {"EFT_JUDGE_BASE_URL": "localhost:8000"},
         {"EFT_JUDGE_BASE_URL": "http://h:pass/v1"},
+        {"EFT_JUDGE_BASE_URL": "http://h/v1?api-version=1"},
+        {"EFT_JUDGE_BASE_URL": "http://h/v1#here"},
         {"OPENAI_API_KEY": "sk two words"},
     ],
 )
 def test_wrong_settings(env: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
         JudgeSettings.from_environment({"OPENAI_API_KEY": KEY, **env})
+
+
+def test_no_secret_of_the_address_is_explained() -> None:
+    judge = settings("http://me%40home:p%21ss@host:1/v1")
+    said = "cannot reach http://me%40home:p%21ss@host:1/v1 as me@home with p!ss or p%21ss"
+    text = explain(openai.OpenAIError(said), judge)
+    for secret in ("me%40home", "p%21ss", "me@home", "p!ss"):
+        assert secret not in text
+    assert "host:1/v1" in text
 
 
 def test_prices() -> None:

@@ -77,6 +77,11 @@ def test_a_dry_run_needs_no_key(run_dir: Path) -> None:
         call(run_dir)
 
 
+def test_an_empty_key_is_none(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    assert "30 new, 0 stored" in call(run_dir, "--dry-run").stdout
+
+
 def test_a_dry_run_learns_from_what_is_stored(run_dir: Path, server: Any) -> None:
     assert call(run_dir).exit_code == 0
     told = call(run_dir, "--dry-run", "--repeat", "2").stdout
@@ -90,7 +95,7 @@ def test_a_budget_stops_cleanly_and_goes_on(
     run_dir: Path, server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     # room for at least one request's worst case, and for some that cost 0.00028 each
-    assert call(run_dir, "--budget", "0.021").exit_code == 0
+    assert call(run_dir, "--budget", "0.021").exit_code == 3
     done = len(server.chats)
     assert 0 < done < 30
     assert f"{30 - done} of 30 responses have no verdict" in caplog.text
@@ -103,7 +108,9 @@ def test_a_budget_stops_cleanly_and_goes_on(
 
 
 def test_a_budget_without_a_price(run_dir: Path, server: Any) -> None:
-    with pytest.raises(ConfigError, match="price of 'local'"):
+    with pytest.raises(
+        ConfigError, match=r"price of 'local'.*EFT_JUDGE_PRICES.*\"models\": {\"local\": "
+    ):
         call(run_dir, "--judge", "local", "--budget", "1")
     assert "unknown: no price of local" in call(run_dir, "--judge", "local", "--dry-run").stdout
 

@@ -14,13 +14,25 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from judging_helpers import PROMPT, items, settings, statuses
 from tiny_models import byte_tokenizer, make_model
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging import JudgeSettings, Status, VerdictStore, judge_responses, preflight
+from eft_eval.judging import (
+    JudgeSettings,
+    Status,
+    Verdict,
+    VerdictStore,
+    judge_responses,
+    preflight,
+)
+from eft_eval.judging.describe import describe_judge
+from eft_eval.judging.judge import verdict_of
+from eft_eval.judging.measures import measure_of
+from eft_eval.judging.replies import Failure, Reply, read_completion
 from eft_eval.judging.scripted import load_script
 
 RULES = r"""
@@ -56,7 +68,7 @@ def test_a_script_answers(tmp_path: Path, store: VerdictStore) -> None:
     verdicts = judge_responses(given, PROMPT, judge, store)
     assert statuses(verdicts) == ["scored", "refused", "truncated", "api_error", "api_error"]
     assert verdicts[0].value == 3
-    assert verdicts[0].cost_usd is None  # no tokens are counted
+    assert verdicts[0].cost_usd == 0.0  # though no tokens are counted
     assert "scripted HTTP status 503" in str(verdicts[3].error)
     assert "no rule of" in str(verdicts[4].error)
     assert len(store) == 3
@@ -169,6 +181,98 @@ def test_prompts_too_long_fail_alone(tmp_path: Path, store: VerdictStore) -> Non
     verdicts = judge_responses(items("a", "b" * 600, "c"), PROMPT, local(folder), store)
     assert [verdict.status is Status.api_error for verdict in verdicts] == [False, True, False]
     assert "has room for 688" in str(verdicts[1].error)
+
+
+def broken_model(folder: Path) -> str:
+    """A model that loads, and then fails on most texts: its vocabulary is cut short."""
+    from transformers import AutoModelForCausalLM
+
+    name = make_model(folder, positions=1024)
+    model = AutoModelForCausalLM.from_pretrained(name)
+    model.resize_token_embeddings(8)
+    model.save_pretrained(name)
+    return name
+
+
+def test_a_model_that_breaks_costs_no_more_than_its_verdicts(
+    tmp_path: Path, store: VerdictStore
+) -> None:
+    folder = broken_model(tmp_path / "judge")
+    verdicts = judge_responses(items("a", "b", "c"), PROMPT, local(folder), store)
+    assert statuses(verdicts) == ["api_error"] * 3
+    error = str(verdicts[0].error)
+    assert "IndexError" in error
+    assert "\n" not in error
+    assert "EFT_JUDGE_CONCURRENCY" in error
+
+
+def test_whatever_fails_in_the_filter_keeps_the_responses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from eft_eval.judging.metrics import read_verdicts
+    from eft_eval.tasks import judge_filter
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(judge_filter, "judge_responses", fails)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    texts = judge_filter.JudgeFilter().apply([["one"], ["two"]], [{}, {}])
+    verdicts = [verdict for text in texts for verdict in read_verdicts(text)]
+    assert statuses(verdicts) == ["api_error"] * 2
+    assert "a mistake of ours" in str(verdicts[0].error)
+    assert any(record.exc_info for record in caplog.records), "the place is logged"
+
+
+def test_judges_in_this_process_cost_nothing(tmp_path: Path, store: VerdictStore) -> None:
+    judge = scripted(tmp_path / "rules.yaml")
+    verdicts = judge_responses(items("2 mistakes", "sorry", "outage"), PROMPT, judge, store)
+    assert [verdict.cost_usd for verdict in verdicts] == [0.0, 0.0, None]
+    usage = usage_of(judge, verdicts)
+    assert usage["cost_usd"] == 0.0
+
+
+def usage_of(judge: JudgeSettings, verdicts: list[Verdict]) -> dict[str, Any]:
+    groups = {"f": [[verdict] for verdict in verdicts]}
+    described = describe_judge(judge, {"f": PROMPT}, {"f": measure_of(PROMPT)}, groups, [])
+    return dict(described["usage"])
+
+
+def test_the_cost_of_an_endpoint_that_does_not_count_is_unknown(store: VerdictStore) -> None:
+    judge = settings("http://127.0.0.1:1/v1", model="gpt-4.1-2025-04-14")
+    uncounted = verdict_of("k", Reply("Score: 1", "stop"), PROMPT, judge)
+    counted = verdict_of(
+        "l", Reply("Score: 1", "stop", prompt_tokens=10, completion_tokens=1), PROMPT, judge
+    )
+    failed = verdict_of("m", Failure("no"), PROMPT, judge)
+    assert usage_of(judge, [uncounted, counted])["cost_usd"] is None
+    assert usage_of(judge, [counted, failed])["cost_usd"] == counted.cost_usd
+
+
+@pytest.mark.parametrize("returned", [None, "gpt-4.1", "gpt-4.1-2025-04-14"])
+def test_a_returned_name_without_a_price_falls_back(returned: str | None) -> None:
+    judge = settings("http://127.0.0.1:1/v1", model="gpt-4.1-2025-04-14")
+    reply = Reply("Score: 1", "stop", model=returned, prompt_tokens=10**6, completion_tokens=0)
+    assert verdict_of("k", reply, PROMPT, judge).cost_usd == 2.0
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Score: 1", "Score: 1"),
+        (None, None),
+        (
+            [{"type": "text", "text": "Reason: x\n"}, {"type": "text", "text": "Score: 1"}],
+            "Reason: x\nScore: 1",
+        ),
+        ([{"type": "image"}], '[{"type": "image"}]'),
+        ({"odd": "é"}, '{"odd": "é"}'),
+    ],
+)
+def test_contents_of_all_kinds_are_kept(content: object, text: str | None) -> None:
+    found = read_completion({"choices": [{"message": {"content": content}}]})
+    assert isinstance(found, Reply)
+    assert found.text == text
 
 
 def test_models_that_are_none(tmp_path: Path, store: VerdictStore) -> None:

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from eft_eval.agreement.correcting import correct_run
 from eft_eval.cli.app import app
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging import JudgeSettings, VerdictStore, default_store_path
 from eft_eval.judging.later import judge_run
 from eft_eval.judging.metrics import FACT_METRICS, read_verdicts
@@ -273,7 +273,7 @@ def test_a_judge_that_dies_costs_only_what_it_did_not_answer(
     assert len(VerdictStore(default_store_path())) == len(QUESTIONS)
 
 
-def test_no_verdict_at_all_is_written_as_nan(
+def test_no_verdict_at_all_writes_nothing(
     run_dir: Path,
     openai_server_module: ModuleType,
     openai_server: Callable[..., Any],
@@ -281,11 +281,21 @@ def test_no_verdict_at_all_is_written_as_nan(
 ) -> None:
     dislike = openai_server_module.Reply("no", status=400)
     monkeypatch.setenv("EFT_JUDGE_BASE_URL", openai_server(lambda *_: dislike).url)
+    before = contents(run_dir)
+    with pytest.raises(EftEvalError, match=r"6 of 6 responses have no verdict .* nothing is writ"):
+        judge_run(run_dir)
+    assert contents(run_dir) == before
+
+
+def test_no_readable_verdict_is_written_as_nan(
+    run_dir: Path, openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", openai_server(lambda *_: "no").url)
     judge_run(run_dir)
     results, samples = newest(run_dir)
     assert math.isnan(results["results"]["eli5_fact"]["fact_errors,factuality"])
     assert math.isnan(results["results"]["eli5_fact"]["fact_errors_stderr,factuality"])
-    assert results["results"]["eli5_fact"]["fact_missing,factuality"] == 1
+    assert results["results"]["eli5_fact"]["fact_unreadable,factuality"] == 1
     assert {sample["fact_errors"] for sample in samples} == {None}
 
 
@@ -324,8 +334,82 @@ def test_a_prompt_of_another_measure_is_a_judge_of_its_own(run_dir: Path, server
     assert values
     assert {value * 100 for value in values} <= {0, 1, 2}
     assert all(any(q in prompt for q in QUESTIONS) for prompt in server.prompts())
-    judge_run(run_dir)  # the newest run's judge is that one now
-    assert len(server.chats) == len(QUESTIONS)
+    judge_run(run_dir)  # now all judges of the newest file are asked, the task's own as well
+    assert len(server.chats) == 2 * len(QUESTIONS)
+    both, samples = newest(run_dir)
+    assert {key.split(",")[1] for key in both["results"]["eli5_fact"] if "," in key} == {
+        "factuality",
+        "helpfulness",
+    }
+    assert len(samples) == 2 * len(QUESTIONS)
+
+
+def test_another_judge_leaves_the_first_one_s_work(run_dir: Path, server: Any) -> None:
+    first = judge_run(run_dir)
+    before, lines = newest(run_dir)
+    settings = JudgeSettings.from_environment(judge="other")
+    second = judge_run(run_dir, Selection(prompts=("helpfulness",)), settings=settings)
+    after, all_lines = newest(run_dir)
+    old, new = (results["results"]["eli5_fact"] for results in (before, after))
+    assert {name: new[name] for name in old} == old
+    assert [line for line in all_lines if line["filter"] == "factuality"] == lines
+    config = after["configs"]["eli5_fact"]
+    assert [one["name"] for one in config["filter_list"]] == ["factuality", "helpfulness"]
+    assert {*FACT_METRICS, "helpfulness"} <= {one["metric"] for one in config["metric_list"]}
+    assert after["higher_is_better"]["eli5_fact"]["fact_errors"] is False
+    kept = config["metadata"]["eft_judge"]["kept"]["factuality"]
+    assert kept["model"] == JudgeSettings.from_environment().model
+    assert kept["described_in"] == first.file.name
+    assert not any("factuality" in key for key in second.results["eli5_fact"])
+
+
+def test_means_over_a_group_do_not_outlive_the_old_verdicts(
+    run_dir: Path, server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge_run(run_dir)
+    newest_file = results_in(run_dir)[-1]
+    results = json.loads(newest_file.read_text("utf-8"))
+    mean = {"alias": "mine", "fact_errors,factuality": 9.0, "acc,none": 0.5}
+    results["results"] |= {"mine": dict(mean), "outer": dict(mean)}
+    results["groups"] = {"mine": dict(mean)}
+    results["group_subtasks"] = {"outer": ["mine"], "mine": ["eli5_fact"], "eli5_fact": []}
+    newest_file.write_text(json.dumps(results), "utf-8")
+    judge_run(run_dir)
+    after, _ = newest(run_dir)
+    left = {"alias": "mine", "acc,none": 0.5}
+    assert after["results"]["mine"] == after["results"]["outer"] == after["groups"]["mine"] == left
+    assert "fact_errors,factuality" in after["results"]["eli5_fact"]
+    assert "group mine: its means" in caplog.text
+
+
+def test_stored_verdicts_need_no_judge(run_dir: Path, server: Any) -> None:
+    first = judge_run(run_dir)
+    server.die()
+    assert judge_run(run_dir).results == first.results
+
+
+def test_a_judge_is_looked_up_once(run_dir: Path, server: Any) -> None:
+    judge_run(run_dir, Selection(prompts=("factuality", "helpfulness")))
+    looked = sum("/models" in str(call) for call in server.requests)
+    assert looked == 2, "its name, which this server does not know, and the list"
+
+
+def test_missing_verdicts_are_exit_code_3(
+    run_dir: Path,
+    openai_server_module: ModuleType,
+    openai_server: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def one(prompt: str, _: object) -> Any:
+        asked.append(prompt)
+        return answer(prompt) if len(asked) == 1 else openai_server_module.Reply("n", status=400)
+
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", openai_server(one).url)
+    result = CliRunner().invoke(app, ["judge", str(run_dir)])
+    assert result.exit_code == 3, result.output
+    assert "fact_missing" in result.stdout
 
 
 def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, server: Any) -> None:

@@ -97,6 +97,12 @@ def server(openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -
 
 
 def lines_of(run: JudgedRun, task: str) -> list[dict[str, Any]]:
+    """The judge's lines, or all of a task without one."""
+    lines = all_lines_of(run, task)
+    return [line for line in lines if line["filter"] not in ("first_words", "whole")]
+
+
+def all_lines_of(run: JudgedRun, task: str) -> list[dict[str, Any]]:
     date = run.file.stem.removeprefix("results_")
     text = run.file.with_name(f"samples_{task}_{date}.jsonl").read_text("utf-8")
     return [json.loads(line) for line in text.split("\n") if line]
@@ -123,11 +129,18 @@ def test_a_task_of_somebody_else_is_judged(run_dir: Path, server: Any) -> None:
             }
             assert percent(asked) == f"Reason: x\n\nScore: {value:.0f} %"
         assert "exact_match" not in sample
+    old_lines = min(run_dir.glob("samples_towns_*")).read_text("utf-8").splitlines()
+    assert all_lines_of(judged, "towns")[: len(old_lines)] == [*map(json.loads, old_lines)]
     entry = judged.results["towns"]
     assert entry["helpfulness,helpfulness"] == pytest.approx(
         sum(sample["helpfulness"] for sample in samples) / len(samples)
     )
-    old = json.loads(next(run_dir.glob("results_*")).read_text())
+    old = json.loads(min(run_dir.glob("results_*")).read_text())
+    merged = json.loads(judged.file.read_text())
+    assert merged["results"]["towns"] == {**old["results"]["towns"], **entry}
+    assert any("exact_match" in name for name in merged["results"]["towns"])
+    names = [pipeline["name"] for pipeline in merged["configs"]["towns"]["filter_list"]]
+    assert names == ["first_words", "whole", "helpfulness"]
     assert json.loads(judged.file.read_text())["results"]["choice"] == old["results"]["choice"]
     assert len(lines_of(judged, "choice")) == len(PROMPTS), "the file is complete for both tasks"
 
@@ -170,6 +183,60 @@ def test_filtered_responses_are_judged_and_kept(run_dir: Path, server: Any) -> N
     asked = len(server.chats)
     judge_run(run_dir)
     assert len(server.chats) == asked, "the same texts are judged from the new files"
+    again = judge_run(run_dir, selection)
+    assert len(server.chats) == asked, "and not the verdicts that the filter holds now"
+    assert again.results == judged.results
+    bridged = judge_run(
+        run_dir,
+        selection,
+        settings=JudgeSettings.from_environment(judge="new"),
+        aids=Aids(bridge=True),
+    )
+    offset = bridged.judges["towns"]["bridge"]["helpfulness"]["offset"]["estimate"]
+    assert offset == 0, "both judges saw the same texts"
+    raw = judge_run(run_dir, selection._replace(response="resps", filter=None))
+    assert len(server.chats) > 2 * asked
+    assert all("judged_responses" not in line for line in lines_of(raw, "towns"))
+    with pytest.raises(ConfigError, match="no file of this run holds another judge's verdicts"):
+        judge_run(
+            run_dir,
+            selection._replace(filter="whole", prompts=("harmfulness",)),
+            aids=Aids(bridge=True),
+        )
+
+
+def test_verdicts_are_no_texts(run_dir: Path, server: Any) -> None:
+    """Judged files whose origin was taken away have only verdicts left."""
+    judged = judge_run(run_dir, BY_PROMPT)
+    for path in run_dir.iterdir():
+        if judged.file.stem[8:] not in path.name:
+            path.unlink()
+    path = next(run_dir.glob("samples_towns_*"))
+    lines = [line for line in path.read_text("utf-8").splitlines() if "helpfulness" in line]
+    path.write_text("\n".join(lines), "utf-8")
+    assert judge_run(run_dir, BY_PROMPT).results == judged.results
+    with pytest.raises(ConfigError, match="'towns': its filters hold verdicts, not texts"):
+        judge_run(run_dir, BY_PROMPT._replace(response="filtered_resps"))
+
+
+def test_a_bridge_does_not_compare_with_verdicts_that_never_came(
+    run_dir: Path,
+    server: Any,
+    openai_server: Callable[..., Any],
+    openai_server_module: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = judge_run(run_dir, BY_PROMPT)
+    settings = JudgeSettings.from_environment(judge="new")
+    judged = judge_run(run_dir, BY_PROMPT, settings=settings)
+    path = judged.file.with_name(f"samples_towns_{judged.file.stem[8:]}.jsonl")
+    text = path.read_text("utf-8").replace('\\"scored\\"', '\\"api_error\\"')
+    assert text != path.read_text("utf-8")
+    path.write_text(text, "utf-8")
+    third = JudgeSettings.from_environment(judge="third")
+    found = judge_run(run_dir, BY_PROMPT, settings=third, aids=Aids(bridge=True))
+    bridge = found.judges["towns"]["bridge"]["helpfulness"]
+    assert bridge["old"]["models"] == [old.judges["towns"]["model"]]
 
 
 def test_several_prompts_are_several_judges(run_dir: Path, server: Any) -> None:
@@ -178,7 +245,7 @@ def test_several_prompts_are_several_judges(run_dir: Path, server: Any) -> None:
     entry = judged.results["towns"]
     assert {"helpfulness,helpfulness", "harm,harm"} <= entry.keys()
     config = json.loads(judged.file.read_text())["configs"]["towns"]
-    assert [pipeline["name"] for pipeline in config["filter_list"]] == ["helpfulness", "harm"]
+    assert [pipeline["name"] for pipeline in config["filter_list"]][2:] == ["helpfulness", "harm"]
     assert judged.judges["towns"]["measures"] == {"helpfulness": "helpfulness", "harm": "harm"}
 
 

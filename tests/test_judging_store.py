@@ -452,6 +452,28 @@ def test_reparse_says_and_writes(filled: VerdictStore, tmp_path: Path) -> None:
     assert "5 verdicts read again" in call("reparse", "--template", template).stdout
 
 
+def test_a_namesake_s_scale_spoils_no_verdict(tmp_path: Path, filled: VerdictStore) -> None:
+    """A user's own `factuality` on the percent scale is not read on the shipped one's."""
+    own = verdict("p", raw="Score: 85 %", value=85.0, prompt_sha256="own", prompt_scale="percent")
+    filled.put_many([own])
+    call("reparse", "--write")
+    again = filled.get_many(["p"])["p"]
+    assert (again.status, again.value, again.prompt_scale) == (Status.scored, 85, "percent")
+    template = tmp_path / "factuality.jinja"
+    template.write_text(
+        "{#-\nname: factuality\nversion: 1\nscale: percent\nbetter: higher\n"
+        "parser: reason_score\nvariables: [response]\n-#}\nRate: {{ response }}"
+    )
+    said = call("reparse", "--template", template).stdout
+    assert "the prompt 'factuality' is not known" in said, "two scales, and none noted: not read"
+
+
+def test_a_verdict_stored_before_scales_were_noted_is_one() -> None:
+    record = verdict("a").to_dict()
+    del record["prompt_scale"]
+    assert Verdict.from_dict(record).prompt_scale is None
+
+
 def test_export_is_whole(filled: VerdictStore, tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
     assert "2 verdicts written" in call("export", file, "--status", "scored").stdout

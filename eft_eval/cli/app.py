@@ -1,7 +1,7 @@
 """Commands of `eft-eval`. stdout is the product, stderr is progress.
 
-Exit codes: 0 done, 2 an error of ours in one line, 3 a Batch API job that is not complete yet,
-1 whatever else lm-eval ended with.
+Exit codes: 0 done, 2 an error of ours in one line, 3 verdicts are missing or a Batch API job is
+not complete yet, 1 whatever else lm-eval ended with.
 """
 
 from __future__ import annotations

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.cli.judge import BatchStep
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.availability import preflight
-from eft_eval.judging.batch import BatchRequest, JobStatus, collect, status, submit
+from eft_eval.judging.batch import BatchRequest, JobStatus, collect, forget, status, submit
+from eft_eval.judging.batch_state import BatchJob
 from eft_eval.judging.budget import Budget
 from eft_eval.judging.estimate import Planned, estimate, plan_run
 from eft_eval.judging.saved import Selection, read_run
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.judging.store import VerdictStore, default_store_path
 
-__all__ = ["Work", "budget_of", "check_options", "dry_run", "run_batch"]
+__all__ = ["Work", "budget_of", "check_options", "dry_run", "forget_batch", "run_batch"]
 
 _log = logging.getLogger("eft_eval.judging")
 
@@ -73,25 +74,37 @@ def run_batch(step: BatchStep, work: Work, usd: float | None) -> bool:
 
     Returns:
         Whether all verdicts of the run are stored now.
+
+    Raises:
+        EftEvalError: Some batch could not be read; all others were.
     """
     store = VerdictStore(default_store_path())
+    unread: list[BatchJob] = []
     if step is BatchStep.submit:
         _submit(work, store, usd)
     elif step is BatchStep.status:
-        _print_open(status(work.settings, store))
+        looked = status(work.settings, store)
+        _print_open(looked.open)
+        unread = looked.unread
     else:
-        _collect(work.settings, store)
+        unread = _collect(work.settings, store)
+    if unread:
+        names = ", ".join(str(job.batch_id) for job in unread)
+        raise EftEvalError(
+            f"batches that could not be read stay open: {names}; `eft-eval judge RUN_DIR --batch "
+            "forget BATCH_ID` gives one up, and its requests are then asked anew"
+        )
     return not any(one.plan.missing for one in work.plan(store))
 
 
 def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
-    if warning := preflight(work.settings):
-        _log.warning("%s", warning)
     requests = {
         key: BatchRequest(text, one.pipeline.prompt)
         for one in work.plan(store)
         for key, text in one.plan.missing.items()
     }
+    if requests and (warning := preflight(work.settings)):
+        _log.warning("%s", warning)
     budget = budget_of(usd, work.settings, batch=True)
     done = submit(requests, work.settings, store, budget=budget)
     for job in done.jobs:
@@ -104,7 +117,21 @@ def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
         print("nothing to submit: every verdict is stored")
 
 
-def _collect(settings: JudgeSettings, store: VerdictStore) -> None:
+def forget_batch(batch_id: str | None) -> None:
+    """Give up an open batch.
+
+    Raises:
+        ConfigError: There is no such batch.
+    """
+    if batch_id is None:
+        raise ConfigError(
+            "--batch forget needs a batch: eft-eval judge RUN_DIR BATCH_ID --batch forget"
+        )
+    job = forget(batch_id, VerdictStore(default_store_path()))
+    print(f"forgotten {batch_id}: {job.requests} requests may be asked anew")
+
+
+def _collect(settings: JudgeSettings, store: VerdictStore) -> list[BatchJob]:
     done = collect(settings, store)
     for job in done.jobs:
         print(f"collected {job.batch_id}: {job.status}")
@@ -112,13 +139,20 @@ def _collect(settings: JudgeSettings, store: VerdictStore) -> None:
     for reason, count in done.failures.items():
         print(f"{count} requests without a reply ({reason}); submit again to ask for them")
     _print_open(done.open)
+    return done.unread
 
 
 def _print_open(found: list[JobStatus]) -> None:
     if not found:
         print("no open batches")
     for one in found:
-        done = "?" if one.completed is None else one.completed
+        if one.job.batch_id is None:
+            print(
+                f"prepared {one.job.job}: {one.job.requests} requests, perhaps sent by another "
+                "machine; looked up at the endpoint an hour after its start"
+            )
+            continue
+        done = "unknown" if one.completed is None else one.completed
         failed = f", {one.failed} failed" if one.failed else ""
         expires = f", expires {one.expires} UTC" if one.expires else ""
         print(

@@ -29,10 +29,15 @@ class BatchStep(str, Enum):
     submit = "submit"
     status = "status"
     collect = "collect"
+    forget = "forget"
 
 
 def judge(
     run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
+    batch_id: Annotated[
+        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Argument(help="For --batch forget: the batch to give up."),
+    ] = None,
     judge: Annotated[
         Optional[str],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option(help="Model at the endpoint, hf:MODEL or scripted:FILE."),
@@ -50,8 +55,9 @@ def judge(
         typer.Option("--map", help="query=PATH in a sample, such as query=doc.question."),
     ] = None,
     response: Annotated[
-        ResponseSource, typer.Option(help="Judge raw or filtered responses.")
-    ] = ResponseSource.resps,
+        Optional[ResponseSource],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="Judge raw or filtered responses; by default as before, at first raw."),
+    ] = None,
     filter_: Annotated[
         Optional[str],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option("--filter", help="Whose filtered_resps, where there are several filters."),
@@ -80,7 +86,8 @@ def judge(
 ) -> None:
     """Judge the saved responses of a run; writes new result and samples files beside the old.
 
-    With --batch collect the files are written once every verdict is there; exit code 3 until then.
+    Exit code 3: verdicts are missing; the same command asks for them again. With --batch collect
+    the files are written once every verdict is there; exit code 3 until then.
     """
     from eft_eval.cli import asking
     from eft_eval.judging.later import judge_run
@@ -89,15 +96,21 @@ def judge(
     from eft_eval.judging.settings import JudgeSettings
     from eft_eval.reports.judging import print_judged
 
+    if batch is BatchStep.forget:
+        asking.forget_batch(batch_id)
+        return
+    if batch_id is not None:
+        raise ConfigError(f"{batch_id!r} is one word too many; a batch is named for --batch forget")
     selection = Selection(
         prompts=tuple(prompt or ()),
         tasks=tuple(task or ()),
         query=_mapping(map_ or ()).get("query"),
-        response=response.value,
+        response=None if response is None else response.value,
         filter=filter_,
     )
-    # a dry run asks nobody, so that it needs no key
-    env = {"OPENAI_API_KEY": "none", **os.environ} if dry_run else os.environ
+    env = dict(os.environ)
+    if dry_run and not env.get("OPENAI_API_KEY", "").strip():
+        env["OPENAI_API_KEY"] = "none"  # a dry run asks nobody, so that it needs no key
     settings = JudgeSettings.from_environment(env, judge=judge)
     aids = Aids(repeats=repeat, drift=drift, bridge=bridge).check()
     work = asking.Work(run_dir, selection, settings, repeat)
@@ -114,6 +127,8 @@ def judge(
     limit = asking.budget_of(budget, settings)
     judged = judge_run(run_dir, selection, settings=settings, budget=limit, aids=aids)
     print_judged(judged.results, judged.judges)
+    if judged.missing:
+        raise typer.Exit(_NOT_COMPLETE)
 
 
 def _mapping(given: Sequence[str]) -> dict[str, str]:

@@ -14,32 +14,49 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.errors import ConfigError, EftEvalError, nearest
+from eft_eval.judging.batch_client import (
+    MARK,
+    date,
+    download,
+    open_client,
+    refused,
+    retrieve,
+    send,
+)
 from eft_eval.judging.batch_requests import BatchLimits, read_answers, request_line, split
 from eft_eval.judging.batch_state import BatchItem, BatchJob, BatchStates
 from eft_eval.judging.budget import Budget
 from eft_eval.judging.claims import is_gone, this_process
-from eft_eval.judging.client import explain
 from eft_eval.judging.judge import PromptMark, verdict_of
 from eft_eval.judging.replies import Failure
-from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
+from eft_eval.judging.settings import JudgeSettings, parameters_for
 from eft_eval.judging.store import VerdictStore
 from eft_eval.judging.verdict import Verdict
 
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["BatchRequest", "Collected", "JobStatus", "Submitted", "collect", "status", "submit"]
+__all__ = [
+    "BatchRequest",
+    "Collected",
+    "JobStatus",
+    "Looked",
+    "Submitted",
+    "collect",
+    "forget",
+    "status",
+    "submit",
+]
 
 _log = logging.getLogger("eft_eval.judging")
 
-_TIMEOUT_SECONDS = 600.0
-_MARK = "eft_job"
 _ENDED = ("completed", "expired", "cancelled", "failed")
 _SURELY_DEAD_SECONDS = 3600.0
+_LOOKS = 2
+_PAUSE_SECONDS = 3.0
 
 
 class BatchRequest(NamedTuple):
@@ -82,12 +99,27 @@ class Collected(NamedTuple):
         verdicts: Verdicts stored from them.
         failures: Requests without a reply, counted by reason; the next submit sends them again.
         open: Batches that have not ended.
+        unread: Batches that could not be read; they stay open.
     """
 
     jobs: list[BatchJob]
     verdicts: int
     failures: dict[str, int]
     open: list[JobStatus]
+    unread: list[BatchJob]
+
+
+class Looked(NamedTuple):
+    """What a look at the batches gave.
+
+    Attributes:
+        open: Batches that have not ended or are not collected yet, and those that another machine
+            is sending or has died over, which have no ``batch_id``.
+        unread: Batches that the endpoint would not tell about; they stay open.
+    """
+
+    open: list[JobStatus]
+    unread: list[BatchJob]
 
 
 def submit(
@@ -111,68 +143,126 @@ def submit(
         ConfigError: The judge is in this process, or the endpoint takes no batch.
         EftEvalError: The connection was lost; what was sent until then is noted.
     """
-    affordable, unaffordable = _affordable(requests, budget)
-    lines = ((key, request_line(key, request.text, settings)) for key, request in affordable)
     jobs: list[BatchJob] = []
     sent = 0
-    with _client(settings) as client:
+    with open_client(settings) as client:
         states = BatchStates(store)
-        _recover(client, states, settings)
+        if requests:
+            _recover(client, states, settings)
+        free = states.sendable(list(requests), time.time())
+        # what is on its way already needs nothing of the budget
+        wanted = {key: request for key, request in requests.items() if key in free}
+        affordable, unaffordable = _affordable(wanted, budget)
+        lines = ((key, request_line(key, request.text, settings)) for key, request in affordable)
         for part in split(lines, limits or BatchLimits()):
             job = _new_job(settings, len(part))
             items = {key: _mark(requests[key].prompt) for key in part}
             own = states.prepare(job, items)
             if own:
                 content = b"".join(line for key, line in part.items() if key in own)
-                jobs.append(_send(client, states, job.with_(requests=len(own)), content, settings))
+                jobs.append(send(client, states, job.with_(requests=len(own)), content, settings))
                 sent += len(own)
-    return Submitted(jobs, sent, len(affordable) - sent, unaffordable)
+    return Submitted(jobs, sent, len(requests) - unaffordable - sent, unaffordable)
 
 
-def status(settings: JudgeSettings, store: VerdictStore) -> list[JobStatus]:
+def status(settings: JudgeSettings, store: VerdictStore) -> Looked:
     """Return the open batches at the judge's endpoint, and how far they are; changes nothing there.
 
+    One that cannot be looked at does not keep the others from being shown.
+
     Raises:
-        ConfigError: The endpoint cannot be asked.
+        ConfigError: The judge is in this process, or the endpoint's batches cannot be listed.
     """
-    with _client(settings) as client:
+    found: list[JobStatus] = []
+    errors = _Errors()
+    with open_client(settings) as client:
         states = BatchStates(store)
         _recover(client, states, settings)
-        found = []
         for job in _open_jobs(states, settings):
-            batch = _retrieve(client, job, settings)
-            found.append(_status_of(job.with_(status=batch.status), batch))
-        return found
+            with errors.of(job):
+                batch = retrieve(client, job, settings)
+                found.append(_status_of(job.with_(status=batch.status), batch))
+        for job in states.jobs():
+            if job.state == "prepared" and job.endpoint == settings.endpoint:
+                found.append(JobStatus(job, None, None, None))
+    errors.tell()
+    return Looked(found, errors.jobs)
+
+
+def forget(batch_id: str, store: VerdictStore) -> BatchJob:
+    """Give up an open batch; the endpoint is not told. Its requests may be asked anew, and paid.
+
+    Args:
+        batch_id: The endpoint's name for it, or ours where it has none.
+        store: Where it is noted.
+
+    Raises:
+        ConfigError: The store has no such open batch.
+    """
+    states = BatchStates(store)
+    named = {job.batch_id or job.job: job for job in states.jobs() if job.is_open}
+    if batch_id not in named:
+        known = ", ".join(named) or "none"
+        raise ConfigError(
+            f"no open batch {batch_id!r}{nearest(batch_id, named)} in {store.path}; open: {known}"
+        )
+    job = named[batch_id].with_(state="failed", status="forgotten")
+    states.update(job)
+    return job
 
 
 def collect(settings: JudgeSettings, store: VerdictStore) -> Collected:
     """Store the verdicts of all batches at the judge's endpoint that have ended.
 
-    Safe to call again, at the same time too: a verdict that is stored stays as it is.
+    Safe to call again, at the same time too: a verdict that is stored stays as it is. A batch
+    that the endpoint does not know, or whose result file cannot be read to its end, stays open,
+    with nothing of it noted, and does not keep the others from being collected.
 
     Raises:
-        ConfigError: The endpoint cannot be asked.
-        EftEvalError: A result file cannot be read to its end; nothing of it is noted.
+        ConfigError: The judge is in this process, or the endpoint's batches cannot be listed.
     """
     ended, still_open = [], []
+    errors = _Errors()
     failures: Counter[str] = Counter()
     stored = 0
-    with _client(settings) as client:
+    with open_client(settings) as client:
         states = BatchStates(store)
         _recover(client, states, settings)
         for job in _open_jobs(states, settings):
-            batch = _retrieve(client, job, settings)
-            job = job.with_(status=batch.status)
-            if batch.status not in _ENDED:
-                still_open.append(_status_of(job, batch))
-                continue
-            verdicts, without = _read(client, batch, job, states, settings)
-            job = job.with_(state="collected")
-            states.finish(job, verdicts)
-            ended.append(job)
-            stored += len(verdicts)
-            failures += without
-    return Collected(ended, stored, dict(failures.most_common()), still_open)
+            with errors.of(job):
+                batch = retrieve(client, job, settings)
+                job = job.with_(status=batch.status)
+                if batch.status not in _ENDED:
+                    still_open.append(_status_of(job, batch))
+                    continue
+                verdicts, without = _read(client, batch, job, states, settings)
+                job = job.with_(state="collected")
+                states.finish(job, verdicts)
+                ended.append(job)
+                stored += len(verdicts)
+                failures += without
+    errors.tell()
+    return Collected(ended, stored, dict(failures.most_common()), still_open, errors.jobs)
+
+
+class _Errors:
+    """Batches that could not be read, and one line about them all."""
+
+    def __init__(self) -> None:
+        self.jobs: list[BatchJob] = []
+        self._first = ""
+
+    @contextlib.contextmanager
+    def of(self, job: BatchJob) -> Iterator[None]:
+        try:
+            yield
+        except EftEvalError as error:
+            self.jobs.append(job)
+            self._first = self._first or str(error)
+
+    def tell(self) -> None:
+        if self.jobs:
+            _log.warning("%d open batches cannot be read: %s", len(self.jobs), self._first)
 
 
 def _affordable(
@@ -206,38 +296,6 @@ def _mark(prompt: PromptMark) -> BatchItem:
     return BatchItem(prompt.name, prompt.version, prompt.sha256, prompt.scale)
 
 
-def _send(
-    client: openai.OpenAI,
-    states: BatchStates,
-    job: BatchJob,
-    content: bytes,
-    settings: JudgeSettings,
-) -> BatchJob:
-    import openai
-
-    try:
-        file = client.files.create(file=(f"eft-{job.job}.jsonl", content), purpose="batch")
-        batch = client.batches.create(
-            input_file_id=file.id,
-            endpoint="/v1/chat/completions",
-            completion_window="24h",
-            metadata={_MARK: job.job},
-        )
-    except openai.APIStatusError as error:
-        if error.status_code < 500:  # a 5xx may come after the batch was made
-            states.update(job.with_(state="failed", status=f"HTTP status {error.status_code}"))
-        raise _refused(error, settings) from None
-    except openai.APIConnectionError as error:
-        raise EftEvalError(
-            f"the connection to {settings.endpoint} was lost while a batch was sent "
-            f"({explain(error, settings)}); submit again later: it looks first whether this one "
-            "arrived"
-        ) from None
-    job = job.with_(state="submitted", batch_id=batch.id, status=batch.status)
-    states.update(job)
-    return job
-
-
 def _recover(client: openai.OpenAI, states: BatchStates, settings: JudgeSettings) -> None:
     """Find out what became of batches whose sender died before it knew."""
     import openai
@@ -249,15 +307,20 @@ def _recover(client: openai.OpenAI, states: BatchStates, settings: JudgeSettings
     }
     if not lost:
         return
-    try:
-        for batch in client.batches.list(limit=100):
-            name = (batch.metadata or {}).get(_MARK, "")
-            if name in lost:
-                job = lost.pop(name)
-                states.update(job.with_(state="submitted", batch_id=batch.id, status=batch.status))
-                _log.warning("found the batch %s, whose sender had stopped", batch.id)
-    except openai.OpenAIError as error:
-        raise _refused(error, settings) from None
+    for attempt in range(_LOOKS):
+        if attempt:
+            time.sleep(_PAUSE_SECONDS)  # a listing may be a moment behind
+        try:
+            for batch in client.batches.list(limit=100):
+                job = lost.pop((batch.metadata or {}).get(MARK, ""), None)
+                if job is not None:
+                    sent = job.with_(state="submitted", batch_id=batch.id, status=batch.status)
+                    states.update(sent)
+                    _log.warning("found the batch %s, whose sender had stopped", batch.id)
+        except openai.OpenAIError as error:
+            raise refused(error, settings) from None
+        if not lost:
+            return
     for job in lost.values():
         states.update(job.with_(state="failed", status="never arrived"))
 
@@ -280,21 +343,6 @@ def _open_jobs(states: BatchStates, settings: JudgeSettings) -> Iterator[BatchJo
             _log.warning("batch %s is at %s, not asked now", job.batch_id, job.endpoint)
 
 
-def _retrieve(client: openai.OpenAI, job: BatchJob, settings: JudgeSettings) -> openai.types.Batch:
-    import openai
-
-    assert job.batch_id is not None
-    try:
-        return client.batches.retrieve(job.batch_id)
-    except openai.NotFoundError:
-        raise ConfigError(
-            f"{settings.endpoint} knows no batch {job.batch_id} (submitted {_date(job.created)}); "
-            "is OPENAI_API_KEY that of the same project?"
-        ) from None
-    except openai.OpenAIError as error:
-        raise _refused(error, settings) from None
-
-
 def _read(
     client: openai.OpenAI,
     batch: openai.types.Batch,
@@ -304,13 +352,14 @@ def _read(
 ) -> tuple[list[Verdict], Counter[str]]:
     """Return a batch's verdicts, and its requests without a reply by reason."""
     files = [
-        _download(client, file_id, settings)
+        download(client, file_id, settings)
         for file_id in (batch.output_file_id, batch.error_file_id)
         if file_id
     ]
     answers = read_answers(files, structured=job.structured)
     items = states.items(job)
     judge = replace(settings, model=job.model, max_tokens=job.max_tokens)
+    parameters = parameters_for(judge.model, judge.max_tokens)
     verdicts: list[Verdict] = []
     without: Counter[str] = Counter()
     for key, item in items.items():
@@ -318,24 +367,14 @@ def _read(
         if isinstance(outcome, Failure):
             without[outcome.error] += 1
         else:
-            verdicts.append(verdict_of(key, outcome, item, judge, batch=True))
+            verdicts.append(
+                verdict_of(key, outcome, item, judge, batch=True, parameters=parameters)
+            )
     if answers.unreadable:
         _log.warning("batch %s: %d lines are no answers", batch.id, answers.unreadable)
     if strange := len(answers.outcomes.keys() - items.keys()):
         _log.warning("batch %s: %d answers are to requests that it had not", batch.id, strange)
     return verdicts, without
-
-
-def _download(client: openai.OpenAI, file_id: str, settings: JudgeSettings) -> str:
-    import openai
-
-    try:
-        return client.files.content(file_id).content.decode("utf-8")
-    except (openai.OpenAIError, UnicodeDecodeError) as error:
-        raise EftEvalError(
-            f"cannot read the result file {file_id} at {settings.endpoint} "
-            f"({explain(error, settings)}); collect again later"
-        ) from None
 
 
 def _why_nothing(batch: openai.types.Batch) -> str:
@@ -350,31 +389,5 @@ def _status_of(job: BatchJob, batch: openai.types.Batch) -> JobStatus:
         job,
         None if counts is None else counts.completed,
         None if counts is None else counts.failed,
-        None if batch.expires_at is None else _date(batch.expires_at),
+        None if batch.expires_at is None else date(batch.expires_at),
     )
-
-
-@contextlib.contextmanager
-def _client(settings: JudgeSettings) -> Iterator[openai.OpenAI]:
-    """Open a client that tries nothing twice: a batch that is sent twice is paid twice."""
-    if settings.kind != "endpoint":
-        raise ConfigError(f"--batch needs a judge at an endpoint; {settings.model!r} runs here")
-    import openai
-
-    with openai.OpenAI(
-        api_key=settings.api_key,
-        base_url=settings.base_url or OPENAI_URL,
-        max_retries=0,
-        timeout=_TIMEOUT_SECONDS,
-    ) as client:
-        yield client
-
-
-def _refused(error: Exception, settings: JudgeSettings) -> ConfigError:
-    return ConfigError(
-        f"{settings.endpoint} does not do what the Batch API needs: {explain(error, settings)}"
-    )
-
-
-def _date(unix: float) -> str:
-    return datetime.fromtimestamp(unix, timezone.utc).isoformat(sep=" ", timespec="minutes")

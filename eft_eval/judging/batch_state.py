@@ -102,6 +102,16 @@ class BatchStates:
             connection.execute("COMMIT")
         return own
 
+    def sendable(self, keys: Sequence[str], now: float) -> set[str]:
+        """Return those of ``keys`` that are neither stored nor in an open job nor asked live.
+
+        Args:
+            keys: Of verdicts.
+            now: Unix time.
+        """
+        with self._store.connection() as connection:
+            return _unknown(connection, list(keys), now)
+
     def update(self, job: BatchJob) -> None:
         """Note what has become of a job; its requests are open as long as it is."""
         with self._store.connection() as connection:

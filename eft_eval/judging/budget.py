@@ -38,7 +38,9 @@ class Budget:
         if price is None:
             raise ConfigError(
                 f"--budget needs the price of {settings.model!r}, which the price table lacks; "
-                "add it in a file named by EFT_JUDGE_PRICES"
+                "name a file that has it by EFT_JUDGE_PRICES, in US dollars per million tokens: "
+                f'{{"date": "YYYY-MM-DD", "models": {{"{settings.model}": '
+                '{"input": 2.0, "output": 8.0}}}'
             )
         self.limit_usd = limit_usd
         self.spent_usd = 0.0

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from eft_eval.judging.budget import Budget
 from eft_eval.judging.pacing import Pacer, retry_after_s
@@ -241,15 +241,18 @@ def request_body(prompt: str, settings: JudgeSettings, *, schema: bool) -> dict[
 
 
 def explain(error: Exception, settings: JudgeSettings) -> str:
-    """Return one line on a client's error, without key and password."""
+    """Return one line on a client's error, without key, user and password."""
     import openai
 
     text = str(error)
     if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
     text = " ".join(text.split()).replace(settings.api_key, "***")
-    if password := urlsplit(settings.base_url or "").password:
-        text = text.replace(password, "***")
+    parts = urlsplit(settings.base_url or "")
+    text = text.replace(f"{parts.netloc.rpartition('@')[0]}@", "***@") if parts.username else text
+    for secret in (parts.password, parts.username):
+        for form in {secret, unquote(secret)} if secret else ():
+            text = text.replace(form, "***")
     return text[:_LONGEST_ERROR] or type(error).__name__
 
 

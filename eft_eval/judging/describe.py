@@ -9,7 +9,7 @@ from typing import Any
 from eft_eval.judging.measures import Measure
 from eft_eval.judging.parsing import PARSER_VERSION, has_fraction, has_score_line
 from eft_eval.judging.prompt import JudgePrompt
-from eft_eval.judging.settings import JudgeSettings, parameters_for
+from eft_eval.judging.settings import JudgeSettings, kind_of, parameters_for
 from eft_eval.judging.structured import FORMAT_NAME, parse_structured
 from eft_eval.judging.verdict import Status, Verdict
 
@@ -77,9 +77,14 @@ def _is_fraction(verdict: Verdict) -> bool:
 
 
 def _usage(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return tokens and cost of distinct verdicts; cost is None where a price is unknown."""
-    distinct = {verdict.key: verdict for verdict in verdicts}.values()
-    costs = [v.cost_usd for v in distinct if v.prompt_tokens is not None]
+    """Return tokens and cost of distinct verdicts; None where a price or a count is unknown.
+
+    Judges in this process cost nothing; a request without a reply has no known cost and does
+    not count.
+    """
+    answered = [verdict for verdict in verdicts if verdict.status is not Status.api_error]
+    distinct = {verdict.key: verdict for verdict in answered}.values()
+    costs = [0.0 if kind_of(v.judge_model) != "endpoint" else v.cost_usd for v in distinct]
     known = [cost for cost in costs if cost is not None]
     return {
         "prompt_tokens": sum(v.prompt_tokens or 0 for v in distinct),

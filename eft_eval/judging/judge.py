@@ -15,7 +15,7 @@ from eft_eval.judging.keeping import Keeper
 from eft_eval.judging.parsing import PARSER_VERSION, Parsed, Scale, parse_reply
 from eft_eval.judging.prices import cost_usd
 from eft_eval.judging.prompt import JudgePrompt
-from eft_eval.judging.replies import Failure, Outcome
+from eft_eval.judging.replies import Failure, Outcome, Reply
 from eft_eval.judging.settings import JudgeSettings, parameters_for
 from eft_eval.judging.store import VerdictStore
 from eft_eval.judging.structured import FORMAT_NAME, parse_structured
@@ -71,11 +71,13 @@ class Plan(NamedTuple):
         keys: The verdicts' keys, in the items' order.
         found: Stored verdicts by key, as the prompt reads them.
         missing: Texts to send, by key; equal texts once.
+        parameters: The judge's sampling parameters, which are part of the keys.
     """
 
     keys: list[str]
     found: dict[str, Verdict]
     missing: dict[str, str]
+    parameters: dict[str, Any]
 
 
 def plan(
@@ -96,7 +98,7 @@ def plan(
     stored = store.get_many(keys)
     found = {key: _under_prompt(verdict, prompt) for key, verdict in stored.items()}
     missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
-    return Plan(keys, found, missing)
+    return Plan(keys, found, missing, parameters)
 
 
 def judge_responses(
@@ -179,7 +181,7 @@ class _Judging:
         )
 
     def _on_outcome(self, number: int, outcome: Outcome) -> None:
-        verdict = verdict_of(self._asked[number], outcome, self._prompt, self._settings)
+        verdict = self._verdict(self._asked[number], outcome)
         if verdict.status is Status.api_error:
             self._claims.give_back(verdict.key)
         else:
@@ -192,7 +194,11 @@ class _Judging:
             self._found(_under_prompt(self._store.get_many([key])[key], self._prompt))
         else:
             failure = Failure(_IN_A_BATCH)
-            self._found(verdict_of(key, failure, self._prompt, self._settings))
+            self._found(self._verdict(key, failure))
+
+    def _verdict(self, key: str, outcome: Outcome) -> Verdict:
+        parameters = self._planned.parameters
+        return verdict_of(key, outcome, self._prompt, self._settings, parameters=parameters)
 
     def _found(self, verdict: Verdict) -> None:
         self._planned.found[verdict.key] = verdict
@@ -239,6 +245,7 @@ def verdict_of(
     settings: JudgeSettings,
     *,
     batch: bool = False,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Return the verdict that an outcome amounts to.
 
@@ -248,8 +255,10 @@ def verdict_of(
         prompt: The judge prompt, or what is known of it.
         settings: The judge.
         batch: Whether the Batch API's prices count.
+        parameters: What `parameters_for` gives for the judge, where many verdicts share it: for a
+            model's folder it reads files.
     """
-    parameters = parameters_for(settings.model, settings.max_tokens)
+    parameters = dict(parameters or parameters_for(settings.model, settings.max_tokens))
     blank = _blank(key, prompt, settings.model, parameters)
     if isinstance(outcome, Failure):
         return dataclasses.replace(blank, error=outcome.error)
@@ -258,8 +267,7 @@ def verdict_of(
     read = _read(
         outcome.text, outcome.finish_reason, outcome.refusal, prompt.scale, outcome.structured
     )
-    priced = settings.model if settings.kind != "endpoint" else (outcome.model or settings.model)
-    cost, table = cost_usd(priced, outcome.prompt_tokens, outcome.completion_tokens, batch=batch)
+    cost, table = _cost(outcome, settings, batch=batch)
     return dataclasses.replace(
         blank,
         status=read.status,
@@ -274,6 +282,18 @@ def verdict_of(
         cost_usd=cost,
         price_table=table,
     )
+
+
+def _cost(reply: Reply, settings: JudgeSettings, *, batch: bool) -> tuple[float | None, str | None]:
+    """Price a reply by the model that answered, else by the one asked for."""
+    if settings.kind != "endpoint":
+        return 0.0, None
+    used = (reply.prompt_tokens, reply.completion_tokens)
+    if reply.model:
+        priced = cost_usd(reply.model, *used, batch=batch)
+        if priced[0] is not None:
+            return priced
+    return cost_usd(settings.model, *used, batch=batch)
 
 
 def _read(
@@ -296,15 +316,15 @@ def _under_prompt(verdict: Verdict, prompt: JudgePrompt) -> Verdict:
     """Return a stored verdict as this prompt and the present parser read it.
 
     The key holds the rendered text, not the metadata: a prompt whose scale was corrected finds
-    its old replies, which must then be read on the new scale.
+    its old replies, which must then be read on the new scale. So they are always read again, as
+    a stored reading may be on another prompt's scale.
     """
-    if verdict.prompt_sha256 == prompt.sha256 and verdict.parser_version == PARSER_VERSION:
-        return verdict
     return dataclasses.replace(
         reparse(verdict, prompt.scale),
         prompt_name=prompt.name,
         prompt_version=prompt.version,
         prompt_sha256=prompt.sha256,
+        prompt_scale=prompt.scale,
     )
 
 
@@ -329,4 +349,5 @@ def _blank(key: str, prompt: PromptMark, model: str, parameters: Mapping[str, An
         price_table=None,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         error=None,
+        prompt_scale=prompt.scale,
     )

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.atomic import write_lines, write_whole
-from eft_eval.judging import metrics
+from eft_eval.errors import EftEvalError
+from eft_eval.judging import merging, metrics
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.bridge import compare
 from eft_eval.judging.budget import Budget
 from eft_eval.judging.describe import describe_judge
-from eft_eval.judging.judge import judge_responses
+from eft_eval.judging.judge import JudgeItem, judge_responses, plan
+from eft_eval.judging.lineage import Lines, read_lines
 from eft_eval.judging.progress import judging_progress
 from eft_eval.judging.quality import Aids, ask_drift, ask_repeats
 from eft_eval.judging.saved import (
@@ -45,14 +47,17 @@ class JudgedRun(NamedTuple):
 
     Attributes:
         file: The new results file.
-        results: Per task its metrics there: ``metric,filter`` and ``metric_stderr,filter``.
+        results: Per task the metrics of the judges asked now: ``metric,filter`` and
+            ``metric_stderr,filter``.
         judges: Per task what that file says of the judge: verdicts, bounds, usage, and what was
             asked for of ``self_agreement``, ``drift`` and ``bridge``, each by filter.
+        missing: Responses that got no verdict.
     """
 
     file: Path
     results: dict[str, _Record]
     judges: dict[str, _Record]
+    missing: int
 
 
 class _Judged(NamedTuple):
@@ -72,8 +77,11 @@ def judge_run(
 ) -> JudgedRun:
     """Judge the saved responses of the newest run in an lm-eval output folder.
 
-    Nothing is written before all verdicts are there, and no existing file is changed. A response
-    that got no verdict counts as missing; calling again asks for those only.
+    The new files are written once all responses were asked about, and no existing file is
+    changed. A response that got no verdict counts as missing; calling again asks for those only.
+    Where all verdicts are stored, the judge need not be there any more. Metrics, sample lines and
+    filters of pipelines that are not judged now stay as they were; means over groups of tasks
+    that hold a judged one are left out.
 
     Args:
         run_dir: The folder with results_*.json, or its parent if that has one such folder.
@@ -84,7 +92,8 @@ def judge_run(
 
     Raises:
         ConfigError: The folder has no such run, or the judge or a prompt cannot be used.
-        EftEvalError: A stored verdict cannot be read.
+        EftEvalError: A stored verdict cannot be read, or there is not a single verdict; then
+            nothing is written.
     """
     run = read_run(run_dir, selection)
     aids = (aids or Aids()).check()
@@ -100,8 +109,10 @@ def judge_run(
     verdicts = [verdict for one in judged for group in one.groups for verdict in group]
     if missing := [v.error for v in verdicts if v.status is Status.api_error]:
         counts = f"{len(missing)} of {len(verdicts)} responses have no verdict ({missing[0]})"
+        if len(missing) == len(verdicts):
+            raise EftEvalError(f"{counts}; nothing is written, the same command asks again")
         _log.warning("%s; counted as missing, the same command asks for them again", counts)
-    return _write(run, judged, judge.settings)
+    return _write(run, judged, judge.settings, len(missing))
 
 
 class _Judge:
@@ -111,8 +122,7 @@ class _Judge:
         self.settings = settings
         self._budget = budget
         self._store = VerdictStore(default_store_path())
-        if warning := preflight(settings):
-            _log.warning("%s", warning)
+        self._looked_up = False
 
     def judge(self, pipeline: Pipeline, aids: Aids, before: list[list[Verdict]] | None) -> _Judged:
         groups = self.ask(pipeline, 0)
@@ -137,6 +147,7 @@ class _Judge:
 
     def ask(self, pipeline: Pipeline, repeat: int) -> list[list[Verdict]]:
         items = [item for group in pipeline.items for item in group]
+        self._look_up(pipeline, items, repeat)
         label = f"Judging {pipeline.task} ({pipeline.name}) with {self.settings.model}"
         with judging_progress(label, len(items)) as progress:
             verdicts = judge_responses(
@@ -151,40 +162,64 @@ class _Judge:
         rest = iter(verdicts)
         return [[next(rest) for _ in group] for group in pipeline.items]
 
+    def _look_up(self, pipeline: Pipeline, items: list[JudgeItem], repeat: int) -> None:
+        """See whether the judge is there, once, and only if it must be asked something."""
+        if self._looked_up:
+            return
+        if plan(items, pipeline.prompt, self.settings, self._store, repeat=repeat).missing:
+            self._looked_up = True
+            if warning := preflight(self.settings):
+                _log.warning("%s", warning)
 
-def _write(run: SavedRun, judged: list[_Judged], settings: JudgeSettings) -> JudgedRun:
+
+def _write(
+    run: SavedRun, judged: list[_Judged], settings: JudgeSettings, missing: int
+) -> JudgedRun:
     """Write the new files, the results last; a task not judged keeps its samples."""
     results, date = run.results, date_after(run.file)
     tasks = [*dict.fromkeys(one.pipeline.task for one in judged)]
     for task in results["configs"]:
         of_task = [one for one in judged if one.pipeline.task == task]
-        new = samples_path(run.file, task, date)
+        old, new = samples_path(run.file, task), samples_path(run.file, task, date)
         if of_task:
-            _update(results, task, of_task, settings)
-            lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _sample_lines(of_task))
+            _update(run, task, of_task, settings)
+            samples = _sample_lines(read_lines(old) if old.exists() else {}, of_task)
+            lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in samples)
             write_lines(new, lines)
-        elif (kept := samples_path(run.file, task)).exists():
-            write_whole(new, functools.partial(shutil.copyfile, kept))
+        elif old.exists():
+            write_whole(new, functools.partial(shutil.copyfile, old))
+    pipelines = {
+        task: {o.pipeline.name for o in judged if o.pipeline.task == task} for task in tasks
+    }
+    merging.drop_group_means(results, pipelines)
     results["eft_judged_from"] = run.file.name
-    results.pop("eft_corrected", None)  # labels corrected the old verdicts, not these
     file = run.file.with_name(f"results_{date}.json")
     write_lines(file, [json.dumps(results, indent=2, ensure_ascii=False)])
     return JudgedRun(
         file,
-        {task: results["results"][task] for task in tasks},
+        {task: merging.only(results["results"][task], pipelines[task]) for task in tasks},
         {task: results["configs"][task]["metadata"]["eft_judge"] for task in tasks},
+        missing,
     )
 
 
-def _sample_lines(judged: Iterable[_Judged]) -> Iterable[_Record]:
-    """Yield a task's sample lines in lm-eval's layout: one per pipeline and document."""
+def _sample_lines(old: Lines, judged: Iterable[_Judged]) -> Iterable[_Record]:
+    """Yield a task's sample lines in lm-eval's layout: one per pipeline and document.
+
+    Lines of pipelines that were not judged now come first, as they were.
+    """
+    judged = [*judged]
+    names = {one.pipeline.name for one in judged}
+    for name, by_doc in old.items():
+        if name not in names:
+            yield from (line for line in by_doc.values() if not merging.is_bypassed(line))
     for pipeline, groups, *_ in judged:
         for index, sample in enumerate(pipeline.samples):
             values = pipeline.measure.values(groups[index])
             responses = [item.response for item in pipeline.items[index]]
             raw = (sample.get("resps") or [[]])[0][: len(responses)]
-            kept = {k: v for k, v in sample.items() if k not in sample.get("metrics", ())}
-            kept.pop("judged_responses", None)
+            old_names = {*sample.get("metrics", ()), "judged_responses"}
+            kept = {name: value for name, value in sample.items() if name not in old_names}
             yield {
                 **kept,
                 **({} if raw == responses else {"judged_responses": responses}),
@@ -200,9 +235,10 @@ def _as_text(pipeline: Pipeline, group: list[Verdict], index: int) -> str:
     return metrics.write_verdicts(group, pipeline.measure.name, prompt_id)
 
 
-def _update(results: _Record, task: str, judged: list[_Judged], settings: JudgeSettings) -> None:
+def _update(run: SavedRun, task: str, judged: list[_Judged], settings: JudgeSettings) -> None:
     """Put a task's metrics into the results, and its judge into the task's configuration."""
-    entry = {key: value for key, value in results["results"][task].items() if "," not in key}
+    results = run.results
+    entry = merging.without(results, task, {one.pipeline.name for one in judged})
     better: dict[str, bool] = {}
     for pipeline, groups, *_ in judged:
         values = [
@@ -215,13 +251,17 @@ def _update(results: _Record, task: str, judged: list[_Judged], settings: JudgeS
             entry[f"{name},{pipeline.name}"] = metrics.scored_mean(column)
             entry[f"{name}_stderr,{pipeline.name}"] = error
         better.update(pipeline.measure.metrics)
-    results["results"][task] = entry
-    results.setdefault("higher_is_better", {})[task] = better
-    config = results["configs"][task]
-    config["metric_list"] = [
-        {"metric": name, "aggregation": "scored_mean", "higher_is_better": higher}
-        for name, higher in better.items()
-    ]
+    merging.list_metrics(results, task, entry, better)
+    metadata = results["configs"][task].get("metadata") or {}
+    described = _described(judged, settings)
+    names = {one.pipeline.name for one in judged}
+    if kept := merging.kept_judges(metadata.get("eft_judge"), names, run.file.name):
+        described["kept"] = kept
+    results["configs"][task]["metadata"] = {**metadata, "eft_judge": described}
+
+
+def _described(judged: list[_Judged], settings: JudgeSettings) -> _Record:
+    """Return what the results file says of a task's judge."""
     described = describe_judge(
         settings,
         {one.pipeline.name: one.pipeline.prompt for one in judged},
@@ -234,4 +274,4 @@ def _update(results: _Record, task: str, judged: list[_Judged], settings: JudgeS
         notes = {one.pipeline.name: one.notes[kind] for one in judged if kind in one.notes}
         if notes:
             described[kind] = notes
-    config["metadata"] = {**(config.get("metadata") or {}), "eft_judge": described}
+    return described

@@ -10,11 +10,13 @@ import functools
 from collections import deque
 from typing import Any
 
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.replies import Failure, Outcome, Reply
 from eft_eval.judging.settings import JudgeSettings, parameters_for
 
 __all__ = ["LocalSender"]
+
+_LONGEST_ERROR = 300
 
 
 class LocalSender:
@@ -63,11 +65,15 @@ class LocalSender:
             batch = [self._waiting.popleft() for _ in range(size)]
             try:
                 outcomes = await asyncio.to_thread(self._answer, [prompt for prompt, _ in batch])
-            except Exception as error:
+            except EftEvalError as error:
                 for _, answer in batch:
                     if not answer.done():
                         answer.set_exception(error)
                 raise
+            except Exception as error:  # noqa: BLE001  # out of memory, or what else models raise
+                why = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
+                text = f"{self._settings.model} failed ({why}); lower EFT_JUDGE_CONCURRENCY where "
+                outcomes = [Failure(f"{text}memory is short")] * size
             for (_, answer), outcome in zip(batch, outcomes, strict=True):
                 if not answer.done():
                     answer.set_result(outcome)

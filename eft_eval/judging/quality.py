@@ -32,7 +32,8 @@ class Aids(NamedTuple):
 
     Attributes:
         repeats: How often the judge is asked in all about each response, at least 1.
-        drift: How many responses are asked about again today, to compare with what is stored.
+        drift: To how many prompts the responses are asked about again today, to compare with what
+            is stored.
         bridge: Whether the verdicts are compared with those in the run's file.
 
     Raises:
@@ -48,7 +49,7 @@ class Aids(NamedTuple):
         if not 1 <= self.repeats <= 100:
             raise ConfigError(f"--repeat is {self.repeats}; it must be 1 to 100 askings in all")
         if self.drift < 0:
-            raise ConfigError(f"--drift is {self.drift}; it must be a number of responses")
+            raise ConfigError(f"--drift is {self.drift}; it must be a number of prompts")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -70,7 +71,7 @@ def read_completion(completion: Mapping[str, Any], *, structured: bool = False) 
     usage = completion.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Reply(
-        text=_text(message.get("content")),
+        text=_content(message.get("content")),
         finish_reason=_text(first.get("finish_reason")),
         refusal=_text(message.get("refusal")),
         model=_text(completion.get("model")),
@@ -78,6 +79,17 @@ def read_completion(completion: Mapping[str, Any], *, structured: bool = False) 
         completion_tokens=_count(usage.get("completion_tokens")),
         structured=structured,
     )
+
+
+def _content(value: object) -> str | None:
+    """Return a message's text: as it is, or its text parts joined; of anything else, the JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts = [part.get("text") for part in value if isinstance(part, dict)]
+        if found := [text for text in texts if isinstance(text, str)]:
+            return "".join(found)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _text(value: object) -> str | None:

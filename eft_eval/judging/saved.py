@@ -6,17 +6,25 @@ Reads lm-eval's files, yet imports neither lm_eval nor torch.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from eft_eval.errors import ConfigError, EftEvalError, nearest
+from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.judge import JudgeItem
+from eft_eval.judging.lineage import (
+    Lines,
+    Record,
+    RunFile,
+    lineage,
+    read_lines,
+    texts_of,
+    verdicts_in,
+)
 from eft_eval.judging.measures import Measure, measure_of
-from eft_eval.judging.metrics import query_id, read_verdicts
+from eft_eval.judging.metrics import query_id
 from eft_eval.judging.prompt import JudgePrompt, load_prompt
-from eft_eval.judging.verdict import Verdict
+from eft_eval.judging.verdict import Status, Verdict
 from eft_eval.runs import newest_results, read_results, samples_path
 
 __all__ = [
@@ -27,9 +35,8 @@ __all__ = [
     "verdicts_of_another_judge",
 ]
 
-Record = dict[str, Any]
 Groups = list[list[Verdict]]
-Lines = dict[str, dict[Any, Record]]  # of a samples file, by filter and document, in its order
+Response = Literal["resps", "filtered_resps"]
 _JUDGE = "eft_judge"
 
 
@@ -41,15 +48,22 @@ class Selection(NamedTuple):
         tasks: Names of the tasks to judge; none takes all that can be judged.
         query: Path of the user's query in a line of the samples file, such as ``doc.question``
             or ``arguments.gen_args_0.arg_0``; None takes what the task says, else doc.question.
-        response: ``resps``, the raw responses, or ``filtered_resps``, what a filter made of them.
-        filter: Whose filtered_resps, where the task has several filters.
+        response: ``resps``, the raw responses, or ``filtered_resps``, what a filter made of them;
+            None takes what the judge was given before, else the raw ones.
+        filter: Whose filtered_resps, where the task has several filters; without ``response`` it
+            asks for them.
     """
 
     prompts: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     query: str | None = None
-    response: Literal["resps", "filtered_resps"] = "resps"
+    response: Response | None = None
     filter: str | None = None
+
+
+class _Source(NamedTuple):
+    response: Response
+    filter: str | None
 
 
 class Pipeline(NamedTuple):
@@ -60,7 +74,7 @@ class Pipeline(NamedTuple):
         name: The filter pipeline's, as in the results' ``metric,name``.
         prompt: The judge prompt.
         measure: What it measures.
-        samples: One sample record per document.
+        samples: One sample record per document, of the run that lm-eval wrote.
         items: Per sample, one response per repeat.
         prompt_ids: Per sample, the same word where the prompts are equal.
     """
@@ -100,14 +114,15 @@ def read_run(run_dir: Path, selection: Selection | None = None) -> SavedRun:
     """
     file = newest_results(run_dir)
     results = read_results(file)
-    pipelines = _pipelines(file, results["configs"], selection or Selection())
+    pipelines = _pipelines(RunFile(file, results), selection or Selection())
     return SavedRun(file, results, pipelines)
 
 
 def verdicts_of_another_judge(run: SavedRun, pipeline: Pipeline, model: str) -> Groups:
     """Return the newest verdicts on a pipeline's responses that another judge or prompt gave.
 
-    Looks into the run's file, then into the one that it was judged from, and so on.
+    Looks into the run's file, then into the one that it was judged from, and so on. A file in
+    which no response got a verdict does not count.
 
     Args:
         run: The saved run.
@@ -120,32 +135,28 @@ def verdicts_of_another_judge(run: SavedRun, pipeline: Pipeline, model: str) -> 
     Raises:
         ConfigError: There are none, or a file cannot be read.
     """
-    file, results, seen = run.file, run.results, {run.file.name}
-    while True:
+    own = (model, pipeline.prompt.sha256)
+    for one in lineage(RunFile(run.file, run.results)):
         with contextlib.suppress(FileNotFoundError):
-            lines = _read_lines(samples_path(file, pipeline.task)).get(pipeline.name, {})
-            found = _verdicts_in(lines, pipeline)
-            own = (model, pipeline.prompt.sha256)
-            if found and any((v.judge_model, v.prompt_sha256) != own for g in found for v in g):
+            lines = read_lines(samples_path(one.file, pipeline.task)).get(pipeline.name, {})
+            found = _verdicts_on(lines, pipeline)
+            given = [v for group in found or [] for v in group if v.status is not Status.api_error]
+            if found and any((v.judge_model, v.prompt_sha256) != own for v in given):
                 return found
-        name = results.get("eft_judged_from")
-        if not isinstance(name, str) or name in seen or not file.with_name(name).is_file():
-            raise ConfigError(
-                f"task {pipeline.task!r}: no file of this run holds another judge's verdicts of a "
-                f"filter {pipeline.name!r} on these responses, which --bridge compares with; judge "
-                "them with the old judge first"
-            )
-        seen.add(name)
-        file = file.with_name(name)
-        results = read_results(file)
+    raise ConfigError(
+        f"task {pipeline.task!r}: no file of this run holds another judge's verdicts of a "
+        f"filter {pipeline.name!r} on these responses, which --bridge compares with; judge "
+        "them with the old judge first"
+    )
 
 
-def _pipelines(results: Path, configs: Record, selection: Selection) -> list[Pipeline]:
+def _pipelines(run: RunFile, selection: Selection) -> list[Pipeline]:
     """Return what is to be judged; notes its judges in the tasks' configurations."""
+    configs: Record = run.results["configs"]
     for name in selection.tasks:
         if name not in configs:
             known = ", ".join(configs)
-            raise ConfigError(f"{results} has no task {name!r}{nearest(name, configs)}: {known}")
+            raise ConfigError(f"{run.file} has no task {name!r}{nearest(name, configs)}: {known}")
     pipelines = []
     for task, config in configs.items():
         if selection.tasks and task not in selection.tasks:
@@ -153,21 +164,28 @@ def _pipelines(results: Path, configs: Record, selection: Selection) -> list[Pip
         steps = _steps(task, config, selection)
         if not steps:
             continue
-        samples = _read_samples(results, task)
+        samples = texts_of(task, run)
         pipelines += [
             _pipeline(task, config, name, step, samples, selection) for name, step in steps.items()
         ]
-        config["filter_list"] = [{"name": name, "filter": [step]} for name, step in steps.items()]
+        config["filter_list"] = _merged(config.get("filter_list") or [], steps)
     if not pipelines:
         hint = "" if selection.prompts else "; --prompt NAME judges any task that generates text"
         tasks = ", ".join(selection.tasks or configs)
-        raise ConfigError(f"{results} has no task with a judge (filter {_JUDGE}): {tasks}{hint}")
+        raise ConfigError(f"{run.file} has no task with a judge (filter {_JUDGE}): {tasks}{hint}")
     return pipelines
+
+
+def _merged(old: Sequence[Record], steps: Mapping[str, Record]) -> list[Record]:
+    """Return a task's filters with those of the judges to come, which replace their namesakes."""
+    new = {name: {"name": name, "filter": [step]} for name, step in steps.items()}
+    return [*{**{pipeline["name"]: pipeline for pipeline in old}, **new}.values()]
 
 
 def _steps(task: str, config: Record, selection: Selection) -> dict[str, Record]:
     """Return the task's judge steps by pipeline name: its own, or those of the prompts asked."""
     own: dict[str, Record] = {}
+    others = []  # filters that are no judges
     for pipeline in config.get("filter_list") or []:
         steps = pipeline["filter"]
         if any(step["function"] == _JUDGE for step in steps):
@@ -175,6 +193,8 @@ def _steps(task: str, config: Record, selection: Selection) -> dict[str, Record]
                 name = pipeline["name"]
                 raise ConfigError(f"task {task!r}: filter {name!r} has steps beside {_JUDGE}")
             own[pipeline["name"]] = {"prompt": "factuality", **steps[0]}
+        else:
+            others.append(pipeline["name"])
     if not selection.prompts:
         return own
     if not own and config.get("output_type") != "generate_until":
@@ -182,10 +202,12 @@ def _steps(task: str, config: Record, selection: Selection) -> dict[str, Record]
             kind = config.get("output_type")
             raise ConfigError(f"task {task!r} generates no text to judge (output_type {kind!r})")
         return {}
-    return _replaced(task, own, selection.prompts)
+    return _replaced(task, own, others, selection.prompts)
 
 
-def _replaced(task: str, own: Mapping[str, Record], prompts: Sequence[str]) -> dict[str, Record]:
+def _replaced(
+    task: str, own: Mapping[str, Record], others: Sequence[str], prompts: Sequence[str]
+) -> dict[str, Record]:
     """Return one step per prompt: the task's own that measures the same, or a new one."""
     steps: dict[str, Record] = {}
     for given in prompts:
@@ -193,7 +215,9 @@ def _replaced(task: str, own: Mapping[str, Record], prompts: Sequence[str]) -> d
         measure = measure_of(prompt)
         same = [name for name, step in own.items() if _measures(step) == measure.name]
         names = [*same, measure.name, prompt.name]
-        name = next((name for name in names if name not in steps), None)
+        if {measure.name, prompt.name} & {*others}:
+            names.append(f"{prompt.name}_judge")
+        name = next((name for name in names if name not in {*steps, *others}), None)
         if name is None:
             raise ConfigError(f"task {task!r}: the judge prompt {given!r} is given twice")
         new = {"function": _JUDGE, "measure": measure.name}
@@ -215,9 +239,10 @@ def _pipeline(
     if selection.query is not None:
         step["query"] = selection.query  # judging the new files again must ask the same
     path = str(step.get("query") or f"doc.{step.get('question') or 'question'}")
-    records = _chosen(task, samples, selection)
+    source = _source(selection, step)
+    records = _chosen(task, samples, source)
     items = [
-        _items(record, _query(record, path, prompt, task), repeats, task, selection.response)
+        _items(record, _query(record, path, prompt, task), repeats, task, source.response)
         for record in records
     ]
     prompt_ids = [
@@ -227,16 +252,43 @@ def _pipeline(
     return Pipeline(task, name, prompt, measure, records, items, prompt_ids)
 
 
-def _chosen(task: str, by_filter: Lines, selection: Selection) -> list[Record]:
+def _source(selection: Selection, step: Record) -> _Source:
+    """Return whose texts are judged: as asked, else as this judge was given them before.
+
+    Noted in the step, so that judging the new files again asks the same.
+    """
+    response = selection.response or ("filtered_resps" if selection.filter else None)
+    if response is None:
+        response = step.get("response", "resps")
+    filter_ = selection.filter
+    if filter_ is None and response == "filtered_resps":
+        filter_ = step.get("filter")
+    step.pop("response", None)
+    step.pop("filter", None)
+    if response == "filtered_resps":
+        step["response"] = response
+        step.update({} if filter_ is None else {"filter": filter_})
+    return _Source(response, filter_)
+
+
+def _chosen(task: str, by_filter: Lines, source: _Source) -> list[Record]:
     """Return one record per document: the first, or that of the filter asked for."""
-    if selection.filter is not None and selection.filter not in by_filter:
-        hint = nearest(selection.filter, by_filter)
-        known = ", ".join(by_filter)
-        raise ConfigError(f"task {task!r} has no filter {selection.filter!r}{hint}: {known}")
-    if selection.filter is not None:
-        return [*by_filter[selection.filter].values()]
-    if selection.response == "filtered_resps" and len(by_filter) > 1:
-        known = ", ".join(by_filter)
+    if source.response == "filtered_resps":
+        texts = {
+            name: lines
+            for name, lines in by_filter.items()
+            if not any(verdicts_in(line) for line in lines.values())
+        }
+        if not texts or (source.filter in by_filter and source.filter not in texts):
+            raise ConfigError(f"task {task!r}: its filters hold verdicts, not texts")
+        by_filter = texts
+    known = ", ".join(by_filter)
+    if source.filter is not None and source.filter not in by_filter:
+        hint = nearest(source.filter, by_filter)
+        raise ConfigError(f"task {task!r} has no filter {source.filter!r}{hint}: {known}")
+    if source.filter is not None:
+        return [*by_filter[source.filter].values()]
+    if source.response == "filtered_resps" and len(by_filter) > 1:
         raise ConfigError(f"task {task!r} has several filters; choose with --filter: {known}")
     first: dict[Any, Record] = {}
     for records in by_filter.values():
@@ -244,53 +296,20 @@ def _chosen(task: str, by_filter: Lines, selection: Selection) -> list[Record]:
     return [*first.values()]
 
 
-def _read_samples(results: Path, task: str) -> Lines:
-    """Return the task's samples of the run, by filter and document."""
-    path = samples_path(results, task)
-    try:
-        return _read_lines(path)
-    except FileNotFoundError:
-        hint = "was the run made with --log_samples or --predict_only?"
-        raise ConfigError(f"there is no {path}, so no responses to judge; {hint}") from None
-
-
-def _read_lines(path: Path) -> Lines:
-    """Read a samples file, of equal lines the first; raises FileNotFoundError, or ConfigError."""
-    by_filter: Lines = {}
-    number = 0
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                number += 1
-                sample = json.loads(line)
-                records = by_filter.setdefault(str(sample.get("filter", "none")), {})
-                records.setdefault(sample["doc_id"], sample)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"cannot read {path}, line {number}: {error!r}") from error
-    if not by_filter:
-        raise ConfigError(f"{path} is empty")
-    return by_filter
-
-
 def _items(
-    sample: Record, query: str | None, repeats: int, task: str, source: str
+    sample: Record, query: str | None, repeats: int, task: str, response: str
 ) -> list[JudgeItem]:
     """Return a sample's responses; ranks may have appended a clone's answer beyond the repeats."""
-    if source == "resps" and "judged_responses" in sample:  # it was judged as filtered before
-        responses = sample["judged_responses"]
-    else:
-        responses = (sample.get(source) or [[]])[0]
+    responses = (sample.get(response) or [[]])[0]
     if isinstance(responses, str):
         responses = [responses]
     where = f"task {task!r}, doc_id {sample['doc_id']}"
     if not isinstance(responses, list) or not responses:
         raise ConfigError(f"{where}: the sample has no responses")
-    for response in responses[:repeats]:
-        if not isinstance(response, str):
-            raise ConfigError(f"{where}: its {source} are no text but {response!r:.60}")
-    return [JudgeItem(response, query) for response in responses[:repeats]]
+    for text in responses[:repeats]:
+        if not isinstance(text, str):
+            raise ConfigError(f"{where}: its {response} are no text but {text!r:.60}")
+    return [JudgeItem(text, query) for text in responses[:repeats]]
 
 
 def _query(sample: Record, path: str, prompt: JudgePrompt, task: str) -> str | None:
@@ -313,19 +332,16 @@ def _query(sample: Record, path: str, prompt: JudgePrompt, task: str) -> str | N
     return str(value)
 
 
-def _verdicts_in(by_doc: Mapping[Any, Record], pipeline: Pipeline) -> Groups | None:
+def _verdicts_on(by_doc: Mapping[Any, Record], pipeline: Pipeline) -> Groups | None:
     """Return the verdicts that a samples file holds on the same responses, if it does on all."""
     found = []
     for record, group in zip(pipeline.samples, pipeline.items, strict=True):
-        line = by_doc.get(record["doc_id"])
-        filtered = (line or {}).get("filtered_resps") or [None]
-        if line is None or line["resps"] != record["resps"] or not isinstance(filtered[0], str):
+        line = by_doc.get(record["doc_id"]) or {}
+        verdicts = verdicts_in(line)
+        responses = line.get("judged_responses") or (line.get("resps") or [[]])[0]
+        if verdicts is None or len(verdicts) != len(group):
             return None
-        try:
-            verdicts = read_verdicts(filtered[0])
-        except (ValueError, TypeError, AttributeError, EftEvalError):
-            return None  # text of a filter that is no judge
-        if len(verdicts) != len(group):
+        if list(responses)[: len(group)] != [item.response for item in group]:
             return None
         found.append(verdicts)
     return found

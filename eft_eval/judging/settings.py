@@ -73,6 +73,11 @@ class JudgeSettings:
         if self.base_url is not None and not _is_http(self.base_url):
             # The address is not repeated here: it may hold a password.
             raise ConfigError("the judge's base URL must look like http://host:port/v1")
+        if self.base_url is not None and any(mark in self.base_url for mark in "?#"):
+            raise ConfigError(
+                "the judge's base URL (EFT_JUDGE_BASE_URL) has a query or fragment, from ? or # "
+                "on, which would be lost; give the address alone, such as http://host:port/v1"
+            )
         for name, least in (("concurrency", 1), ("max_retries", 0), ("max_tokens", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(

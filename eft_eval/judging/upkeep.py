@@ -15,6 +15,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.judging.judge import reparse
 from eft_eval.judging.parsing import Scale
 from eft_eval.judging.prompt import JudgePrompt, known_prompts, load_prompt
+from eft_eval.judging.settings import kind_of
 from eft_eval.judging.store import VerdictStore
 from eft_eval.judging.verdict import Status, Verdict
 
@@ -114,7 +115,8 @@ class Reread(NamedTuple):
     Attributes:
         read: Verdicts read.
         changes: Those now read differently, by "old status -> new status", or "value".
-        unknown: Verdicts whose judge prompt is not known, by its name; not read.
+        unknown: Verdicts stored without a scale whose judge prompt's text is not known, by its
+            name; not read.
     """
 
     read: int
@@ -133,11 +135,15 @@ def summary(verdicts: Iterable[Verdict]) -> list[Group]:
             verdicts=old.verdicts + 1,
             tokens=old.tokens + (one.prompt_tokens or 0) + (one.completion_tokens or 0),
             cost_usd=old.cost_usd + (one.cost_usd or 0.0),
-            unpriced=old.unpriced + (one.cost_usd is None),
+            unpriced=old.unpriced + (one.cost_usd is None and _is_paid(one)),
             first=min(old.first, day),
             last=max(old.last, day),
         )
     return [groups[key] for key in sorted(groups)]
+
+
+def _is_paid(verdict: Verdict) -> bool:
+    return kind_of(verdict.judge_model) == "endpoint"
 
 
 def reparse_store(
@@ -228,12 +234,21 @@ def check_prunable(choice: Choice, store: VerdictStore) -> None:
 
 
 class _Scales:
-    """Finds the scale on which a verdict's score is read."""
+    """Finds the scale on which a verdict's score is read.
+
+    A name alone counts only for verdicts stored without a scale, and only if all known prompts of
+    that name have the same one.
+    """
 
     def __init__(self, prompts: Sequence[JudgePrompt]) -> None:
         self._by_hash: dict[str, Scale] = {prompt.sha256: prompt.scale for prompt in prompts}
-        self._by_name: dict[str, Scale] = {prompt.name: prompt.scale for prompt in prompts}
+
+        self._by_name: dict[str, set[Scale]] = {}
+        for prompt in prompts:
+            self._by_name.setdefault(prompt.name, set()).add(prompt.scale)
 
     def of(self, verdict: Verdict) -> Scale | None:
-        # an edited prompt keeps its name, and with it, its scale
-        return self._by_hash.get(verdict.prompt_sha256) or self._by_name.get(verdict.prompt_name)
+        if found := self._by_hash.get(verdict.prompt_sha256) or verdict.prompt_scale:
+            return found
+        named = self._by_name.get(verdict.prompt_name, set())
+        return next(iter(named)) if len(named) == 1 else None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eft_eval.errors import EftEvalError, nearest
+
+if TYPE_CHECKING:
+    from eft_eval.judging.parsing import Scale
 
 __all__ = ["KEY_VERSION", "Status", "Verdict", "content_key"]
 
@@ -56,6 +59,7 @@ class Verdict:
         price_table: Date of the price table used.
         created: ISO 8601, UTC.
         error: What went wrong, only with the status api_error.
+        prompt_scale: The judge prompt's scale; None where it was stored before this was noted.
     """
 
     key: str
@@ -77,6 +81,7 @@ class Verdict:
     price_table: str | None
     created: str
     error: str | None
+    prompt_scale: Scale | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON types; `from_dict` gives back an equal verdict."""
@@ -94,7 +99,7 @@ class Verdict:
         for name in record:
             if name not in known:
                 raise EftEvalError(f"a verdict has no field {name!r}{nearest(name, known)}")
-        missing = [name for name in known if name not in record]
+        missing = [field.name for field in fields(cls) if _is_needed(field, record)]
         if missing:
             raise EftEvalError(f"a verdict lacks the field(s) {', '.join(missing)}")
         try:
@@ -105,6 +110,10 @@ class Verdict:
                 f"a verdict has the status {record['status']!r}; it must be one of {allowed}"
             ) from None
         return cls(**{**record, "status": status, "parameters": dict(record["parameters"])})
+
+
+def _is_needed(field: Field[Any], record: Mapping[str, Any]) -> bool:
+    return field.name not in record and field.default is MISSING
 
 
 KEY_VERSION = 1

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from eft_eval.agreement.labels.records import Item
 from eft_eval.agreement.labels.texts import clean_text, text_hash
 from eft_eval.errors import ConfigError, EftEvalError, nearest
+from eft_eval.judging.lineage import verdicts_in
 from eft_eval.judging.metrics import read_verdicts
 from eft_eval.judging.verdict import Verdict
 from eft_eval.runs import newest_results, read_results, samples_path
@@ -105,6 +106,8 @@ def _read_samples(path: Path) -> list[_Record]:
         raise ConfigError(f"{path} is empty")
     # of several judges, the one that counts factual errors: labels are about these
     chosen = [name for name, of in samples.items() if _counts_errors({}, next(iter(of.values())))]
+    if not chosen:  # a judged file also has the lines of filters that are no judges
+        chosen = [name for name, of in samples.items() if verdicts_in(next(iter(of.values())))]
     names = chosen if len(samples) > 1 else list(samples)
     if len(names) != 1:
         raise ConfigError(f"{path} has the verdicts of several judges: {sorted(samples)}")
