@@ -89,6 +89,13 @@ def correct_run(
     old = newest_results(Path(run_dir))
     results = read_results(old)
     items = read_items(run_dir, tasks=tasks)
+    for task in dict.fromkeys(item.stratum for item in items):
+        scale = (results["configs"][task].get("metadata") or {}).get("eft_scale")
+        measured = results["results"].get(task) or {}
+        if scale != "count" and not any(
+            name.startswith("fact_") and not _is_corrected(name) for name in measured
+        ):
+            raise ConfigError(f"{task}: its judge counts no factual errors, so nothing is corrected")
     if not any(item.verdict_status for item in items):
         raise ConfigError(f"{old} has no verdicts; judge it first: eft-eval judge {run_dir}")
     labels = _of_people(read_labels(files, items=items, judge=judge))
@@ -142,13 +149,24 @@ def _copy_samples(old: Path, new: Path) -> None:
 
 
 def _update(results: dict[str, Any], found: CorrectedRun) -> None:
-    """Put the corrected metrics into the results."""
+    """Put the corrected metrics into the results, in place of those of an earlier correction."""
+    for task, entry in results["results"].items():
+        for name in [one for one in entry if _is_corrected(one)]:
+            del entry[name]
+        higher = (results.get("higher_is_better") or {}).get(task) or {}
+        for name in [one for one in higher if _is_corrected(one)]:
+            del higher[name]
+        config = results["configs"].get(task) or {}
+        if config.get("metric_list"):
+            config["metric_list"] = [
+                one for one in config["metric_list"] if not _is_corrected(str(one.get("metric")))
+            ]
     for one in found.metrics:
         name, entry = f"{one.metric}_ppi", results["results"][one.task]
         error = one.corrected.standard_error
         for pipeline in _pipelines(entry, one.metric):
             entry[f"{name},{pipeline}"] = one.corrected.prediction_powered.estimate
-            entry[f"{name}_stderr,{pipeline}"] = "N/A" if math.isnan(error) else error
+            entry[f"{name}_stderr,{pipeline}"] = error if error > 0 else "N/A"
         higher = results.setdefault("higher_is_better", {}).setdefault(one.task, {})
         higher[name] = False
         listed = results["configs"][one.task].setdefault("metric_list", [])
@@ -157,6 +175,10 @@ def _update(results: dict[str, Any], found: CorrectedRun) -> None:
                 {"metric": name, "aggregation": "prediction_powered", "higher_is_better": False}
             )
     results["eft_corrected"] = found.to_dict()
+
+
+def _is_corrected(name: str) -> bool:
+    return name.partition(",")[0].removesuffix("_stderr") in ("fact_any_error_ppi", "fact_errors_ppi")
 
 
 def _pipelines(entry: Mapping[str, Any], metric: str) -> list[str]:

@@ -106,7 +106,9 @@ def _readings(
     amounts = "error_count" if first.field == ANY_ERROR else first.field
     if positive is None and amounts in labels.fields and amounts != "has_error":
         counts = read_answers(labels, field=amounts, rule="raw")
-        readings.append(_reading("fact_errors", counts, False, people))
+        # 0 and 1 in a field of unknown meaning may be "an error or none": no numbers of errors
+        if amounts == "error_count" or any((one > 1).any() for one in counts.panel.values()):
+            readings.append(_reading("fact_errors", counts, False, people))
     return readings
 
 

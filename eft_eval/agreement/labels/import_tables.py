@@ -197,9 +197,9 @@ def _ours(path: Path, table: Table, item: str, annotator: str | None) -> Found:
     people = {row[annotator].strip() for _, row in table.rows} if annotator else set()
     alone = "" if people - {""} else f"the annotator of {path.absolute()}"
     if alone:
-        yield Remark(Place(path), "names no annotator; taken as one annotator's file")
+        yield Remark(Place(path.parent), "files that name no annotator: taken as one annotator's each")
     for number, row in table.rows:
-        place = Place(path, f"row {number}")
+        place = Place(path, f"row {number}", named=bool(alone))
         user = alone or (row[annotator].strip() if annotator else "")
         values: dict[str, list[tuple[object, bool]]] = {
             name: [(row[name], False)] for name in named if not is_blank(row[name])

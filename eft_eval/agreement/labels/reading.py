@@ -35,7 +35,7 @@ from eft_eval.agreement.labels.records import (
     Origin,
     without_duplicates,
 )
-from eft_eval.agreement.labels.scheme import Unreadable, read_value
+from eft_eval.agreement.labels.scheme import FIELDS, Unreadable, read_value
 from eft_eval.errors import ConfigError, nearest
 
 __all__ = ["read_labels"]
@@ -161,8 +161,9 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     if (path / EXPORTED_CSV).is_file() and key_in(path / KEY_NAME):
-        copies = sorted(one for one in path.glob("*.csv") if one.name != EXPORTED_CSV)
-        return copies or [path / EXPORTED_CSV]
+        copies = sorted(one for one in path.glob("*.csv") if not saving.is_saved(one))
+        filled = [one for one in copies if one.name != EXPORTED_CSV or _is_filled(one)]
+        return filled or [path / EXPORTED_CSV]
     stores = import_potato.stores_in(path)
     if not stores:
         inside = ", ".join(sorted(child.name for child in path.iterdir())[:8]) or "nothing"
@@ -171,6 +172,12 @@ def _files(path: Path) -> list[Path]:
             + "give a label file, or the folder of a project that was annotated"
         )
     return stores
+
+
+def _is_filled(path: Path) -> bool:
+    table = import_tables.read_table(path, _text(path))
+    names = [field.name for field in FIELDS if field.name in table.header]
+    return any(row[name].strip() for _, row in table.rows for name in names)
 
 
 def _read(
@@ -311,6 +318,8 @@ def _where(place: Place, annotator: str) -> str:
     path = place.path
     if place.personal and annotator:
         path = path.parent.parent / annotator / path.name
+    elif place.named and annotator:
+        path = path.with_name(f"{annotator}{path.suffix}")
     return scrub(f"{path}: {place.at}" if place.at else str(path))
 
 
