@@ -35,6 +35,7 @@ def print_corrected_run(found: CorrectedRun, console: Console | None = None) -> 
     for line in dropped_lines(found.dropped, found.remarks):
         say(out, line)
     print_corrected(out, found.metrics)
+    warn(out, found.warnings)
     say(out, f"corrected: {found.corrected_from}")
     say(out, f"written: {found.results}")
 
@@ -43,7 +44,7 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
     """Print a table for each corrected metric."""
     for one in metrics:
         found = one.corrected
-        share = one.metric != "fact_errors"
+        share = one.share
         number = percent if share else decimal
         title = (
             f"{one.task}: {one.metric}, {found.labels} labels and verdicts, {found.verdicts} "
@@ -58,7 +59,7 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
         )
         for name, mean in (
             ("labels alone", found.labels_only),
-            ("verdicts alone, uncorrected", found.verdicts_only),
+            ("verdicts alone, over responses", found.verdicts_only),
             ("verdict minus label", found.bias),
         ):
             table.add_row(
@@ -82,6 +83,12 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
             f"of label and verdict {decimal(found.correlation)}; left out for want of a score or "
             f"label: {found.dropped_labels} labelled, {found.dropped_verdicts} others",
         )
+        if any(one.unused):
+            say(
+                out,
+                f"labels not used: {one.unused.unsure} unsure, {one.unused.contradictory} "
+                f"contradictory; responses on which people are tied: {one.unused.tied}",
+            )
         texts = list(found.warnings)
         if found.rogan_gladen is not None:
             texts += [f"Rogan–Gladen: {text}" for text in found.rogan_gladen.warnings]

@@ -26,7 +26,7 @@ from eft_eval.agreement.gold import GoldOutcome, gold_outcome_of_counts
 from eft_eval.agreement.labels import Exported, Item, LabelSet, read_labels
 from eft_eval.agreement.labels.folder import GOLD_KEY_FORMAT
 from eft_eval.agreement.labels.joining import GOLD_PREFIX
-from eft_eval.agreement.labels.people import scrub, without_person
+from eft_eval.agreement.labels.people import scrub
 from eft_eval.agreement.paper import PAPER_GOLD, PaperFigure, paper_figure
 from eft_eval.agreement.plain import plain
 from eft_eval.agreement.ratings import Rule, apply_rule
@@ -266,7 +266,7 @@ def import_gold(
     if not adjudicated_by.strip():
         raise ConfigError("who adjudicated is blank; expected words such as 'two authors'")
     known = _read_gold_key(Path(key))
-    labels = read_labels(files, key=key)
+    labels = read_labels(files, key=key, letter="G")  # no A1: they are other people
     answers = read_answers(labels, rule=known.rule, counts=True)
     panel = {name: apply_rule(one, known.rule) for name, one in answers.panel.items()}
     found = majority(panel)
@@ -299,7 +299,7 @@ def import_gold(
         remarks=labels.remarks,
         paper=paper_figure(PAPER_GOLD),
         run=known.content["run"],
-        sources=tuple(map(without_person, files)),
+        sources=labels.sources,
     )
 
 

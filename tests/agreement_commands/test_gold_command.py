@@ -73,7 +73,7 @@ def test_the_papers_protocol_through_the_commands(run: Run, tmp_path: Path) -> N
         "finite-population factor 0.480",
         "implied accuracy of the judge",
         "no agreement was checked",
-        "two authors, [e-mail] (A1), blind",
+        "two authors, [e-mail] (G1), blind",
     ):
         assert words in done.out, words
     seen = run(*arguments, "--by", "one", "--no-blind")

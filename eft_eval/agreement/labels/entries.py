@@ -58,6 +58,7 @@ class Remark(NamedTuple):
 
     place: Place
     text: str
+    user: str | None = None
 
 
 Found: TypeAlias = Iterator[Entry | Unusable | Remark]
