@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from eft_eval.agreement.correcting import CorrectedRun
+from eft_eval.agreement.correction import Corrected
 from eft_eval.agreement.planning import LabelPlan, MixPlan
 from eft_eval.agreement.report import CorrectedMetric
 from eft_eval.reports.numbers import (
@@ -79,7 +81,7 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
         show(out, title, table)
         say(
             out,
-            f"worth {found.effective_labels:.0f} labels alone (gain {found.gain:.2f}); correlation "
+            f"worth {_worth(found)}; correlation "
             f"of label and verdict {decimal(found.correlation)}; left out for want of a score or "
             f"label: {found.dropped_labels} labelled, {found.dropped_verdicts} others",
         )
@@ -95,6 +97,12 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
         warn(out, texts)
     if metrics:
         say(out, "corrected figures hold if the labelled responses are a random sample of the run")
+
+
+def _worth(found: Corrected) -> str:
+    if math.isnan(found.gain):
+        return "– labels alone (one of the two has no standard error)"
+    return f"{found.effective_labels:.0f} labels alone (gain {found.gain:.2f})"
 
 
 def print_plan(

@@ -75,15 +75,16 @@ def agree_files(
     Raises:
         ConfigError: A file or the run cannot be used, or nothing can be compared.
     """
-    items, run = None, None
+    items, run, judges = None, None, set[str]()
     if run_dir is not None:
         run = newest_results(Path(run_dir)).name
         measure = choose_measure(measure, measures_in(run_dir, tasks), run)
         items = read_items(run_dir, tasks=tasks, measure=measure)
-        if judge is not None and judge in {item.judge for item in items}:
+        judges = {item.judge for item in items if item.judge is not None}
+        if judge in judges:
             judge = None
     # the field is chosen after reading: any_error is made of two
-    labels = read_labels(files, items=items, judge=judge)
+    labels = read_labels(files, items=items, judge=judge, judges=judges)
     found = agree_labels(
         labels,
         items,

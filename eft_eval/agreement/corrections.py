@@ -12,6 +12,7 @@ from eft_eval.agreement.answers import ANY_ERROR, Answers, read_answers
 from eft_eval.agreement.consensus import majority, mean_rating
 from eft_eval.agreement.correction import Corrected, correct_mean
 from eft_eval.agreement.labels import Item, LabelSet
+from eft_eval.agreement.rates import share_of, within_unit
 from eft_eval.agreement.report import CorrectedMetric, Unused
 from eft_eval.agreement.shares import read_shares
 from eft_eval.errors import ConfigError, nearest
@@ -167,6 +168,13 @@ def _correct(
         commonest = _reading(reading.metric, reading.answers, True, "majority").labels
         found = _corrected(commonest, reading.metric, items, power, level).rogan_gladen
         corrected = corrected._replace(rogan_gladen=found)
+    share = reading.metric != "fact_errors"
+    if share:
+        corrected = corrected._replace(
+            prediction_powered=within_unit(corrected.prediction_powered),
+            labels_only=share_of(corrected.labels_only),
+            verdicts_only=share_of(corrected.verdicts_only),
+        )
     answers = reading.answers
     better = {name: higher for one in MEASURES.values() for name, higher in one.metrics.items()}
     return CorrectedMetric(
@@ -175,7 +183,7 @@ def _correct(
         reading=answers.reading,
         corrected=corrected,
         by_majority=by_majority,
-        share=reading.metric != "fact_errors",
+        share=share,
         higher=better[reading.metric],
         unused=Unused(answers.unsure, answers.contradictory, reading.tied),
     )

@@ -75,6 +75,7 @@ def read_labels(
     field: str | None = None,
     judge: str | None = None,
     letter: str = "A",
+    judges: Iterable[str] = (),
 ) -> LabelSet:
     """Read label files of any known format; the content tells which.
 
@@ -94,6 +95,7 @@ def read_labels(
         judge: The annotator, as the files name it, that is the judge: it keeps its name, unless
             that is an e-mail address. A pseudonym that names one annotator will do as well.
         letter: What pseudonyms begin with; G for adjudicators, who are other people.
+        judges: A run's judges, to be named where nobody is called ``judge``.
 
     Raises:
         ConfigError: A file cannot be read, its format is not known, no label is of ``field``, or
@@ -111,7 +113,7 @@ def read_labels(
         for file in _read(one, by_id, given, field)
     ]
     files = _by_short_names(files)
-    names, named_judge = _names(files, judge, letter)
+    names, named_judge = _names(files, judge, letter, sorted(judges))
     known = owners((found for file in files for found in file.found), names)
     labels, dropped, remarks = _finish(files, names, known, _checked(field, files))
     if is_mixed(set(names) - {judge}):
@@ -143,7 +145,7 @@ def _random(origin: Origin | None) -> bool | None:
 
 
 def _names(
-    files: Sequence[_File], judge: str | None, letter: str
+    files: Sequence[_File], judge: str | None, letter: str, judges: Sequence[str]
 ) -> tuple[dict[str, str], str | None]:
     """Return everybody's name in the results, and the judge's among them."""
     people = {
@@ -163,6 +165,7 @@ def _names(
         raise ConfigError(
             f"no annotator is called {scrub(judge)!r}; expected a name as the files have it, or "
             f"one of its pseudonyms: {known or 'none, as the files have no annotators'}"
+            + (f"; or the run's judge: {', '.join(judges)}" if judges else "")
         )
     return names, names.get(wanted, wanted)
 
