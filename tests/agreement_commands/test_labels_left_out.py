@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judged_runs import Run, items_in_order, write, write_labels
+from judged_runs import JUDGE, Run, items_in_order, write, write_labels
 
 from eft_eval.agreement.answers import read_answers
 from eft_eval.agreement.labels import Label, LabelSet, read_labels
@@ -160,3 +160,20 @@ def test_a_mix_for_a_finite_population_is_refused(run: Run) -> None:
     done = run(*arguments, "--correlation", "0.5")
     assert done.code == 2
     assert "leave out one of the two" in done.err
+
+
+def test_a_wrong_judge_is_told_the_runs(run: Run, run_dir: Path, labels: Path) -> None:
+    done = run("agree", "--run", run_dir, "--labels", labels, "--judge", "judge-2")
+    assert done.code == 2
+    assert f"the run's judge: {JUDGE}" in done.err
+    assert run("agree", "--run", run_dir, "--labels", labels, "--judge", JUDGE).code == 0
+
+
+def test_few_items_and_independence_are_said(run: Run, run_dir: Path, tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "l.csv", items_in_order(run_dir)[:12], {"bob": [0.0, 1.0] * 6})
+    out = " ".join(run("agree", "--run", run_dir, "--labels", labels).out.split())
+    assert "figures from fewer than 30 are rough" in out
+    assert "take items as independent" in out
+    assert "(clustered)" in out
+    assert "nan" not in out
+    assert "verdicts alone, over responses" in out
