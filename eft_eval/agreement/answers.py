@@ -101,15 +101,19 @@ def read_answers(
     by_rule: Rule = rule or ("any error" if chosen == _COUNT or counts else "raw")
     reading = f"error where {chosen} is above 0" if by_rule == "any error" else f"{chosen} as it is"
     scale: Scale = "nominal" if by_rule == "any error" else "numeric"
-    panel, contradictory = matrix.panel(), 0
+    panel, unsure, contradictory = matrix.panel(), 0, 0
     if chosen == _COUNT and _CHOICE in labels.fields:
-        coding = {"yes": 1.0, "no": 0.0, "unsure": math.nan}
+        coding = {"yes": 1.0, "no": 0.0, "unsure": _UNSURE}
         said = _panel(labels, _CHOICE, matrix.item_ids, matrix.annotators, coding)
         for name, counted in matrix.panel().items():
-            differ = ~np.isnan(counted) & ~np.isnan(said[name]) & ((counted > 0) != said[name])
+            doubted = ~np.isnan(counted) & (said[name] == _UNSURE)
+            differ = ~np.isnan(counted) & (said[name] >= 0) & ((counted > 0) != said[name])
+            unsure += int(doubted.sum())
             contradictory += int(differ.sum())
-            panel[name] = np.where(differ, math.nan, counted)
-    return Answers(chosen, reading, by_rule, scale, (), matrix.item_ids, panel, 0, contradictory)
+            panel[name] = np.where(differ | doubted, math.nan, counted)
+    return Answers(
+        chosen, reading, by_rule, scale, (), matrix.item_ids, panel, unsure, contradictory
+    )
 
 
 def _default_field(labels: LabelSet, rule: Rule | None) -> str:
