@@ -78,7 +78,11 @@ def _print_counts(out: Console, found: Agreement) -> None:
     if found.clusters is None:
         say(out, "items count as independent: no two share a prompt that is known")
     else:
-        say(out, f"clustered by prompt: {found.clusters} prompts")
+        say(
+            out,
+            f"clustered by prompt: {found.clusters} prompts; Wilson's intervals, McNemar's exact "
+            "and mid-p values and the alternative annotator test take items as independent",
+        )
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -146,7 +150,8 @@ def _print_pair(out: Console, found: Agreement, pair: PairAgreement) -> None:
         say(
             out,
             f"McNemar: error by people only {test.first_only}, by the judge only "
-            f"{test.second_only}; p = {p_value(test.exact)} (exact), {p_value(test.mid_p)} (mid-p)",
+            f"{test.second_only}; p = {p_value(test.exact)} (exact), {p_value(test.mid_p)} (mid-p)"
+            + ("" if test.clustered is None else f", {p_value(test.clustered)} (clustered)"),
         )
     if found.paper is not None:
         say(out, paper_line(found.paper))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from eft_eval.agreement.correcting import CorrectedRun
+from eft_eval.agreement.correction import Corrected
 from eft_eval.agreement.planning import LabelPlan, MixPlan
 from eft_eval.agreement.report import CorrectedMetric
 from eft_eval.reports.numbers import (
@@ -35,6 +37,7 @@ def print_corrected_run(found: CorrectedRun, console: Console | None = None) -> 
     for line in dropped_lines(found.dropped, found.remarks):
         say(out, line)
     print_corrected(out, found.metrics)
+    warn(out, found.warnings)
     say(out, f"corrected: {found.corrected_from}")
     say(out, f"written: {found.results}")
 
@@ -43,7 +46,7 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
     """Print a table for each corrected metric."""
     for one in metrics:
         found = one.corrected
-        share = one.metric != "fact_errors"
+        share = one.share
         number = percent if share else decimal
         title = (
             f"{one.task}: {one.metric}, {found.labels} labels and verdicts, {found.verdicts} "
@@ -58,7 +61,7 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
         )
         for name, mean in (
             ("labels alone", found.labels_only),
-            ("verdicts alone, uncorrected", found.verdicts_only),
+            ("verdicts alone, over responses", found.verdicts_only),
             ("verdict minus label", found.bias),
         ):
             table.add_row(
@@ -78,16 +81,28 @@ def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
         show(out, title, table)
         say(
             out,
-            f"worth {found.effective_labels:.0f} labels alone (gain {found.gain:.2f}); correlation "
+            f"worth {_worth(found)}; correlation "
             f"of label and verdict {decimal(found.correlation)}; left out for want of a score or "
             f"label: {found.dropped_labels} labelled, {found.dropped_verdicts} others",
         )
+        if any(one.unused):
+            say(
+                out,
+                f"labels not used: {one.unused.unsure} unsure, {one.unused.contradictory} "
+                f"contradictory; responses on which people are tied: {one.unused.tied}",
+            )
         texts = list(found.warnings)
         if found.rogan_gladen is not None:
             texts += [f"Rogan–Gladen: {text}" for text in found.rogan_gladen.warnings]
         warn(out, texts)
     if metrics:
         say(out, "corrected figures hold if the labelled responses are a random sample of the run")
+
+
+def _worth(found: Corrected) -> str:
+    if math.isnan(found.gain):
+        return "– labels alone (one of the two has no standard error)"
+    return f"{found.effective_labels:.0f} labels alone (gain {found.gain:.2f})"
 
 
 def print_plan(

@@ -40,6 +40,8 @@ def print_gold_sample(drawn: GoldSample, filled: str, console: Console | None = 
         f"drawn (seed {draw.seed}): {len(draw.disagreements)} of {draw.of_disagreements} "
         f"disagreements, {len(draw.agreements)} of {draw.of_agreements} agreements, shuffled",
     )
+    if drawn.tied:
+        say(out, f"not drawn from: {drawn.tied} items on which people are tied")
     say(out, f"the blind project: {drawn.exported.folder}")
     say(out, f"who said what, not for the adjudicator's eyes: {drawn.key}")
     say(out, f"next: {drawn.exported.next_step}")
@@ -66,6 +68,8 @@ def print_gold(found: GoldReport, console: Console | None = None) -> None:
         f"without a gold label ({found.tied} tied, {found.unsure} unsure, "
         f"{found.contradictory} contradictory)",
     )
+    if found.people_tied:
+        say(out, f"neither: {found.people_tied} items on which people are tied")
     for line in dropped_lines(found.dropped, found.remarks):
         say(out, line)
     _print_share(out, found)
@@ -80,6 +84,12 @@ def print_gold(found: GoldReport, console: Console | None = None) -> None:
     texts = [outcome.caveat] if outcome.caveat else []
     if not found.blind:
         texts.append("the adjudicator could see who had said what")
+    if found.clustered is not None:
+        texts.append(
+            "some disagreements share a prompt: all rows but the clustered one, and the test of "
+            "the sides, take them as independent"
+        )
+        texts += found.clustered.warnings
     warn(out, [*texts, *outcome.warnings])
 
 
@@ -97,6 +107,13 @@ def _print_share(out: Console, found: GoldReport) -> None:
         error(share.standard_error, share=True),
         bounds(share.wilson, share=True),
     )
+    if found.clustered is not None:
+        table.add_row(
+            "the same, clustered by prompt",
+            percent(found.clustered.interval.estimate),
+            error(found.clustered.standard_error, share=True),
+            bounds(found.clustered.interval, share=True),
+        )
     table.add_row(
         f"share with the judge, of these {outcome.disagreements} disagreements "
         f"(finite-population factor {decimal(outcome.finite_factor)})",

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from eft_eval.agreement.labels import Item, read_items
 from eft_eval.judging import Status, Verdict
-from eft_eval.judging.metrics import FACT_METRICS, fact_values, scored_mean, write_verdicts
+from eft_eval.judging.measures import MEASURES
+from eft_eval.judging.metrics import scored_mean, write_verdicts
 
 DATE = "2026-11-22T10-00-00.000001"
 JUDGE = "judge-1"
@@ -51,35 +52,37 @@ def write_judged_run(
     task: str = "eli5_fact",
     repeats: int = 1,
     response: Callable[[int], str] = "Answer {} is here.".format,
+    measure: str = "factuality",
 ) -> Path:
     """Write one task's results and samples files; every ``repeats`` verdicts are of one prompt."""
     folder.mkdir(parents=True, exist_ok=True)
     lines, values = [], []
+    of = MEASURES[measure]
     for doc, start in enumerate(range(0, len(verdicts), repeats)):
         group = list(verdicts[start : start + repeats])
-        values.append(fact_values(group))
+        values.append(of.values(group))
         sample = {
             "doc_id": doc,
             "doc": {"question": f"Why is number {doc} odd?", "prompt_id": str(doc)},
             "resps": [[response(start + i) for i in range(len(group))]],
-            "filtered_resps": [write_verdicts(group)],
-            "filter": "factuality",
-            "metrics": list(FACT_METRICS),
+            "filtered_resps": [write_verdicts(group, None if measure == "factuality" else measure)],
+            "filter": measure,
+            "metrics": list(of.metrics),
             **values[-1],
         }
         lines.append(json.dumps(sample) + "\n")
     entry: dict[str, Any] = {"alias": task}
-    for name in FACT_METRICS:
-        entry[f"{name},factuality"] = scored_mean([value[name] for value in values])
-        entry[f"{name}_stderr,factuality"] = "N/A"
-    metadata = {"eft_scale": "count", "version": 1.0}
-    step = {"function": "eft_judge", "prompt": "factuality"}
+    for name in of.metrics:
+        entry[f"{name},{measure}"] = scored_mean([value[name] for value in values])
+        entry[f"{name}_stderr,{measure}"] = "N/A"
+    metadata = {"eft_scale": of.scale, "version": 1.0}
+    step = {"function": "eft_judge", "prompt": "harmfulness" if measure == "harm" else measure}
     config = {
         "task": task,
         "repeats": repeats,
         "metadata": metadata,
         "metric_list": [],
-        "filter_list": [{"name": "factuality", "filter": [step]}],
+        "filter_list": [{"name": measure, "filter": [step]}],
     }
     content = {"results": {task: entry}, "configs": {task: config}, "versions": {task: 1.0}}
     (folder / f"results_{DATE}.json").write_text(json.dumps(content), "utf-8")

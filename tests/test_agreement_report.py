@@ -283,7 +283,7 @@ def test_words_are_categories_or_one_of_them_counts():
         {(str(i), "A1", "safe"): word for i, word in enumerate(("Yes", "No", "?"))}
     )
     found = read_answers(labels)
-    assert (found.words, found.rule, found.scale) == (("?", "No", "Yes"), "raw", "nominal")
+    assert (found.words, found.rule, found.scale) == (("?", "no", "yes"), "raw", "nominal")
     found = read_answers(labels, positive="no", missing=["?"])
     assert found.panel["A1"].tolist() == pytest.approx([0, 1, math.nan], nan_ok=True)
     assert (found.rule, found.unsure) == ("any error", 1)

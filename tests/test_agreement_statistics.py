@@ -713,3 +713,51 @@ def test_importing_loads_neither_torch_nor_lm_eval():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 8)), min_size=1, max_size=60
+    )
+)
+def test_clustered_mcnemar_by_its_definition(rows):
+    first, second, clusters = (list(column) for column in zip(*rows, strict=True))
+    found = pair_agreement(first, second, clusters=clusters).mcnemar.clustered
+    sums = [sum(a - b for a, b, c in rows if c == cluster) for cluster in dict.fromkeys(clusters)]
+    squares = sum(one * one for one in sums)
+    if not squares:
+        assert math.isnan(found)
+    else:
+        z = abs(sum(sums)) / math.sqrt(squares)
+        assert found == pytest.approx(2 * stats.norm.sf(z))
+    assert pair_agreement(first, second).mcnemar.clustered is None
+
+
+def test_clustered_mcnemar_keeps_its_level_where_the_plain_test_does_not():
+    generator = np.random.default_rng(1)
+    prompts = np.repeat(np.arange(100), 4)
+    plain, clustered = [], []
+    for _ in range(400):
+        leaning = generator.beta(0.6, 0.6, 100)[prompts]
+        differ = generator.random(400) < 0.25
+        first = differ & (generator.random(400) < leaning)
+        second = differ & ~first
+        found = pair_agreement(first, second, clusters=prompts).mcnemar
+        plain.append(found.mid_p < 0.05)
+        clustered.append(found.clustered < 0.05)
+    assert np.mean(plain) > 0.08
+    assert 0.02 < np.mean(clustered) < 0.08
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=12), st.data()
+)
+def test_intervals_of_shares_lie_within_0_and_1(rows, data):
+    first, second = (list(column) for column in zip(*rows, strict=True))
+    clusters = data.draw(st.lists(st.integers(0, 4), min_size=len(rows), max_size=len(rows)))
+    pair = pair_agreement(first, second, clusters=clusters)
+    panel = panel_agreement({"a": first, "b": second}, clusters=clusters)
+    for interval in (pair.clustered.interval, panel.agreement.interval):
+        assert math.isnan(interval.lower) or 0 <= interval.lower <= interval.upper <= 1

@@ -26,7 +26,14 @@ from eft_eval.agreement.kappa import kappa_of
 from eft_eval.agreement.pairs import PairAgreement, pair_agreement
 from eft_eval.agreement.panel import PairOfAnnotators, panel_agreement
 from eft_eval.agreement.paper import PAPER_AGREEMENT, paper_figure
-from eft_eval.agreement.rates import Mean, check_level, mean_of, mean_with_interval, wilson_interval
+from eft_eval.agreement.rates import (
+    Mean,
+    check_level,
+    mean_of,
+    mean_with_interval,
+    share_of,
+    wilson_interval,
+)
 from eft_eval.agreement.ratings import (
     Clusters,
     Codes,
@@ -241,7 +248,7 @@ def _random(values: Values, judge: Values, ids: list[Hashable] | None, level: fl
     sizes = present.sum(axis=0)
     kept = (sizes > 0) & ~np.isnan(judge)
     shares = (values == judge).sum(axis=0)[kept] / sizes[kept]
-    return mean_of(shares, select(codes, kept), level)
+    return share_of(mean_of(shares, select(codes, kept), level))
 
 
 def _difference(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +101,19 @@ def read_answers(
     by_rule: Rule = rule or ("any error" if chosen == _COUNT or counts else "raw")
     reading = f"error where {chosen} is above 0" if by_rule == "any error" else f"{chosen} as it is"
     scale: Scale = "nominal" if by_rule == "any error" else "numeric"
-    return Answers(chosen, reading, by_rule, scale, (), matrix.item_ids, matrix.panel(), 0, 0)
+    panel, unsure, contradictory = matrix.panel(), 0, 0
+    if chosen == _COUNT and _CHOICE in labels.fields:
+        coding = {"yes": 1.0, "no": 0.0, "unsure": _UNSURE}
+        said = _panel(labels, _CHOICE, matrix.item_ids, matrix.annotators, coding)
+        for name, counted in matrix.panel().items():
+            doubted = ~np.isnan(counted) & (said[name] == _UNSURE)
+            differ = ~np.isnan(counted) & (said[name] >= 0) & ((counted > 0) != said[name])
+            unsure += int(doubted.sum())
+            contradictory += int(differ.sum())
+            panel[name] = np.where(differ | doubted, math.nan, counted)
+    return Answers(
+        chosen, reading, by_rule, scale, (), matrix.item_ids, panel, unsure, contradictory
+    )
 
 
 def _default_field(labels: LabelSet, rule: Rule | None) -> str:
@@ -175,6 +188,9 @@ def _words(
     labels: LabelSet, field: str, rule: Rule | None, positive: str | None, missing: Sequence[str]
 ) -> Answers:
     chosen = labels.of(field)
+    chosen = replace(
+        chosen, labels=tuple(replace(one, value=str(one.value).casefold()) for one in chosen.labels)
+    )  # "Yes" and "yes" are one answer
     known = tuple(sorted({str(one.value) for one in chosen.labels}))
     folded = {word.casefold() for word in known}
     for given in (*missing, *(() if positive is None else (positive,))):
@@ -196,7 +212,7 @@ def _words(
         coding = {word: float(word.casefold() == positive.casefold()) for word in kept}
         words, by_rule = (), "any error"
     coding |= dict.fromkeys((word for word in known if word not in coding), math.nan)
-    matrix = labels.matrix(field, coding=coding)
+    matrix = chosen.matrix(field, coding=coding)
     unsure = sum(str(one.value).casefold() in out for one in chosen.labels)
     reading = f"{field} as it is" if by_rule is None else f"1 where {field} is {positive!r}, else 0"
     if missing:

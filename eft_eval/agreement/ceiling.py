@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from eft_eval.agreement.rates import Mean, check_level, mean_of
+from eft_eval.agreement.rates import Mean, check_level, mean_of, share_of
 from eft_eval.agreement.ratings import (
     Clusters,
     Codes,
@@ -25,6 +25,7 @@ __all__ = ["AnnotatorCeiling", "Ceiling", "Scale", "leave_one_out"]
 
 Scale: TypeAlias = Literal["nominal", "numeric"]
 
+_Summary: TypeAlias = tuple[Mean, Mean | None, Mean | None]  # human, judge, difference
 _LARGEST_NOMINAL = 1000  # distinct ratings: leaving one out counts each of them per item
 
 
@@ -110,14 +111,16 @@ def leave_one_out(
         AnnotatorCeiling(
             name,
             int((~np.isnan(human[row])).sum()),
-            *_summary(human[row], None if judged is None else judged[row], codes, level),
+            *_held(
+                _summary(human[row], None if judged is None else judged[row], codes, level), scale
+            ),
         )
         for row, name in enumerate(matrix.names)
     )
     by_item = np.arange(items) if codes is None else codes
     people = len(matrix.names)
     flat = None if judged is None else judged.ravel()
-    overall = _summary(human.ravel(), flat, np.tile(by_item, people), level)
+    overall = _held(_summary(human.ravel(), flat, np.tile(by_item, people), level), scale)
     measure = "agreement with the majority" if scale == "nominal" else "mean absolute error"
     warnings = list(overall[0].warnings)
     warnings += [f"{row.annotator} shares no item with the others" for row in rows if not row.n]
@@ -126,9 +129,15 @@ def leave_one_out(
     )
 
 
-def _summary(
-    human: Values, judged: Values | None, codes: Codes | None, level: float
-) -> tuple[Mean, Mean | None, Mean | None]:
+def _held(found: _Summary, scale: Scale) -> _Summary:
+    """Return shares with intervals within [0, 1]; a distance, and a difference, has no such end."""
+    human, judge, difference = found
+    if scale == "numeric":
+        return found
+    return share_of(human), None if judge is None else share_of(judge), difference
+
+
+def _summary(human: Values, judged: Values | None, codes: Codes | None, level: float) -> _Summary:
     kept = ~np.isnan(human)
     codes = select(codes, kept)
     mean = mean_of(human[kept], codes, level)

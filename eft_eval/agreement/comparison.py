@@ -12,11 +12,20 @@ import numpy as np
 
 from eft_eval.agreement.agreeing import agree
 from eft_eval.agreement.answers import Answers, read_answers
-from eft_eval.agreement.corrections import correct_metrics, scored_verdict
-from eft_eval.agreement.labels import Item, LabelSet, Origin, read_items, read_labels
-from eft_eval.agreement.labels.people import without_person
+from eft_eval.agreement.ceiling import Scale
+from eft_eval.agreement.corrections import choose_measure, correct_metrics, scored_verdict
+from eft_eval.agreement.labels import (
+    FIELDS,
+    Item,
+    LabelSet,
+    Origin,
+    measures_in,
+    read_items,
+    read_labels,
+)
 from eft_eval.agreement.ratings import Rule, Values
 from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted
+from eft_eval.agreement.shares import read_shares
 from eft_eval.errors import ConfigError
 from eft_eval.runs import newest_results
 
@@ -39,6 +48,8 @@ def agree_files(
     resamples: int = 1000,
     seed: int = 0,
     epsilon: float = 0.1,
+    measure: str | None = None,
+    scale: Scale | None = None,
 ) -> Agreement:
     """Return the agreement of label files, with a run's judge or one of the annotators.
 
@@ -57,18 +68,23 @@ def agree_files(
         resamples: Resamples of α's bootstrap.
         seed: Its seed.
         epsilon: Of the alternative annotator test.
+        measure: The run's verdicts to compare: factuality, helpfulness or harm; by default
+            factuality if the run is judged for it, else what it is judged for.
+        scale: "nominal" for numbers that are codes of categories, "numeric" for amounts.
 
     Raises:
         ConfigError: A file or the run cannot be used, or nothing can be compared.
     """
-    items, run = None, None
+    items, run, judges = None, None, set[str]()
     if run_dir is not None:
         run = newest_results(Path(run_dir)).name
-        items = read_items(run_dir, tasks=tasks)
-        if judge is not None and judge in {item.judge for item in items}:
+        measure = choose_measure(measure, measures_in(run_dir, tasks), run)
+        items = read_items(run_dir, tasks=tasks, measure=measure)
+        judges = {item.judge for item in items if item.judge is not None}
+        if judge in judges:
             judge = None
     # the field is chosen after reading: any_error is made of two
-    labels = read_labels(files, items=items, judge=judge)
+    labels = read_labels(files, items=items, judge=judge, judges=judges)
     found = agree_labels(
         labels,
         items,
@@ -80,8 +96,10 @@ def agree_files(
         resamples=resamples,
         seed=seed,
         epsilon=epsilon,
+        measure=measure,
+        scale=scale,
     )
-    return replace(found, run=run, sources=tuple(map(without_person, files)))
+    return replace(found, run=run, sources=labels.sources)
 
 
 def agree_labels(
@@ -96,6 +114,8 @@ def agree_labels(
     resamples: int = 1000,
     seed: int = 0,
     epsilon: float = 0.1,
+    measure: str | None = None,
+    scale: Scale | None = None,
 ) -> Agreement:
     """Return the agreement of imported labels; the judge is ``labels.judge``, else a run's.
 
@@ -110,14 +130,24 @@ def agree_labels(
         resamples: Resamples of α's bootstrap.
         seed: Its seed.
         epsilon: Of the alternative annotator test.
+        measure: What ``items`` were judged for; None is factuality.
+        scale: "nominal" for numbers that are codes of categories, "numeric" for amounts.
 
     Raises:
         ConfigError: The labels cannot be read so, or the run was never judged.
     """
     by_run = items is not None and labels.judge is None
-    answers = read_answers(
-        labels, field=field, rule=rule, positive=positive, missing=missing, counts=by_run
-    )
+    measure = measure or "factuality"
+    if by_run and measure != "factuality":
+        if rule == "any error" or scale == "nominal":
+            raise ConfigError(f"{measure} is an amount from 0 to 1; it is compared as it is (raw)")
+        answers = read_shares(labels, measure, field=field, positive=positive, missing=missing)
+    else:
+        answers = read_answers(
+            labels, field=field, rule=rule, positive=positive, missing=missing, counts=by_run
+        )
+    guessed = _is_guess(answers, scale)
+    answers = _with_scale(answers, scale)
     if by_run and answers.words:
         raise ConfigError(
             f"{answers.field} holds words and the run's verdicts are counts; name the word that "
@@ -147,9 +177,37 @@ def agree_labels(
     corrected: tuple[CorrectedMetric, ...] = ()
     if items is not None and by_run and not chosen:
         corrected = correct_metrics(
-            labels, items, field=field, positive=positive, missing=missing, level=level
+            labels,
+            items,
+            field=field,
+            positive=positive,
+            missing=missing,
+            level=level,
+            measure=measure,
         )
+    if guessed and not by_run:
+        text = (
+            f"{answers.field}: its numbers are read as amounts; if they are codes of categories, "
+            "give --scale nominal"
+        )
+        found = replace(found, warnings=(text, *found.warnings))
     return _with_provenance(found, labels, answers, items if by_run else None, chosen, corrected)
+
+
+def _is_guess(answers: Answers, scale: Scale | None) -> bool:
+    """Whether numbers of a field of unknown meaning are taken for amounts."""
+    ours = {field.name for field in FIELDS}
+    return scale is None and answers.scale == "numeric" and answers.field not in ours
+
+
+def _with_scale(answers: Answers, scale: Scale | None) -> Answers:
+    if scale is None or scale == answers.scale:
+        return answers
+    if answers.rule == "any error":
+        raise ConfigError(f"{scale} is for the rule raw: any error or none is nominal by itself")
+    if answers.words:
+        raise ConfigError(f"{answers.field} holds words, which are no amounts")
+    return answers._replace(scale=scale, reading=f"{answers.field} as codes of categories")
 
 
 def judge_of(items: Sequence[Item]) -> str:

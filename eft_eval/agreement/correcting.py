@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval import __version__
-from eft_eval.agreement.corrections import People, correct_metrics
-from eft_eval.agreement.labels import LabelSet, read_items, read_labels
-from eft_eval.agreement.labels.people import without_person
+from eft_eval.agreement.corrections import People, choose_measure, correct_metrics
+from eft_eval.agreement.labels import Item, LabelSet, measures_in, read_items, read_labels
 from eft_eval.agreement.plain import plain
 from eft_eval.agreement.report import CorrectedMetric
 from eft_eval.atomic import write_lines
 from eft_eval.errors import ConfigError
+from eft_eval.judging.measures import MEASURES
 from eft_eval.runs import date_after, newest_results, read_results, samples_path
 
 __all__ = ["CorrectedRun", "correct_run"]
+
+_CORRECTED = {f"{name}_ppi" for measure in MEASURES.values() for name in measure.scores}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class CorrectedRun:
         corrected_from: The results file whose verdicts were corrected.
         results: The new results file.
         sources: The label files.
+        measure: What the run was judged for.
+        warnings: What keeps the figures from being read as they stand.
     """
 
     metrics: tuple[CorrectedMetric, ...]
@@ -45,6 +49,8 @@ class CorrectedRun:
     corrected_from: str
     results: Path
     sources: tuple[str, ...]
+    measure: str
+    warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""
@@ -64,6 +70,7 @@ def correct_run(
     people: People = "mean",
     power: float | None = None,
     level: float = 0.95,
+    measure: str | None = None,
 ) -> CorrectedRun:
     """Correct the judged metrics of the newest run in a folder; write new files beside the old.
 
@@ -75,20 +82,25 @@ def correct_run(
         run_dir: The folder with results_*.json, or its parent if that has one such folder.
         files: Label files on a random sample of the run's responses.
         judge: An annotator of the files that is no person, and is left out.
-        tasks: The tasks to correct; by default all whose judge counts errors.
+        tasks: The tasks to correct; by default all that are judged for the measure.
         field: The field of the labels, see `read_answers`.
         positive: The word that counts as an error, for labels that are words.
         missing: Words that are no label.
         people: "mean" or "majority", see `correct_metrics`.
         power: λ, see `correct_mean`.
         level: Confidence level.
+        measure: factuality, helpfulness or harm; by default factuality if the run is judged for
+            it, else what it is judged for.
 
     Raises:
         ConfigError: The run or the labels cannot be used, or no labelled response has a verdict.
     """
     old = newest_results(Path(run_dir))
     results = read_results(old)
-    items = read_items(run_dir, tasks=tasks)
+    measure = choose_measure(measure, measures_in(run_dir, tasks), old.name)
+    items = read_items(run_dir, tasks=tasks, measure=measure)
+    if measure == "factuality":
+        _check_counts(results, items)
     if not any(item.verdict_status for item in items):
         raise ConfigError(f"{old} has no verdicts; judge it first: eft-eval judge {run_dir}")
     labels = _of_people(read_labels(files, items=items, judge=judge))
@@ -101,6 +113,7 @@ def correct_run(
         people=people,
         power=power,
         level=level,
+        measure=measure,
     )
     for one in metrics:
         if math.isnan(one.corrected.prediction_powered.estimate):
@@ -116,7 +129,9 @@ def correct_run(
         remarks=labels.remarks,
         corrected_from=old.name,
         results=old.with_name(f"results_{date}.json"),
-        sources=tuple(map(without_person, files)),
+        sources=labels.sources,
+        measure=measure,
+        warnings=_harder(metrics, labels.drop_counts()),
     )
     for task in results["configs"]:
         _copy_samples(samples_path(old, task), samples_path(old, task, date))
@@ -124,6 +139,38 @@ def correct_run(
     text = json.dumps(results, indent=2, ensure_ascii=False)
     write_lines(found.results, [text])  # last: a results file stands for a complete run
     return found
+
+
+def _harder(metrics: Sequence[CorrectedMetric], dropped: Mapping[str, int]) -> tuple[str, ...]:
+    """Warn if labels are missing where they may be missing for a reason."""
+    unused = [one.unused for one in metrics]
+    counts = {
+        "unsure": max((one.unsure for one in unused), default=0),
+        "contradictory": max((one.contradictory for one in unused), default=0),
+        "tied": max((one.tied for one in unused), default=0),
+        "dropped rows": sum(dropped.values()),
+    }
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    if not said:
+        return ()
+    return (
+        f"not used: {said}; if these are the harder responses, the labels that are left are no "
+        "random sample, and the corrected figures and their intervals do not hold",
+    )
+
+
+def _check_counts(results: dict[str, Any], items: Sequence[Item]) -> None:
+    """Raise if a task was named whose judge does something else than count errors."""
+    for task in dict.fromkeys(item.stratum for item in items):
+        scale = (results["configs"][task].get("metadata") or {}).get("eft_scale")
+        measured = results["results"].get(task) or {}
+        counts = any(name.startswith("fact_") and not _is_corrected(name) for name in measured)
+        if scale != "count" and not counts:
+            raise ConfigError(
+                f"{task}: its judge counts no factual errors, and its metrics are none of "
+                f"{', '.join(name for name in MEASURES if name != 'factuality')}: nothing is "
+                "corrected"
+            )
 
 
 def _of_people(labels: LabelSet) -> LabelSet:
@@ -142,21 +189,40 @@ def _copy_samples(old: Path, new: Path) -> None:
 
 
 def _update(results: dict[str, Any], found: CorrectedRun) -> None:
-    """Put the corrected metrics into the results."""
+    """Put the corrected metrics into the results, in place of those of an earlier correction."""
+    for task, entry in results["results"].items():
+        for name in [one for one in entry if _is_corrected(one)]:
+            del entry[name]
+        higher = (results.get("higher_is_better") or {}).get(task) or {}
+        for name in [one for one in higher if _is_corrected(one)]:
+            del higher[name]
+        config = results["configs"].get(task) or {}
+        if config.get("metric_list"):
+            config["metric_list"] = [
+                one for one in config["metric_list"] if not _is_corrected(str(one.get("metric")))
+            ]
     for one in found.metrics:
         name, entry = f"{one.metric}_ppi", results["results"][one.task]
         error = one.corrected.standard_error
         for pipeline in _pipelines(entry, one.metric):
             entry[f"{name},{pipeline}"] = one.corrected.prediction_powered.estimate
-            entry[f"{name}_stderr,{pipeline}"] = "N/A" if math.isnan(error) else error
+            entry[f"{name}_stderr,{pipeline}"] = error if error > 0 else "N/A"
         higher = results.setdefault("higher_is_better", {}).setdefault(one.task, {})
-        higher[name] = False
+        higher[name] = one.higher
         listed = results["configs"][one.task].setdefault("metric_list", [])
         if name not in [metric.get("metric") for metric in listed]:
             listed.append(
-                {"metric": name, "aggregation": "prediction_powered", "higher_is_better": False}
+                {
+                    "metric": name,
+                    "aggregation": "prediction_powered",
+                    "higher_is_better": one.higher,
+                }
             )
     results["eft_corrected"] = found.to_dict()
+
+
+def _is_corrected(name: str) -> bool:
+    return name.partition(",")[0].removesuffix("_stderr") in _CORRECTED
 
 
 def _pipelines(entry: Mapping[str, Any], metric: str) -> list[str]:

@@ -21,6 +21,7 @@ from eft_eval.agreement.rates import (
     check_level,
     mean_of,
     proportion,
+    share_of,
     wilson_interval,
 )
 from eft_eval.agreement.ratings import (
@@ -34,11 +35,13 @@ from eft_eval.agreement.ratings import (
     read_pair,
     select,
 )
-from eft_eval.agreement.tables import ConstantBaseline, McNemar, Table, mcnemar
+from eft_eval.agreement.tables import ConstantBaseline, McNemar, Table, clustered_mcnemar, mcnemar
 from eft_eval.errors import ConfigError
 from eft_eval.interval import Interval
 
 __all__ = ["PairAgreement", "RawScale", "pair_agreement"]
+
+_FEW_ITEMS = 30
 
 
 class RawScale(NamedTuple):
@@ -147,6 +150,19 @@ def pair_agreement(
     return replace(whole, strata=parts)
 
 
+def _few(n: int) -> tuple[str, ...]:
+    if not 1 < n < _FEW_ITEMS:
+        return ()
+    return (f"{n} items: figures from fewer than {_FEW_ITEMS} are rough",)
+
+
+def _mcnemar(first: Values, second: Values, codes: Codes | None) -> McNemar:
+    found = mcnemar(int((first > second).sum()), int((second > first).sum()))
+    if codes is None:
+        return found
+    return found._replace(clustered=clustered_mcnemar(first, second, codes))
+
+
 def _compare(
     left: Values, right: Values, codes: Codes | None, rule: Rule, level: float
 ) -> PairAgreement:
@@ -156,7 +172,7 @@ def _compare(
     equal = first == second
     binary = rule == "any error"
     agreement = proportion(int(equal.sum()), len(equal), level)
-    clustered = None if codes is None else mean_of(equal.astype(np.float64), codes, level)
+    clustered = None if codes is None else share_of(mean_of(equal.astype(np.float64), codes, level))
     kappa = kappa_of(first, second, "none", codes, level)
     table = Table.of(first, second, binary)
     return PairAgreement(
@@ -175,12 +191,11 @@ def _compare(
         first_shares=table.first_shares,
         second_shares=table.second_shares,
         table=table.counts,
-        mcnemar=(
-            mcnemar(int((first > second).sum()), int((second > first).sum())) if binary else None
-        ),
+        mcnemar=(_mcnemar(first, second, codes) if binary else None),
         scale=None if binary else _raw_scale(first, second, codes, level),
         strata={},
         warnings=(
+            *_few(len(first)),
             *agreement.warnings,
             *(clustered.warnings if clustered is not None else ()),
             *kappa.warnings,

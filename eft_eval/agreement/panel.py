@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eft_eval.agreement.kappa import Kappa, kappa_of
-from eft_eval.agreement.rates import Mean, check_level, mean_of
+from eft_eval.agreement.rates import Mean, check_level, mean_of, share_of
 from eft_eval.agreement.ratings import (
     Clusters,
     Panel,
@@ -92,6 +92,6 @@ def panel_agreement(
             )
         )
     shares = agreeing[pairable] / (sizes * (sizes - 1) / 2)[pairable]
-    mean = mean_of(shares, select(codes, pairable), level)
+    mean = share_of(mean_of(shares, select(codes, pairable), level))
     single = int((~pairable).sum())
     return PanelAgreement(mean, int(pairable.sum()), single, tuple(pairs), mean.warnings)

@@ -26,9 +26,10 @@ from eft_eval.agreement.gold import GoldOutcome, gold_outcome_of_counts
 from eft_eval.agreement.labels import Exported, Item, LabelSet, read_labels
 from eft_eval.agreement.labels.folder import GOLD_KEY_FORMAT
 from eft_eval.agreement.labels.joining import GOLD_PREFIX
-from eft_eval.agreement.labels.people import scrub, without_person
+from eft_eval.agreement.labels.people import scrub
 from eft_eval.agreement.paper import PAPER_GOLD, PaperFigure, paper_figure
 from eft_eval.agreement.plain import plain
+from eft_eval.agreement.rates import Mean, mean_with_interval, share_of
 from eft_eval.agreement.ratings import Rule, apply_rule
 from eft_eval.atomic import write_json
 from eft_eval.errors import ConfigError
@@ -45,11 +46,13 @@ class GoldSample(NamedTuple):
         exported: The blind project, and how to start it.
         key: The gold key, which the adjudicator must not see.
         draw: What was drawn from what.
+        tied: Items on which people are tied: neither agreements nor disagreements.
     """
 
     exported: Exported
     key: Path
     draw: GoldDraw
+    tied: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class GoldReport:
     """Whom gold labels side with, and how they came about.
 
     Attributes:
-        outcome: The arithmetic.
+        outcome: The arithmetic; it takes the disagreements as independent.
+        clustered: The share with the judge, clustered by prompt; None where no two adjudicated
+            disagreements share one.
         adjudicated_by: Who adjudicated, in the words given.
         adjudicators: Their pseudonyms in the label files.
         blind: Whether they could not see who had said what.
@@ -70,6 +75,8 @@ class GoldReport:
         drawn: Items drawn.
         unlabelled: Of these, without a usable gold label.
         tied: Of these, such on which several adjudicators are tied.
+        people_tied: Items on which people were tied, so that none was drawn; None if the key
+            does not say.
         unsure: Gold labels that say neither yes nor no.
         contradictory: Gold labels that contradict themselves.
         dropped: Rows of the label files that gave no label, by reason.
@@ -80,6 +87,7 @@ class GoldReport:
     """
 
     outcome: GoldOutcome
+    clustered: Mean | None
     adjudicated_by: str
     adjudicators: tuple[str, ...]
     blind: bool
@@ -92,6 +100,7 @@ class GoldReport:
     drawn: int
     unlabelled: int
     tied: int
+    people_tied: int | None
     unsure: int
     contradictory: int
     dropped: Mapping[str, int]
@@ -154,7 +163,8 @@ def sample_gold(
         raise ConfigError(f"{answers.field} holds words; name the one that counts with --positive")
     name, judge = _judge_side(items, labels, answers)
     people = {name: one for name, one in answers.panel.items() if name != labels.judge}
-    human = majority({n: apply_rule(one, answers.rule) for n, one in people.items()}).values
+    commonest = majority({n: apply_rule(one, answers.rule) for n, one in people.items()})
+    human = commonest.values
     draw = draw_for_gold(
         judge,
         human,
@@ -180,11 +190,12 @@ def sample_gold(
         "seed": seed,
         "disagreements": draw.of_disagreements,
         "agreements": draw.of_agreements,
+        "tied": commonest.tied,
         "items": {
             item.item_id: _entry(item, *side) for item, side in zip(chosen, sides, strict=True)
         },
     }
-    return GoldSample(_write(record, path, chosen, out, export), path, draw)
+    return GoldSample(_write(record, path, chosen, out, export), path, draw, commonest.tied)
 
 
 def _write(
@@ -241,6 +252,7 @@ class _GoldKey(NamedTuple):
     content: Mapping[str, Any]
     rule: Rule
     sides: Mapping[str, tuple[float, float]]  # judge, people; as the rule reads them
+    clusters: Mapping[str, str]
 
 
 def import_gold(
@@ -266,7 +278,7 @@ def import_gold(
     if not adjudicated_by.strip():
         raise ConfigError("who adjudicated is blank; expected words such as 'two authors'")
     known = _read_gold_key(Path(key))
-    labels = read_labels(files, key=key)
+    labels = read_labels(files, key=key, letter="G")  # no A1: they are other people
     answers = read_answers(labels, rule=known.rule, counts=True)
     panel = {name: apply_rule(one, known.rule) for name, one in answers.panel.items()}
     found = majority(panel)
@@ -281,6 +293,7 @@ def import_gold(
     labelled = sum(not math.isnan(gold.get(name, math.nan)) for name in known.sides)
     return GoldReport(
         outcome=outcome,
+        clustered=_clustered(known, gold, level),
         adjudicated_by=scrub(adjudicated_by.strip()),
         adjudicators=tuple(panel),
         blind=blind,
@@ -293,13 +306,14 @@ def import_gold(
         drawn=len(known.sides),
         unlabelled=len(known.sides) - labelled,
         tied=found.tied,
+        people_tied=known.content.get("tied"),
         unsure=answers.unsure,
         contradictory=answers.contradictory,
         dropped=labels.drop_counts(),
         remarks=labels.remarks,
         paper=paper_figure(PAPER_GOLD),
         run=known.content["run"],
-        sources=tuple(map(without_person, files)),
+        sources=labels.sources,
     )
 
 
@@ -331,7 +345,23 @@ def _read_gold_key(path: Path) -> _GoldKey:
         apply_rule(np.array([side[one] for side in sides.values()]), rule, "the gold key").tolist()
         for one in (0, 1)
     )
-    return _GoldKey(content, rule, dict(zip(sides, zip(judge, people, strict=True), strict=True)))
+    # an item without a cluster is one of its own
+    clusters = {name: entry.get("cluster") or name for name, entry in content["items"].items()}
+    as_read = dict(zip(sides, zip(judge, people, strict=True), strict=True))
+    return _GoldKey(content, rule, as_read, clusters)
+
+
+def _clustered(known: _GoldKey, gold: Mapping[str, float], level: float) -> Mean | None:
+    """Return the share with the judge, clustered by prompt; None where no prompt repeats."""
+    sides, prompts = [], []
+    for name, (judge, human) in known.sides.items():
+        truth = gold.get(name, math.nan)
+        if judge != human and not math.isnan(truth):
+            sides.append(float(truth == judge))
+            prompts.append(known.clusters[name])
+    if len(set(prompts)) == len(prompts):
+        return None
+    return share_of(mean_with_interval(sides, prompts, level))
 
 
 def _count(known: _GoldKey, gold: Mapping[str, float]) -> dict[str, int]:

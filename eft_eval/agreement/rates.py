@@ -248,6 +248,20 @@ def mean_of(values: Values, codes: Codes | None, level: float, dropped: int = 0)
     return Mean(interval, error, n, dropped, count, tuple(warnings))
 
 
+def share_of(mean: Mean) -> Mean:
+    """Return the mean of a share, its interval held within [0, 1]."""
+    return mean._replace(interval=within_unit(mean.interval))
+
+
+def within_unit(found: Interval) -> Interval:
+    """Return an interval with its ends held within [0, 1]; one that is not known stays so."""
+    if math.isnan(found.lower):
+        return found
+    return found._replace(
+        lower=min(1.0, max(0.0, found.lower)), upper=max(0.0, min(1.0, found.upper))
+    )
+
+
 def finite_population_factor(n: int, population: int) -> float:
     """Return the factor for a standard error when ``n`` of ``population`` things were drawn.
 

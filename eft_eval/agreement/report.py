@@ -19,7 +19,7 @@ from eft_eval.agreement.rates import Mean
 from eft_eval.agreement.ratings import Rule
 from eft_eval.interval import Interval
 
-__all__ = ["Agreement", "CorrectedMetric", "Counted", "Rater"]
+__all__ = ["Agreement", "CorrectedMetric", "Counted", "Rater", "Unused"]
 
 
 class Rater(NamedTuple):
@@ -74,6 +74,20 @@ class Counted(NamedTuple):
     remarks: tuple[str, ...]
 
 
+class Unused(NamedTuple):
+    """Labels of a metric, of all tasks together, that correct nothing.
+
+    Attributes:
+        unsure: Labels that say neither yes nor no.
+        contradictory: Labels left out because two answers of one person contradict each other.
+        tied: Responses on which people's commonest answer is not one; 0 for people's mean.
+    """
+
+    unsure: int
+    contradictory: int
+    tied: int
+
+
 class CorrectedMetric(NamedTuple):
     """A judged metric of one task of a run, corrected by people's labels.
 
@@ -84,6 +98,9 @@ class CorrectedMetric(NamedTuple):
         corrected: The corrected mean and what belongs to it.
         by_majority: Whether `rogan_gladen` alone is of people's commonest answers, as it needs
             labels of 0 or 1 and the mean of several people's is neither.
+        share: Whether the metric lies from 0 to 1.
+        higher: Whether higher is better.
+        unused: Labels that correct nothing.
     """
 
     task: str
@@ -91,6 +108,9 @@ class CorrectedMetric(NamedTuple):
     reading: str
     corrected: Corrected
     by_majority: bool
+    share: bool
+    higher: bool
+    unused: Unused
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from eft_eval.agreement.rates import NAN
-from eft_eval.agreement.ratings import Values
+from eft_eval.agreement.ratings import Codes, Values
 from eft_eval.errors import ConfigError
 
-__all__ = ["LARGEST_TABLE", "ConstantBaseline", "McNemar", "mcnemar"]
+__all__ = ["LARGEST_TABLE", "ConstantBaseline", "McNemar", "clustered_mcnemar", "mcnemar"]
 
 LARGEST_TABLE = 25
 """Above this many distinct ratings no contingency table is made."""
@@ -33,12 +34,15 @@ class McNemar(NamedTuple):
         second_only: Items to which only the second does.
         exact: Two-sided exact binomial p-value (McNemar 1947).
         mid_p: Mid-p value (Fagerland, Lydersen and Laake 2013): the exact one is conservative.
+        clustered: Two-sided p-value where items come in clusters, see `clustered_mcnemar`; None
+            without clusters. The other two take the items as independent.
     """
 
     first_only: int
     second_only: int
     exact: float
     mid_p: float
+    clustered: float | None = None
 
 
 class Table(NamedTuple):
@@ -91,6 +95,20 @@ class Table(NamedTuple):
                 f"commonest answer reaches ({max(self.baseline):.1%})"
             )
         return texts
+
+
+def clustered_mcnemar(first: Values, second: Values, codes: Codes) -> float:
+    """Return the p-value of McNemar's test for items that come in clusters.
+
+    ``z = Σ_c d_c / √(Σ_c d_c²)`` with d_c a cluster's items to which only the first rater says
+    yes, less those to which only the second does; normal (Durkalski, Palesch, Lipsitz and Rust
+    2003, Statistics in Medicine 22). NaN where no cluster leans to either side.
+    """
+    sums = np.bincount(codes, weights=first - second) if len(codes) else np.zeros(0)
+    squares = float(sums @ sums)
+    if squares == 0:
+        return NAN
+    return math.erfc(abs(float(sums.sum())) / math.sqrt(2 * squares))
 
 
 def mcnemar(first_only: int, second_only: int) -> McNemar:

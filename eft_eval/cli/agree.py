@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -13,6 +14,7 @@ from eft_eval.cli.options import (
     Judge,
     LabelFiles,
     Level,
+    Measure,
     Missing,
     Positive,
     RuleOption,
@@ -21,6 +23,14 @@ from eft_eval.cli.options import (
     rule_of,
 )
 from eft_eval.errors import ConfigError
+
+
+class ScaleName(str, Enum):
+    """What numbers are, under the rule raw."""
+
+    nominal = "nominal"
+    numeric = "numeric"
+
 
 app = typer.Typer(
     cls=SeveralFilesGroup,
@@ -42,9 +52,14 @@ def agree(
     judge: Judge = None,
     field: Field = None,
     rule: RuleOption = None,
+    scale: Annotated[
+        Optional[ScaleName],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="Whether numbers are codes of categories, or amounts."),
+    ] = None,
     positive: Positive = None,
     missing: Missing = None,
     task: Tasks = None,
+    measure: Measure = None,
     level: Level = 0.95,
     epsilon: Annotated[
         float, typer.Option(help="Allowance for the judge in the alternative annotator test.")
@@ -65,6 +80,8 @@ def agree(
         raise ConfigError("there are no label files; name them with --labels FILE …")
     if task and run is None:
         raise ConfigError("--task names a task of a run; give the run with --run")
+    if measure is not None and run is None:
+        raise ConfigError("--measure is of a run's verdicts; give the run with --run")
     from eft_eval.agreement import agree_files
     from eft_eval.agreement.plain import check_report_path, write_report
     from eft_eval.reports.agreement import print_agreement
@@ -83,6 +100,8 @@ def agree(
         level=level,
         seed=seed,
         epsilon=epsilon,
+        measure=None if measure is None else measure.value,
+        scale=None if scale is None else ("nominal" if scale is ScaleName.nominal else "numeric"),
     )
     if json_out is not None:
         write_report(json_out, found.to_dict())
@@ -122,6 +141,11 @@ def plan(
     from eft_eval.agreement import cheapest_mix, labels_needed
     from eft_eval.reports.corrections import print_plan
 
+    if correlation is not None and population is not None:
+        raise ConfigError(
+            "--population and --correlation: the cheapest mix is planned for unlimited responses; "
+            "leave out one of the two"
+        )
     alone = labels_needed(
         half_width, rate=rate, deviation=deviation, population=population, level=level
     )

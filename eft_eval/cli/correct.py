@@ -13,6 +13,7 @@ from eft_eval.cli.options import (
     JsonOut,
     LabelFiles,
     Level,
+    Measure,
     Missing,
     Positive,
     SeveralFiles,
@@ -39,6 +40,7 @@ def correct(
         typer.Option(help="An annotator of the files that is no person: left out."),
     ] = None,
     task: Tasks = None,
+    measure: Measure = None,
     field: Field = None,
     positive: Positive = None,
     missing: Missing = None,
@@ -76,6 +78,7 @@ def correct(
         people="majority" if people is PeopleName.majority else "mean",
         power=power,
         level=level,
+        measure=None if measure is None else measure.value,
     )
     if json_out is not None:
         write_report(json_out, found.to_dict())

@@ -63,11 +63,12 @@ def sample(
     if not labels:
         raise ConfigError("there are no label files; name them with --labels FILE …")
     items = read_items(run_dir, tasks=task)
-    if judge is not None and judge in {item.judge for item in items}:
+    judges = {item.judge for item in items if item.judge is not None}
+    if judge in judges:
         judge = None  # the run's own judge
     drawn = sample_gold(
         items,
-        read_labels(labels, items=items, judge=judge),
+        read_labels(labels, items=items, judge=judge, judges=judges),
         out,
         write_project(form, port),
         run=newest_results(run_dir).name,

@@ -87,13 +87,15 @@ def import_labels(
 
     Annotators become A1, A2, …; --judge keeps the name of one that is no person.
     """
-    from eft_eval.agreement.labels import Item, read_items, read_labels, save_labels
+    from eft_eval.agreement.labels import Item, measures_in, read_items, read_labels, save_labels
     from eft_eval.agreement.labels.folder import KEY_NAME
     from eft_eval.reports.labels import print_labels
 
     items: list[Item] | None = None
     if key is not None and key.is_dir() and not (key / KEY_NAME).exists():
-        items, key = read_items(key), None
+        # the ids and texts of responses are the same whatever they were judged for
+        items = read_items(key, measure=next(iter(measures_in(key)), "factuality"))
+        key = None
     labels = read_labels(files, items=items, key=key, judge=judge)
     if not labels.labels:
         print_labels(labels, ())

@@ -21,6 +21,8 @@ __all__ = [
     "Judge",
     "LabelFiles",
     "Level",
+    "Measure",
+    "MeasureName",
     "Missing",
     "Positive",
     "RuleName",
@@ -39,6 +41,14 @@ class RuleName(str, Enum):
 
     any_error = "any-error"
     raw = "raw"
+
+
+class MeasureName(str, Enum):
+    """What a judge measures."""
+
+    factuality = "factuality"
+    helpfulness = "helpfulness"
+    harm = "harm"
 
 
 class Form(str, Enum):
@@ -77,6 +87,10 @@ Missing = Annotated[
 Tasks = Annotated[
     Optional[list[str]],  # noqa: UP045  # see above
     typer.Option("--task", help="Only this task of the run; may be given again."),
+]
+Measure = Annotated[
+    Optional[MeasureName],  # noqa: UP045  # see above
+    typer.Option(help="The run's verdicts to take; factuality where it has these."),
 ]
 Level = Annotated[float, typer.Option(help="Confidence level of the intervals.")]
 JsonOut = Annotated[

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 from judged_runs import (
     Run,
     counted,
@@ -17,7 +18,7 @@ from judged_runs import (
     write_labels,
 )
 
-from eft_eval.agreement import gold_outcome_of_counts
+from eft_eval.agreement import gold_outcome_of_counts, mean_with_interval
 
 
 def gold_project(run: Run, run_dir: Path, labels: Path, out: Path, *more: str) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def test_the_papers_protocol_through_the_commands(run: Run, tmp_path: Path) -> N
         "finite-population factor 0.480",
         "implied accuracy of the judge",
         "no agreement was checked",
-        "two authors, [e-mail] (A1), blind",
+        "two authors, [e-mail] (G1), blind",
     ):
         assert words in done.out, words
     seen = run(*arguments, "--by", "one", "--no-blind")
@@ -157,3 +158,40 @@ def test_nothing_to_adjudicate(run: Run, tmp_path: Path) -> None:
         "nothing to adjudicate: 0 disagreements in 3 items",
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["l.csv", "run"]
+
+
+def test_gold_on_prompts_that_repeat_is_clustered_and_ties_are_counted(
+    run: Run, tmp_path: Path
+) -> None:
+    verdicts = [1.0, 1.0, 0.0, 0.0] * 8
+    run_dir = write_judged_run(tmp_path / "run", counted(verdicts), repeats=2)
+    people = {"a": [0.0, 0.0, 1.0, 1.0] * 8, "b": [0.0, 0.0, 1.0, 0.0] * 8}
+    labels = write_labels(tmp_path / "l.csv", items_in_order(run_dir), people)
+    out = tmp_path / "gold"
+    key = gold_project(run, run_dir, labels, out, "--disagreements", "24")
+    assert (key["disagreements"], key["tied"]) == (24, 8)
+    # gold says one thing of all responses to a prompt
+    prompts = {name: one["cluster"] for name, one in key["items"].items()}
+    with_judge = set(sorted(set(prompts.values()))[:9])
+
+    def side(row: dict[str, str]) -> float:
+        name = row["item_id"]
+        return float(key["items"][name]["judge" if prompts[name] in with_judge else "people"])
+
+    fill(out / "labels.csv", out / "carol.csv", side)
+    report = tmp_path / "g.json"
+    done = run(
+        *("gold", "import", out, "--key", f"{out}.gold-key.json", "--by", "me", "--json", report)
+    )
+    assert done.code == 0, done.err
+    found = json.loads(report.read_text("utf-8"))
+    clustered = found["clustered"]
+    sides = [float(prompts[name] in with_judge) for name in prompts]
+    wanted = mean_with_interval(sides, list(prompts.values()))
+    assert clustered["standard_error"] == pytest.approx(wanted.standard_error)
+    assert clustered["clusters"] == len(set(prompts.values())) < 24
+    assert clustered["standard_error"] > found["outcome"]["share"]["standard_error"]
+    assert (found["people_tied"], found["adjudicators"]) == (8, ["G1"])
+    assert "carol" not in report.read_text("utf-8") + done.out
+    assert "clustered by prompt" in done.out
+    assert "8 items on which people are tied" in done.out

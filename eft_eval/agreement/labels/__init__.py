@@ -16,7 +16,7 @@ from eft_eval.agreement.labels.records import (
     LabelSet,
     Origin,
 )
-from eft_eval.agreement.labels.samples import Sample, read_items, sample_items
+from eft_eval.agreement.labels.samples import Sample, measures_in, read_items, sample_items
 from eft_eval.agreement.labels.saving import save_labels
 from eft_eval.agreement.labels.scheme import FIELDS, Field
 from eft_eval.agreement.labels.texts import clean_text, text_hash
@@ -37,6 +37,7 @@ __all__ = [
     "export_label_studio",
     "export_potato",
     "labels_of_frame",
+    "measures_in",
     "read_items",
     "read_labels",
     "sample_items",

@@ -21,6 +21,7 @@ class Place(NamedTuple):
     path: Path
     at: str = ""
     personal: bool = False
+    named: bool = False  # the file itself bears a person's name
 
 
 class Shown(NamedTuple):
@@ -57,6 +58,7 @@ class Remark(NamedTuple):
 
     place: Place
     text: str
+    user: str | None = None
 
 
 Found: TypeAlias = Iterator[Entry | Unusable | Remark]

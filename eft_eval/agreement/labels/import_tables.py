@@ -21,6 +21,7 @@ from eft_eval.agreement.labels.entries import (
     shown_in,
 )
 from eft_eval.agreement.labels.people import scrub
+from eft_eval.agreement.labels.places import known_by_file
 from eft_eval.agreement.labels.records import Origin
 from eft_eval.agreement.labels.scheme import FIELDS, is_blank
 from eft_eval.agreement.labels.texts import from_cell, text_hash
@@ -195,11 +196,12 @@ def _ours(path: Path, table: Table, item: str, annotator: str | None) -> Found:
     named = [name for name in _OURS if name in table.header]
     yield from _unread(path, _columns(table.header, item, annotator, *named))
     people = {row[annotator].strip() for _, row in table.rows} if annotator else set()
-    alone = "" if people - {""} else f"the annotator of {path.absolute()}"
+    alone = "" if people - {""} else known_by_file(path)
     if alone:
-        yield Remark(Place(path), "names no annotator; taken as one annotator's file")
+        text = "names no annotator; taken as one annotator's file"
+        yield Remark(Place(path, named=True), text, alone)
     for number, row in table.rows:
-        place = Place(path, f"row {number}")
+        place = Place(path, f"row {number}", named=bool(alone))
         user = alone or (row[annotator].strip() if annotator else "")
         values: dict[str, list[tuple[object, bool]]] = {
             name: [(row[name], False)] for name in named if not is_blank(row[name])

@@ -37,16 +37,16 @@ def person(name: object) -> str:
     return unicodedata.normalize("NFC", str(name)).strip()
 
 
-def pseudonyms(names: Iterable[str]) -> dict[str, str]:
+def pseudonyms(names: Iterable[str], letter: str = "A") -> dict[str, str]:
     """Return ``A1, A2, …`` for the names, in order of the names' SHA-256.
 
     The order tells nothing of the names, and equal sets of names give equal pseudonyms. Names that
-    are such pseudonyms already, all of them, stay as they are.
+    are such pseudonyms already, all of them, keep their numbers.
     """
     unique = sorted(set(names), key=_digest)
     if all(_PSEUDONYM.fullmatch(name) for name in unique):
-        return {name: name for name in unique}
-    return {name: f"A{number}" for number, name in enumerate(unique, start=1)}
+        return {name: f"{letter}{name[1:]}" for name in unique}
+    return {name: f"{letter}{number}" for number, name in enumerate(unique, start=1)}
 
 
 def is_mixed(names: Iterable[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,13 @@ from eft_eval.agreement.labels.folder import (
 )
 from eft_eval.agreement.labels.joining import Known
 from eft_eval.agreement.labels.people import is_mixed, person, pseudonyms, scrub
+from eft_eval.agreement.labels.places import (
+    owners,
+    renamed,
+    safe_path,
+    safe_source,
+    short_names,
+)
 from eft_eval.agreement.labels.records import (
     Dropped,
     Item,
@@ -35,7 +42,7 @@ from eft_eval.agreement.labels.records import (
     Origin,
     without_duplicates,
 )
-from eft_eval.agreement.labels.scheme import Unreadable, read_value
+from eft_eval.agreement.labels.scheme import FIELDS, Unreadable, read_value
 from eft_eval.errors import ConfigError, nearest
 
 __all__ = ["read_labels"]
@@ -67,6 +74,8 @@ def read_labels(
     key: Path | str | None = None,
     field: str | None = None,
     judge: str | None = None,
+    letter: str = "A",
+    judges: Iterable[str] = (),
 ) -> LabelSet:
     """Read label files of any known format; the content tells which.
 
@@ -85,6 +94,8 @@ def read_labels(
         field: Keep this field only; tables that name no field are taken to hold it.
         judge: The annotator, as the files name it, that is the judge: it keeps its name, unless
             that is an e-mail address. A pseudonym that names one annotator will do as well.
+        letter: What pseudonyms begin with; G for adjudicators, who are other people.
+        judges: A run's judges, to be named where nobody is called ``judge``.
 
     Raises:
         ConfigError: A file cannot be read, its format is not known, no label is of ``field``, or
@@ -101,8 +112,10 @@ def read_labels(
         for one in _files(Path(path))
         for file in _read(one, by_id, given, field)
     ]
-    names, named_judge = _names(files, judge)
-    labels, dropped, remarks = _finish(files, names, _checked(field, files))
+    files = _by_short_names(files)
+    names, named_judge = _names(files, judge, letter, sorted(judges))
+    known = owners((found for file in files for found in file.found), names)
+    labels, dropped, remarks = _finish(files, names, known, _checked(field, files))
     if is_mixed(set(names) - {judge}):
         remarks.append(
             "pseudonyms (A1, …) and names of annotators are mixed: if a person has both, that "
@@ -117,14 +130,23 @@ def read_labels(
             name: Origin(by_id[name].stratum, by_id[name].cluster, _random(origins.get(name)))
             for name in wanted
         }
-    return replace(found, origins=origins, judge=named_judge)
+    sources = tuple(safe_source(Path(path), known) for path in several)
+    return replace(found, origins=origins, judge=named_judge, sources=sources)
+
+
+def _by_short_names(files: Sequence[_File]) -> list[_File]:
+    """Return the files with a short word for every annotator who is known by a file alone."""
+    short = short_names(one.user for file in files for one in file.found if one.user)
+    return [file._replace(found=[renamed(one, short) for one in file.found]) for file in files]
 
 
 def _random(origin: Origin | None) -> bool | None:
     return None if origin is None else origin.random
 
 
-def _names(files: Sequence[_File], judge: str | None) -> tuple[dict[str, str], str | None]:
+def _names(
+    files: Sequence[_File], judge: str | None, letter: str, judges: Sequence[str]
+) -> tuple[dict[str, str], str | None]:
     """Return everybody's name in the results, and the judge's among them."""
     people = {
         person(found.user)
@@ -133,7 +155,7 @@ def _names(files: Sequence[_File], judge: str | None) -> tuple[dict[str, str], s
         if not isinstance(found, Remark) and found.user
     }
     if judge is None:
-        return pseudonyms(people), None
+        return pseudonyms(people, letter), None
     wanted = person(judge)
     if wanted in people and scrub(wanted) == wanted:
         return {**pseudonyms(people - {wanted}), wanted: wanted}, wanted
@@ -143,6 +165,7 @@ def _names(files: Sequence[_File], judge: str | None) -> tuple[dict[str, str], s
         raise ConfigError(
             f"no annotator is called {scrub(judge)!r}; expected a name as the files have it, or "
             f"one of its pseudonyms: {known or 'none, as the files have no annotators'}"
+            + (f"; or the run's judge: {', '.join(judges)}" if judges else "")
         )
     return names, names.get(wanted, wanted)
 
@@ -161,8 +184,9 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     if (path / EXPORTED_CSV).is_file() and key_in(path / KEY_NAME):
-        copies = sorted(one for one in path.glob("*.csv") if one.name != EXPORTED_CSV)
-        return copies or [path / EXPORTED_CSV]
+        copies = sorted(one for one in path.glob("*.csv") if not saving.is_saved(one))
+        filled = [one for one in copies if one.name != EXPORTED_CSV or _is_filled(one)]
+        return filled or [path / EXPORTED_CSV]
     stores = import_potato.stores_in(path)
     if not stores:
         inside = ", ".join(sorted(child.name for child in path.iterdir())[:8]) or "nothing"
@@ -171,6 +195,12 @@ def _files(path: Path) -> list[Path]:
             + "give a label file, or the folder of a project that was annotated"
         )
     return stores
+
+
+def _is_filled(path: Path) -> bool:
+    table = import_tables.read_table(path, _text(path))
+    names = [field.name for field in FIELDS if field.name in table.header]
+    return any(row[name].strip() for _, row in table.rows for name in names)
 
 
 def _read(
@@ -266,7 +296,10 @@ def _checked(field: str | None, files: Sequence[_File]) -> str | None:
 
 
 def _finish(
-    files: Sequence[_File], names: dict[str, str], field: str | None
+    files: Sequence[_File],
+    names: dict[str, str],
+    known: Mapping[Path, tuple[Place, str]],
+    field: str | None,
 ) -> tuple[list[Label], list[Dropped], list[str]]:
     """Return labels and dropped rows without names, and the remarks."""
     labels: list[Label] = []
@@ -274,11 +307,13 @@ def _finish(
     remarks: list[str] = []
     for file in files:
         for found in file.found:
+            where = safe_path(found.place.path, known)
             if isinstance(found, Remark):
-                remarks.append(scrub(f"{found.place.path}: {found.text}"))
+                remarks.append(scrub(f"{where}: {found.text}"))
                 continue
             annotator = names[person(found.user)] if found.user else ""
-            where = _where(found.place, annotator)
+            if found.place.at:
+                where = scrub(f"{where}: {found.place.at}")
             if isinstance(found, Unusable):
                 dropped.append(Dropped(where, found.reason, scrub(found.detail)))
                 continue
@@ -304,14 +339,6 @@ def _label(entry: Entry, annotator: str, where: str, known: Known) -> Label | Dr
     digest = entry.shown.text_sha256 if entry.shown else None
     value = scrub(value) if isinstance(value, str) else value
     return Label(entry.item_id, annotator, scrub(entry.field), value, digest, where)
-
-
-def _where(place: Place, annotator: str) -> str:
-    """Return file and row; a folder named after a person gets the pseudonym."""
-    path = place.path
-    if place.personal and annotator:
-        path = path.parent.parent / annotator / path.name
-    return scrub(f"{path}: {place.at}" if place.at else str(path))
 
 
 def _one_scale_each(labels: Sequence[Label]) -> tuple[list[Label], list[Dropped]]:

@@ -127,6 +127,7 @@ class LabelSet:
         remarks: About files and columns, not about rows.
         origins: Where the items are from, by item id, as far as the files say.
         judge: Which of the annotators is the judge, if one was named.
+        sources: The files and folders that were read, without people's names.
     """
 
     labels: tuple[Label, ...]
@@ -134,6 +135,7 @@ class LabelSet:
     remarks: tuple[str, ...] = ()
     origins: Mapping[str, Origin] = field(default_factory=dict)
     judge: str | None = None
+    sources: tuple[str, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +16,12 @@ from eft_eval.agreement.labels.records import Item
 from eft_eval.agreement.labels.texts import clean_text, text_hash
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.judging.lineage import verdicts_in
+from eft_eval.judging.measures import MEASURES
 from eft_eval.judging.metrics import read_verdicts
 from eft_eval.judging.verdict import Verdict
 from eft_eval.runs import newest_results, read_results, samples_path
 
-__all__ = ["Sample", "read_items", "sample_items"]
+__all__ = ["Sample", "measures_in", "read_items", "sample_items"]
 
 _Record = dict[str, Any]
 _COUNTS_ERRORS = "fact_errors"  # the metric of every task whose judge counts errors
@@ -52,12 +55,16 @@ def _place(seed: int, item_id: str) -> bytes:
     return hashlib.sha256(f"{seed}:{item_id}".encode()).digest()
 
 
-def read_items(run_dir: Path | str, *, tasks: Sequence[str] | None = None) -> list[Item]:
+def read_items(
+    run_dir: Path | str, *, tasks: Sequence[str] | None = None, measure: str = "factuality"
+) -> list[Item]:
     """Return the responses of the newest run in an lm-eval output folder.
 
     Args:
         run_dir: The folder with results_*.json, or its parent if that has one such folder.
         tasks: Tasks to take; by default all whose judge counts factual errors.
+        measure: Whose verdicts to take: factuality, helpfulness or harm. The values of the last
+            two are those of the metric, from 0 to 1.
 
     Raises:
         ConfigError: There is no such run or task, or its samples cannot be used.
@@ -73,9 +80,16 @@ def read_items(run_dir: Path | str, *, tasks: Sequence[str] | None = None) -> li
         path = samples_path(results, task)
         if tasks is None and not path.exists():
             continue
-        samples = _read_samples(path)
-        if tasks is not None or _counts_errors(configs[task], samples[0]):
+        samples = _read_samples(path, measure)
+        if measure != "factuality":
+            if samples:
+                found = list(_items(path, task, configs[task], samples))
+                factor = _metric_factor(found, samples, measure, path)
+                items.extend(_scaled(found, factor))
+        elif tasks is not None or _counts_errors(configs[task], samples[0]):
             items.extend(_items(path, task, configs[task], samples))
+    if not items and measure != "factuality":
+        raise ConfigError(f"{results}: no task with samples is judged for {measure}")
     if not items:
         raise ConfigError(
             f"{results}: no task with samples counts factual errors (its tasks: "
@@ -89,8 +103,63 @@ def _counts_errors(config: _Record, sample: _Record) -> bool:
     return scale == "count" or _COUNTS_ERRORS in (sample.get("metrics") or ())
 
 
-def _read_samples(path: Path) -> list[_Record]:
-    """Return a task's samples, one per document."""
+def measures_in(run_dir: Path | str, tasks: Sequence[str] | None = None) -> list[str]:
+    """Return what the tasks of the newest run are judged for: names of `MEASURES`, in order."""
+    path = newest_results(Path(run_dir))
+    results = read_results(path)
+    entries = [entry for name, entry in results["results"].items() if not tasks or name in tasks]
+    names = {key.partition(",")[0] for entry in entries for key in entry}
+    scales = {
+        (config.get("metadata") or {}).get("eft_scale")
+        for name, config in results["configs"].items()
+        if not tasks or name in tasks
+    }
+    return [
+        name
+        for name, one in MEASURES.items()
+        if names & one.scores.keys() or (name == "factuality" and "count" in scales)
+    ]
+
+
+def _metric_factor(
+    items: Sequence[Item], samples: Sequence[_Record], measure: str, path: Path
+) -> float:
+    """Return what a verdict's value is multiplied with to be the metric that the samples hold.
+
+    Judges answer in percent; the demo's answers with the metric itself.
+
+    Raises:
+        ConfigError: Neither gives the metric.
+    """
+    metric = next(iter(MEASURES[measure].scores))
+    possible = [0.01, 1.0]
+    for sample, group in zip(samples, _groups(items), strict=True):
+        scored = [value for value in group if value is not None]
+        recorded = sample.get(metric)
+        if scored and isinstance(recorded, (int, float)):
+            mean = sum(scored) / len(scored)
+            possible = [one for one in possible if math.isclose(one * mean, recorded, abs_tol=1e-9)]
+    if not possible:
+        raise ConfigError(f"{path}: the metric {metric} is not the mean of its verdicts")
+    return possible[0]
+
+
+def _groups(items: Sequence[Item]) -> list[list[float | None]]:
+    """Return the verdicts of each document, whose items follow each other."""
+    groups: dict[str, list[float | None]] = {}
+    for item in items:
+        groups.setdefault(item.source.rpartition(", repeat ")[0], []).append(item.verdict_value)
+    return list(groups.values())
+
+
+def _scaled(items: Sequence[Item], factor: float) -> Iterator[Item]:
+    for item in items:
+        value = item.verdict_value
+        yield item if value is None else replace(item, verdict_value=value * factor)
+
+
+def _read_samples(path: Path, measure: str) -> list[_Record]:
+    """Return a task's samples, one per document; none where no judge is of the measure."""
     samples: dict[str, dict[Any, _Record]] = {}  # by filter and document
     try:
         with path.open(encoding="utf-8") as file:
@@ -104,6 +173,12 @@ def _read_samples(path: Path) -> list[_Record]:
         raise ConfigError(f"cannot read {path}, sample {read}: {error!r}") from error
     if not samples:
         raise ConfigError(f"{path} is empty")
+    if measure != "factuality":
+        metric = next(iter(MEASURES[measure].scores))
+        for of in samples.values():
+            if metric in (next(iter(of.values())).get("metrics") or ()):
+                return list(of.values())
+        return []
     # of several judges, the one that counts factual errors: labels are about these
     chosen = [name for name, of in samples.items() if _counts_errors({}, next(iter(of.values())))]
     if not chosen:  # a judged file also has the lines of filters that are no judges

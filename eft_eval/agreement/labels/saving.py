@@ -82,6 +82,13 @@ def _check_free(out: Path) -> None:
         raise ConfigError(f"{out} exists and is no file of imported labels; choose another name")
 
 
+def is_saved(path: Path) -> bool:
+    """Whether `save_labels` wrote this CSV file: labels, or the rows that gave none."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline().strip()
+    return first in (",".join((*_COLUMNS, *_MORE)), ",".join(_DROPPED))
+
+
 def _csv(header: list[str], rows: list[list[str]]) -> list[str]:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
