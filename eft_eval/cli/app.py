@@ -1,6 +1,7 @@
 """Commands of `eft-eval`. stdout is the product, stderr is progress.
 
-Exit codes: 0 done, 2 an error of ours in one line, 1 whatever else lm-eval ended with.
+Exit codes: 0 done, 2 an error of ours in one line, 1 whatever else lm-eval ended with. `compare`
+has its own: 1 a regression, 3 inconclusive where that is to fail.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 import eft_eval
-from eft_eval.cli import demo
+from eft_eval.cli import compare, demo
 from eft_eval.errors import EftEvalError
 
 app = typer.Typer(
@@ -22,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")
+app.add_typer(compare.app, name="compare")
+app.command()(compare.bless)
 
 
 def main() -> None:
