@@ -16,7 +16,9 @@ def comparison_github(comparison: Comparison) -> str:
             if row.decision is None or row.decision.outcome == "pass":
                 continue
             failed = row.decision.outcome == "regression" or comparison.fail_on_inconclusive
-            text = f"{row.decision.reason} ({cells.difference(row)}, n = {cells.documents(row)})"
+            text = row.decision.reason
+            if row.difference is not None:
+                text += f" ({cells.difference(row)}, n = {cells.documents(row)})"
             title = f"{row.decision.outcome}: {row.task}/{row.metric},{row.filter}"
             lines.append(_line("error" if failed else "warning", title, text))
         title = f"eft-eval compare: {candidate.outcome}"

@@ -51,12 +51,14 @@ def _case(row: Row, fail_on_inconclusive: bool) -> ElementTree.Element:
     name = f"{row.metric},{row.filter}"
     case = ElementTree.Element("testcase", classname=_text(row.task), name=_text(name))
     _properties(case, _facts(row))
-    body = _text(f"{decision.reason}\n{cells.difference(row)}, n = {cells.documents(row)}")
+    body = decision.reason
+    if row.difference is not None:
+        body += f"\n{cells.difference(row)}, n = {cells.documents(row)}"
     failed = decision.outcome == "regression"
     if failed or (decision.outcome == "inconclusive" and fail_on_inconclusive):
         kind = decision.outcome
         failure = ElementTree.SubElement(case, "failure", message=kind, type=kind)
-        failure.text = body
+        failure.text = _text(body)
     elif decision.outcome == "inconclusive":
         ElementTree.SubElement(case, "skipped", message=_text(decision.reason))
     return case

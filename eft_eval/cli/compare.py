@@ -91,8 +91,8 @@ def runs(
 ) -> None:
     """Compare runs with a baseline and gate them.
 
-    Exit codes: 0 pass (or inconclusive), 1 regression, 2 usage or not comparable, 3 inconclusive
-    with --fail-on inconclusive.
+    Exit codes: 0 pass, or inconclusive; 1 regression; 2 usage, or not comparable; 3 inconclusive,
+    with --fail-on inconclusive only.
     """
     from eft_eval.comparing.comparing import compare_runs
     from eft_eval.comparing.reading import read_run, read_runs

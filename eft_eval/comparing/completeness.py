@@ -98,8 +98,8 @@ def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
                 text = f"{task.name}: {key} is reported, but no sample has it"
                 yield Problem("error", task.name, text)
         else:
-            why = "its values are no numbers" if where in read.compound else "it is no mean"
-            text = f"{task.name}: {key} cannot be paired: {why} of one number per document"
+            why = "its values are pairs or lists" if where in read.compound else "it is no mean"
+            text = f"{task.name}: {key} cannot be paired: {why}"
             yield Problem("note", task.name, text)
 
 

@@ -149,7 +149,7 @@ def paired_test(
         return PairedTest("McNemar mid-p", mcnemar(higher, lower).mid_p, higher, lower, None, None)
     differences = candidate - baseline
     if clusters is not None:
-        differences = np.bincount(clusters, weights=differences)
+        differences = np.bincount(clusters, weights=differences).astype(np.float64)
     return sign_flip_test(differences, flips, seed)
 
 
