@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -410,6 +412,18 @@ def test_a_baseline_stands_for_its_run(tmp_path: Path) -> None:
     assert file.read_text() == text, "the same run gives the same bytes"
 
 
+def test_a_baseline_keeps_its_clusters(tmp_path: Path) -> None:
+    documents = [f"article {i // 5} {i}"[:9] for i in range(100)]
+    folder = write_run(tmp_path / "run", {"t": {"acc": BASE}}, documents=documents)
+    file = tmp_path / "baseline.json"
+    bless(folder, file, cluster="doc.text")
+    kept = read_run(file, "doc.text")
+    clusters = {item.cluster for item in kept.tasks["t"].pipelines["none"].items}
+    assert clusters == set(documents)
+    with pytest.raises(ConfigError, match=r"clustered by 'doc.text', asked is 'prompt'"):
+        read_run(file)
+
+
 def test_what_cannot_be_blessed(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", {"t": {"acc": BASE}})
     other = tmp_path / "other.json"
@@ -420,7 +434,7 @@ def test_what_cannot_be_blessed(tmp_path: Path) -> None:
         bless(folder, tmp_path / "nowhere" / "baseline.json")
     samples = folder / f"samples_t_{STAMP}.jsonl"
     samples.write_text(samples.read_text()[:-20])
-    with pytest.raises(ComparabilityError, match="cannot be a baseline: .*cut off"):
+    with pytest.raises(ComparabilityError, match=r"cannot be a baseline: .*cut off"):
         bless(folder, tmp_path / "baseline.json")
     samples.unlink()
     with pytest.raises(ComparabilityError, match="no task has metrics and samples"):
@@ -506,7 +520,7 @@ def test_settings_that_fit_no_metric_are_errors(tmp_path: Path) -> None:
     before = {"t": {"acc": BASE}}
     with pytest.raises(ConfigError, match=r"no metric of .* matches 't/ac'.*did you mean 't/acc'"):
         compare(tmp_path, before, before, GateSettings(gated=("t/ac",)))
-    with pytest.raises(ConfigError, match="metrics: no metric of .* matches 'u/acc'"):
+    with pytest.raises(ConfigError, match=r"metrics: no metric of .* matches 'u/acc'"):
         compare(tmp_path, before, before, GateSettings(metrics={"u/acc": MetricSettings()}))
     unknown = {"higher_is_better": {}}
     with pytest.raises(ConfigError, match="does not say whether a higher t/acc,none is better"):
@@ -515,3 +529,17 @@ def test_settings_that_fit_no_metric_are_errors(tmp_path: Path) -> None:
         compare(tmp_path, before, before, changes=unknown)
     named = {"t/acc": MetricSettings(better="higher")}
     assert compare(tmp_path, before, before, GateSettings(metrics=named), changes=unknown)
+
+
+def test_the_documented_settings_are_all_there_are(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "comparing.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "eft-eval.toml"
+    file.write_text(block)
+    found = read_settings(file)
+    keys = set(re.findall(r"^(\w+) =", block, re.MULTILINE))
+    assert keys == {one.name for kind in (GateSettings, MetricSettings) for one in fields(kind)} - {
+        "metrics"
+    }
+    defaults = replace(found, gated=(), metrics={})
+    assert defaults == GateSettings(), "the values shown are the defaults"

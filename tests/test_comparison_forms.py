@@ -98,7 +98,8 @@ def test_junit_is_read_back_by_junitparser(found: Comparison, tmp_path: Path) ->
                 assert isinstance(result, kinds[row.decision.outcome])
                 if row.decision.outcome == "regression":
                     assert result.text.startswith(row.decision.reason)
-            facts = {one.name: one.value for one in case.properties()}
+            listed = [one for some in case.iterchildren(junitparser.Properties) for one in some]
+            facts = {one.name: one.value for one in listed}
             if row.difference is not None:
                 assert float(facts["difference"]) == row.difference.estimate
 

@@ -47,6 +47,11 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
     if path.is_file() and path.suffix != ".jsonl":
         content = read_json(path)
         if is_baseline(content):
+            if content.get("cluster") != cluster:
+                raise ConfigError(
+                    f"{path} was blessed with items clustered by {content.get('cluster')!r}, asked "
+                    f"is {cluster!r}; pass --cluster {content.get('cluster')}, or bless anew"
+                )
             return run_of_baseline(content, path)
     files = find_results(source)
     newest = files[0]
