@@ -153,6 +153,7 @@ def test_a_drop_on_every_document_has_no_t_but_is_a_regression(tmp_path: Path) -
 def test_one_document_decides_nothing(tmp_path: Path) -> None:
     found = compare(tmp_path, {"t": {"acc": [1.0]}}, {"t": {"acc": [0.0]}})
     assert found.outcome == "inconclusive"
+    assert "worse by 1 on the one document that both runs scored" in found.candidates[0].sentence
 
 
 def test_holm_counts_the_gated_metrics_alone(tmp_path: Path) -> None:
@@ -180,6 +181,8 @@ def test_missing_figures_are_regressions(tmp_path: Path) -> None:
     }
     assert "it has no task 'u'" in found.candidates[0].sentence
     assert found.exit_code == 1
+    with pytest.raises(ComparabilityError, match="they have no task in common"):
+        compare(tmp_path, {"v": {"acc": BASE}}, {"w": {"acc": BASE}})
     none = compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": [None] * 100}})
     assert none.outcome == "regression"
     assert "none of 100 documents has a number" in none.candidates[0].sentence

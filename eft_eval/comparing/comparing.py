@@ -213,6 +213,8 @@ def _comparable(
             matched[name] = shared
     if extra := [name for name in candidate.tasks if name not in baseline.tasks]:
         notes.append(f"only in the candidate, and not compared: {', '.join(extra)}")
+    if not baseline.tasks.keys() & candidate.tasks.keys():
+        against.append("they have no task in common")
     if against:
         listed = "; ".join(against[:_SHOWN_REASONS])
         rest = len(against) - _SHOWN_REASONS

@@ -121,9 +121,12 @@ def _outcome(
         return "pass", f"{change}: {within} is left with confidence", None
     if gain.standard_error == 0 and not beyond:
         return "pass", f"{change} on every document, within the tolerance of {tolerance:g}", None
+    if math.isnan(gain.standard_error):
+        return _undecided(one, f"{change} on the one document that both runs scored", None)
     needed = _needed(one, gain, alpha, share)
     hint = f"; {needed:,} documents would decide" if needed else ""
-    return _undecided(one, f"{change}, which is within chance{hint}", needed)
+    left = "a drop is not ruled out" if estimate == 0 else "which chance may explain"
+    return _undecided(one, f"{change}, {left}{hint}", needed)
 
 
 def _undecided(one: Gated, reason: str, needed: int | None) -> tuple[Outcome, str, int | None]:
