@@ -23,6 +23,7 @@ from eft_eval.comparing import (
     GateSettings,
     MetricSettings,
     Row,
+    Run,
     bless,
     compare_runs,
     read_run,
@@ -279,6 +280,49 @@ def test_groups_are_pooled_over_their_tasks(tmp_path: Path) -> None:
     assert row.difference.estimate == pytest.approx(mean)
     assert row.candidate is not None
     assert row.candidate.mean == pytest.approx(new.groups["sums"].columns[("acc", "none")].reported)  # type: ignore[index]  # a MetricKey is this tuple
+
+
+def test_groups_that_weigh_tasks_are_shown_as_reported(tmp_path: Path) -> None:
+    tasks = {"t": {"acc": [1.0, 0.0]}, "u": {"acc": [1.0] * 8}}
+
+    def run(name: str, value: float) -> Run:
+        changes = {
+            "groups": {"both": {"acc,none": value, "acc_stderr,none": "N/A"}},
+            "group_subtasks": {"both": ["inner", "u"], "inner": ["t"]},
+        }
+        return read_run(write_run(tmp_path / name, tasks, changes=changes))
+
+    by_task, pooled = run("by_task", 0.75), run("pooled", 0.9)
+    assert pooled.groups["both"].tasks == ("t", "u")
+    rows = compare_runs(by_task, [by_task]).candidates[0].rows
+    (row,) = [row for row in rows if row.task == "both"]
+    assert row.difference is None
+    assert row.baseline is not None
+    assert (row.baseline.reported, row.baseline.mean) == (0.75, None)
+    assert "not the mean of one number per document" in row.notes[0]
+    rows = compare_runs(pooled, [pooled]).candidates[0].rows
+    assert [row.documents for row in rows if row.task == "both"] == [10]
+
+
+def test_equal_documents_are_paired_in_their_order_and_lines_may_come_in_any(
+    tmp_path: Path,
+) -> None:
+    documents = ["same"] * 3 + [f"other {i}" for i in range(9)]
+    before = [0.0, 1.0, 2.0, *[5.0] * 9]
+    after = [1.0, 1.0, 2.0, *[5.0] * 9]
+    unhashed = {"task_hashes": {}}  # several ranks write their lines in another order
+    runs = []
+    for name, values in (("old", before), ("new", after)):
+        folder = write_run(
+            tmp_path / name, {"t": {"m": values}}, documents=documents, changes=unhashed
+        )
+        runs.append(folder)
+    file = runs[1] / f"samples_t_{STAMP}.jsonl"
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    row = only_row(compare_runs(read_run(runs[0]), [read_run(runs[1])]))
+    assert row.documents == 12
+    assert row.test is not None
+    assert (row.test.higher, row.test.lower) == (1, 0)
 
 
 def test_several_candidates_and_the_worst_outcome(tmp_path: Path) -> None:

@@ -151,6 +151,21 @@ def test_the_planned_number_has_the_power() -> None:
     assert (lower > -0.1).mean() == pytest.approx(0.8, abs=0.025)
 
 
+@given(st.lists(st.floats(-0.6, 0.3), min_size=1, max_size=8), st.integers(0, 1_000))
+def test_the_upper_bound_says_what_holm_says(shifts: list[float], seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    gains = [paired_difference(generator.normal(shift, 1.0, 40)) for shift in shifts]
+    gated = [Gated(f"m{i}", gain, 40, 0.0, False) for i, gain in enumerate(gains)]
+    decisions = decide(gated, 0.05)
+    expected = multipletests([gain.p_below() for gain in gains], 0.05, method="holm")[0]
+    for gain, decision, rejected in zip(gains, decisions, expected, strict=True):
+        assert decision.upper is not None
+        assert decision.upper_level is not None
+        assert (decision.outcome == "regression") == bool(rejected)
+        assert (decision.upper < 0) == bool(rejected)
+        assert decision.upper == pytest.approx(gain.bound(decision.upper_level).upper)
+
+
 def correlated_bits(generator: Any, n: int, agree: float) -> tuple[Any, Any]:
     """Return two runs with accuracy 0.5 that agree on a share of the items."""
     before = generator.integers(0, 2, n).astype(float)
