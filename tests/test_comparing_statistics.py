@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import statsmodels.api
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -110,6 +110,7 @@ def test_random_and_exact_flips_agree_at_the_border() -> None:
     assert padded.p_value == pytest.approx(exact.p_value, abs=0.005)
 
 
+@settings(max_examples=15)  # statsmodels takes 0.2 s for each
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_is_statsmodels(p_values: list[float]) -> None:
     expected = multipletests(p_values, method="holm")[1] if p_values else []
@@ -151,6 +152,7 @@ def test_the_planned_number_has_the_power() -> None:
     assert (lower > -0.1).mean() == pytest.approx(0.8, abs=0.025)
 
 
+@settings(max_examples=20)
 @given(st.lists(st.floats(-0.6, 0.3), min_size=1, max_size=8), st.integers(0, 1_000))
 def test_the_upper_bound_says_what_holm_says(shifts: list[float], seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -173,6 +175,7 @@ def correlated_bits(generator: Any, n: int, agree: float) -> tuple[Any, Any]:
     return before, np.where(changed, generator.integers(0, 2, n), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [30, 100, 1000])
 def test_type_one_errors_of_interval_tests_and_gate(n: int) -> None:
     generator = np.random.default_rng(n)
@@ -188,6 +191,7 @@ def test_type_one_errors_of_interval_tests_and_gate(n: int) -> None:
     assert 0.035 < gate / SIMULATED < 0.065  # one-sided
 
 
+@pytest.mark.slow
 def test_type_one_error_of_the_sign_flips_on_counts() -> None:
     generator = np.random.default_rng(1)
     hits = sum(
@@ -200,6 +204,7 @@ def test_type_one_error_of_the_sign_flips_on_counts() -> None:
     assert 0.035 < hits / 2_000 < 0.065
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "correlation"), [(5, 0.3), (10, 0.5)])
 def test_coverage_with_clusters(size: int, correlation: float) -> None:
     generator = np.random.default_rng(size)
@@ -220,6 +225,7 @@ def test_coverage_with_clusters(size: int, correlation: float) -> None:
     assert 0.025 < flips / 500 < 0.08
 
 
+@pytest.mark.slow
 def test_ten_unchanged_metrics_are_seldom_called_a_regression() -> None:
     generator = np.random.default_rng(7)
     alarms = untreated = 0
@@ -235,6 +241,7 @@ def test_ten_unchanged_metrics_are_seldom_called_a_regression() -> None:
     assert untreated / 2_000 > 0.3
 
 
+@pytest.mark.slow
 def test_a_small_drop_is_found_by_pairing() -> None:
     """The detection rates that the gate is described with: 5 points, base 0.5, correlation 0.9."""
     generator = np.random.default_rng(11)
