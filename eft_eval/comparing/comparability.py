@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from eft_eval.comparing.pairing import Matched
-from eft_eval.comparing.records import Item, JudgeSeen, Pipeline, Run, TaskRun
+from eft_eval.comparing.records import Item, JudgeSeen, Pipeline, TaskRun
 
-__all__ = ["differences_of_judges", "reasons_against", "remarks"]
+__all__ = ["reasons_against", "remarks"]
 
 _SHOWN = 3
 
@@ -63,7 +63,7 @@ def remarks(
         yield f"the judge's endpoint names other models: {names}"
 
 
-def differences_of_judges(old: JudgeSeen | None, new: JudgeSeen | None) -> Iterator[str]:
+def _differences_of_judges(old: JudgeSeen | None, new: JudgeSeen | None) -> Iterator[str]:
     """Yield how two judges differ in what makes their scores comparable."""
     if old is None or new is None:
         if old is not new:
@@ -77,13 +77,8 @@ def differences_of_judges(old: JudgeSeen | None, new: JudgeSeen | None) -> Itera
         yield f"judge's sampling parameters {old.parameters} and {new.parameters}"
 
 
-def label_of(run: Run) -> str:
-    """Return how to call a run in a message."""
-    return f"{run.label} ({run.model})"
-
-
 def _judges(task: str, old: Pipeline, new: Pipeline) -> Iterator[str]:
-    for text in differences_of_judges(old.judge, new.judge):
+    for text in _differences_of_judges(old.judge, new.judge):
         yield f"task {task!r}, filter {old.name!r}: {text}"
     if old.repeats != new.repeats and None not in (old.repeats, new.repeats):
         yield (

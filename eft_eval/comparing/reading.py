@@ -200,16 +200,3 @@ def _samples_file(results: Path, task: str, expected_hash: str | None) -> Path |
     named = [path for path in near if path.name.startswith(f"samples_{task}_20")]
     # of another run perhaps: the hash check will say so
     return named[0] if len(named) == 1 and stamp_of(named[0]) == stamp_of(results) else None
-
-
-def need_samples(run: Run, task: TaskRun) -> None:
-    """Raise unless a task has its samples file.
-
-    Raises:
-        ConfigError: It has none.
-    """
-    if task.samples_file is None and run.kind == "run":
-        raise ConfigError(
-            f"{run.label}: task {task.name!r} has no samples file beside "
-            f"{task.results_file.name}; run lm_eval with --log_samples"
-        )
