@@ -63,3 +63,8 @@ def openai_server(openai_server_module: ModuleType) -> Iterator[Callable[..., An
         yield lambda answer, **options: running.enter_context(
             openai_server_module.OpenAIServer(answer, **options)
         )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes golden files anew."""
+    parser.addoption("--regenerate-golden", action="store_true", help="Write golden files anew.")

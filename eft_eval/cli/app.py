@@ -1,7 +1,8 @@
 """Commands of `eft-eval`. stdout is the product, stderr is progress.
 
 Exit codes: 0 done, 2 an error of ours in one line, 3 verdicts are missing or a Batch API job is
-not complete yet, 1 whatever else lm-eval ended with.
+not complete yet, 1 whatever else lm-eval ended with. `compare` has its own: 1 a regression, 3
+inconclusive where that is to fail.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 import eft_eval
-from eft_eval.cli import agree, correct, demo, gold, labels, verdicts
+from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
 from eft_eval.cli.judge import judge
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
@@ -31,6 +32,8 @@ app.add_typer(gold.app, name="gold")
 app.add_typer(correct.app)
 app.add_typer(verdicts.app, name="verdicts")
 app.command()(judge)
+app.add_typer(compare.app, name="compare")
+app.command()(compare.bless)
 
 
 def main() -> None:

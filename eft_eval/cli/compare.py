@@ -1,0 +1,204 @@
+"""`eft-eval compare` and `eft-eval bless`: gate a run against an accepted one."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from typer.core import TyperGroup
+
+from eft_eval.errors import ConfigError, nearest
+
+
+class RunsByDefault(TyperGroup):
+    """Reads ``compare BASELINE CANDIDATE`` as ``compare runs BASELINE CANDIDATE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["runs", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=RunsByDefault,
+    help="Compare runs with a baseline, document by document: "
+    "`eft-eval compare BASELINE CANDIDATE`.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+# typer reads annotations at run time, on Python 3.10 too
+Number = Optional[float]  # noqa: UP045
+Whole = Optional[int]  # noqa: UP045
+File = Optional[Path]  # noqa: UP045
+Texts = Optional[list[str]]  # noqa: UP045
+Text = Optional[str]  # noqa: UP045
+
+
+class Form(str, Enum):
+    """Forms of a comparison."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+    junit = "junit"
+    github = "github"
+
+
+class FailOn(str, Enum):
+    """What ends with an exit code that is not 0."""
+
+    regression = "regression"
+    inconclusive = "inconclusive"
+
+
+@app.command("runs")
+def runs(
+    baseline: Annotated[
+        str, typer.Argument(help="A baseline file, a run's folder or results file, or a pattern.")
+    ],
+    candidates: Annotated[
+        list[str], typer.Argument(help="The run under test; several give a table.")
+    ],
+    form: Annotated[Form, typer.Option("--format", help="What to print.")] = Form.text,
+    out: Annotated[
+        Texts, typer.Option(help="FORM=FILE: write a form to a file as well; repeatable.")
+    ] = None,
+    config: Annotated[
+        File, typer.Option(help="Settings file; eft-eval.toml of this folder if there is one.")
+    ] = None,
+    gate: Annotated[
+        Texts, typer.Option(help="TASK/METRIC to gate, with *; repeatable. By default all scores.")
+    ] = None,
+    tolerance: Annotated[
+        Number, typer.Option(help="Largest accepted drop, in the metric's units.")
+    ] = None,
+    alpha: Annotated[Number, typer.Option(help="One-sided error probability: 0.05.")] = None,
+    fail_on: Annotated[
+        Optional[FailOn],  # noqa: UP045  # see above
+        typer.Option(help="With `inconclusive`, that ends with exit code 3."),
+    ] = None,
+    allow_prompt_change: Annotated[
+        bool, typer.Option("--allow-prompt-change", help="Compare under changed prompts too.")
+    ] = False,
+    cluster: Annotated[
+        Text, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
+    ] = None,
+    seed: Annotated[Whole, typer.Option(help="Seed of the random sign flips: 0.")] = None,
+) -> None:
+    """Compare runs with a baseline and gate them.
+
+    Exit codes: 0 pass, or inconclusive; 1 regression; 2 usage, or not comparable; 3 inconclusive,
+    with --fail-on inconclusive only.
+    """
+    from eft_eval.comparing.comparing import compare_runs
+    from eft_eval.comparing.reading import read_run, read_runs
+    from eft_eval.comparing.settings import read_settings, settings_with
+
+    targets = [_target(one) for one in out or []]
+    options = {
+        "tolerance": tolerance,
+        "alpha": alpha,
+        "gated": tuple(gate) if gate else None,
+        "fail_on_inconclusive": None if fail_on is None else fail_on is FailOn.inconclusive,
+        "allow_prompt_change": allow_prompt_change or None,
+        "cluster": cluster,
+        "seed": seed,
+    }
+    settings = settings_with(read_settings(config), options)
+    found = compare_runs(
+        read_run(baseline, settings.cluster), read_runs(candidates, settings.cluster), settings
+    )
+    _show(found, form, targets)
+    raise typer.Exit(found.exit_code)
+
+
+def _target(text: str) -> tuple[Form, Path]:
+    name, equals, file = text.partition("=")
+    known = [form.value for form in Form]
+    if not equals or not file or name not in known:
+        raise ConfigError(
+            f"--out {text}: expected FORM=FILE with FORM one of {', '.join(known)}"
+            f"{nearest(name, known) if equals else ''}"
+        )
+    path = Path(file)
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--out {text}: there is no folder {path.parent}")
+    return Form(name), path
+
+
+def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
+    from eft_eval.atomic import write_lines
+    from eft_eval.reports.comparison_forms import FORMS
+    from eft_eval.reports.comparison_text import print_comparison
+
+    for kind, path in targets:
+        text = FORMS[kind.value](found)
+        if path.exists() and not path.is_file():  # a pipe, such as /dev/stdout
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_lines(path, [text])
+    if form is Form.text:
+        print_comparison(found)
+    else:
+        sys.stdout.write(FORMS[form.value](found))
+
+
+@app.command("plan")
+def plan(
+    resolution: Annotated[
+        float, typer.Option(help="Smallest drop that matters, in the metric's units: 0.05.")
+    ],
+    disagreement: Annotated[
+        float, typer.Option(help="Share of documents on which two runs differ (0-or-1 metrics).")
+    ] = 0.2,
+    deviation: Annotated[
+        Number, typer.Option(help="Standard deviation of the paired differences instead.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="One-sided error probability.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Probability of deciding.")] = 0.8,
+    metrics: Annotated[int, typer.Option(help="Number of gated metrics.")] = 1,
+    cluster_size: Annotated[float, typer.Option(help="Mean documents per cluster.")] = 1.0,
+    correlation: Annotated[
+        float, typer.Option(help="Of differences within a cluster (ICC).")
+    ] = 0.0,
+) -> None:
+    """How many documents a wished resolution takes."""
+    from eft_eval.comparing.planning import plan_comparison
+    from eft_eval.reports.comparison_text import print_compare_plan
+
+    print_compare_plan(
+        plan_comparison(
+            resolution,
+            disagreement=disagreement,
+            deviation=deviation,
+            alpha=alpha,
+            power=power,
+            metrics=metrics,
+            cluster_size=cluster_size,
+            correlation=correlation,
+        )
+    )
+
+
+def bless(
+    run: Annotated[str, typer.Argument(help="A run's folder or results file, or a pattern.")],
+    out: Annotated[Path, typer.Option(help="The baseline file, to be committed.")],
+    cluster: Annotated[
+        str, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
+    ] = "prompt",
+) -> None:
+    """Write a run as the accepted baseline: aggregates and numbers per document, no texts."""
+    from eft_eval.comparing.baseline import bless as write_baseline
+
+    blessed = write_baseline(run, out, cluster)
+    for problem in blessed.problems:
+        print(f"eft-eval: note: {problem.text}", file=sys.stderr)
+    counts = ", ".join(
+        f"{task.name} ({max((len(p.items) for p in task.pipelines.values()), default=0)})"
+        for task in blessed.tasks.values()
+    )
+    print(f"{out}: {blessed.model}, {blessed.date}: {counts}")

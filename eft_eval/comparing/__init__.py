@@ -1,0 +1,70 @@
+"""Comparing: runs read into typed records, paired with each other, and gated.
+
+`read_run` reads what lm-eval wrote (or a baseline), `compare_runs` makes one `Comparison`, which
+every report projects. Loads neither torch nor lm-eval.
+"""
+
+from __future__ import annotations
+
+from eft_eval.comparing.baseline import bless
+from eft_eval.comparing.comparing import compare_runs
+from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Row, RunName, Side
+from eft_eval.comparing.paired import (
+    Difference,
+    PairedTest,
+    holm,
+    paired_difference,
+    paired_test,
+    sign_flip_test,
+)
+from eft_eval.comparing.planning import ComparePlan, plan_comparison
+from eft_eval.comparing.reading import read_run, read_runs
+from eft_eval.comparing.records import (
+    Column,
+    Group,
+    Item,
+    JudgeSeen,
+    MetricKey,
+    Pipeline,
+    Problem,
+    Run,
+    Sample,
+    TaskRun,
+)
+from eft_eval.comparing.samples import iter_samples
+from eft_eval.comparing.settings import GateSettings, MetricSettings, read_settings
+
+__all__ = [
+    "Candidate",
+    "Column",
+    "ComparePlan",
+    "Comparison",
+    "Decision",
+    "Difference",
+    "GateSettings",
+    "Group",
+    "Item",
+    "JudgeSeen",
+    "MetricKey",
+    "MetricSettings",
+    "PairedTest",
+    "Pipeline",
+    "Problem",
+    "Row",
+    "Run",
+    "RunName",
+    "Sample",
+    "Side",
+    "TaskRun",
+    "bless",
+    "compare_runs",
+    "holm",
+    "iter_samples",
+    "paired_difference",
+    "paired_test",
+    "plan_comparison",
+    "read_run",
+    "read_runs",
+    "read_settings",
+    "sign_flip_test",
+]

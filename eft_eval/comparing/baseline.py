@@ -1,0 +1,231 @@
+"""Baselines: an accepted run as one small file for the repository, without any texts.
+
+Aggregates, and per document its hash, its prompt's hash and its numbers: all that a paired
+comparison needs. Only `bless` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from eft_eval.atomic import write_lines
+from eft_eval.comparing.reading import read_run
+from eft_eval.comparing.records import (
+    Column,
+    Item,
+    JudgeSeen,
+    MetricKey,
+    Pipeline,
+    Problem,
+    Run,
+    TaskRun,
+)
+from eft_eval.comparing.samples import PROMPT
+from eft_eval.errors import ComparabilityError, ConfigError
+
+__all__ = ["bless", "is_baseline", "run_of_baseline"]
+
+FORMAT = "eft-eval baseline"
+VERSION = 1
+
+
+def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
+    """Write a run as a baseline; an older baseline of that name is replaced.
+
+    The same run gives the same bytes.
+
+    Args:
+        source: The run; see `eft_eval.comparing.reading.read_run`.
+        out: The file.
+        cluster: What makes items dependent, kept in the baseline.
+
+    Returns:
+        The run that was written.
+
+    Raises:
+        ConfigError: There is no run, or ``out`` is another kind of file.
+        ComparabilityError: The run is incomplete, or has no samples.
+    """
+    _check_out(out)
+    run = read_run(source, cluster)
+    if errors := [problem.text for problem in run.problems if problem.severity == "error"]:
+        raise ComparabilityError(f"{source} cannot be a baseline: {'; '.join(errors)}")
+    tasks = {name: task for name, task in run.tasks.items() if task.pipelines and task.columns}
+    if not tasks:
+        raise ComparabilityError(
+            f"{source} cannot be a baseline: no task has metrics and samples (--log_samples)"
+        )
+    left = [problem.text for problem in run.problems]
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": run.model,
+        "date": run.date,
+        "lm_eval_version": run.lm_eval_version,
+        "cluster": cluster,
+        "notes": left,
+    }
+    write_lines(out, _lines(head, tasks))
+    return run
+
+
+def is_baseline(content: Any) -> bool:
+    """Whether a parsed JSON file is a baseline."""
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def run_of_baseline(content: Mapping[str, Any], path: Path) -> Run:
+    """Return a parsed baseline as a run.
+
+    Raises:
+        ConfigError: It is of a later version, or damaged.
+    """
+    if content.get("version") != VERSION:
+        raise ConfigError(
+            f"{path} is a baseline of version {content.get('version')!r}; this eft-eval reads "
+            f"version {VERSION}: bless the run again, or install the eft-eval that wrote it"
+        )
+    try:
+        tasks = {name: _task(name, task, path) for name, task in content["tasks"].items()}
+        notes = tuple(Problem("note", None, str(text)) for text in content["notes"])
+        model, date = str(content["model"]), str(content["date"])
+        version = str(content["lm_eval_version"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is a damaged baseline ({error!r}); bless the run again"
+        ) from error
+    return Run(str(path), model, date, version, tasks, {}, notes, "baseline", {})
+
+
+def _check_out(out: Path) -> None:
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"there is no folder {out.parent} to write {out.name} into")
+    if not out.exists():
+        return
+    try:
+        known = is_baseline(json.loads(out.read_text("utf-8")))
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise ConfigError(f"{out} exists and is no baseline; choose another name for --out")
+
+
+def _lines(head: Mapping[str, Any], tasks: Mapping[str, TaskRun]) -> Iterator[str]:
+    """Yield JSON with one line per document, so that a change of the baseline can be read."""
+    yield "{\n"
+    for key, value in head.items():
+        yield f"{_json(key)}: {_json(value)},\n"
+    yield '"tasks": {\n'
+    for number, name in enumerate(tasks):
+        yield f"{_json(name)}: {{\n"
+        for key, value in _facts(tasks[name]).items():
+            yield f" {_json(key)}: {_json(value)},\n"
+        yield ' "filters": {\n'
+        blocks = [
+            list(_filter(tasks[name], pipeline)) for pipeline in tasks[name].pipelines.values()
+        ]
+        yield ",\n".join("".join(block) for block in blocks)
+        yield f"\n }}\n}}{',' if number < len(tasks) - 1 else ''}\n"
+    yield "}\n}\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _facts(task: TaskRun) -> dict[str, Any]:
+    return {
+        "version": task.version,
+        "shots": task.shots,
+        "repeats": task.repeats,
+        "documents": task.documents,
+        "generation": task.generation,
+        "bypassed": task.bypassed,
+    }
+
+
+def _filter(task: TaskRun, pipeline: Pipeline) -> Iterator[str]:
+    columns = [c for key, c in task.columns.items() if key.filter == pipeline.name]
+    yield f"  {_json(pipeline.name)}: {{\n"
+    yield f'   "verdicts": {_json(pipeline.verdicts)},\n'
+    yield f'   "repeats": {_json(pipeline.repeats)},\n'
+    yield f'   "judge": {_json(pipeline.judge and vars(pipeline.judge))},\n'
+    yield '   "metrics": {\n'
+    listed = []
+    for column in columns:
+        facts = {
+            "value": column.reported,
+            "standard_error": column.reported_error,
+            "higher_is_better": column.higher_is_better,
+            "paired": column.is_mean,
+        }
+        listed.append(f"    {_json(column.key.metric)}: {_json(facts)}")
+    yield ",\n".join(listed) + "\n   },\n"
+    paired = [column for column in columns if column.is_mean]
+    yield f'   "columns": {_json(["doc_hash", "prompt_hash", "cluster", *_names(paired)])},\n'
+    yield '   "items": [\n'
+    rows = []
+    for index, item in sorted(enumerate(pipeline.items), key=lambda pair: pair[1].doc_hash):
+        values = [_short(column.values[index]) for column in paired]
+        cluster = None if item.cluster == item.prompt_hash else item.cluster
+        rows.append(f"    {_json([item.doc_hash, item.prompt_hash, cluster, *values])}")
+    yield ",\n".join(rows) + "\n   ]\n  }"
+
+
+def _names(columns: list[Column]) -> list[str]:
+    return [column.key.metric for column in columns]
+
+
+def _short(value: float | None) -> float | int | None:
+    return int(value) if value is not None and value.is_integer() else value
+
+
+def _task(name: str, content: Mapping[str, Any], path: Path) -> TaskRun:
+    columns: dict[MetricKey, Column] = {}
+    pipelines: dict[str, Pipeline] = {}
+    for filter_name, one in content["filters"].items():
+        rows = one["items"]
+        items = tuple(
+            Item(number, row[0], row[1], row[1] if row[2] is None else row[2])
+            for number, row in enumerate(rows)
+        )
+        judge = None
+        if one["judge"] is not None:
+            returned = tuple(one["judge"]["returned"])
+            judge = JudgeSeen(**{**one["judge"], "returned": returned})
+        pipelines[filter_name] = Pipeline(
+            filter_name, items, one["verdicts"], judge, one["repeats"]
+        )
+        positions = {metric: place for place, metric in enumerate(one["columns"])}
+        for metric, facts in one["metrics"].items():
+            key = MetricKey(metric, filter_name)
+            paired = bool(facts["paired"])
+            values = tuple(_float(row[positions[metric]]) for row in rows) if paired else ()
+            columns[key] = Column(
+                key,
+                _float(facts["value"]),
+                _float(facts["standard_error"]),
+                facts["higher_is_better"],
+                values,
+                paired,
+            )
+    return TaskRun(
+        name=name,
+        version=content["version"],
+        shots=content["shots"],
+        repeats=content["repeats"],
+        documents=content["documents"],
+        generation=content["generation"],
+        bypassed=content["bypassed"],
+        columns=columns,
+        pipelines=pipelines,
+        results_file=path,
+        samples_file=None,
+    )
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,183 @@
+"""The record of a comparison: the one source of every report, and its JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from eft_eval.agreement.plain import plain
+from eft_eval.comparing.paired import PairedTest
+from eft_eval.interval import Interval
+
+__all__ = ["Candidate", "Comparison", "Decision", "Outcome", "Row", "RunName", "Side"]
+
+FORMAT = "eft-eval comparison"
+VERSION = 1
+Outcome = Literal["regression", "pass", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class RunName:
+    """Which run it is.
+
+    Attributes:
+        label: The path as given.
+        model: The model's name.
+        date: When it was made.
+        kind: "run" or "baseline".
+    """
+
+    label: str
+    model: str
+    date: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run's figure.
+
+    Attributes:
+        reported: The aggregate in its file; None where that is no number.
+        mean: Mean over the paired documents; None where nothing was paired.
+        interval: Of that mean: Wilson's for a rate, t or clustered t else.
+        missing: Documents without a number.
+        verdicts: The judge's verdicts by status; None where there is no judge.
+    """
+
+    reported: float | None
+    mean: float | None
+    interval: Interval | None
+    missing: int
+    verdicts: Mapping[str, int] | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says of one metric. Gains are positive where the candidate is better.
+
+    Attributes:
+        outcome: regression, pass or inconclusive.
+        reason: One sentence.
+        tolerance: Largest accepted drop, in the metric's units.
+        gain: candidate - baseline in the better direction.
+        upper: One-sided upper bound of the gain; below 0 the metric got worse.
+        upper_level: Its confidence level, 1 - α with Holm's correction.
+        lower: One-sided lower bound of the gain; above -tolerance no drop beyond it is left.
+        lower_level: Its confidence level, 1 - α.
+        p_worse: One-sided p-value of "no worse".
+        p_worse_holm: The same after Holm's correction over the gated metrics.
+        items_to_decide: Documents with which the gate would decide (power 80 %), were the
+            difference seen the true one; None where it has decided or no number would do.
+    """
+
+    outcome: Outcome
+    reason: str
+    tolerance: float
+    gain: float | None
+    upper: float | None
+    upper_level: float | None
+    lower: float | None
+    lower_level: float | None
+    p_worse: float | None
+    p_worse_holm: float | None
+    items_to_decide: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one task (or group) in both runs.
+
+    Attributes:
+        task: Name of the task, or of the group.
+        metric: Name of the metric.
+        filter: Name of the filter.
+        better: "higher", "lower", or None where that is not known.
+        baseline: The baseline's figure; None where it has none.
+        candidate: The candidate's; None where it has none.
+        units: Number of independent or clustered units that were compared.
+        documents: Number of documents they come from.
+        samples: Samples of one prompt averaged into each unit.
+        clusters: Number of clusters; None where the units are independent.
+        dropped: Documents left out as one of the runs has no number there.
+        difference: candidate - baseline with its interval; None where nothing was paired.
+        standard_error: Of the difference; None where there is none.
+        test: Two-sided test of no difference.
+        decision: The gate's; None where the metric is only shown.
+        notes: What keeps the figures from being read as they stand.
+    """
+
+    task: str
+    metric: str
+    filter: str
+    better: Literal["higher", "lower"] | None
+    baseline: Side | None
+    candidate: Side | None
+    units: int
+    documents: int
+    samples: int
+    clusters: int | None
+    dropped: int
+    difference: Interval | None
+    standard_error: float | None
+    test: PairedTest | None
+    decision: Decision | None
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """``task/metric,filter``, as patterns of settings match it."""
+        return f"{self.task}/{self.metric},{self.filter}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate against the baseline.
+
+    Attributes:
+        run: Which run it is.
+        outcome: Of all gated metrics: regression if one is, else inconclusive if one is.
+        sentence: The outcome in one sentence.
+        rows: Gated metrics first, each in the baseline's order.
+        notes: On the run as a whole.
+    """
+
+    run: RunName
+    outcome: Outcome
+    sentence: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One or several candidates against a baseline.
+
+    Attributes:
+        baseline: Which run the baseline is.
+        candidates: At least one.
+        outcome: The worst of theirs.
+        exit_code: 0 pass or tolerated, 1 regression, 3 inconclusive where that fails.
+        alpha: One-sided error probability of the gate.
+        level: Confidence level of the intervals.
+        flips: Number of random sign flips.
+        seed: Their seed.
+        cluster: What makes items dependent.
+        fail_on_inconclusive: Whether an inconclusive outcome fails.
+    """
+
+    baseline: RunName
+    candidates: tuple[Candidate, ...]
+    outcome: Outcome
+    exit_code: int
+    alpha: float
+    level: float
+    flips: int
+    seed: int
+    cluster: str
+    fail_on_inconclusive: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; a number that does not exist is None."""
+        return {"format": FORMAT, "version": VERSION, **plain(self)}

@@ -1,0 +1,129 @@
+"""Pairing two runs' columns document by document, averaged by prompt or with clusters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from eft_eval.comparing.paired import Codes, Values
+from eft_eval.comparing.records import Column, Item, Pipeline
+
+__all__ = ["ItemKey", "Matched", "Pairs", "keys_of", "match_items", "pair_columns"]
+
+ItemKey = tuple[str, str, int]
+"""Task, doc_hash, and a count that tells equal documents apart."""
+
+
+class Matched(NamedTuple):
+    """Which documents two runs share.
+
+    Attributes:
+        shared: Positions in the baseline's and in the candidate's items.
+        missing: Baseline documents that the candidate lacks.
+        extra: Candidate documents that the baseline lacks.
+        prompts_changed: Number of shared documents with another prompt.
+    """
+
+    shared: tuple[tuple[int, int], ...]
+    missing: tuple[Item, ...]
+    extra: tuple[Item, ...]
+    prompts_changed: int
+
+
+class Pairs(NamedTuple):
+    """Two columns over the same units.
+
+    Attributes:
+        baseline: Numbers, without holes.
+        candidate: The same units' numbers.
+        clusters: What each unit belongs to; None where all are independent.
+        samples: Samples of a prompt that were averaged into a unit; 1 where none were.
+        documents: Number of documents that went in.
+        dropped: Documents left out, as one run or both have no number there.
+        baseline_missing: Documents without a number in the baseline.
+        candidate_missing: Documents without one in the candidate.
+    """
+
+    baseline: Values
+    candidate: Values
+    clusters: Codes | None
+    samples: int
+    documents: int
+    dropped: int
+    baseline_missing: int
+    candidate_missing: int
+
+
+def keys_of(items: Sequence[Item], task: str = "") -> list[ItemKey]:
+    """Return what pairs each item: its hash, and which of several equal documents it is."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for item in items:
+        keys.append((task, item.doc_hash, seen[item.doc_hash]))
+        seen[item.doc_hash] += 1
+    return keys
+
+
+def match_items(baseline: Pipeline, candidate: Pipeline) -> Matched:
+    """Return which documents two runs of a filter share."""
+    place = {key: index for index, key in enumerate(keys_of(candidate.items))}
+    left = keys_of(baseline.items)
+    # in the order of the hashes, so that random flips do not depend on the files' order
+    order = sorted((key, index) for index, key in enumerate(left) if key in place)
+    shared = tuple((index, place[key]) for key, index in order)
+    known = set(left)
+    return Matched(
+        shared=shared,
+        missing=tuple(baseline.items[i] for i, key in enumerate(left) if key not in place),
+        extra=tuple(candidate.items[i] for key, i in place.items() if key not in known),
+        prompts_changed=sum(
+            baseline.items[i].prompt_hash != candidate.items[j].prompt_hash for i, j in shared
+        ),
+    )
+
+
+def pair_columns(parts: Sequence[tuple[Column, Column, Pipeline, Matched]], average: bool) -> Pairs:
+    """Pair two runs' numbers.
+
+    Args:
+        parts: Per task (one, or those of a group) the columns of both runs, the baseline's filter
+            and what the runs share.
+        average: Whether items of a cluster are samples of one prompt, and so are averaged where
+            every prompt has as many of them; else, and where the numbers differ, they stay items
+            of a cluster. Mean and standard error are the same in both forms.
+    """
+    left, right, words = [], [], []
+    documents = dropped = left_missing = right_missing = 0
+    for number, (baseline, candidate, pipeline, matched) in enumerate(parts):
+        for i, j in matched.shared:
+            before, after = baseline.values[i], candidate.values[j]
+            documents += 1
+            left_missing += before is None
+            right_missing += after is None
+            if before is None or after is None:
+                dropped += 1
+                continue
+            left.append(before)
+            right.append(after)
+            words.append((number, pipeline.items[i].cluster))
+    first, second = np.array(left, dtype=np.float64), np.array(right, dtype=np.float64)
+    codes = _codes(words)
+    samples = 1
+    if codes is not None and average:
+        sizes = np.bincount(codes)
+        if sizes.min() == sizes.max():
+            samples = int(sizes[0])
+            first = np.bincount(codes, weights=first) / samples
+            second = np.bincount(codes, weights=second) / samples
+            codes = None
+    return Pairs(first, second, codes, samples, documents, dropped, left_missing, right_missing)
+
+
+def _codes(words: Sequence[Hashable]) -> Codes | None:
+    """Return cluster ids as numbers in order of appearance; None where every item has its own."""
+    known: dict[Hashable, int] = {}
+    codes = [known.setdefault(word, len(known)) for word in words]
+    return None if len(known) == len(words) else np.array(codes, dtype=np.int64)

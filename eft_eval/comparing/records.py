@@ -1,0 +1,227 @@
+"""Typed records of a run: what lm-eval's results and samples files say, read once at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+__all__ = [
+    "Column",
+    "Group",
+    "Item",
+    "JudgeSeen",
+    "MetricKey",
+    "Pipeline",
+    "Problem",
+    "Run",
+    "Sample",
+    "TaskRun",
+]
+
+Severity = Literal["error", "note"]
+
+
+class MetricKey(NamedTuple):
+    """One column of lm-eval's table: a metric and the filter it was computed on."""
+
+    metric: str
+    filter: str
+
+    def __str__(self) -> str:
+        return f"{self.metric},{self.filter}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about a run that a reader must know.
+
+    Attributes:
+        severity: "error" where no figure of the task can be trusted, else "note".
+        task: The task it concerns; None for the run.
+        text: What is wrong, with the file's name.
+    """
+
+    severity: Severity
+    task: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line of a samples file: one document and one filter.
+
+    Attributes:
+        doc_id: lm-eval's number of the document.
+        filter: The filter's name.
+        doc: The document.
+        prompt: The first request's context; empty where there is none.
+        target: The target as text.
+        responses: Raw responses, per request one text per repeat.
+        filtered: What the filter made of them, one per request.
+        values: Metrics of this document; None where there is no number.
+        hashes: lm-eval's doc_hash, prompt_hash and target_hash.
+    """
+
+    doc_id: int
+    filter: str
+    doc: Any
+    prompt: str
+    target: str
+    responses: tuple[Any, ...]
+    filtered: tuple[Any, ...]
+    values: Mapping[str, Any]
+    hashes: tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A document of a run, without its texts.
+
+    Attributes:
+        doc_id: lm-eval's number of the document.
+        doc_hash: Hash of its content; pairs it with the other run's.
+        prompt_hash: Hash of the prompt.
+        cluster: What it belongs to: equal words are not independent.
+    """
+
+    doc_id: int
+    doc_hash: str
+    prompt_hash: str
+    cluster: str
+
+
+@dataclass(frozen=True)
+class JudgeSeen:
+    """The judge behind a filter's verdicts, as the verdicts themselves say.
+
+    Attributes:
+        model: The model asked for.
+        prompt: Name of the judge prompt.
+        prompt_sha256: Hash of its text.
+        parameters: Sampling parameters, as JSON with sorted keys.
+        returned: Names of the models that answered.
+    """
+
+    model: str
+    prompt: str
+    prompt_sha256: str
+    parameters: str
+    returned: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One filter of a task, with its documents.
+
+    Attributes:
+        name: The filter's name.
+        items: The documents, by doc_id.
+        verdicts: Number of verdicts by status; None where the filter is no judge.
+        judge: The judge; None where the filter is none.
+        repeats: Verdicts per document; None where the filter is no judge.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    verdicts: Mapping[str, int] | None
+    judge: JudgeSeen | None
+    repeats: int | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of a task under one filter.
+
+    Attributes:
+        key: Metric and filter.
+        reported: The aggregate in the results file; None where it is no number (NaN).
+        reported_error: Its standard error; None where lm-eval gives none ("N/A", NaN).
+        higher_is_better: Its direction; None where the run does not say.
+        values: Per item of the filter; None where the document has no number. Empty without a
+            samples file.
+        is_mean: Whether the aggregate is the mean of the values; only then can it be paired.
+    """
+
+    key: MetricKey
+    reported: float | None
+    reported_error: float | None
+    higher_is_better: bool | None
+    values: tuple[float | None, ...]
+    is_mean: bool
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """One task of a run.
+
+    Attributes:
+        name: Its name.
+        version: Its version, as text.
+        shots: Number of few-shot examples.
+        repeats: Responses per document.
+        documents: Number of documents evaluated; None where the file does not say.
+        generation: Sampling settings of the model under test, as JSON with sorted keys.
+        bypassed: Whether its metrics were left out (``--predict_only``).
+        columns: Its metrics.
+        pipelines: Its filters, by name; empty without samples.
+        results_file: Where the aggregates come from.
+        samples_file: Where the items come from; None where there is no such file.
+        config: lm-eval's configuration of the task.
+    """
+
+    name: str
+    version: str
+    shots: int | None
+    repeats: int
+    documents: int | None
+    generation: str
+    bypassed: bool
+    columns: Mapping[MetricKey, Column]
+    pipelines: Mapping[str, Pipeline]
+    results_file: Path
+    samples_file: Path | None
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of tasks with aggregates of its own.
+
+    Attributes:
+        name: Its name.
+        tasks: Its tasks, those of inner groups included.
+        columns: Its metrics, without values.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    columns: Mapping[MetricKey, Column]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one model was evaluated to.
+
+    Attributes:
+        label: How to call it: the path as given.
+        model: The model's name.
+        date: Of the newest results file, local time as lm-eval writes it.
+        lm_eval_version: As the newest file says; empty where it does not.
+        tasks: By name.
+        groups: Groups with aggregates, by name.
+        problems: What is wrong with it.
+        kind: "run", or "baseline" for a file that `bless` wrote.
+        details: The newest results file without its tasks: model, seeds, versions.
+    """
+
+    label: str
+    model: str
+    date: str
+    lm_eval_version: str
+    tasks: Mapping[str, TaskRun]
+    groups: Mapping[str, Group]
+    problems: tuple[Problem, ...]
+    kind: Literal["run", "baseline"] = "run"
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -1,0 +1,592 @@
+"""The gate: outcomes, preconditions, settings; on runs with known differences."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stock_runs import run_dummy, write_tasks
+from written_runs import STAMP, write_run
+
+from eft_eval.comparing import (
+    Comparison,
+    GateSettings,
+    MetricSettings,
+    Row,
+    Run,
+    bless,
+    compare_runs,
+    read_run,
+    read_settings,
+)
+from eft_eval.errors import ComparabilityError, ConfigError
+
+BASE = [1.0, 0.0] * 50
+LATER = STAMP.replace("10-00", "11-00")
+
+
+def flipped(values: Sequence[float], down: int, up: int = 0) -> list[float]:
+    """Turn the first ``down`` ones to 0, and the first ``up`` zeros to 1."""
+    found = list(values)
+    for old, count in ((1.0, down), (0.0, up)):
+        places = [i for i, value in enumerate(values) if value == old]
+        for place in places[:count]:
+            found[place] = 1.0 - old
+    return found
+
+
+def compare(
+    tmp_path: Path, before: Any, after: Any, demands: Any = None, **options: Any
+) -> Comparison:
+    old = write_run(tmp_path / "old", before, **options)
+    new = write_run(tmp_path / "new", after, **options)
+    return compare_runs(read_run(old), [read_run(new)], demands)
+
+
+def only_row(found: Comparison) -> Row:
+    (candidate,) = found.candidates
+    (row,) = candidate.rows
+    return row
+
+
+def outcome_of(
+    tmp_path: Path, after: Sequence[float], demands: GateSettings, **options: Any
+) -> tuple[str, int]:
+    found = compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": after}}, demands, **options)
+    decision = only_row(found).decision
+    assert decision is not None
+    assert found.outcome == decision.outcome
+    return decision.outcome, found.exit_code
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "tolerance", "expected"),
+    [
+        (0, 0, 0.0, "pass"),  # nothing changed
+        (20, 0, 0.0, "regression"),
+        (20, 0, 0.1, "regression"),
+        (20, 0, 0.3, "pass"),  # surely worse, surely within the tolerance
+        (3, 2, 0.0, "inconclusive"),
+        (3, 2, 0.1, "pass"),
+        (3, 2, 0.02, "inconclusive"),
+        (12, 0, 0.13, "inconclusive"),  # surely worse, perhaps beyond the tolerance
+        (0, 20, 0.0, "pass"),
+        (2, 4, 0.0, "inconclusive"),
+    ],
+)
+def test_three_outcomes(
+    tmp_path: Path, down: int, up: int, tolerance: float, expected: str
+) -> None:
+    demands = GateSettings(tolerance=tolerance)
+    assert outcome_of(tmp_path, flipped(BASE, down, up), demands)[0] == expected
+    # a metric whose lower values are better is the same with the roles of 0 and 1 turned
+    mirrored = {"t": {"err": [1.0 - value for value in flipped(BASE, down, up)]}}
+    before = {"t": {"err": [1.0 - value for value in BASE]}}
+    found = compare(tmp_path, before, mirrored, demands, better={"err": False})
+    assert found.outcome == expected
+
+
+def test_the_bounds_are_scipys(tmp_path: Path) -> None:
+    after = flipped(BASE, 9, 2)
+    row = only_row(compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": after}}))
+    test = scipy.stats.ttest_rel(after, BASE, alternative="less")
+    assert row.decision is not None
+    assert row.decision.p_worse == row.decision.p_worse_holm == pytest.approx(test.pvalue)
+    assert row.decision.upper == pytest.approx(test.confidence_interval(0.95).high)
+    lower = scipy.stats.ttest_rel(after, BASE, alternative="greater").confidence_interval(0.95).low
+    assert row.decision.lower == pytest.approx(lower)
+    assert row.baseline is not None
+    assert row.baseline.interval is not None
+    wilson = scipy.stats.binomtest(50, 100).proportion_ci(method="wilson")
+    assert row.baseline.interval[1:3] == pytest.approx((wilson.low, wilson.high))
+
+
+def test_the_number_that_would_decide_does(tmp_path: Path) -> None:
+    after = flipped(BASE, 7, 3)
+    row = only_row(compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": after}}))
+    assert row.decision is not None
+    needed = row.decision.items_to_decide
+    assert needed is not None
+    assert f"{needed:,} documents would decide" in row.decision.reason
+    more = math.ceil(needed / 100)
+    found = compare(tmp_path, {"t": {"acc": BASE * more}}, {"t": {"acc": after * more}})
+    assert found.outcome == "regression"
+
+
+def test_inconclusive_fails_only_where_asked_and_passes_where_allowed(tmp_path: Path) -> None:
+    after = flipped(BASE, 3, 2)
+    assert outcome_of(tmp_path, after, GateSettings()) == ("inconclusive", 0)
+    assert outcome_of(tmp_path, after, GateSettings(fail_on_inconclusive=True)) == (
+        "inconclusive",
+        3,
+    )
+    assert outcome_of(tmp_path, after, GateSettings(accept_inconclusive=True)) == ("pass", 0)
+    bad = flipped(BASE, 20)
+    assert outcome_of(tmp_path, bad, GateSettings(accept_inconclusive=True)) == ("regression", 1)
+
+
+def test_a_drop_on_every_document_has_no_t_but_is_a_regression(tmp_path: Path) -> None:
+    counts = {"t": {"errors": [0.0] * 8}}
+    worse = {"t": {"errors": [2.0] * 8}}
+    found = compare(tmp_path, counts, worse, better={"errors": False})
+    decision = only_row(found).decision
+    assert decision is not None
+    assert (decision.outcome, decision.p_worse) == ("regression", 0.5**8)
+    few = compare(
+        tmp_path,
+        {"t": {"errors": [0.0] * 3}},
+        {"t": {"errors": [2.0] * 3}},
+        better={"errors": False},
+    )
+    assert few.outcome == "inconclusive"
+
+
+def test_one_document_decides_nothing(tmp_path: Path) -> None:
+    found = compare(tmp_path, {"t": {"acc": [1.0]}}, {"t": {"acc": [0.0]}})
+    assert found.outcome == "inconclusive"
+    assert "worse by 1 on the one document that both runs scored" in found.candidates[0].sentence
+
+
+def test_holm_counts_the_gated_metrics_alone(tmp_path: Path) -> None:
+    after = flipped(BASE, 11, 4)
+    alone = scipy.stats.ttest_rel(after, BASE, alternative="less").pvalue
+    assert 0.025 < alone < 0.05
+    tasks = {"t": {"acc": BASE, "other": BASE}}
+    new = {"t": {"acc": after, "other": flipped(BASE, 1, 1)}}
+    both = compare(tmp_path, tasks, new)
+    assert both.outcome == "inconclusive"
+    one = compare(tmp_path, tasks, new, GateSettings(gated=("t/acc",)))
+    assert one.outcome == "regression"
+    shown = [row for row in one.candidates[0].rows if row.decision is None]
+    assert [row.metric for row in shown] == ["other"]
+
+
+def test_missing_figures_are_regressions(tmp_path: Path) -> None:
+    before = {"t": {"acc": BASE, "f1": BASE}, "u": {"acc": BASE}}
+    found = compare(tmp_path, before, {"t": {"acc": BASE}})
+    decisions = {row.name: row.decision for row in found.candidates[0].rows}
+    assert {name: one and one.outcome for name, one in decisions.items()} == {
+        "t/acc,none": "pass",
+        "t/f1,none": "regression",
+        "u/acc,none": "regression",
+    }
+    assert "it has no task 'u'" in found.candidates[0].sentence
+    assert found.exit_code == 1
+    with pytest.raises(ComparabilityError, match="they have no task in common"):
+        compare(tmp_path, {"v": {"acc": BASE}}, {"w": {"acc": BASE}})
+    none = compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": [None] * 100}})
+    assert none.outcome == "regression"
+    assert "none of 100 documents has a number" in none.candidates[0].sentence
+
+
+def test_documents_without_a_number_are_left_out_and_counted(tmp_path: Path) -> None:
+    before = [None, *BASE[1:]]
+    after = [BASE[0], None, None, *BASE[3:]]
+    shares = {"t_missing": [0.0] * 100}
+    found = compare(tmp_path, {"t": {"acc": before, **shares}}, {"t": {"acc": after, **shares}})
+    row = found.candidates[0].rows[0]
+    assert (row.documents, row.dropped) == (97, 3)
+    assert row.baseline is not None
+    assert row.candidate is not None
+    assert (row.baseline.missing, row.candidate.missing) == (1, 2)
+    assert row.notes == (
+        "3 of 100 documents left out: without a number in the baseline 1, in the candidate 2",
+    )
+    assert found.candidates[0].rows[1].decision is None, "shares are shown, not gated"
+
+
+def test_several_samples_of_a_prompt_are_averaged_and_unequal_numbers_clustered(
+    tmp_path: Path,
+) -> None:
+    generator = np.random.default_rng(0)
+    before = generator.integers(0, 3, 60).astype(float).tolist()
+    after = generator.integers(0, 3, 60).astype(float).tolist()
+    prompts = [f"prompt {i // 4}" for i in range(60)]
+    row = only_row(compare(tmp_path, {"t": {"m": before}}, {"t": {"m": after}}, prompts=prompts))
+    assert (row.units, row.samples, row.clusters) == (15, 4, None)
+    means = (np.array(after) - np.array(before)).reshape(15, 4).mean(axis=1)
+    interval = scipy.stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    assert row.difference is not None
+    assert row.difference[:3] == pytest.approx((means.mean(), interval.low, interval.high))
+    uneven = ["prompt 0", *prompts[:-1]]
+    row = only_row(compare(tmp_path, {"t": {"m": before}}, {"t": {"m": after}}, prompts=uneven))
+    assert (row.units, row.samples, row.clusters) == (60, 1, 15)
+    few = [f"prompt {i // 20}" for i in range(59)] + ["prompt 0"]
+    row = only_row(compare(tmp_path, {"t": {"m": before}}, {"t": {"m": after}}, prompts=few))
+    assert "3 clusters: an interval from fewer than 10 is rough" in row.notes
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(
+    st.lists(st.integers(0, 3), min_size=3, max_size=30),
+    st.integers(0, 99),
+    st.sampled_from([1, 2, 7]),
+    st.booleans(),
+)
+def test_swapping_baseline_and_candidate_turns_every_row_round(
+    tmp_path: Path, before: list[int], seed: int, each: int, higher: bool
+) -> None:
+    after = np.random.default_rng(seed).permutation(before).tolist()
+    prompts = [f"prompt {i // each}" for i in range(len(before))]
+    runs = []
+    for name, values in (("old", before), ("new", after)):
+        folder = write_run(
+            tmp_path / name,
+            {"t": {"m": [float(value) for value in values]}},
+            prompts=prompts,
+            better={"m": higher},
+        )
+        runs.append(read_run(folder))
+    there = only_row(compare_runs(runs[0], [runs[1]]))
+    back = only_row(compare_runs(runs[1], [runs[0]]))
+    assert there.difference is not None
+    assert back.difference is not None
+    assert there.difference.estimate == -back.difference.estimate
+    assert there.difference.lower == pytest.approx(-back.difference.upper, nan_ok=True)
+    assert there.test is not None
+    assert back.test is not None
+    assert there.test.p_value == back.test.p_value
+    assert (there.baseline, there.candidate) == (back.candidate, back.baseline)
+    assert there.decision is not None
+    assert back.decision is not None
+    assert there.decision.p_worse == pytest.approx(1 - (back.decision.p_worse or 0))
+    assert {there.decision.outcome, back.decision.outcome} != {"regression"}
+
+
+# --- groups and several candidates ----------------------------------------------------------------
+
+
+def test_groups_are_pooled_over_their_tasks(tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "tasks", documents=40)
+    old = read_run(run_dummy(tasks, tmp_path / "old", names=["sums"]))
+    new = read_run(run_dummy(tasks, tmp_path / "new", names=["sums"], random_seed=9))
+    found = compare_runs(old, [new], GateSettings(gated=("sums/acc",)))
+    row = found.candidates[0].rows[0]
+    assert (row.name, row.documents) == ("sums/acc,none", 80)
+    parts = [r for r in found.candidates[0].rows if r.task != "sums" and r.metric == "acc"]
+    assert len(parts) == 2
+    assert row.difference is not None
+    mean = sum(part.difference.estimate for part in parts if part.difference) / 2
+    assert row.difference.estimate == pytest.approx(mean)
+    assert row.candidate is not None
+    assert row.candidate.mean == pytest.approx(new.groups["sums"].columns[("acc", "none")].reported)  # type: ignore[index]  # a MetricKey is this tuple
+
+
+def test_groups_that_weigh_tasks_are_shown_as_reported(tmp_path: Path) -> None:
+    tasks = {"t": {"acc": [1.0, 0.0]}, "u": {"acc": [1.0] * 8}}
+
+    def run(name: str, value: float) -> Run:
+        changes = {
+            "groups": {"both": {"acc,none": value, "acc_stderr,none": "N/A"}},
+            "group_subtasks": {"both": ["inner", "u"], "inner": ["t"]},
+        }
+        return read_run(write_run(tmp_path / name, tasks, changes=changes))
+
+    by_task, pooled = run("by_task", 0.75), run("pooled", 0.9)
+    assert pooled.groups["both"].tasks == ("t", "u")
+    rows = compare_runs(by_task, [by_task]).candidates[0].rows
+    (row,) = [row for row in rows if row.task == "both"]
+    assert row.difference is None
+    assert row.baseline is not None
+    assert (row.baseline.reported, row.baseline.mean) == (0.75, None)
+    assert "not the mean of one number per document" in row.notes[0]
+    rows = compare_runs(pooled, [pooled]).candidates[0].rows
+    assert [row.documents for row in rows if row.task == "both"] == [10]
+
+
+def test_equal_documents_are_paired_in_their_order_and_lines_may_come_in_any(
+    tmp_path: Path,
+) -> None:
+    documents = ["same"] * 3 + [f"other {i}" for i in range(9)]
+    before = [0.0, 1.0, 2.0, *[5.0] * 9]
+    after = [1.0, 1.0, 2.0, *[5.0] * 9]
+    unhashed = {"task_hashes": {}}  # several ranks write their lines in another order
+    runs = []
+    for name, values in (("old", before), ("new", after)):
+        folder = write_run(
+            tmp_path / name, {"t": {"m": values}}, documents=documents, changes=unhashed
+        )
+        runs.append(folder)
+    file = runs[1] / f"samples_t_{STAMP}.jsonl"
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    row = only_row(compare_runs(read_run(runs[0]), [read_run(runs[1])]))
+    assert row.documents == 12
+    assert row.test is not None
+    assert (row.test.higher, row.test.lower) == (1, 0)
+
+
+def test_several_candidates_and_the_worst_outcome(tmp_path: Path) -> None:
+    runs = [
+        read_run(write_run(tmp_path / name, {"t": {"acc": values}}))
+        for name, values in (("a", BASE), ("b", BASE), ("c", flipped(BASE, 20)))
+    ]
+    found = compare_runs(runs[0], runs[1:])
+    assert [one.outcome for one in found.candidates] == ["pass", "regression"]
+    assert (found.outcome, found.exit_code) == ("regression", 1)
+
+
+# --- what must not be compared --------------------------------------------------------------------
+
+
+def test_preconditions(tmp_path: Path) -> None:
+    before = {"t": {"acc": BASE}}
+    old = read_run(write_run(tmp_path / "old", before))
+
+    def against(**options: Any) -> str:
+        new = read_run(write_run(tmp_path / "new", options.pop("tasks", before), **options))
+        with pytest.raises(ComparabilityError) as raised:
+            compare_runs(old, [new])
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
+
+    assert "version is 1.0 in the baseline and 2.0 in the candidate" in against(version=2.0)
+    assert "number of few-shot examples is 0" in against(changes={"n-shot": {"t": 5}})
+    fewer = against(tasks={"t": {"acc": BASE[:98]}})
+    assert "the candidate lacks 2 document(s) (doc_hash" in fewer
+    others = against(documents=[f"other {i}" for i in range(100)])
+    assert "lacks 100 document(s)" in others
+    assert "has besides 100 document(s)" in others
+    repeated = json.loads((tmp_path / "old/model" / f"results_{STAMP}.json").read_text())["configs"]
+    repeated["t"]["repeats"] = 4
+    assert "number of responses per document is 1" in against(changes={"configs": repeated})
+    prompts = [f"new {i}" for i in range(100)]
+    assert "the prompts of 100 of 100 documents differ" in against(prompts=prompts)
+    new = read_run(write_run(tmp_path / "new", before, prompts=prompts))
+    allowed = compare_runs(old, [new], GateSettings(allow_prompt_change=True))
+    assert allowed.outcome == "pass"
+    assert only_row(allowed).notes == ("the prompts of 100 documents differ, as allowed",)
+
+
+def judged_line(line: str, **changes: Any) -> str:
+    """Return a sample whose filtered response is a verdict."""
+    record = json.loads(line)
+    verdict = {
+        "key": "k",
+        "status": "scored",
+        "value": 1,
+        "judge_model": "judge-1",
+        "judge_model_returned": "judge-1-0613",
+        "prompt_name": "factuality",
+        "prompt_sha256": "a" * 64,
+        "parameters": {"temperature": 0},
+        **changes,
+    }
+    return json.dumps({**record, "filtered_resps": [json.dumps([verdict])]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"judge_model": "judge-2"}, "judge judge-1 and judge-2"),
+        ({"prompt_sha256": "b" * 64}, r"judge prompt factuality \(aaaaaaaa…\) and .*bbbbbbbb"),
+        ({"parameters": {"temperature": 1}}, "judge's sampling parameters"),
+        ({"judge_model_returned": "judge-1-1106"}, None),
+        ({"status": "refused", "value": None}, None),
+    ],
+)
+def test_scores_of_different_judges_are_not_compared(
+    tmp_path: Path, changes: dict[str, Any], complaint: str | None
+) -> None:
+    runs = []
+    for name, of_judge in (("old", {}), ("new", changes)):
+        folder = write_run(tmp_path / name, {"t": {"acc": BASE}})
+        file = folder / f"samples_t_{STAMP}.jsonl"
+        lines = [judged_line(line, **of_judge) for line in file.read_text().splitlines()]
+        file.write_text("\n".join(lines) + "\n")
+        runs.append(read_run(folder))
+    if complaint is None:
+        row = only_row(compare_runs(*runs[:1], runs[1:]))
+        assert row.candidate is not None
+        assert row.candidate.verdicts == {changes.get("status", "scored"): 100}
+        if "judge_model_returned" in changes:
+            assert row.notes == (
+                "the judge's endpoint names other models: judge-1-0613 and judge-1-1106",
+            )
+        return
+    with pytest.raises(ComparabilityError, match=complaint):
+        compare_runs(*runs[:1], runs[1:])
+
+
+def test_incomplete_runs_are_refused_where_they_are_gated(tmp_path: Path) -> None:
+    both = {"t": {"acc": BASE}, "u": {"acc": BASE}}
+    old = read_run(write_run(tmp_path / "old", both))
+    folder = write_run(tmp_path / "new", both)
+    damaged = folder / f"samples_u_{STAMP}.jsonl"
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    new = read_run(folder)
+    with pytest.raises(ComparabilityError, match="the file is cut off"):
+        compare_runs(old, [new])
+    found = compare_runs(old, [new], GateSettings(gated=("t/acc",)))
+    assert found.outcome == "pass"
+    assert "the file is cut off" in " ".join(found.candidates[0].notes)
+    damaged.unlink()
+    with pytest.raises(ComparabilityError, match=r"task 'u' has no samples in .*--log_samples"):
+        compare_runs(old, [read_run(folder)])
+
+
+# --- baselines ------------------------------------------------------------------------------------
+
+
+def test_a_baseline_stands_for_its_run(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    before = generator.poisson(1.0, 80).astype(float).tolist()
+    after = generator.poisson(1.3, 80).astype(float).tolist()
+    prompts = [f"prompt {i // 3}" for i in range(80)]
+    old = write_run(tmp_path / "old", {"t": {"m": before}}, prompts=prompts, better={"m": False})
+    new = read_run(
+        write_run(tmp_path / "new", {"t": {"m": after}}, prompts=prompts, better={"m": False})
+    )
+    file = tmp_path / "baseline.json"
+    bless(old, file)
+    text = file.read_text()
+    assert "document 0" not in text
+    assert "response" not in text
+    direct = compare_runs(read_run(old), [new])
+    stored = compare_runs(read_run(file), [new])
+    assert stored.candidates[0].rows == direct.candidates[0].rows
+    assert stored.baseline.kind == "baseline"
+    bless(old, file)
+    assert file.read_text() == text, "the same run gives the same bytes"
+
+
+def test_a_baseline_keeps_its_clusters(tmp_path: Path) -> None:
+    documents = [f"article {i // 5} {i}"[:9] for i in range(100)]
+    folder = write_run(tmp_path / "run", {"t": {"acc": BASE}}, documents=documents)
+    file = tmp_path / "baseline.json"
+    bless(folder, file, cluster="doc.text")
+    kept = read_run(file, "doc.text")
+    clusters = {item.cluster for item in kept.tasks["t"].pipelines["none"].items}
+    assert clusters == set(documents)
+    with pytest.raises(ConfigError, match=r"clustered by 'doc.text', asked is 'prompt'"):
+        read_run(file)
+
+
+def test_what_cannot_be_blessed(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", {"t": {"acc": BASE}})
+    other = tmp_path / "other.json"
+    other.write_text('{"mine": 1}')
+    with pytest.raises(ConfigError, match="exists and is no baseline"):
+        bless(folder, other)
+    with pytest.raises(ConfigError, match="there is no folder"):
+        bless(folder, tmp_path / "nowhere" / "baseline.json")
+    samples = folder / f"samples_t_{STAMP}.jsonl"
+    samples.write_text(samples.read_text()[:-20])
+    with pytest.raises(ComparabilityError, match=r"cannot be a baseline: .*cut off"):
+        bless(folder, tmp_path / "baseline.json")
+    samples.unlink()
+    with pytest.raises(ComparabilityError, match="no task has metrics and samples"):
+        bless(folder, tmp_path / "baseline.json")
+    assert not (tmp_path / "baseline.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"version": 2}, "is a baseline of version 2; this eft-eval reads version 1"),
+        ({"tasks": {"t": {}}}, "is a damaged baseline"),
+        ({"tasks": None}, "is a damaged baseline"),
+    ],
+)
+def test_damaged_baselines(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    file = tmp_path / "baseline.json"
+    bless(write_run(tmp_path / "run", {"t": {"acc": BASE}}), file)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ConfigError, match=complaint):
+        read_run(file)
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+SETTINGS = """\
+[gate]
+alpha = 0.01
+gated = ["demo_*/fact_errors", "t/acc"]
+fail_on_inconclusive = true
+
+[gate.metrics."t/*"]
+tolerance = 0.5
+better = "lower"
+"""
+
+
+def test_settings_are_read_and_metrics_have_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "eft-eval.toml"
+    file.write_text(SETTINGS)
+    found = read_settings(None, tmp_path)
+    assert found == GateSettings(
+        alpha=0.01,
+        gated=("demo_*/fact_errors", "t/acc"),
+        fail_on_inconclusive=True,
+        metrics={"t/*": MetricSettings(tolerance=0.5, better="lower")},
+    )
+    assert read_settings(None, tmp_path / "elsewhere") == GateSettings()
+    own = GateSettings(metrics={"t/*": MetricSettings(tolerance=0.5, better="lower")})
+    row = only_row(compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": BASE}}, own))
+    assert row.better == "lower"
+    assert row.decision is not None
+    assert row.decision.tolerance == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[gates]", r"unknown key 'gates' \(did you mean 'gate'\?\)"),
+        ("[gate]\ntolerence = 1", r"unknown key 'tolerence' \(did you mean 'tolerance'\?\)"),
+        ("[gate]\nalpha = 0.7", "alpha is 0.7; expected a number between 0 and 0.5"),
+        ("[gate]\nalpha = true", "alpha is True"),
+        ("[gate]\ntolerance = -1", "tolerance is -1; expected a number of 0 or more"),
+        ("[gate]\ngated = 'x'", "expected a list such as"),
+        ("[gate]\nflips = 10", "flips is 10; expected a whole number of 1,000 or more"),
+        ("[gate]\nfail_on_inconclusive = 1", "expected true or false"),
+        ("[gate]\nmetrics = 1", "expected tables of metrics"),
+        ("[gate.metrics.x]\nbeter = 'lower'", r"unknown key 'beter' \(did you mean 'better'\?\)"),
+        ("[gate.metrics.x]\nbetter = 'up'", 'better is \'up\'; expected "higher" or "lower"'),
+        ("gate = 3", "expected a table"),
+        ("[gate", "is no TOML"),
+    ],
+)
+def test_bad_settings_name_the_place(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "eft-eval.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=complaint) as raised:
+        read_settings(file)
+    assert str(file) in str(raised.value)
+
+
+def test_settings_that_fit_no_metric_are_errors(tmp_path: Path) -> None:
+    before = {"t": {"acc": BASE}}
+    with pytest.raises(ConfigError, match=r"no metric of .* matches 't/ac'.*did you mean 't/acc'"):
+        compare(tmp_path, before, before, GateSettings(gated=("t/ac",)))
+    with pytest.raises(ConfigError, match=r"metrics: no metric of .* matches 'u/acc'"):
+        compare(tmp_path, before, before, GateSettings(metrics={"u/acc": MetricSettings()}))
+    unknown = {"higher_is_better": {}}
+    with pytest.raises(ConfigError, match="does not say whether a higher t/acc,none is better"):
+        compare(tmp_path, before, before, GateSettings(gated=("t/acc",)), changes=unknown)
+    with pytest.raises(ComparabilityError, match="has no metric that can be gated"):
+        compare(tmp_path, before, before, changes=unknown)
+    named = {"t/acc": MetricSettings(better="higher")}
+    assert compare(tmp_path, before, before, GateSettings(metrics=named), changes=unknown)
+
+
+def test_the_documented_settings_are_all_there_are(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "comparing.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "eft-eval.toml"
+    file.write_text(block)
+    found = read_settings(file)
+    keys = set(re.findall(r"^(\w+) =", block, re.MULTILINE))
+    assert keys == {one.name for kind in (GateSettings, MetricSettings) for one in fields(kind)} - {
+        "metrics"
+    }
+    defaults = replace(found, gated=(), metrics={})
+    assert defaults == GateSettings(), "the values shown are the defaults"

@@ -1,0 +1,396 @@
+"""Reading runs: what lm-eval really wrote, and each defect that a file can have."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from stock_runs import run_dummy, write_tasks
+from tiny_models import make_model
+from written_runs import write_run
+
+from eft_eval import hook
+from eft_eval.comparing import MetricKey, Run, iter_samples, read_run
+from eft_eval.comparing.finding import find_results
+from eft_eval.errors import ConfigError
+
+OLD_RUNS = Path(__file__).with_name("data") / "lm_eval_runs"
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tasks(tmp_path_factory.mktemp("tasks"))
+
+
+@pytest.fixture(scope="module")
+def stock(tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of lm-eval's dummy model, as the installed version writes it."""
+    return run_dummy(tasks, tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture
+def copy(stock: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stock, tmp_path / "copy"))
+
+
+def errors_of(run: Run) -> list[str]:
+    return [problem.text for problem in run.problems if problem.severity == "error"]
+
+
+def notes_of(run: Run) -> list[str]:
+    return [problem.text for problem in run.problems if problem.severity == "note"]
+
+
+def results_of(folder: Path) -> tuple[Path, dict[str, Any]]:
+    (file,) = folder.glob("results_*.json")
+    return file, json.loads(file.read_text())
+
+
+def samples_of(folder: Path, task: str) -> Path:
+    (file,) = folder.glob(f"samples_{task}_20*.jsonl")
+    return file
+
+
+def check_stock(run: Run) -> None:
+    assert set(run.tasks) == {"sums_choice", "sums_choice_again", "sums_gen", "sums_text"}
+    assert errors_of(run) == []
+    generated = run.tasks["sums_gen"]
+    assert (generated.version, generated.shots, generated.documents) == ("2.0", 0, 6)
+    keys = [MetricKey("exact_match", "strict"), MetricKey("exact_match", "flexible")]
+    assert list(generated.columns) == keys
+    for key in keys:
+        column = generated.columns[key]
+        assert column.is_mean
+        assert column.higher_is_better is True
+        assert column.values == (0.0,) * 6
+        assert len(generated.pipelines[key.filter].items) == 6
+    choice = run.tasks["sums_choice"].columns[MetricKey("acc", "none")]
+    numbers = [value for value in choice.values if value is not None]
+    assert choice.reported == pytest.approx(sum(numbers) / 6)
+    group = run.groups["sums"]
+    assert group.tasks == ("sums_choice", "sums_choice_again")
+    assert MetricKey("acc", "none") in group.columns
+    perplexity = run.tasks["sums_text"].columns[MetricKey("word_perplexity", "none")]
+    assert not perplexity.is_mean
+    assert "cannot be paired: its values are pairs or lists" in " ".join(notes_of(run))
+
+
+def test_what_the_installed_lm_eval_writes(stock: Path) -> None:
+    run = read_run(stock)
+    check_stock(run)
+    assert run.model == "dummy"
+    assert run.lm_eval_version == "0.4.13"
+    (sample, *_) = iter_samples(samples_of(stock, "sums_choice"))
+    assert sample.doc["question"] == sample.prompt == "What is 0 plus 3?"
+    assert set(sample.values) == {"acc", "acc_norm"}
+    assert len(sample.responses) == 3
+
+
+@pytest.mark.parametrize("version", ["0.4.8", "0.4.11"])
+def test_what_older_versions_wrote(version: str) -> None:
+    check_stock(read_run(OLD_RUNS / version))
+
+
+def test_a_file_a_folder_its_parent_and_a_pattern_are_the_same_run(stock: Path) -> None:
+    file, _ = results_of(stock)
+    expected = read_run(stock).tasks
+    for source in (file, stock.parent, f"{stock.parent}/dum*", f"{stock}/results_*.json"):
+        assert read_run(source).tasks == expected, source
+
+
+def test_custom_names_and_files_without_a_date(tasks: Path, tmp_path: Path) -> None:
+    folder = run_dummy(tasks, tmp_path / "named" / "mine.json", names=["sums_gen"])
+    assert list(read_run(folder).tasks) == ["sums_gen"]
+    (file,) = folder.glob("mine_*.json")
+    renamed = file.rename(folder / "accepted.json")
+    (samples,) = folder.glob("samples_*.jsonl")
+    other = samples.rename(folder / "texts.jsonl")
+    (folder / "notes.json").write_text('{"results": 3}')
+    (folder / "broken.json").write_text("{")
+    run = read_run(folder)
+    assert errors_of(run) == []
+    assert run.tasks["sums_gen"].samples_file == other, "found by its content"
+    assert run.tasks["sums_gen"].results_file == renamed
+
+
+def test_the_newest_run_of_each_task_counts(tasks: Path, tmp_path: Path) -> None:
+    first = run_dummy(tasks, tmp_path, names=["sums_gen", "sums_choice"])
+    run_dummy(tasks, tmp_path, names=["sums_gen"], limit=2)
+    run = read_run(first)
+    newest = max(first.glob("results_*.json"))
+    assert run.tasks["sums_gen"].results_file == newest
+    assert run.tasks["sums_gen"].documents == 2
+    assert run.tasks["sums_choice"].documents == 6
+    assert notes_of(run) == [
+        f"from an older file, {min(first.glob('results_*.json')).name}: sums_choice"
+    ]
+    assert errors_of(run) == []
+
+
+def test_limit_one_has_no_standard_error(tasks: Path, tmp_path: Path) -> None:
+    folder = run_dummy(tasks, tmp_path, names=["sums_choice"], limit=1)
+    _, results = results_of(folder)
+    assert results["results"]["sums_choice"]["acc_stderr,none"] == "N/A"
+    column = read_run(folder).tasks["sums_choice"].columns[MetricKey("acc", "none")]
+    assert column.reported_error is None
+    assert len(column.values) == 1
+
+
+def test_bypassed_metrics_and_missing_samples_are_noted(tasks: Path, tmp_path: Path) -> None:
+    bypassed = read_run(run_dummy(tasks, tmp_path / "a", names=["sums_gen"], predict_only=True))
+    assert bypassed.tasks["sums_gen"].bypassed
+    assert not bypassed.tasks["sums_gen"].columns
+    assert "bypassed (--predict_only)" in notes_of(bypassed)[0]
+    bare = read_run(run_dummy(tasks, tmp_path / "b", names=["sums_gen"], log_samples=False))
+    assert bare.tasks["sums_gen"].samples_file is None
+    assert "(--log_samples)" in notes_of(bare)[0]
+
+
+# --- defects, each put into a real run ------------------------------------------------------------
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def drop_a_line(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def repeat_a_line(path: Path) -> None:
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+
+
+def change_values(path: Path, values: Callable[[int], Any]) -> None:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line["acc"] = values(number)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def of_other_documents(path: Path) -> None:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["doc_hash"] = "0" * 64
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (cut_off, r"1 unreadable line\(s\), first 6: the file is cut off"),
+        (drop_a_line, "lacks 1 of 6 documents under filter 'none'"),
+        (repeat_a_line, r"1 document\(s\) appear twice under filter 'none'"),
+        (
+            lambda path: change_values(path, lambda n: 1.0 - n),
+            "acc,none is reported as .* give -1.5",
+        ),
+        (of_other_documents, r"documents, prompts or targets differ \(task_hashes\)"),
+        (lambda path: path.write_text(""), "holds no samples; the results speak of 6 documents"),
+    ],
+)
+def test_each_defect_is_found(copy: Path, damage: Callable[[Path], Any], complaint: str) -> None:
+    damage(samples_of(copy, "sums_choice"))
+    run = read_run(copy)
+    assert [p.task for p in run.problems if p.severity == "error"] == ["sums_choice"] * len(
+        errors_of(run)
+    )
+    assert re.search(complaint, "\n".join(errors_of(run))), errors_of(run)
+
+
+def test_values_that_are_nan_count_as_missing(copy: Path) -> None:
+    change_values(samples_of(copy, "sums_choice"), lambda n: math.nan if n < 2 else 1.0)
+    run = read_run(copy)
+    column = run.tasks["sums_choice"].columns[MetricKey("acc", "none")]
+    assert column.values == (None, None, 1.0, 1.0, 1.0, 1.0)
+    assert "2 value(s) of acc,none are NaN or infinite" in " ".join(notes_of(run))
+    assert "the samples give 1 over 4 documents" in " ".join(errors_of(run))
+
+
+def test_samples_of_another_date_are_not_taken_for_this_runs(copy: Path) -> None:
+    samples = samples_of(copy, "sums_choice")
+    samples.rename(samples.with_name("samples_sums_choice_2020-01-01T00-00-00.jsonl"))
+    assert errors_of(read_run(copy)) == [], "its content says that it belongs here"
+    of_other_documents(samples_of(copy, "sums_choice"))
+    task = read_run(copy).tasks["sums_choice"]
+    assert task.samples_file is None
+
+
+def test_a_metric_that_no_sample_has(copy: Path) -> None:
+    file, results = results_of(copy)
+    results["results"]["sums_choice"]["f1,none"] = 0.5
+    file.write_text(json.dumps(results))
+    assert errors_of(read_run(copy)) == ["sums_choice: f1,none is reported, but no sample has it"]
+
+
+# --- what cannot be read --------------------------------------------------------------------------
+
+
+def test_bad_sources_are_one_line(stock: Path, copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source, complaint in (
+        (tmp_path / "nowhere", "there is no file or folder"),
+        (tmp_path / "empty", "holds no results file of lm-eval"),
+        (tmp_path / "x*", "there is no file or folder"),
+        (samples_of(stock, "sums_gen"), "looks like a samples file: give the results file"),
+    ):
+        with pytest.raises(ConfigError, match=complaint) as raised:
+            read_run(source)
+        assert "\n" not in str(raised.value)
+    file, _ = results_of(copy)
+    cut_off(file)
+    with pytest.raises(ConfigError, match="is no JSON, or is cut off"):
+        read_run(copy)
+    file.write_text("[]")
+    with pytest.raises(ConfigError, match="is no results file of lm-eval"):
+        read_run(file)
+
+
+def test_several_models_must_be_told_apart(tmp_path: Path) -> None:
+    for model in ("one", "two"):
+        write_run(tmp_path, {"t": {"acc": [1.0, 0.0]}}, model=model)
+    with pytest.raises(ConfigError, match=r"several models; give one of their folders: one .*two"):
+        read_run(tmp_path)
+    assert read_run(tmp_path / "one").model == "one"
+    assert [file.model for file in find_results(tmp_path / "two")] == ["two"]
+
+
+def test_equal_dates_of_other_lengths_sort_by_time(tmp_path: Path) -> None:
+    write_run(tmp_path, {"t": {"acc": [1.0]}}, stamp="2026-11-20T10-00-00")
+    write_run(tmp_path, {"t": {"acc": [0.0]}}, stamp="2026-11-20T10-00-00.5")
+    assert read_run(tmp_path).tasks["t"].columns[MetricKey("acc", "none")].values == (0.0,)
+
+
+def test_clusters_by_a_field(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, {"t": {"acc": [1.0, 0.0]}}, documents=["a", "b"])
+    items = read_run(folder, cluster="doc.text").tasks["t"].pipelines["none"].items
+    assert [item.cluster for item in items] == ["a", "b"]
+    with pytest.raises(ConfigError, match=r"line 1 has no field 'doc.article'"):
+        read_run(folder, cluster="doc.article")
+
+
+def test_reading_loads_neither_torch_nor_lm_eval(stock: Path) -> None:
+    code = (
+        "import sys; from eft_eval.comparing import read_run, compare_runs; "
+        f"run = read_run({str(stock)!r}); compare_runs(run, [run]); "
+        "from eft_eval.reports.comparison_forms import FORMS; "
+        "bad = {'torch', 'lm_eval', 'transformers', 'datasets'} & set(sys.modules); "
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- judged runs ----------------------------------------------------------------------------------
+
+REPLIES = (
+    "Reason: fine.\n\nScore: 0",
+    "Reason: two.\n\nScore: 2",
+    'Reason: unethical.\n\nScore: "None"',
+    "I counted some, I think.",
+)
+TWO_JUDGES = """\
+include: ELI5
+task: two_judges
+repeats: 2
+filter_list:
+  - {name: alone, filter: [{function: eft_judge, prompt: factuality}]}
+  - {name: asked, filter: [{function: eft_judge, prompt: factuality_with_query}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory, openai_server_module: ModuleType) -> Path:
+    """A task with two judges, each asked twice for every prompt, by an HTTP judge."""
+    import lm_eval
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.tasks import TaskManager
+
+    folder = tmp_path_factory.mktemp("judged")
+    data = folder / "questions.jsonl"
+    questions = [f"Why is number {n} odd?" for n in (1, 2, 3, 4, 5, 5)]
+    data.write_text("".join(json.dumps({"question": text}) + "\n" for text in questions))
+    own = folder / "two_judges.yaml"
+    ours = hook.task_folder() / "eli5" / "eli5_fact.yaml"
+    own.write_text(TWO_JUDGES.replace("ELI5", str(ours)))
+    model = make_model(folder / "tiny", positions=512)
+
+    def answer(prompt: str, _: object) -> str:
+        return REPLIES[len(prompt) % len(REPLIES)]
+
+    with (
+        openai_server_module.OpenAIServer(answer) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("EFT_JUDGE_BASE_URL", server.url)
+        patch.setenv("EFT_VERDICT_STORE", str(folder / "verdicts.sqlite3"))
+        tracker = EvaluationTracker(output_path=str(folder / "out"))
+        results = lm_eval.simple_evaluate(
+            model="hf",
+            model_args={"pretrained": model, "device": "cpu"},
+            tasks=[str(own)],
+            task_manager=TaskManager(
+                include_defaults=False,
+                include_path=str(hook.task_folder()),
+                metadata={"eli5_data": str(data)},
+            ),
+            gen_kwargs={"max_gen_toks": 8},
+            evaluation_tracker=tracker,
+            log_samples=True,
+        )
+        samples = results.pop("samples")
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for task, lines in samples.items():
+            tracker.save_results_samples(task_name=task, samples=lines)
+    (found,) = (folder / "out").iterdir()
+    return found
+
+
+def test_a_task_with_two_judges(judged: Path) -> None:
+    run = read_run(judged)
+    assert errors_of(run) == []
+    (task,) = run.tasks.values()
+    assert task.repeats == 2
+    assert set(task.pipelines) == {"alone", "asked"}
+    prompts = set()
+    for name, pipeline in task.pipelines.items():
+        assert pipeline.judge is not None
+        assert pipeline.verdicts is not None
+        prompts.add(pipeline.judge.prompt_sha256)
+        assert pipeline.repeats == 2
+        documents = len(pipeline.items)
+        assert sum(pipeline.verdicts.values()) == 2 * documents
+        lines = [
+            line for line in iter_samples(samples_of(judged, task.name)) if line.filter == name
+        ]
+        statuses = [v["status"] for line in lines for v in json.loads(line.filtered[0])]
+        assert pipeline.verdicts == {s: statuses.count(s) for s in sorted(set(statuses))}
+        column = task.columns[MetricKey("fact_errors", name)]
+        unscored = sum(
+            all(v["status"] != "scored" for v in json.loads(line.filtered[0])) for line in lines
+        )
+        assert sum(value is None for value in column.values) == unscored
+    assert len(prompts) == 2
+
+
+def test_verdicts_of_two_judge_models_in_one_filter_are_an_error(
+    judged: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(judged, tmp_path / "mixed"))
+    (file,) = folder.glob("samples_*.jsonl")
+    text = file.read_text()
+    model = json.loads(json.loads(text.splitlines()[0])["filtered_resps"][0])[0]["judge_model"]
+    file.write_text(
+        text.replace(f'\\"judge_model\\": \\"{model}', '\\"judge_model\\": \\"other', 1)
+    )
+    (error,) = errors_of(read_run(folder))
+    assert "filter 'alone' mixes verdicts of several judges" in error
+    assert "other with factuality" in error
