@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 from eft_eval.judging.budget import Budget
@@ -21,6 +21,10 @@ __all__ = ["Source", "ask_all", "sender_for"]
 _LEAST_FAILURES = 3
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 10.0
+
+
+OnOutcome = Callable[[int, Outcome], "Future[None] | None"]
+"""Takes a prompt's number and its outcome; what it returns is done when that is in safety."""
 
 
 class Source(Protocol):
@@ -68,7 +72,7 @@ def sender_for(settings: JudgeSettings, budget: Budget | None = None) -> Sender:
 def ask_all(
     prompts: Sequence[str],
     settings: JudgeSettings,
-    on_outcome: Callable[[int, Outcome], None],
+    on_outcome: OnOutcome,
     *,
     source: Source | None = None,
     budget: Budget | None = None,
@@ -84,7 +88,8 @@ def ask_all(
         settings: The judge.
         on_outcome: Called with the prompt's number and its outcome, one call at a time, though
             perhaps in another thread: where an event loop already runs, a second one is started
-            beside it. What it raises ends the whole call.
+            beside it. What it raises ends the whole call. Where it returns a future, the next
+            prompt in this one's place is sent when that is done.
         source: Which of the prompts to ask, and when; None is all of them, in order.
         budget: What may be spent; None is any sum.
     """
@@ -129,7 +134,7 @@ class _Breaker:
 async def _ask_all(
     prompts: Sequence[str],
     settings: JudgeSettings,
-    on_outcome: Callable[[int, Outcome], None],
+    on_outcome: OnOutcome,
     source: Source,
     budget: Budget | None,
 ) -> None:
@@ -153,7 +158,7 @@ async def _work(
     prompts: Sequence[str],
     sender: Sender,
     breaker: _Breaker,
-    on_outcome: Callable[[int, Outcome], None],
+    on_outcome: OnOutcome,
     source: Source,
 ) -> None:
     while (number := await source.take()) is not None:
@@ -164,7 +169,10 @@ async def _work(
         breaker.note(outcome)
         if isinstance(outcome, Failure) and outcome.blame == "budget":
             outcome = Failure(f"not sent: {outcome.error}")
-        on_outcome(number, outcome)
+        kept = on_outcome(number, outcome)
+        if kept is not None:
+            # A worker that sent its next request now could lose two paid replies in one crash.
+            await asyncio.wrap_future(kept)
 
 
 def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

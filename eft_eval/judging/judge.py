@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, Protocol
 
@@ -180,13 +181,15 @@ class _Judging:
             budget=budget,
         )
 
-    def _on_outcome(self, number: int, outcome: Outcome) -> None:
+    def _on_outcome(self, number: int, outcome: Outcome) -> Future[None] | None:
         verdict = self._verdict(self._asked[number], outcome)
+        stored = None
         if verdict.status is Status.api_error:
             self._claims.give_back(verdict.key)
         else:
-            self._keeper.keep(verdict)
+            stored = self._keeper.keep(verdict)
         self._found(verdict)
+        return stored
 
     def _on_settled(self, number: int, state: Taken) -> None:
         key = self._asked[number]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from concurrent.futures import Future
 from types import TracebackType
+from typing import NamedTuple
 
 from eft_eval.errors import EftEvalError
 from eft_eval.judging.claims import Claims
@@ -14,6 +16,11 @@ from eft_eval.judging.verdict import Verdict
 __all__ = ["Keeper"]
 
 _log = logging.getLogger("eft_eval.judging")
+
+
+class _Arrival(NamedTuple):
+    verdict: Verdict
+    stored: Future[None]
 
 
 class Keeper:
@@ -27,7 +34,7 @@ class Keeper:
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
-        self._arrived: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
         self._unstored = 0
         self._thread = threading.Thread(target=self._run, name="eft-keep")
 
@@ -46,9 +53,16 @@ class Keeper:
         if self._unstored > 1:
             _log.error("%d verdicts are in the results but not in the store", self._unstored)
 
-    def keep(self, verdict: Verdict) -> None:
-        """Hand a verdict over; it is on disk after the commit under way and one of its own."""
-        self._arrived.put(verdict)
+    def keep(self, verdict: Verdict) -> Future[None]:
+        """Hand a verdict over.
+
+        Returns:
+            What is done once the verdict is on disk, or cannot be put there, which is logged.
+        """
+        arrival = _Arrival(verdict, Future())
+        arrival.stored.set_running_or_notify_cancel()  # who no longer waits cannot call it off
+        self._arrived.put(arrival)
+        return arrival.stored
 
     def _run(self) -> None:
         more = True
@@ -62,8 +76,15 @@ class Keeper:
                     more = False
                 else:
                     batch.append(another)
-            if batch:
-                self._store(batch)
+            try:
+                if batch:
+                    self._store([one.verdict for one in batch])
+            except Exception as error:  # noqa: BLE001  # raised where the future is waited for
+                for one in batch:
+                    one.stored.set_exception(error)
+            else:
+                for one in batch:
+                    one.stored.set_result(None)
 
     def _store(self, batch: list[Verdict]) -> None:
         """Store verdicts; a disk that is full must not cost the verdicts still to come."""
