@@ -32,6 +32,7 @@ _log = logging.getLogger("eft_eval.judging")
 LEASE_SECONDS = 60.0
 MOST_AT_ONCE = 16  # one transaction for several; few enough that another process finds work
 _RENEWALS_PER_LEASE = 4
+_ROWS_PER_STATEMENT = 100
 _POLL_SECONDS = 0.2
 
 Taken = Literal["mine", "stored", "taken", "batched"]
@@ -106,18 +107,30 @@ class Claims:
             ConfigError: The store cannot be written.
         """
         rows = [(verdict.key, to_record(verdict)) for verdict in verdicts]
-        ended = [(verdict.key, self._owner) for verdict in verdicts]
-        many = self._durable.executemany
         with self._explained():
             self._durable.execute("BEGIN IMMEDIATE")
             try:
-                many("INSERT OR IGNORE INTO verdicts VALUES (?, ?)", rows)
-                many("DELETE FROM claims WHERE key=? AND owner=?", ended)
+                for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+                    self._keep_rows(rows[start : start + _ROWS_PER_STATEMENT])
                 self._durable.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # some errors have rolled back already
                     self._durable.execute("ROLLBACK")
                 raise
+
+    def _keep_rows(self, rows: Sequence[tuple[str, str]]) -> None:
+        # One statement for many rows: at each the interpreter's lock is waited for again, which
+        # takes milliseconds while the replies of a whole round are being read.
+        values = ",".join(["(?,?)"] * len(rows))
+        self._durable.execute(
+            f"INSERT OR IGNORE INTO verdicts VALUES {values}",
+            [field for row in rows for field in row],
+        )
+        marks = ",".join("?" * len(rows))
+        self._durable.execute(
+            f"DELETE FROM claims WHERE owner=? AND key IN ({marks})",
+            [self._owner, *(key for key, _ in rows)],
+        )
 
     def give_back(self, key: str) -> None:
         """End a claim without a verdict."""
