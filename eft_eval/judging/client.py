@@ -7,9 +7,13 @@ done here, because refusals set the pace of all requests, and every try has its 
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib
 import json
 import logging
+import os
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -29,6 +33,7 @@ __all__ = ["EndpointSender", "explain", "request_body"]
 
 _log = logging.getLogger("eft_eval.judging")
 
+_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _CONNECT_SECONDS = 10.0
 _LONGEST_ERROR = 300
 _LONGEST_PAUSE_S = 300.0
@@ -50,6 +55,23 @@ class _Try(NamedTuple):
     wait_s: float | None = None  # before the next try, as the endpoint asks
     refused: bool = False  # for the pace, not for the text
     billed: bool = False  # perhaps, though no usage came
+
+
+@functools.cache
+def _trusted(certificates: tuple[str | None, ...]) -> ssl.SSLContext:
+    """Return the client library's own TLS settings, read once per process.
+
+    Reading the certificates takes a tenth of a second, and a task with three judges makes three
+    clients.
+
+    Args:
+        certificates: The variables that the library reads, as what is read depends on them.
+    """
+    import openai
+
+    library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
+    made: ssl.SSLContext = importlib.import_module(library).create_ssl_context()
+    return made
 
 
 class EndpointSender:
@@ -75,11 +97,13 @@ class EndpointSender:
         self._answered = False
         self._anomalies: Counter[str] = Counter()
         timeout = settings.timeout_s
+        certificates = tuple(os.environ.get(name) for name in _CERTIFICATE_VARIABLES)
         self._client = openai.AsyncOpenAI(
             api_key=settings.api_key,
             base_url=settings.base_url or OPENAI_URL,
             max_retries=0,
             timeout=openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout)),
+            http_client=openai.DefaultAsyncHttpxClient(verify=_trusted(certificates)),
         )
 
     @property
