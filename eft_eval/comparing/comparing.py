@@ -155,12 +155,27 @@ def _candidate(
         if one is not None:
             compared.append(one)
     decided = [one for one in compared if one.target in gated]
+    _check_paired(decided, candidate)
     decisions = decide([_gated(one) for one in decided], settings.alpha)
     by_target = {id(one): decision for one, decision in zip(decided, decisions, strict=True)}
     rows = [one.row(by_target.get(id(one))) for one in compared]
     rows.sort(key=lambda row: row.decision is None)  # stable: gated first
     outcome = worst([decision.outcome for decision in decisions])
     return Candidate(_name(candidate), outcome, _sentence(outcome, rows), tuple(rows), tuple(notes))
+
+
+def _check_paired(decided: Sequence[Compared], candidate: Run) -> None:
+    """Raise if a gated figure could not be paired: that is no answer, and no regression."""
+    for one in decided:
+        if one.pairs is None and not one.absent:
+            name = f"{one.target.name}/{one.target.key}"
+            why = (
+                "the group's figure is not the mean over all its documents (weight_by_size), or "
+                "a task's is no mean"
+                if one.target.is_group
+                else f"it is no mean of one number per document in {candidate.label}"
+            )
+            raise ComparabilityError(f"{name} cannot be gated: {why}; gate other metrics (gated)")
 
 
 def _gated(one: Compared) -> Gated:
@@ -211,7 +226,7 @@ def _comparable(
             notes += [f"not compared: {reason}" for reason in reasons]
         else:
             matched[name] = shared
-    if extra := [name for name in candidate.tasks if name not in baseline.tasks]:
+    if extra := _only_in_candidate(baseline, candidate):
         notes.append(f"only in the candidate, and not compared: {', '.join(extra)}")
     if not baseline.tasks.keys() & candidate.tasks.keys():
         against.append("they have no task in common")
@@ -223,6 +238,15 @@ def _comparable(
             + (f"; and {rest} more reason(s)" if rest > 0 else "")
         )
     return matched, list(dict.fromkeys(notes))
+
+
+def _only_in_candidate(baseline: Run, candidate: Run) -> list[str]:
+    """Return tasks, and metrics of shared tasks, that the baseline does not have."""
+    found = [name for name in candidate.tasks if name not in baseline.tasks]
+    for name, task in candidate.tasks.items():
+        known = baseline.tasks[name].columns if name in baseline.tasks else task.columns
+        found += [f"{name}/{key}" for key in task.columns if key not in known]
+    return found
 
 
 def _matched(task: TaskRun, other: TaskRun) -> dict[str, Matched]:
