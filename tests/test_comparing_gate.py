@@ -588,6 +588,9 @@ def test_what_cannot_be_blessed(tmp_path: Path) -> None:
     samples.unlink()
     with pytest.raises(ComparabilityError, match="no task has metrics and samples"):
         bless(folder, tmp_path / "baseline.json")
+    both = write_run(tmp_path / "both", {"t": {"acc": BASE}, "u": {"acc": BASE}})
+    (both / f"samples_u_{STAMP}.jsonl").unlink()
+    assert list(bless(both, tmp_path / "both.json").tasks) == ["t"]
     assert not (tmp_path / "baseline.json").exists()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
         cluster: What makes items dependent, kept in the baseline.
 
     Returns:
-        The run that was written.
+        The run with the tasks that were written.
 
     Raises:
         ConfigError: There is no run, or ``out`` is another kind of file.
@@ -73,7 +74,7 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
     if groups := _groups_of(run, tasks):
         head["groups"] = groups
     write_lines(out, _lines(head, tasks))
-    return run
+    return replace(run, tasks=tasks)
 
 
 def is_baseline(content: Any) -> bool:
