@@ -126,6 +126,11 @@ def test_the_newest_judging_counts_and_judges_are_told_apart(folder: Path) -> No
     assert seen.model == "scripted:two.yaml"
     refused = call(folder, "eft-eval", "compare", "judged", "other", code=2)
     assert "filter 'factuality': judge scripted:one.yaml and scripted:two.yaml" in refused.stderr
+    # what the exact judge says can be compared all the same
+    gate = ["--gate", "demo_fact/fact_errors,exact"]
+    done = call(folder, "eft-eval", "compare", "judged", "other", *gate)
+    assert "! not compared: task 'demo_fact', filter 'factuality': judge scripted" in done.stdout
+    assert "fact_errors,factuality" not in done.stdout
     # the same name, other rules: another judge
     (folder / "one.yaml").write_text(SCRIPT.replace("Score: 0", "Score: 1"))
     judge(folder, "again", "one.yaml")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from eft_eval.comparing.comparability import reasons_against
+from eft_eval.comparing.comparability import judge_changes, reasons_against
 from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Outcome, Row, RunName
 from eft_eval.comparing.gate import Gated, decide, worst
 from eft_eval.comparing.pairing import Matched, match_items
@@ -146,7 +146,10 @@ def _candidate(
     gated: Sequence[Target],
     settings: GateSettings,
 ) -> Candidate:
-    needed = {name for target in gated for name in target.tasks}
+    needed: dict[str, set[str]] = {}
+    for target in gated:
+        for name in target.tasks:
+            needed.setdefault(name, set()).add(target.key.filter)
     matched, notes = _comparable(baseline, candidate, needed, settings)
     compared: list[Compared] = []
     for target in targets:
@@ -191,12 +194,18 @@ def _gated(one: Compared) -> Gated:
 
 
 def _comparable(
-    baseline: Run, candidate: Run, needed: set[str], settings: GateSettings
+    baseline: Run, candidate: Run, needed: Mapping[str, set[str]], settings: GateSettings
 ) -> tuple[dict[str, dict[str, Matched]], list[str]]:
-    """Return what the runs share, by task and filter, of the tasks that may be compared.
+    """Return what the runs share, by task and filter, of all that may be compared.
+
+    Args:
+        baseline: The accepted run.
+        candidate: The run under test.
+        needed: Filters of gated metrics, by task.
+        settings: Whether prompts may differ.
 
     Raises:
-        ComparabilityError: A task with a gated metric may not.
+        ComparabilityError: A task with a gated metric, or its filter, may not.
     """
     against = [
         f"{run.label}: {problem.text}"
@@ -220,6 +229,12 @@ def _comparable(
         if not other.bypassed and not (task.pipelines and other.pipelines):
             which = candidate.label if task.pipelines else baseline.label
             reasons.append(f"task {name!r} has no samples in {which} (--log_samples)")
+        for filter_name, changes in judge_changes(task, other, shared).items():
+            if filter_name in needed.get(name, ()):
+                reasons += changes
+            else:  # the task's other filters are of the same judges all the same
+                notes += [f"not compared: {change}" for change in changes]
+                del shared[filter_name]
         if reasons and name in needed:
             against += reasons
         elif reasons:
