@@ -13,7 +13,14 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["date_after", "date_of", "newest_results", "read_results", "samples_path"]
+__all__ = [
+    "date_after",
+    "date_of",
+    "is_results",
+    "newest_results",
+    "read_results",
+    "samples_path",
+]
 
 _RESULTS = re.compile(r"results_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d{6})?)\.json")
 
@@ -70,8 +77,15 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     try:
         results = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    if isinstance(results, dict) and {"configs", "results"} <= results.keys():
-        return results
+    if is_results(results):
+        return dict(results)
     raise ConfigError(f"{path} is no results file of lm-eval")
+
+
+def is_results(content: Any) -> bool:
+    """Whether a parsed JSON file is a results file of lm-eval."""
+    return isinstance(content, dict) and all(
+        isinstance(content.get(key), dict) for key in ("results", "configs")
+    )

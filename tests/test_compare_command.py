@@ -68,6 +68,27 @@ def test_a_real_process_says_2_in_one_line() -> None:
     assert "Regression in 1 of 1 gated metric" in done.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is a device of Linux")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_verdict_that_cannot_be_printed_is_no_regression(form: str) -> None:
+    command = [sys.executable, "-c", "from eft_eval.cli import main; main()"]
+    with Path("/dev/full").open("w") as full:
+        arguments = ["compare", "old", "same", "--format", form]
+        done = subprocess.run([*command, *arguments], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode not in (0, 1, 3)
+    assert b"the comparison cannot be shown" in done.stderr
+
+
+def test_a_crash_is_no_regression(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr("eft_eval.comparing.comparing.compare_runs", crash)
+    done = run("compare", "old", "same")
+    assert done.exit_code == 2
+    assert "ZeroDivisionError: a bug of ours" in done.stderr
+
+
 def test_bless_then_compare() -> None:
     done = run("bless", "old", "--out", "baseline.json")
     assert done.exit_code == 0, done.output
@@ -107,6 +128,9 @@ def test_settings_of_the_folder_and_of_a_file(runs: Path) -> None:
         (["compare", "old", "same", "--out", "jsn=x"], ConfigError, "did you mean 'json'"),
         (["compare", "old", "same", "--out", "x"], ConfigError, "expected FORM=FILE"),
         (["compare", "old", "same", "--out", "json=no/x"], ConfigError, "there is no folder no"),
+        (["compare", "old", "same", "--out", "json=old"], ConfigError, "old is a folder"),
+        (["compare", "", "same"], ConfigError, "the name of a run is empty"),
+        (["compare", "a" * 5000, "same"], ConfigError, "there is no file or folder a"),
         (["compare", "old", "same", "--gate", "t/ac"], ConfigError, "did you mean 't/acc'"),
         (["compare", "plan", "--resolution", "0"], ConfigError, "resolution is 0"),
         (["bless", "nowhere", "--out", "b.json"], ConfigError, "there is no file or folder"),

@@ -304,6 +304,108 @@ def test_groups_that_weigh_tasks_are_shown_as_reported(tmp_path: Path) -> None:
     assert [row.documents for row in rows if row.task == "both"] == [10]
 
 
+def test_a_group_in_a_baseline_file_is_gated_as_in_its_run(tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "tasks", documents=40)
+    old = run_dummy(tasks, tmp_path / "old", names=["sums"])
+    new = read_run(run_dummy(tasks, tmp_path / "new", names=["sums"], random_seed=9))
+    bless(old, tmp_path / "baseline.json")
+    demands = GateSettings(gated=("sums/acc",))
+    rows = [
+        compare_runs(read_run(one), [new], demands).candidates[0].rows[0]
+        for one in (old, tmp_path / "baseline.json")
+    ]
+    assert rows[0].name == "sums/acc,none"
+    assert rows[0] == rows[1]
+
+
+def test_documents_that_the_tasks_of_a_group_share_are_clusters(tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "tasks", documents=40)  # two tasks ask the same questions
+    old = read_run(run_dummy(tasks, tmp_path / "old", names=["sums"]))
+    new = read_run(run_dummy(tasks, tmp_path / "new", names=["sums"], random_seed=9))
+    row = compare_runs(old, [new], GateSettings(gated=("sums/acc",))).candidates[0].rows[0]
+    assert (row.documents, row.clusters, row.samples) == (80, 40, 1)
+    parts = []
+    for name in ("sums_choice", "sums_choice_again"):
+        by_run = []
+        for run in (old, new):
+            task = run.tasks[name]
+            column = task.columns[("acc", "none")]  # type: ignore[index]  # a MetricKey is this
+            items = task.pipelines["none"].items
+            by_run.append({i.doc_hash: v for i, v in zip(items, column.values, strict=True)})
+        parts.append({doc: (by_run[1][doc] or 0) - (by_run[0][doc] or 0) for doc in by_run[0]})
+    both = np.array([[part[doc] for doc in parts[0]] for part in parts])
+    expected = scipy.stats.sem(both.mean(axis=0))
+    assert row.standard_error == pytest.approx(expected)
+
+
+def test_what_cannot_be_paired_cannot_be_gated(tmp_path: Path) -> None:
+    tasks = {"t": {"acc": [1.0, 0.0]}, "u": {"acc": [1.0] * 8}}
+    changes = {
+        "groups": {"both": {"acc,none": 0.75, "acc_stderr,none": "N/A"}},
+        "group_subtasks": {"both": ["t", "u"]},
+    }
+    by_task = read_run(write_run(tmp_path / "by_task", tasks, changes=changes))
+    better = {"both/acc": MetricSettings(better="higher")}
+    with pytest.raises(ComparabilityError, match=r"both/acc,none cannot be gated: the group's"):
+        compare_runs(by_task, [by_task], GateSettings(gated=("both/acc",), metrics=better))
+    # an aggregation that is no mean, and by chance equals it in one of the runs
+    config = {"t": {"metric_list": [{"metric": "m", "aggregation": "def most(xs): ..."}]}}
+    old = write_run(tmp_path / "old", {"t": {"m": [0.0] * 4}}, changes={"configs": config})
+    results = {"t": {"m,none": 1.0}}
+    new = write_run(
+        tmp_path / "new",
+        {"t": {"m": [0.0] * 3 + [1.0]}},
+        changes={"configs": config, "results": results},
+    )
+    with pytest.raises(ComparabilityError, match=r"t/m,none cannot be gated: it is no mean of one"):
+        compare_runs(read_run(old), [read_run(new)])
+
+
+def test_a_median_is_no_mean_where_they_are_equal(tmp_path: Path) -> None:
+    config = {"t": {"metric_list": [{"metric": "m", "aggregation": "median"}]}}
+    run = read_run(write_run(tmp_path, {"t": {"m": [0.0] * 4}}, changes={"configs": config}))
+    (column,) = run.tasks["t"].columns.values()
+    assert not column.is_mean
+    assert "m,none cannot be paired: it is no mean" in run.problems[0].text
+
+
+def test_one_prompt_before_all_scored_texts_is_no_cluster(tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "tasks", documents=40)
+    file = tasks / "sums_choice.yaml"
+    file.write_text(file.read_text().replace('doc_to_text: "{{question}}"', 'doc_to_text: ""'))
+    old = read_run(run_dummy(tasks, tmp_path / "old", names=["sums_choice"]))
+    new = read_run(run_dummy(tasks, tmp_path / "new", names=["sums_choice"], random_seed=9))
+    items = old.tasks["sums_choice"].pipelines["none"].items
+    assert len({item.prompt_hash for item in items}) == 1
+    for row in compare_runs(old, [new]).candidates[0].rows:
+        assert (row.units, row.documents, row.clusters) == (40, 40, None)
+    bless(tmp_path / "old", tmp_path / "baseline.json")
+    rows = compare_runs(read_run(tmp_path / "baseline.json"), [new]).candidates[0].rows
+    assert [row.units for row in rows] == [40, 40]
+
+
+def test_the_same_prompt_of_generated_texts_is_a_cluster(tmp_path: Path) -> None:
+    before = {"t": {"m": [0.0, 1.0, 2.0, 3.0]}}
+    row = only_row(compare(tmp_path, before, {"t": {"m": [1.0] * 4}}, prompts=["one"] * 4))
+    assert (row.units, row.samples) == (1, 4)
+
+
+def test_metrics_that_only_the_candidate_has_are_named(tmp_path: Path) -> None:
+    found = compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": BASE, "new": BASE}})
+    assert found.candidates[0].notes == ("only in the candidate, and not compared: t/new,none",)
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_few_documents_never_have_the_number_that_would_decide(tmp_path: Path, n: int) -> None:
+    after = [-1.0] * (n - 1) + [-0.3]
+    before, strict = {"t": {"s": [0.0] * n}}, GateSettings(alpha=0.0001)
+    row = only_row(compare(tmp_path, before, {"t": {"s": after}}, strict))
+    assert row.decision is not None
+    assert row.decision.outcome == "inconclusive"
+    assert row.decision.items_to_decide is not None
+    assert row.decision.items_to_decide > n
+
+
 def test_equal_documents_are_paired_in_their_order_and_lines_may_come_in_any(
     tmp_path: Path,
 ) -> None:
@@ -486,6 +588,9 @@ def test_what_cannot_be_blessed(tmp_path: Path) -> None:
     samples.unlink()
     with pytest.raises(ComparabilityError, match="no task has metrics and samples"):
         bless(folder, tmp_path / "baseline.json")
+    both = write_run(tmp_path / "both", {"t": {"acc": BASE}, "u": {"acc": BASE}})
+    (both / f"samples_u_{STAMP}.jsonl").unlink()
+    assert list(bless(both, tmp_path / "both.json").tasks) == ["t"]
     assert not (tmp_path / "baseline.json").exists()
 
 
@@ -495,6 +600,7 @@ def test_what_cannot_be_blessed(tmp_path: Path) -> None:
         ({"version": 2}, "is a baseline of version 2; this eft-eval reads version 1"),
         ({"tasks": {"t": {}}}, "is a damaged baseline"),
         ({"tasks": None}, "is a damaged baseline"),
+        ({"groups": {"g": {"tasks": ["t"]}}}, "is a damaged baseline"),
     ],
 )
 def test_damaged_baselines(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
@@ -503,6 +609,31 @@ def test_damaged_baselines(tmp_path: Path, change: dict[str, Any], complaint: st
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(ConfigError, match=complaint):
         read_run(file)
+
+
+def test_an_edited_baseline_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "baseline.json"
+    bless(write_run(tmp_path / "run", {"t": {"acc": BASE}}), file)
+    for place, value, complaint in (
+        (("metrics", "acc", "value"), 0.75, "acc,none is 0.75, not its items' mean"),
+        (("metrics", "acc", "higher_is_better"), "yes", "higher_is_better is 'yes'"),
+        (("items", 0), ["short"], "is a damaged baseline"),
+        (("items", 0, 3), math.nan, "nan is no number"),
+        (("items", 0, 3), "1.0", "'1.0' is no number"),
+        (("items", 0, 0), 7, "item 0 has no hashes"),
+        (("items",), [], "t holds 0 of 100 documents"),
+        (("columns",), ["doc_hash"], "is a damaged baseline"),
+    ):
+        content = json.loads(file.read_text())
+        inner = content["tasks"]["t"]["filters"]["none"]
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+        other = tmp_path / "edited.json"
+        other.write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match=re.escape(complaint)) as raised:
+            read_run(other)
+        assert "edited.json is a damaged baseline" in str(raised.value)
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -547,6 +678,7 @@ def test_settings_are_read_and_metrics_have_their_own(tmp_path: Path) -> None:
         ("[gate]\ntolerance = -1", "tolerance is -1; expected a number of 0 or more"),
         ("[gate]\ngated = 'x'", "expected a list such as"),
         ("[gate]\nflips = 10", "flips is 10; expected a whole number of 1,000 or more"),
+        ("[gate]\nflips = 1000000000000", "flips is 1,000,000,000,000; at most 10,000,000"),
         ("[gate]\nfail_on_inconclusive = 1", "expected true or false"),
         ("[gate]\nmetrics = 1", "expected tables of metrics"),
         ("[gate.metrics.x]\nbeter = 'lower'", r"unknown key 'beter' \(did you mean 'better'\?\)"),
@@ -561,6 +693,12 @@ def test_bad_settings_name_the_place(tmp_path: Path, text: str, complaint: str) 
     with pytest.raises(ConfigError, match=complaint) as raised:
         read_settings(file)
     assert str(file) in str(raised.value)
+
+
+def test_a_settings_file_that_is_a_dangling_link_is_not_ignored(tmp_path: Path) -> None:
+    (tmp_path / "eft-eval.toml").symlink_to(tmp_path / "gone.toml")
+    with pytest.raises(ConfigError, match=r"cannot read .*eft-eval\.toml: No such file"):
+        read_settings(None, tmp_path)
 
 
 def test_settings_that_fit_no_metric_are_errors(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def check_stock(run: Run) -> None:
     assert MetricKey("acc", "none") in group.columns
     perplexity = run.tasks["sums_text"].columns[MetricKey("word_perplexity", "none")]
     assert not perplexity.is_mean
-    assert "cannot be paired: its values are pairs or lists" in " ".join(notes_of(run))
+    assert "cannot be paired: not all its values are numbers" in " ".join(notes_of(run))
 
 
 def test_what_the_installed_lm_eval_writes(stock: Path) -> None:
@@ -253,6 +253,80 @@ def test_bad_sources_are_one_line(stock: Path, copy: Path, tmp_path: Path) -> No
     file.write_text("[]")
     with pytest.raises(ConfigError, match="is no results file of lm-eval"):
         read_run(file)
+
+
+NOT_RESULTS: list[dict[str, Any]] = [
+    {"configs": {"t": 5}},
+    {"results": {"t": 5}},
+    {"n-samples": 5},
+    {"n-samples": {"t": {"effective": "x"}}},
+    {"higher_is_better": {"t": 5}},
+    {"configs": {"t": {"repeats": "x"}}},
+    {"configs": {"t": {"metric_list": [5]}}},
+    {"groups": 5},
+    {"groups": {"g": {"acc,none": 1}}, "group_subtasks": {"g": ["g"]}},
+    {"task_hashes": 5},
+]
+
+
+@pytest.mark.parametrize("changes", NOT_RESULTS, ids=str)
+def test_tables_of_another_shape_are_one_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = write_run(tmp_path, {"t": {"acc": [1.0, 0.0]}}, changes=changes)
+    with pytest.raises(ConfigError, match="is a damaged results file") as raised:
+        read_run(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_odd_dates_and_names_are_read(tmp_path: Path) -> None:
+    changes = {"date": 1e300, "model_name": None, "config": 5}
+    folder = write_run(tmp_path, {"t": {"acc": [1.0, 0.0]}}, changes=changes)
+    (file,) = folder.glob("results_*.json")
+    file.rename(folder / "mine.json")
+    assert (read_run(folder).model, read_run(folder).date) == ("unnamed", "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"metrics": [["a"]]}, {"resps": 5}, {"filtered_resps": {"a": 1}}, {"doc_hash": None}],
+    ids=str,
+)
+def test_lines_of_another_shape_are_unreadable(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = write_run(tmp_path, {"t": {"acc": [1.0, 0.0]}})
+    (file,) = folder.glob("samples_*.jsonl")
+    first, second = file.read_text().splitlines()
+    file.write_text(f"{json.dumps({**json.loads(first), **changes})}\n{second}\n")
+    assert "1 unreadable line(s), first 1" in errors_of(read_run(folder))[0]
+
+
+def test_nested_without_end_and_numbers_beyond_floats(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, {"t": {"acc": [1.0, 0.0]}})
+    (file,) = folder.glob("samples_*.jsonl")
+    whole = file.read_text()
+    file.write_text(whole + "[" * 200_000)
+    assert errors_of(read_run(folder))[0].endswith("first 3: the file is cut off, or damaged")
+    file.write_text(whole.replace('"acc": 1.0', f'"acc": {10**400}'))
+    assert "1 value(s) of acc,none are NaN or infinite" in notes_of(read_run(folder))[0]
+    (results,) = folder.glob("results_*.json")
+    results.write_text("[" * 200_000)
+    with pytest.raises(ConfigError, match="is no JSON, or is cut off"):
+        read_run(folder)
+
+
+def test_dangling_links_and_folders_beside_a_run_are_passed_over(copy: Path) -> None:
+    samples = samples_of(copy, "sums_choice")
+    samples.rename(samples.with_name("zz.jsonl"))
+    for name in ("a.jsonl", "b.json"):
+        (copy / name).symlink_to(copy / "gone")
+    (copy / "c.jsonl").mkdir()
+    found = read_run(copy).tasks["sums_choice"].samples_file
+    assert found is not None
+    assert found.name == "zz.jsonl"
+
+
+def test_a_folder_of_baselines_asks_for_the_file(tmp_path: Path) -> None:
+    (tmp_path / "demo.json").write_text('{"format": "eft-eval baseline"}')
+    with pytest.raises(ConfigError, match="or a baseline file by its name"):
+        read_run(tmp_path)
 
 
 def test_several_models_must_be_told_apart(tmp_path: Path) -> None:

@@ -135,13 +135,16 @@ def test_swapping_the_runs_turns_everything_round(raw: list[float], seed: int, s
 
 
 def test_the_published_numbers_of_items() -> None:
-    for resolution, items in ((0.02, 3092), (0.05, 495), (0.08, 194)):
+    # 0.03: (1.644854 + 0.841621)² · 0.2 / 0.03² = 1373.9
+    for resolution, items in ((0.02, 3092), (0.03, 1374), (0.05, 495), (0.08, 194)):
         assert plan_comparison(resolution).certify == items
     assert plan_comparison(0.05, metrics=10).detect > plan_comparison(0.05).detect == 495
     clustered = plan_comparison(0.05, cluster_size=5, correlation=0.3)
     assert clustered.certify == pytest.approx(495 * 2.2, abs=2)
     with pytest.raises(ConfigError, match="resolution is 0; expected a number above 0"):
         plan_comparison(0)
+    with pytest.raises(ConfigError, match=r"resolution is 1e-300: more than 1,000,000,000,000"):
+        plan_comparison(1e-300)
 
 
 def test_the_planned_number_has_the_power() -> None:

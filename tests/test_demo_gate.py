@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,14 @@ def shell(script: str, folder: Path, **settings: str) -> subprocess.CompletedPro
     )
 
 
-def gate_step(folder: Path, baseline: str, candidate: str) -> tuple[Any, Path]:
+def gate_step(
+    folder: Path, baseline: str, candidate: str, **inputs: str
+) -> tuple[subprocess.CompletedProcess[str], Path]:
     """Run the composite action's step; return what it did and the step summary."""
     action = load("action.yml")
     (step,) = action["runs"]["steps"]
     values = {name: one.get("default", "") for name, one in action["inputs"].items()}
-    values.update(baseline=baseline, candidate=candidate)
+    values.update(baseline=baseline, candidate=candidate, **inputs)
     settings = {
         name: values[text.removeprefix("${{ inputs.").removesuffix(" }}")]
         for name, text in step["env"].items()
@@ -101,6 +104,7 @@ def test_the_action_passes_and_fails(repository: Path) -> None:
     place = worse["tasks"]["demo_fact"]["filters"]["exact"]["columns"].index("fact_errors")
     for item in items:
         item[place] += 1
+    worse["tasks"]["demo_fact"]["filters"]["exact"]["metrics"]["fact_errors"]["value"] += 1
     (repository / "worse.json").write_text(json.dumps(worse))
     done, summary = gate_step(repository, "baselines/demo.json", "worse.json")
     assert done.returncode == 1
@@ -109,14 +113,70 @@ def test_the_action_passes_and_fails(repository: Path) -> None:
     assert (repository / "eft-eval-reports" / "comparison.json").is_file()
     xml = junitparser.JUnitXml.fromfile(str(repository / "eft-eval-reports" / "junit.xml"))
     assert (xml.tests, xml.failures) == (4, 1)
+    before = summary.read_text()
     done, _ = gate_step(repository, "baselines/demo.json", "nowhere")
     assert done.returncode == 2
+    assert summary.read_text() == before, "an error is not shown as the verdict of the gate before"
 
 
 def test_the_judged_jobs_need_a_key() -> None:
     steps = load("github.yml")["jobs"]["judged"]["steps"]
-    assert all(step.get("if") == "env.OPENAI_API_KEY != ''" for step in steps[1:])
+    assert all("env.OPENAI_API_KEY != ''" in step["if"].split(" && ") for step in steps[1:])
     assert load("gitlab.yml")["eft-eval-judged"]["rules"] == [{"if": "$OPENAI_API_KEY"}]
+
+
+def test_verdicts_are_kept_where_the_gate_fails_too() -> None:
+    steps = load("github.yml")["jobs"]["judged"]["steps"]
+    uses = [step.get("uses", "").partition("@")[0] for step in steps]
+    assert "actions/cache" not in uses, "it saves after jobs that succeed only"
+    restored, saved = (steps[uses.index(f"actions/cache/{one}")] for one in ("restore", "save"))
+    assert saved["if"].startswith("always() && ")
+    assert saved["with"]["key"] == restored["with"]["key"]
+    assert saved["with"]["path"] == restored["with"]["path"]
+    assert uses.index("actions/cache/save") < uses.index("./.github/actions/eft-eval-gate")
+    assert load("gitlab.yml")["eft-eval-judged"]["cache"]["when"] == "always"
+
+
+@pytest.mark.slow
+def test_the_judged_job(repository: Path, openai_server: Callable[..., Any]) -> None:
+    """The judged job's own steps, with a model behind an OpenAI endpoint on loopback."""
+    shutil.copy(CI / "eft-eval-judged.toml", repository)
+    steps = {step.get("name"): step for step in load("github.yml")["jobs"]["judged"]["steps"]}
+    gitlab = load("gitlab.yml")["eft-eval-judged"]["script"]
+    asked = [steps[name]["run"].replace("\\\n", " ").split() for name in ("evaluate", "judge")]
+    assert asked == [line.split() for line in gitlab[1:3]], "both files run the same commands"
+
+    def answer(prompt: str, _: object) -> str:
+        return f"Reason: by length.\n\nScore: {len(prompt) % 100}%"
+
+    server = openai_server(answer, models=None)
+    key = {
+        "OPENAI_API_KEY": "secret",
+        "EFT_JUDGE_BASE_URL": server.url,
+        "EFT_VERDICT_STORE": str(repository / "verdicts.sqlite3"),
+    }
+    for name in ("evaluate", "judge"):
+        done = shell(steps[name]["run"], repository, **key)
+        assert done.returncode == 0, done.stderr[-3000:]
+    paid = len(server.chats)
+    assert 0 < paid <= 64
+    bless = "eft-eval bless out --out baselines/demo-judged.json"
+    assert shell(bless, repository).returncode == 0
+    (repository / "out").rename(repository / "before")
+    for name in ("evaluate", "judge"):
+        assert shell(steps[name]["run"], repository, **key).returncode == 0
+    assert len(server.chats) == paid, "the same responses are not asked about again"
+    inputs = load("github.yml")["jobs"]["judged"]["steps"][-2]["with"]
+    gated, summary = gate_step(repository, **inputs)
+    assert gated.returncode == 0, gated.stdout + gated.stderr
+    assert "demo_help/helpfulness,helpfulness" in summary.read_text().replace("\\_", "_")
+    assert shell(gitlab[3].strip(), repository).returncode == 0
+    # another judge's verdicts are no regression and no pass
+    other = "eft-eval judge out --prompt helpfulness --judge gpt-4o-2024-08-06"
+    assert shell(other, repository, **key).returncode == 0
+    gated, _ = gate_step(repository, **inputs)
+    assert gated.returncode == 2
+    assert "judge gpt-4.1-2025-04-14 and gpt-4o-2024-08-06" in gated.stderr
 
 
 @pytest.mark.slow

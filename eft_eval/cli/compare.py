@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import traceback
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -10,7 +13,7 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperGroup
 
-from eft_eval.errors import ConfigError, nearest
+from eft_eval.errors import ConfigError, EftEvalError, nearest
 
 
 class RunsByDefault(TyperGroup):
@@ -94,10 +97,6 @@ def runs(
     Exit codes: 0 pass, or inconclusive; 1 regression; 2 usage, or not comparable; 3 inconclusive,
     with --fail-on inconclusive only.
     """
-    from eft_eval.comparing.comparing import compare_runs
-    from eft_eval.comparing.reading import read_run, read_runs
-    from eft_eval.comparing.settings import read_settings, settings_with
-
     targets = [_target(one) for one in out or []]
     options = {
         "tolerance": tolerance,
@@ -108,12 +107,37 @@ def runs(
         "cluster": cluster,
         "seed": seed,
     }
+    with _crash_is_no_regression():
+        found = _compare(baseline, candidates, config, options)
+        _show(found, form, targets)
+    raise typer.Exit(found.exit_code)
+
+
+def _compare(
+    baseline: str, candidates: list[str], config: Path | None, options: dict[str, Any]
+) -> Any:
+    from eft_eval.comparing.comparing import compare_runs
+    from eft_eval.comparing.reading import read_run, read_runs
+    from eft_eval.comparing.settings import read_settings, settings_with
+
     settings = settings_with(read_settings(config), options)
-    found = compare_runs(
+    return compare_runs(
         read_run(baseline, settings.cluster), read_runs(candidates, settings.cluster), settings
     )
-    _show(found, form, targets)
-    raise typer.Exit(found.exit_code)
+
+
+@contextlib.contextmanager
+def _crash_is_no_regression() -> Iterator[None]:
+    """Keep Python's exit code 1 for crashes from being read as a regression."""
+    try:
+        yield
+    except EftEvalError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"the comparison cannot be shown: {error}") from error
+    except Exception as error:  # whatever it is, it is no verdict
+        traceback.print_exc()
+        raise typer.Exit(2) from error
 
 
 def _target(text: str) -> tuple[Form, Path]:
@@ -127,6 +151,8 @@ def _target(text: str) -> tuple[Form, Path]:
     path = Path(file)
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"--out {text}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"--out {text}: {path} is a folder; name a file in it")
     return Form(name), path
 
 
@@ -145,6 +171,7 @@ def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
         print_comparison(found)
     else:
         sys.stdout.write(FORMS[form.value](found))
+    sys.stdout.flush()  # a full disk shows here, not after the exit code
 
 
 @app.command("plan")

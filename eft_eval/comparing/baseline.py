@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from eft_eval.atomic import write_lines
+from eft_eval.comparing.completeness import same_mean
 from eft_eval.comparing.reading import read_run
 from eft_eval.comparing.records import (
     Column,
+    Group,
     Item,
     JudgeSeen,
     MetricKey,
@@ -23,7 +26,7 @@ from eft_eval.comparing.records import (
     Run,
     TaskRun,
 )
-from eft_eval.comparing.samples import PROMPT
+from eft_eval.comparing.samples import PROMPT, finite_number
 from eft_eval.errors import ComparabilityError, ConfigError
 
 __all__ = ["bless", "is_baseline", "run_of_baseline"]
@@ -43,7 +46,7 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
         cluster: What makes items dependent, kept in the baseline.
 
     Returns:
-        The run that was written.
+        The run with the tasks that were written.
 
     Raises:
         ConfigError: There is no run, or ``out`` is another kind of file.
@@ -68,8 +71,10 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
         "cluster": cluster,
         "notes": left,
     }
+    if groups := _groups_of(run, tasks):
+        head["groups"] = groups
     write_lines(out, _lines(head, tasks))
-    return run
+    return replace(run, tasks=tasks)
 
 
 def is_baseline(content: Any) -> bool:
@@ -90,14 +95,15 @@ def run_of_baseline(content: Mapping[str, Any], path: Path) -> Run:
         )
     try:
         tasks = {name: _task(name, task, path) for name, task in content["tasks"].items()}
+        groups = {name: _group(name, one) for name, one in content.get("groups", {}).items()}
         notes = tuple(Problem("note", None, str(text)) for text in content["notes"])
         model, date = str(content["model"]), str(content["date"])
         version = str(content["lm_eval_version"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{path} is a damaged baseline ({error!r}); bless the run again"
         ) from error
-    return Run(str(path), model, date, version, tasks, {}, notes, "baseline", {})
+    return Run(str(path), model, date, version, tasks, groups, notes, "baseline", {})
 
 
 def _check_out(out: Path) -> None:
@@ -147,6 +153,27 @@ def _facts(task: TaskRun) -> dict[str, Any]:
     }
 
 
+def _column_facts(column: Column) -> dict[str, Any]:
+    return {
+        "value": column.reported,
+        "standard_error": column.reported_error,
+        "higher_is_better": column.higher_is_better,
+        "paired": column.is_mean,
+    }
+
+
+def _groups_of(run: Run, tasks: Mapping[str, TaskRun]) -> dict[str, Any]:
+    """Return the groups whose tasks are all kept."""
+    kept = {name: one for name, one in run.groups.items() if {*one.tasks} <= tasks.keys()}
+    return {
+        name: {
+            "tasks": one.tasks,
+            "metrics": {str(key): _column_facts(column) for key, column in one.columns.items()},
+        }
+        for name, one in kept.items()
+    }
+
+
 def _filter(task: TaskRun, pipeline: Pipeline) -> Iterator[str]:
     columns = [c for key, c in task.columns.items() if key.filter == pipeline.name]
     yield f"  {_json(pipeline.name)}: {{\n"
@@ -156,13 +183,7 @@ def _filter(task: TaskRun, pipeline: Pipeline) -> Iterator[str]:
     yield '   "metrics": {\n'
     listed = []
     for column in columns:
-        facts = {
-            "value": column.reported,
-            "standard_error": column.reported_error,
-            "higher_is_better": column.higher_is_better,
-            "paired": column.is_mean,
-        }
-        listed.append(f"    {_json(column.key.metric)}: {_json(facts)}")
+        listed.append(f"    {_json(column.key.metric)}: {_json(_column_facts(column))}")
     yield ",\n".join(listed) + "\n   },\n"
     paired = [column for column in columns if column.is_mean]
     yield f'   "columns": {_json(["doc_hash", "prompt_hash", "cluster", *_names(paired)])},\n'
@@ -188,10 +209,9 @@ def _task(name: str, content: Mapping[str, Any], path: Path) -> TaskRun:
     pipelines: dict[str, Pipeline] = {}
     for filter_name, one in content["filters"].items():
         rows = one["items"]
-        items = tuple(
-            Item(number, row[0], row[1], row[1] if row[2] is None else row[2])
-            for number, row in enumerate(rows)
-        )
+        items = tuple(_item(number, *row[:3]) for number, row in enumerate(rows))
+        if content["documents"] not in (None, len(items)):
+            raise ValueError(f"{name} holds {len(items)} of {content['documents']} documents")
         judge = None
         if one["judge"] is not None:
             returned = tuple(one["judge"]["returned"])
@@ -201,17 +221,13 @@ def _task(name: str, content: Mapping[str, Any], path: Path) -> TaskRun:
         )
         positions = {metric: place for place, metric in enumerate(one["columns"])}
         for metric, facts in one["metrics"].items():
-            key = MetricKey(metric, filter_name)
-            paired = bool(facts["paired"])
-            values = tuple(_float(row[positions[metric]]) for row in rows) if paired else ()
-            columns[key] = Column(
-                key,
-                _float(facts["value"]),
-                _float(facts["standard_error"]),
-                facts["higher_is_better"],
-                values,
-                paired,
-            )
+            values: tuple[float | None, ...] = ()
+            if facts["paired"]:
+                values = tuple(_float(row[positions[metric]]) for row in rows)
+            column = _column(MetricKey(metric, filter_name), facts, values)
+            if column.is_mean and not same_mean(column.reported, values):
+                raise ValueError(f"{name}: {column.key} is {column.reported}, not its items' mean")
+            columns[column.key] = column
     return TaskRun(
         name=name,
         version=content["version"],
@@ -227,5 +243,31 @@ def _task(name: str, content: Mapping[str, Any], path: Path) -> TaskRun:
     )
 
 
+def _item(number: int, doc_hash: Any, prompt_hash: Any, cluster: Any) -> Item:
+    word = prompt_hash if cluster is None else cluster
+    if not all(isinstance(text, str) for text in (doc_hash, prompt_hash, word)):
+        raise ValueError(f"item {number} has no hashes")
+    return Item(number, doc_hash, prompt_hash, word)
+
+
+def _column(key: MetricKey, facts: Mapping[str, Any], values: tuple[float | None, ...]) -> Column:
+    better = facts["higher_is_better"]
+    if better is not None and not isinstance(better, bool):
+        raise ValueError(f"{key}: higher_is_better is {better!r}")
+    reported, error = _float(facts["value"]), _float(facts["standard_error"])
+    return Column(key, reported, error, better, values, bool(facts["paired"]))
+
+
+def _group(name: str, content: Mapping[str, Any]) -> Group:
+    columns = {}
+    for text, facts in content["metrics"].items():
+        key = MetricKey(*text.split(",", 1))
+        columns[key] = _column(key, facts, ())
+    return Group(name, tuple(content["tasks"]), columns)
+
+
 def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
+    number = finite_number(value)
+    if number is None and value is not None:
+        raise ValueError(f"{value!r} is no number")
+    return number

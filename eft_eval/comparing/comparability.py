@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from eft_eval.comparing.pairing import Matched
 from eft_eval.comparing.records import Item, JudgeSeen, Pipeline, TaskRun
 
-__all__ = ["reasons_against", "remarks"]
+__all__ = ["judge_changes", "reasons_against", "remarks"]
 
 _SHOWN = 3
 
@@ -43,9 +43,17 @@ def reasons_against(
                 "differ (--allow-prompt-change compares all the same)"
             )
             break  # filters share their prompts
-    for name in matched:
-        old_judge, new_judge = baseline.pipelines[name], candidate.pipelines[name]
-        yield from _judges(task, old_judge, new_judge)
+
+
+def judge_changes(
+    baseline: TaskRun, candidate: TaskRun, matched: dict[str, Matched]
+) -> dict[str, list[str]]:
+    """Return, by filter, why its scores are not those of the same judge; none where they are."""
+    found = {
+        name: list(_judges(baseline.name, baseline.pipelines[name], candidate.pipelines[name]))
+        for name in matched
+    }
+    return {name: reasons for name, reasons in found.items() if reasons}
 
 
 def remarks(

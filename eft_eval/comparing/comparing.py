@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from eft_eval.comparing.comparability import reasons_against
+from eft_eval.comparing.comparability import judge_changes, reasons_against
 from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Outcome, Row, RunName
 from eft_eval.comparing.gate import Gated, decide, worst
 from eft_eval.comparing.pairing import Matched, match_items
@@ -146,7 +146,10 @@ def _candidate(
     gated: Sequence[Target],
     settings: GateSettings,
 ) -> Candidate:
-    needed = {name for target in gated for name in target.tasks}
+    needed: dict[str, set[str]] = {}
+    for target in gated:
+        for name in target.tasks:
+            needed.setdefault(name, set()).add(target.key.filter)
     matched, notes = _comparable(baseline, candidate, needed, settings)
     compared: list[Compared] = []
     for target in targets:
@@ -155,12 +158,27 @@ def _candidate(
         if one is not None:
             compared.append(one)
     decided = [one for one in compared if one.target in gated]
+    _check_paired(decided, candidate)
     decisions = decide([_gated(one) for one in decided], settings.alpha)
     by_target = {id(one): decision for one, decision in zip(decided, decisions, strict=True)}
     rows = [one.row(by_target.get(id(one))) for one in compared]
     rows.sort(key=lambda row: row.decision is None)  # stable: gated first
     outcome = worst([decision.outcome for decision in decisions])
     return Candidate(_name(candidate), outcome, _sentence(outcome, rows), tuple(rows), tuple(notes))
+
+
+def _check_paired(decided: Sequence[Compared], candidate: Run) -> None:
+    """Raise if a gated figure could not be paired: that is no answer, and no regression."""
+    for one in decided:
+        if one.pairs is None and not one.absent:
+            name = f"{one.target.name}/{one.target.key}"
+            why = (
+                "the group's figure is not the mean over all its documents (weight_by_size), or "
+                "a task's is no mean"
+                if one.target.is_group
+                else f"it is no mean of one number per document in {candidate.label}"
+            )
+            raise ComparabilityError(f"{name} cannot be gated: {why}; gate other metrics (gated)")
 
 
 def _gated(one: Compared) -> Gated:
@@ -176,12 +194,18 @@ def _gated(one: Compared) -> Gated:
 
 
 def _comparable(
-    baseline: Run, candidate: Run, needed: set[str], settings: GateSettings
+    baseline: Run, candidate: Run, needed: Mapping[str, set[str]], settings: GateSettings
 ) -> tuple[dict[str, dict[str, Matched]], list[str]]:
-    """Return what the runs share, by task and filter, of the tasks that may be compared.
+    """Return what the runs share, by task and filter, of all that may be compared.
+
+    Args:
+        baseline: The accepted run.
+        candidate: The run under test.
+        needed: Filters of gated metrics, by task.
+        settings: Whether prompts may differ.
 
     Raises:
-        ComparabilityError: A task with a gated metric may not.
+        ComparabilityError: A task with a gated metric, or its filter, may not.
     """
     against = [
         f"{run.label}: {problem.text}"
@@ -205,13 +229,19 @@ def _comparable(
         if not other.bypassed and not (task.pipelines and other.pipelines):
             which = candidate.label if task.pipelines else baseline.label
             reasons.append(f"task {name!r} has no samples in {which} (--log_samples)")
+        for filter_name, changes in judge_changes(task, other, shared).items():
+            if filter_name in needed.get(name, ()):
+                reasons += changes
+            else:  # the task's other filters are of the same judges all the same
+                notes += [f"not compared: {change}" for change in changes]
+                del shared[filter_name]
         if reasons and name in needed:
             against += reasons
         elif reasons:
             notes += [f"not compared: {reason}" for reason in reasons]
         else:
             matched[name] = shared
-    if extra := [name for name in candidate.tasks if name not in baseline.tasks]:
+    if extra := _only_in_candidate(baseline, candidate):
         notes.append(f"only in the candidate, and not compared: {', '.join(extra)}")
     if not baseline.tasks.keys() & candidate.tasks.keys():
         against.append("they have no task in common")
@@ -223,6 +253,15 @@ def _comparable(
             + (f"; and {rest} more reason(s)" if rest > 0 else "")
         )
     return matched, list(dict.fromkeys(notes))
+
+
+def _only_in_candidate(baseline: Run, candidate: Run) -> list[str]:
+    """Return tasks, and metrics of shared tasks, that the baseline does not have."""
+    found = [name for name in candidate.tasks if name not in baseline.tasks]
+    for name, task in candidate.tasks.items():
+        known = baseline.tasks[name].columns if name in baseline.tasks else task.columns
+        found += [f"{name}/{key}" for key in task.columns if key not in known]
+    return found
 
 
 def _matched(task: TaskRun, other: TaskRun) -> dict[str, Matched]:

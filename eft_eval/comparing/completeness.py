@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from eft_eval.comparing.records import Problem, TaskRun
 from eft_eval.comparing.samples import SamplesRead
 
-__all__ = ["check_task", "same_mean"]
+__all__ = ["CORRECTED", "check_task", "same_mean"]
 
+CORRECTED = "prediction_powered"  # the aggregation that `eft-eval correct` names
 _RELATIVE = 1e-6  # sums in another order, and numbers written with fewer digits
 
 
@@ -78,6 +79,11 @@ def _hash(task: TaskRun, read: SamplesRead, expected: str | None) -> Iterator[st
 
 
 def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
+    corrected = {
+        one["metric"]
+        for one in task.config.get("metric_list") or []
+        if one.get("aggregation") == CORRECTED
+    }
     for key, column in task.columns.items():
         where = (key.filter, key.metric)
         if odd := read.unusual.get(where):
@@ -93,12 +99,15 @@ def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
                     f"{len(numbers)} documents"
                 )
                 yield Problem("error", task.name, text)
+        elif key.metric in corrected:
+            text = f"{task.name}: {key} rests on people's labels (eft-eval correct): not paired"
+            yield Problem("note", task.name, text)
         elif where not in read.values and where not in read.compound:
             if read.pipelines:
                 text = f"{task.name}: {key} is reported, but no sample has it"
                 yield Problem("error", task.name, text)
         else:
-            why = "its values are pairs or lists" if where in read.compound else "it is no mean"
+            why = "not all its values are numbers" if where in read.compound else "it is no mean"
             text = f"{task.name}: {key} cannot be paired: {why}"
             yield Problem("note", task.name, text)
 

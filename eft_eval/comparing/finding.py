@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
+from eft_eval.runs import is_results
 
 __all__ = ["ResultsFile", "find_results", "read_json", "stamp_of"]
 
@@ -33,8 +35,9 @@ class ResultsFile(NamedTuple):
     @property
     def model(self) -> str:
         """Name of the model; its kind where the run had no name for it."""
-        name = self.content.get("model_name")
-        return str(name or (self.content.get("config") or {}).get("model") or "unnamed")
+        config = self.content.get("config")
+        kind = config.get("model") if isinstance(config, Mapping) else None
+        return str(self.content.get("model_name") or kind or "unnamed")
 
 
 def find_results(source: str | Path) -> list[ResultsFile]:
@@ -61,8 +64,8 @@ def find_results(source: str | Path) -> list[ResultsFile]:
             raise ConfigError(f"{path} is no results file of lm-eval{_hint(path)}")
     if not found:
         raise ConfigError(
-            f"{source} holds no results file of lm-eval; give the folder of --output_path, or a "
-            "results_*.json in it"
+            f"{source} holds no results file of lm-eval; give the folder of --output_path, a "
+            "results_*.json in it, or a baseline file by its name"
         )
     models = sorted({(one.model, str(one.path.parent)) for one in found})
     if len({model for model, _ in models}) > 1:
@@ -71,13 +74,6 @@ def find_results(source: str | Path) -> list[ResultsFile]:
             f"{source} holds the runs of several models; give one of their folders: {several}"
         )
     return sorted(found, key=lambda one: (one.date, one.path.name), reverse=True)
-
-
-def is_results(content: Any) -> bool:
-    """Whether a parsed JSON file is a results file of lm-eval."""
-    return isinstance(content, dict) and all(
-        isinstance(content.get(key), dict) for key in ("results", "configs")
-    )
 
 
 def read_json(path: Path) -> Any:
@@ -90,7 +86,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} is no JSON, or is cut off ({error}){_hint(path)}; expected a results file of "
             "lm-eval or a baseline"
@@ -104,10 +100,12 @@ def stamp_of(path: Path) -> str | None:
 
 
 def _candidates(source: str) -> list[Path]:
+    if not source.strip():
+        raise ConfigError("the name of a run is empty; give a file, a folder or a pattern")
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _inside(path)
-    if path.exists():
+    if os.path.exists(path):
         return [path]
     matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []
     if not matches:
@@ -137,9 +135,13 @@ def _date(path: Path, content: Mapping[str, Any]) -> str:
     if stamp := stamp_of(path):
         return stamp
     started = content.get("date")
-    if isinstance(started, (int, float)):
-        return datetime.fromtimestamp(started).isoformat(timespec="microseconds").replace(":", "-")
-    return ""
+    if not isinstance(started, (int, float)):
+        return ""
+    try:
+        date = datetime.fromtimestamp(started)
+    except (OverflowError, ValueError, OSError):
+        return ""
+    return date.isoformat(timespec="microseconds").replace(":", "-")
 
 
 def _hint(path: Path) -> str:

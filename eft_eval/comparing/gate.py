@@ -144,8 +144,8 @@ def _needed(one: Gated, gain: Difference, alpha: float, share: float) -> int | N
     if abs(room) <= _SLACK:  # on the border: no number of documents decides
         return None
     if room > 0:
-        return items_to_decide(one.documents, error, room, alpha, POWER)
-    return items_to_decide(one.documents, error, -estimate, share, POWER)
+        return items_to_decide(one.documents, gain.freedom + 1, error, room, alpha, POWER)
+    return items_to_decide(one.documents, gain.freedom + 1, error, -estimate, share, POWER)
 
 
 def _change(name: str, estimate: float) -> str:

@@ -94,8 +94,10 @@ def pair_columns(parts: Sequence[tuple[Column, Column, Pipeline, Matched]], aver
         average: Whether items of a cluster are samples of one prompt, and so are averaged where
             every prompt has as many of them; else, and where the numbers differ, they stay items
             of a cluster. Mean and standard error are the same in both forms.
+
+    A document that several tasks of a group share is one cluster over them.
     """
-    left, right, words = [], [], []
+    left, right, words, texts = [], [], [], []
     documents = dropped = left_missing = right_missing = 0
     for number, (baseline, candidate, pipeline, matched) in enumerate(parts):
         for i, j in matched.shared:
@@ -109,10 +111,12 @@ def pair_columns(parts: Sequence[tuple[Column, Column, Pipeline, Matched]], aver
             left.append(before)
             right.append(after)
             words.append((number, pipeline.items[i].cluster))
+            texts.append(pipeline.items[i].doc_hash)
     first, second = np.array(left, dtype=np.float64), np.array(right, dtype=np.float64)
-    codes = _codes(words)
+    joined = _joined(words, texts)
+    codes = _codes(joined)
     samples = 1
-    if codes is not None and average:
+    if codes is not None and average and joined == words:
         sizes = np.bincount(codes)
         if sizes.min() == sizes.max():
             samples = int(sizes[0])
@@ -120,6 +124,23 @@ def pair_columns(parts: Sequence[tuple[Column, Column, Pipeline, Matched]], aver
             second = np.bincount(codes, weights=second) / samples
             codes = None
     return Pairs(first, second, codes, samples, documents, dropped, left_missing, right_missing)
+
+
+def _joined(words: list[tuple[int, str]], texts: Sequence[str]) -> list[tuple[int, str]]:
+    """Return cluster words, the same for clusters of different tasks that share a document."""
+    above: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def top(word: tuple[int, str]) -> tuple[int, str]:
+        while word in above:
+            word = above[word]
+        return word
+
+    first: dict[str, tuple[int, str]] = {}
+    for word, text in zip(words, texts, strict=True):
+        other = first.setdefault(text, word)
+        if other[0] != word[0] and (old := top(word)) != (new := top(other)):
+            above[old] = new
+    return [top(word) for word in words] if above else words
 
 
 def _codes(words: Sequence[Hashable]) -> Codes | None:

@@ -11,6 +11,7 @@ from eft_eval.errors import ConfigError
 __all__ = ["ComparePlan", "items_to_decide", "plan_comparison"]
 
 POWER = 0.8
+_MOST = 10**12  # more documents than anybody has
 
 
 class ComparePlan(NamedTuple):
@@ -81,8 +82,8 @@ def plan_comparison(
     effect = 1 + (cluster_size - 1) * correlation
     error = sigma * math.sqrt(effect)  # of one document
     return ComparePlan(
-        certify=items_to_decide(1, error, resolution, alpha, power),
-        detect=items_to_decide(1, error, resolution, alpha / metrics, power),
+        certify=_planned(error, resolution, alpha, power),
+        detect=_planned(error, resolution, alpha / metrics, power),
         resolution=resolution,
         deviation=sigma,
         design_effect=effect,
@@ -93,17 +94,46 @@ def plan_comparison(
 
 
 def items_to_decide(
-    n: int, standard_error: float, margin: float, alpha: float, power: float = POWER
-) -> int:
-    """Return with how many documents an effect of ``margin`` would be found.
+    n: int, units: int, standard_error: float, margin: float, alpha: float, power: float = POWER
+) -> int | None:
+    """Return with how many documents in all an effect of ``margin`` would be found.
+
+    Quantiles are those of t, as the gate's are, so that few units give no number that they
+    already have.
 
     Args:
         n: Documents that gave the standard error.
+        units: What its degrees of freedom count, plus 1: documents, prompts or clusters.
         standard_error: Of their mean; clustered errors carry the clusters' size along.
         margin: The distance to be found, above 0.
         alpha: One-sided error probability.
         power: Probability of finding it.
+
+    Returns:
+        The least such number above ``n``; None where nobody has so many.
     """
+    from scipy.special import stdtrit
+
+    def enough(documents: int) -> bool:
+        freedom = max(1.0, units * documents / n - 1)
+        quantiles = float(stdtrit(freedom, 1 - alpha) + stdtrit(freedom, power))
+        return documents >= n * (quantiles * standard_error / margin) ** 2
+
+    low, high = n, 2 * n
+    while not enough(high):
+        low, high = high, 2 * high
+        if high > _MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _planned(deviation: float, margin: float, alpha: float, power: float) -> int:
     normal = NormalDist()
-    needed = normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)
-    return math.ceil(n * (needed * standard_error / margin) ** 2 - 1e-9)
+    quantiles = normal.inv_cdf(1 - alpha) + normal.inv_cdf(power)
+    ratio = quantiles * deviation / margin
+    if ratio > math.sqrt(_MOST):
+        raise ConfigError(f"resolution is {margin:g}: more than {_MOST:,} documents; ask for less")
+    return math.ceil(ratio**2 - 1e-9)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from eft_eval.comparing.completeness import check_task, same_mean
+from eft_eval.comparing.completeness import CORRECTED, check_task, same_mean
 from eft_eval.comparing.finding import ResultsFile, find_results, read_json, stamp_of
 from eft_eval.comparing.records import Column, Group, MetricKey, Problem, Run, TaskRun
-from eft_eval.comparing.samples import PROMPT, SamplesRead, read_samples
+from eft_eval.comparing.samples import PROMPT, SamplesRead, finite_number, read_samples
 from eft_eval.errors import ConfigError
+from eft_eval.runs import samples_path
 
 __all__ = ["read_run", "read_runs"]
 
 _MEANS = {"mean", "nanmean", "scored_mean"}
+_NO_MEANS = {
+    "median", "perplexity", "weighted_perplexity", "bits_per_byte", "f1", "matthews_corrcoef",
+    "bleu", "chrf", "ter", "brier_score", CORRECTED,
+}  # fmt: skip
 _MEANS_BY_NAME = {"acc", "acc_norm", "acc_mutual_info", "exact_match"}
 _MOST_SEARCHED = 64
 
@@ -39,12 +44,12 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
         The run. What is incomplete or contradicts itself is listed under `Run.problems`.
 
     Raises:
-        ConfigError: There is no run there, or several models'.
+        ConfigError: There is no run there, or several models', or a file is damaged.
     """
     from eft_eval.comparing.baseline import is_baseline, run_of_baseline
 
     path = Path(source)
-    if path.is_file() and path.suffix != ".jsonl":
+    if os.path.isfile(path) and path.suffix != ".jsonl":  # a name too long is no file either
         content = read_json(path)
         if is_baseline(content):
             if content.get("cluster") != cluster:
@@ -66,11 +71,16 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
             problems.append(
                 Problem("note", None, f"from an older file, {file.path.name}: {listed}")
             )
-        for name in new:
-            tasks[name], wrong = _task(file, name, cluster)
-            problems += wrong
-        if file is newest:
-            groups = _groups(file)
+        try:
+            for name in new:
+                tasks[name], wrong = _task(file, name, cluster)
+                problems += wrong
+            if file is newest:
+                groups = _groups(file)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"{file.path} is a damaged results file ({error!r}); evaluate again"
+            ) from error
     details = {k: v for k, v in newest.content.items() if k not in ("results", "configs")}
     return Run(
         label=str(source),
@@ -128,7 +138,7 @@ def _columns(
             reported_error=error,
             higher_is_better=direction if isinstance(direction, bool) else None,
             values=numbers,
-            is_mean=bool(numbers) and (known or same_mean(value, numbers)),
+            is_mean=bool(numbers) and (same_mean(value, numbers) if known is None else known),
         )
     return columns
 
@@ -140,23 +150,23 @@ def _reported(entry: Mapping[str, Any]) -> list[tuple[MetricKey, float | None, f
         metric, comma, filter_name = name.partition(",")
         if not comma or metric.endswith("_stderr") or metric == "bypass":
             continue
-        error = _number(entry.get(f"{metric}_stderr,{filter_name}"))
-        found.append((MetricKey(metric, filter_name), _number(value), error))
+        error = finite_number(entry.get(f"{metric}_stderr,{filter_name}"))
+        found.append((MetricKey(metric, filter_name), finite_number(value), error))
     return found
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, (int, float)) and math.isfinite(value):
-        return float(value)
-    return None
+def _is_mean(metric: str, declared: Any) -> bool | None:
+    """Whether the aggregate is a mean; None where the configuration does not tell.
 
-
-def _is_mean(metric: str, declared: Any) -> bool:
-    """Whether the aggregate is a mean, as far as the configuration says; functions are source."""
+    A median of equal numbers equals their mean, and is no mean all the same. A function is there
+    as its source, which tells only if it is one of ours.
+    """
     if declared is None:
-        return metric in _MEANS_BY_NAME
+        return metric in _MEANS_BY_NAME or None
     text = str(declared)
-    return text in _MEANS or text.startswith(tuple(f"def {name}(" for name in _MEANS))
+    if text in _MEANS or text.startswith(tuple(f"def {name}(" for name in _MEANS)):
+        return True
+    return False if text in _NO_MEANS else None
 
 
 def _groups(file: ResultsFile) -> dict[str, Group]:
@@ -188,12 +198,13 @@ def _samples_file(results: Path, task: str, expected_hash: str | None) -> Path |
     """
     folder = results.parent
     if stamp := stamp_of(results):
-        path = folder / f"samples_{task}_{stamp}.jsonl"
+        path = samples_path(results, task, stamp)
         if path.is_file():
             return path
     if expected_hash is None:
         return None
-    near = sorted(folder.glob("*.jsonl"), key=lambda path: (task not in path.name, path.name))
+    files = [path for path in folder.glob("*.jsonl") if path.is_file()]
+    near = sorted(files, key=lambda path: (task not in path.name, path.name))
     for path in near[:_MOST_SEARCHED]:
         if read_samples(path).task_hash == expected_hash:
             return path

@@ -128,7 +128,7 @@ def compare_target(
     demands: MetricSettings,
     settings: GateSettings,
 ) -> Compared | None:
-    """Compare one metric; None where its task may not be compared and need not be.
+    """Compare one metric; None where its task or filter may not be compared and need not be.
 
     Args:
         baseline: The accepted run.
@@ -141,7 +141,9 @@ def compare_target(
     if absent := _absent(candidate, target):
         side = _unpaired(target.column, _verdicts(baseline, target))
         return Compared(target, demands, side, None, None, None, None, (), absent)
-    if not all(name in matched for name in target.tasks):
+    if not all(
+        _may_be_compared(baseline, candidate, name, target, matched) for name in target.tasks
+    ):
         return None
     other = _column(candidate, target)
     parts = _parts(baseline, candidate, target, matched)
@@ -172,6 +174,18 @@ def compare_target(
         tuple(_notes(baseline, candidate, target, matched, pairs)),
         absent,
     )
+
+
+def _may_be_compared(
+    baseline: Run,
+    candidate: Run,
+    task: str,
+    target: Target,
+    matched: Mapping[str, Mapping[str, Matched]],
+) -> bool:
+    name = target.key.filter
+    in_both = all(name in run.tasks[task].pipelines for run in (baseline, candidate))
+    return task in matched and (name in matched[task] or not in_both)
 
 
 def _absent(candidate: Run, target: Target) -> str:

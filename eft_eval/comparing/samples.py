@@ -7,13 +7,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.comparing.records import Item, JudgeSeen, Pipeline, Sample
 from eft_eval.errors import ConfigError
 
-__all__ = ["SamplesRead", "iter_samples", "read_samples"]
+__all__ = ["SamplesRead", "finite_number", "iter_samples", "read_samples"]
 
 _OURS = {
     "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics",
@@ -47,6 +48,7 @@ class _Line(NamedTuple):
     item: Item
     values: Mapping[str, Any]
     verdicts: list[Mapping[str, Any]] | None
+    scores_text: bool  # whether the model was given what follows the prompt
 
 
 def iter_samples(path: Path) -> Iterator[Sample]:
@@ -68,7 +70,8 @@ def read_samples(path: Path, cluster: str = PROMPT) -> SamplesRead:
     Args:
         path: The file.
         cluster: What makes items dependent: "prompt" for equal prompts, or a path into a line
-            such as "doc.article".
+            such as "doc.article". One prompt before all the texts that a log-likelihood task
+            scores (BLiMP's is empty) tells no items apart, so that each document is its own.
 
     Raises:
         ConfigError: The file cannot be read, or a line has no such field.
@@ -113,18 +116,28 @@ def _collect(
             if any(not (value is None or isinstance(value, (int, float))) for value in raw):
                 compound.add((name, metric))
                 continue
-            unusual[name, metric] += sum(v is not None and not math.isfinite(v) for v in raw)
-            values[name, metric] = tuple(map(_finite, raw))
+            numbers = tuple(map(finite_number, raw))
+            values[name, metric] = numbers
+            unusual[name, metric] += numbers.count(None) - raw.count(None)
     odd = {key: count for key, count in unusual.items() if count}
     return SamplesRead(pipelines, values, odd, frozenset(compound), digest, problems)
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+def finite_number(value: Any) -> float | None:
+    """Return a value as a number; None for what is none: a text, NaN, infinity or beyond it."""
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _pipeline(name: str, lines: list[_Line], path: Path, problems: list[str]) -> Pipeline:
     items = tuple(line.item for line in lines)
+    if all(line.scores_text for line in lines) and len({item.cluster for item in items}) == 1:
+        items = tuple(replace(item, cluster=item.doc_hash) for item in items)
     judged = [line.verdicts for line in lines if line.verdicts is not None]
     if not judged:
         return Pipeline(name, items, None, None, None)
@@ -157,13 +170,21 @@ def _judge(verdict: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def _line(sample: Sample, record: Mapping[str, Any], cluster: str, where: str) -> _Line:
     verdicts = _verdicts(sample.filtered)
+    scores_text = False
     if cluster != PROMPT:
         word = _field(record, cluster, where)
     else:
         known = verdicts[0].get("query_id") if verdicts else None
         word = str(known or sample.hashes[1])
+        scores_text = isinstance(_first_request(record).get("arg_1"), str)
     item = Item(sample.doc_id, sample.hashes[0], sample.hashes[1], word)
-    return _Line(item, sample.values, verdicts)
+    return _Line(item, sample.values, verdicts, scores_text)
+
+
+def _first_request(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    arguments = record.get("arguments")
+    first: Any = next(iter(arguments.values()), None) if isinstance(arguments, dict) else None
+    return first if isinstance(first, dict) else {}
 
 
 def _field(record: Mapping[str, Any], path: str, where: str) -> str:
@@ -207,24 +228,25 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _record(line: str) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: brackets nested by the thousand
         return None
     if not isinstance(record, dict) or not isinstance(record.get("doc_id"), int):
         return None
-    hashes = (record.get(name) for name in ("doc_hash", "prompt_hash", "target_hash"))
-    return record if all(isinstance(value, str) for value in hashes) else None
+    texts = [record.get(name) for name in ("doc_hash", "prompt_hash", "target_hash")]
+    texts += record["metrics"] if isinstance(record.get("metrics"), list) else []
+    lists = (record.get(name) or [] for name in ("resps", "filtered_resps"))
+    whole = all(isinstance(value, str) for value in texts)
+    return record if whole and all(isinstance(value, list) for value in lists) else None
 
 
 def _sample(record: Mapping[str, Any]) -> Sample:
     listed = record.get("metrics")
     names = listed if isinstance(listed, list) else [key for key in record if key not in _OURS]
-    arguments = record.get("arguments")
-    first: Any = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
     return Sample(
         doc_id=record["doc_id"],
         filter=str(record.get("filter", "none")),
         doc=record.get("doc"),
-        prompt=str(first.get("arg_0", "")) if isinstance(first, dict) else "",
+        prompt=str(_first_request(record).get("arg_0", "")),
         target=str(record.get("target", "")),
         responses=tuple(record.get("resps") or ()),
         filtered=tuple(record.get("filtered_resps") or ()),

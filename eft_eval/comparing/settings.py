@@ -71,7 +71,7 @@ class GateSettings:
     metrics: Mapping[str, MetricSettings] = field(default_factory=dict)
 
 
-_SHARED = ("tolerance", "accept_inconclusive")
+_MOST_FLIPS = 10_000_000  # 80 MB
 
 
 def read_settings(path: Path | None, folder: Path = Path()) -> GateSettings:
@@ -86,7 +86,7 @@ def read_settings(path: Path | None, folder: Path = Path()) -> GateSettings:
     """
     if path is None:
         path = folder / FILE_NAME
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):  # a dangling link is no missing file
             return GateSettings()
     try:
         content = tomllib.loads(path.read_text("utf-8"))
@@ -141,6 +141,8 @@ def _check(settings: GateSettings, where: str) -> GateSettings:
     _number(settings.level, f"{where}: level", 0.0, 1.0)
     _tolerance(settings.tolerance, where)
     _whole(settings.flips, f"{where}: flips", 1_000)
+    if settings.flips > _MOST_FLIPS:
+        raise ConfigError(f"{where}: flips is {settings.flips:,}; at most {_MOST_FLIPS:,}")
     _whole(settings.seed, f"{where}: seed", 0)
     for name in ("fail_on_inconclusive", "accept_inconclusive", "allow_prompt_change"):
         _boolean(getattr(settings, name), f"{where}: {name}")

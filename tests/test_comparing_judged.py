@@ -1,0 +1,163 @@
+"""Runs that `eft-eval judge` and `eft-eval correct` wrote, read and compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fresh_environments import clean_environ
+from judged_runs import fill
+
+from eft_eval.comparing import GateSettings, MetricKey, bless, compare_runs, read_run
+from eft_eval.errors import ConfigError
+
+pytestmark = pytest.mark.slow  # each runs whole commands
+
+SCRIPT = r"""
+- {match: 'RESPONSE:[\s\S]*(piano|potter)', reply: "Reason: x.\n\nScore: \"None\""}
+- {match: 'RESPONSE:[\s\S]*e.*e.*e.*e.*e.*e.*e.*e.*e', reply: "Reason: x.\n\nScore: 2"}
+- {match: '.', reply: "Reason: x.\n\nScore: 0"}
+"""
+PROMPTS = ("factuality", "factuality_with_query")
+
+
+def call(folder: Path, *command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `lm_eval` or `eft-eval` as a person does."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environ(
+            PATH=programs,
+            OMP_NUM_THREADS="1",
+            HF_HUB_OFFLINE="1",
+            EFT_VERDICT_STORE=str(folder / "verdicts.sqlite3"),
+        ),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of the demo family, ``out``, and judges' scripts."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    evaluate = "lm_eval --model eft --model_args model=demo --tasks demo_fact --limit 16"
+    call(
+        folder, *evaluate.split(), *["--batch_size", "16", "--output_path", "out", "--log_samples"]
+    )
+    (folder / "one.yaml").write_text(SCRIPT)
+    (folder / "two.yaml").write_text(SCRIPT.replace("Score: 2", "Score: 3"))
+    return folder
+
+
+@pytest.fixture
+def folder(evaluated: Path, tmp_path: Path) -> Path:
+    """A copy of `evaluated`, and of its run under the name ``judged``."""
+    shutil.copytree(evaluated, tmp_path / "work")
+    shutil.copytree(evaluated / "out", tmp_path / "work" / "judged")
+    return tmp_path / "work"
+
+
+def judge(folder: Path, run: str, script: str, *options: str) -> None:
+    prompts = "--prompt factuality --prompt factuality_with_query --map query=doc.question"
+    call(folder, "eft-eval", "judge", run, "--task", "demo_fact", "--judge", f"scripted:{script}",
+         *prompts.split(), *options)  # fmt: skip
+
+
+def newest_entry(run: Path) -> dict[str, Any]:
+    file = max(run.glob("*/results_*.json"))
+    return json.loads(file.read_text("utf-8"))["results"]["demo_fact"]
+
+
+def test_a_run_judged_later_is_read_with_its_judges(folder: Path) -> None:
+    judge(folder, "judged", "one.yaml")
+    run = read_run(folder / "judged")
+    assert [one.text for one in run.problems] == []
+    task = run.tasks["demo_fact"]
+    assert set(task.pipelines) == {"exact", *PROMPTS}
+    judges = {name: one.judge for name, one in task.pipelines.items()}
+    for name in PROMPTS:
+        seen = judges[name]
+        assert seen is not None
+        assert (seen.model, seen.prompt) == ("scripted:one.yaml", name)
+        statuses = task.pipelines[name].verdicts
+        assert statuses is not None
+        assert set(statuses) == {"scored", "abstained"}
+        assert sum(statuses.values()) == 16
+    assert judges["exact"] is not None
+    assert judges["exact"].model != "scripted:one.yaml"
+    entry = newest_entry(folder / "judged")
+    for key in (MetricKey("fact_errors", name) for name in PROMPTS):
+        assert task.columns[key].is_mean
+        assert task.columns[key].reported == entry[str(key)]
+    # nothing else has changed, and what is new is named
+    found = compare_runs(read_run(folder / "out"), [run])
+    assert found.outcome == "pass"
+    assert "only in the candidate, and not compared: demo_fact/" in found.candidates[0].notes[0]
+    done = call(folder, "eft-eval", "compare", "judged", "out", code=1)
+    assert "fact_errors is missing in the candidate" in " ".join(done.stdout.split())
+
+
+def test_the_newest_judging_counts_and_judges_are_told_apart(folder: Path) -> None:
+    judge(folder, "judged", "one.yaml")
+    shutil.copytree(folder / "judged", folder / "again")
+    judge(folder, "again", "one.yaml")
+    done = call(folder, "eft-eval", "compare", "judged", "again")
+    counts = read_run(folder / "judged").tasks["demo_fact"].pipelines["factuality"].verdicts
+    assert counts is not None
+    said = ", ".join(f"{number} {status}" for status, number in counts.items())
+    assert f"verdicts of demo_fact, filter factuality: {said} → {said}" in done.stdout
+    shutil.copytree(folder / "judged", folder / "other")
+    judge(folder, "other", "two.yaml", "--bridge")
+    run = read_run(folder / "other")
+    assert not [one for one in run.problems if one.severity == "error"]
+    seen = run.tasks["demo_fact"].pipelines["factuality"].judge
+    assert seen is not None
+    assert seen.model == "scripted:two.yaml"
+    refused = call(folder, "eft-eval", "compare", "judged", "other", code=2)
+    assert "filter 'factuality': judge scripted:one.yaml and scripted:two.yaml" in refused.stderr
+    # what the exact judge says can be compared all the same
+    gate = ["--gate", "demo_fact/fact_errors,exact"]
+    done = call(folder, "eft-eval", "compare", "judged", "other", *gate)
+    assert "! not compared: task 'demo_fact', filter 'factuality': judge scripted" in done.stdout
+    assert "fact_errors,factuality" not in done.stdout
+    # the same name, other rules: another judge
+    (folder / "one.yaml").write_text(SCRIPT.replace("Score: 0", "Score: 1"))
+    judge(folder, "again", "one.yaml")
+    refused = call(folder, "eft-eval", "compare", "judged", "again", code=2)
+    assert "judge's sampling parameters" in refused.stderr
+
+
+def test_a_corrected_run_is_compared_and_blessed(folder: Path) -> None:
+    export = "eft-eval labels export judged --out sheets --format csv --task demo_fact"
+    call(folder, *export.split())
+    fill(folder / "sheets" / "labels.csv", folder / "ann.csv", lambda row: len(row["response"]) % 2)
+    call(folder, *["eft-eval", "correct", "judged", "--labels", "ann.csv", "--task", "demo_fact"])
+    run = read_run(folder / "judged")
+    assert {one.severity for one in run.problems} == {"note"}
+    assert "rests on people's labels (eft-eval correct): not paired" in run.problems[0].text
+    key = MetricKey("fact_errors_ppi", "exact")
+    column = run.tasks["demo_fact"].columns[key]
+    assert column.reported == newest_entry(folder / "judged")[str(key)]
+    assert not column.is_mean
+    call(folder, "eft-eval", "compare", "out", "judged")
+    bless(folder / "judged", folder / "baseline.json")
+    found = compare_runs(read_run(folder / "baseline.json"), [run])
+    assert found.outcome == "pass"
+    (row,) = [row for row in found.candidates[0].rows if row.metric == key.metric]
+    assert row.decision is None
+    assert row.candidate is not None
+    assert (row.candidate.reported, row.candidate.mean) == (column.reported, None)
+    # no documents stand behind it: gating it is refused, and is no pass
+    with pytest.raises(ConfigError, match="cannot be paired"):
+        compare_runs(run, [run], GateSettings(gated=("demo_fact/fact_errors_ppi",)))
