@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from eft_eval import __version__
 from eft_eval.composite import Composite
 from eft_eval.decoding import DecodingStatistics
 from eft_eval.recipe import identity
@@ -12,6 +13,8 @@ from eft_eval.recipe.naming import member_identity
 
 def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, Any]:
     """Return name, recipe and members of a composite as JSON data; loads no weights.
+
+    ``eft_version`` is the eft-eval that evaluates.
 
     Per member: id or folder as given, content digest of a folder or commit of a hub model,
     revision, type, quantisation, factor in the sum (0 for a member that cancels) and, once the
@@ -39,6 +42,7 @@ def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, A
         if "model" in vars(member)
     ]
     return {
+        "eft_version": __version__,
         "eft_name": composite.name,
         "eft_recipe": composite.recipe.model_dump(mode="json", exclude_none=True),
         "eft_identity": identity(composite.recipe),

@@ -78,6 +78,9 @@ def _hash(task: TaskRun, read: SamplesRead, expected: str | None) -> Iterator[st
 
 
 def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
+    listed = task.config.get("metric_list") or []
+    # `eft-eval correct` adds these; no single document has one
+    corrected = {m.get("metric") for m in listed if m.get("aggregation") == "prediction_powered"}
     for key, column in task.columns.items():
         where = (key.filter, key.metric)
         if odd := read.unusual.get(where):
@@ -93,6 +96,9 @@ def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
                     f"{len(numbers)} documents"
                 )
                 yield Problem("error", task.name, text)
+        elif key.metric in corrected:
+            text = f"{task.name}: {key} cannot be paired: people's labels corrected it"
+            yield Problem("note", task.name, text)
         elif where not in read.values and where not in read.compound:
             if read.pipelines:
                 text = f"{task.name}: {key} is reported, but no sample has it"
