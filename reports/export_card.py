@@ -150,11 +150,10 @@ def _how(run: RunClaim, composite: CompositeClaim) -> Iterator[str]:
     commands = list(dict.fromkeys(task.command for task in run.tasks))
     widest = "`" * max(3, 1 + max(map(len, re.findall("`+", "".join(commands))), default=0))
     yield from (f"{widest}bash", *commands, widest, "")
-    yield f"Evaluated as `{composite.name}`" + (
-        "."
-        if composite.pinned_name == composite.name
-        else f"; so pinned, `{composite.pinned_name}`."
-    )
+    pinned = composite.pinned_name
+    named = "" if pinned == composite.name else f"; pinned like this its name is `{pinned}`"
+    yield f"Evaluated as `{composite.name}`{named}."
+    yield ""
     for task in run.tasks:
         yield f"- {_plain(task.name)}: version {_plain(task.version)}, {iso_date(task)}, " + _plain(
             f"{versions(task)}, seeds {task.seeds}"

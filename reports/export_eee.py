@@ -156,8 +156,8 @@ def _result(run: RunClaim, task: TaskClaim, claim: Claim) -> dict[str, Any]:
 def _metric(run: RunClaim, task: TaskClaim, claim: Claim) -> dict[str, Any]:
     if claim.higher_is_better is None:
         raise ClaimError(
-            f"{run.label}: the run does not say whether a higher {task.name}/{claim.key} is better, "
-            "which eee needs; choose other metrics with --metric"
+            f"{run.label}: the run does not say whether a higher {task.name}/{claim.key} is "
+            "better, which eee needs; choose other metrics with --metric"
         )
     name = claim.key.metric
     config: dict[str, Any] = {

@@ -76,9 +76,9 @@ def with_samples(record: Record, samples: Samples) -> Record:
 def _instance(
     task: TaskClaim, claim: Claim, document: Document, record: Record, score: float, best: bool
 ) -> dict[str, Any]:
-    judged = claim.judge is not None
-    method = "llm_judge" if judged and claim.judge.kind != "program" else document.filter  # type: ignore[union-attr]  # judged
-    answers = document.responses if judged else document.extracted
+    judge = claim.judge
+    method = "llm_judge" if judge is not None and judge.kind != "program" else document.filter
+    answers = document.extracted if judge is None else document.responses
     return {
         "schema_version": SCHEMA_VERSION,
         "evaluation_id": record.content["evaluation_id"],

@@ -9,11 +9,14 @@ from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 __all__ = ["interval", "judge", "limits", "number", "versions"]
 
 NONE = "–"
+_LARGE = 1e6
 
 
 def number(value: float | None) -> str:
     """Return a number with four digits behind the point."""
-    return NONE if value is None else f"{value:.4f}"
+    if value is None:
+        return NONE
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.6g}"
 
 
 def interval(claim: Claim) -> str:
@@ -21,12 +24,15 @@ def interval(claim: Claim) -> str:
     found = claim.figure.interval
     if found is None:
         return NONE
-    return f"[{found.lower:.4f}, {found.upper:.4f}] ({100 * found.level:.4g} %, {found.method})"
+    ends = f"[{number(found.lower)}, {number(found.upper)}]"
+    return f"{ends} ({100 * found.level:.4g} %, {found.method})"
 
 
 def judge(found: JudgeClaim) -> str:
     """Return who judged with which prompt, and how many verdicts are no answer."""
     text = found.model
+    if found.kind == "endpoint":
+        text += ", as an endpoint that is not OpenAI's calls it,"
     if found.prompt is not None:
         text += f" with prompt {found.prompt} ({str(found.prompt_sha256)[:12]}…)"
     if found.answered and set(found.answered) != {found.model}:
@@ -61,8 +67,8 @@ def limits(run: RunClaim, task: TaskClaim) -> Iterator[str]:
         if claim.labels is not None:
             labels = claim.labels
             yield (
-                f"{claim.key} is corrected by {labels.labels} labels of {labels.annotators} people; "
-                f"uncorrected {number(labels.verdicts_only)}"
+                f"{claim.key} is corrected by {labels.labels} labels of {labels.annotators} "
+                f"people; uncorrected {number(labels.verdicts_only)}"
             )
         for note in claim.notes if claim.labels is None else ():
             yield f"{claim.key}: {note}"

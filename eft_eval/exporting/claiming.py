@@ -73,9 +73,7 @@ def read_claims(sources: Iterable[str | Path], settings: ClaimSettings) -> list[
         ConfigError: There is no run, or a setting is wrong.
         ClaimError: Something of them must not be claimed.
     """
-    runs = [read_run(source) for source in sources]
-    _check(settings, runs)
-    return [claims_of(run, settings) for run in runs]
+    return [claims_of(read_run(source), settings) for source in sources]
 
 
 def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
@@ -90,7 +88,7 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
         ClaimError: The run is incomplete, limited, without metrics, or has too many verdicts that
             are no answer; or a metric that was named has no number.
     """
-    _check(settings, [run])
+    _check(settings, run)
     notes: list[str] = []
     chosen = list(_chosen(run, settings, notes))
     needed = {name for one in chosen for name in one.tasks}
@@ -125,20 +123,18 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
     )
 
 
-def _check(settings: ClaimSettings, runs: Sequence[Run]) -> None:
-    for name, value, above in (
-        ("level", settings.level, 0),
-        ("max-unknown", settings.max_unknown, -1),
-    ):
-        if not (above < value < 1 or (value in (0, 1) and name == "max-unknown")):
-            raise ConfigError(f"{name} is {value}; expected a number between 0 and 1")
-    names = [f"{one.name}/{one.key}" for run in runs for one in _columns(run)]
+def _check(settings: ClaimSettings, run: Run) -> None:
+    if not 0 < settings.level < 1:
+        raise ConfigError(f"--level {settings.level}: expected a number between 0 and 1")
+    if not 0 <= settings.max_unknown <= 1:
+        raise ConfigError(f"--max-unknown {settings.max_unknown}: expected a share from 0 to 1")
+    names = [f"{one.name}/{one.key}" for one in _columns(run)]
     for pattern in settings.metrics:
         if not any(_matches(name, pattern) for name in names):
             short = [name.partition(",")[0] for name in names]
             known = ", ".join(dict.fromkeys(short)) or "none: its metrics were bypassed"
             raise ConfigError(
-                f"no metric matches {pattern!r}{nearest(pattern, short)}; expected TASK/METRIC or "
+                f"{run.label}: no metric matches {pattern!r}{nearest(pattern, short)}; expected TASK/METRIC or "
                 f"TASK/METRIC,FILTER with *; there are {known}"
             )
 
@@ -242,7 +238,8 @@ def _check_judge(
     if not judge.unknown:
         return
     listed = ", ".join(f"{count} {status}" for status, count in judge.verdicts.items())
-    text = f"{task}: {judge.unknown} of {judge.total} verdicts of {judge.model} are no answer ({listed})"
+    of = f"{judge.total} verdicts of {judge.model}"
+    text = f"{task}: {judge.unknown} of {of} are no answer ({listed})"
     if judge.unknown_share > settings.max_unknown:
         raise ClaimError(
             f"{run.label}: {text}; at most {100 * settings.max_unknown:g} % may be: judge it again "

@@ -25,7 +25,7 @@ def model_id(run: RunClaim, organization: str, repository: str | None) -> str:
 
 
 def evaluation_id(task: TaskClaim, model: str) -> str:
-    """Return ``TASK/MODEL/STARTED/DIGEST``, where judging or correcting again changes the digest."""
+    """Return ``TASK/MODEL/STARTED/DIGEST``; judged or corrected again the digest is another."""
     return f"{path_part(task.name)}/{model}/{task.started!r}/{task.digest[:12]}"
 
 
@@ -41,6 +41,6 @@ def text_hash(*texts: str) -> str:
 
 
 def path_part(name: str) -> str:
-    """Return a name that can be a folder's everywhere: letters, digits, ``.``, ``_``, ``+``, ``-``."""
+    """Return a name that can be a folder's everywhere: of letters, digits, and ``._+-``."""
     safe = _UNSAFE.sub("-", name).strip(".") or "unnamed"
     return f"{safe}_" if safe.lower().split(".")[0] in _RESERVED else safe

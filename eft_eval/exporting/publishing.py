@@ -156,8 +156,8 @@ def check_card(run: RunClaim, repository: str | None, form: str) -> str:
             )
     if reasons := list(_unknown_members(run.composite.members)):
         raise ClaimError(
-            f"{run.label}: {'; '.join(dict.fromkeys(reasons))}: {form} names members that everybody "
-            "can load; use eee, csv or parquet"
+            f"{run.label}: {'; '.join(dict.fromkeys(reasons))}: {form} names members that "
+            "everybody can load; use eee, csv or parquet"
         )
     return repository
 

@@ -135,10 +135,10 @@ def claim_of_group(
 
 def _shared(source: Source) -> dict[str, Any]:
     content, config = source.content, source.config
-    started = content.get("date")
-    known = isinstance(started, (int, float)) and math.isfinite(started) and started > 0
+    date = content.get("date")
+    started = float(date) if isinstance(date, (int, float)) else math.nan
     return {
-        "started": float(started) if known else None,
+        "started": started if math.isfinite(started) and started > 0 else None,
         "lm_eval_version": str(content.get("lm_eval_version") or ""),
         "eft_eval_version": config.get("eft_version"),
         "transformers_version": content.get("transformers_version"),
