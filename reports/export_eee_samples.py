@@ -52,7 +52,8 @@ def eee_samples(task: TaskClaim, record: Record) -> Samples:
                 missing += 1
                 continue
             found = _instance(task, claim, document, record, score, score == top)
-            lines.append(json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n")
+            # ASCII: some readers end a line at a separator inside a text, such as U+2028
+            lines.append(json.dumps(found, ensure_ascii=True, allow_nan=False) + "\n")
     left_out = {"documents_without_score": str(missing)}
     if without:
         left_out["metrics_without_a_best_value"] = ", ".join(without)
@@ -113,5 +114,11 @@ def _metadata(document: Document) -> dict[str, str]:
     found = dict(zip(names, document.hashes, strict=True))
     found["filter"] = document.filter
     if document.verdicts is not None:
-        found["verdicts"] = document.verdicts
+        found["verdicts"] = json.dumps(_verdicts(document.verdicts), ensure_ascii=False)
     return found
+
+
+def _verdicts(text: str) -> list[dict[str, Any]]:
+    """Return of each verdict what a reader of one record needs; tables have all of it."""
+    names = ("status", "value", "reason", "judge_model_returned")
+    return [{name: one.get(name) for name in names} for one in json.loads(text)]

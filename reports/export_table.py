@@ -75,7 +75,8 @@ def table_csv(table: Table) -> str:
     A text that a spreadsheet would take for a formula begins with an apostrophe.
     """
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    # texts are quoted always: a lone carriage return would end a row for many readers
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(field.name for field in table.fields)
     for row in table.rows:
         writer.writerow(_cell(value, field) for value, field in zip(row, table.fields, strict=True))
@@ -98,14 +99,12 @@ def write_parquet(table: Table, path: Path) -> None:
     pq.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema), path)
 
 
-def _cell(value: Any, field: Field) -> str:
+def _cell(value: Any, field: Field) -> str | float:
     if value is None:
         return ""
     if field.kind == "truth":
         return "true" if value else "false"
-    if field.kind == "text":
-        return to_cell(_encodable(value))
-    return repr(value)
+    return to_cell(_encodable(value)) if field.kind == "text" else value
 
 
 def _encodable(value: Any) -> Any:

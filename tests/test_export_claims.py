@@ -393,18 +393,19 @@ def test_older_runs_of_lm_eval(stock: Path) -> None:
 
 
 def test_corrected_scores_have_their_own_interval(real: Path, tmp_path: Path) -> None:
-    from judged_runs import items_in_order, write_labels
+    from judged_runs import write_labels
 
     from eft_eval.agreement.correcting import correct_run
+    from eft_eval.agreement.labels import read_items
 
     folder = runs.copy_run(real, tmp_path)
-    items = items_in_order(folder)
+    items = read_items(folder, tasks=["eli5_fact"])
     scored = [item for item in items if item.verdict_value is not None]
     labels = write_labels(
         tmp_path / "labels.csv", scored[:6], {"jane": [0, 1, 2, 0, 1, 0], "bob": [0, 1, 1, 0, 1, 0]}
     )
     before = {task.name: task for task in claims(folder).tasks}
-    corrected = correct_run(folder, [labels])
+    corrected = correct_run(folder, [labels], tasks=["eli5_fact"])
     found = claims(folder)
     after = {task.name: task for task in found.tasks}
     by_metric = {one.metric: one.corrected for one in corrected.metrics}

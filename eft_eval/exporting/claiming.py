@@ -134,8 +134,8 @@ def _check(settings: ClaimSettings, run: Run) -> None:
             short = [name.partition(",")[0] for name in names]
             known = ", ".join(dict.fromkeys(short)) or "none: its metrics were bypassed"
             raise ConfigError(
-                f"{run.label}: no metric matches {pattern!r}{nearest(pattern, short)}; expected TASK/METRIC or "
-                f"TASK/METRIC,FILTER with *; there are {known}"
+                f"{run.label}: no metric matches {pattern!r}{nearest(pattern, short)}; expected "
+                f"TASK/METRIC or TASK/METRIC,FILTER with *; there are {known}"
             )
 
 
