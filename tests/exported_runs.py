@@ -125,7 +125,8 @@ def write_composite_run(output: Path, verdicts: Sequence[float | Status | None] 
     lines = [json.loads(line) for line in samples.read_text().splitlines()]
     for line, verdict in zip(lines, judged, strict=True):
         line["filtered_resps"] = [write_verdicts([verdict])]
-        line["resps"] = [[f'Answer {line["doc_id"]} <b>is</b> here, "so".']]
+        text = f'Answer {line["doc_id"]} <b>is</b> here,\u2028"so".'
+        line["resps"] = [[text]]
     samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
     _settle(folder, "eli5_fact", measure.bounds([[one] for one in judged]))
     return folder
