@@ -63,7 +63,7 @@ def export(
         File, typer.Option(help="File (csv, parquet) or folder; text goes to stdout without it.")
     ] = None,
     metric: Annotated[
-        Texts, typer.Option(help="TASK/METRIC[,FILTER] to export, with *; repeatable.")
+        Texts, typer.Option(help="TASK/METRIC or TASK/METRIC,FILTER to export, with *; repeatable.")
     ] = None,
     samples: Annotated[
         bool, typer.Option("--samples", help="eee, csv, parquet: single documents with texts.")
@@ -77,7 +77,7 @@ def export(
     ] = Relationship.other,
     benchmark: Annotated[
         Texts,
-        typer.Option(help="hf-eval-results: TASK=OWNER/NAME:TASK_ID[@REVISION]; repeatable."),
+        typer.Option(help="hf-eval-results: TASK=OWNER/NAME:TASK_ID, or …@REVISION; repeatable."),
     ] = None,
     source_url: Annotated[
         Text, typer.Option(help="hf-eval-results: where readers find more.")
