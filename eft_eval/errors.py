@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from types import TracebackType
 
-__all__ = ["ComparabilityError", "ConfigError", "EftEvalError", "nearest"]
+__all__ = ["ClaimError", "ComparabilityError", "ConfigError", "EftEvalError", "nearest"]
 
 
 class EftEvalError(Exception):
@@ -21,6 +21,10 @@ class ConfigError(EftEvalError):
 
 class ComparabilityError(EftEvalError):
     """Two runs, or two scores, must not be compared with each other."""
+
+
+class ClaimError(EftEvalError):
+    """A figure of a run must not be claimed, or not in the form that was asked for."""
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+from eft_eval import __version__
 from eft_eval.composite import Composite
 from eft_eval.decoding import DecodingStatistics
-from eft_eval.recipe import identity
+from eft_eval.recipe import MemberSpec, identity
 from eft_eval.recipe.naming import member_identity
 
 
 def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, Any]:
     """Return name, recipe and members of a composite as JSON data; loads no weights.
+
+    ``eft_version`` is the eft-eval that evaluates.
 
     Per member: id or folder as given, content digest of a folder or commit of a hub model,
     revision, type, quantisation, factor in the sum (0 for a member that cancels) and, once the
@@ -28,7 +33,7 @@ def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, A
         members[role] = {
             **member_identity(spec),
             "source": spec.model,
-            "commit": getattr(member.config, "_commit_hash", None),
+            "commit": _commit(member.config, spec),
             "coefficient": coefficients.get(member, 0.0),
             "num_parameters": member.model.num_parameters() if loaded else spec.parameters,
             "loaded_dtype": str(member.model.dtype) if loaded else None,
@@ -39,6 +44,7 @@ def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, A
         if "model" in vars(member)
     ]
     return {
+        "eft_version": __version__,
         "eft_name": composite.name,
         "eft_recipe": composite.recipe.model_dump(mode="json", exclude_none=True),
         "eft_identity": identity(composite.recipe),
@@ -49,3 +55,20 @@ def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, A
         "model_dtype": str(members["base"]["loaded_dtype"]),
         "model_sha": composite.name.rsplit("_", 1)[-1],
     }
+
+
+def _commit(config: Any, spec: MemberSpec) -> str | None:
+    """Return a hub model's commit, 40 hexadecimal digits; None for a folder, or where unknown.
+
+    The hub's client keeps a snapshot folder per commit, which tells what was loaded where
+    transformers does not (as of 5.23).
+    """
+    if noted := getattr(config, "_commit_hash", None):
+        return str(noted)
+    if Path(spec.location).expanduser().is_dir():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(spec.model, "config.json", revision=spec.revision)
+    found = re.search(r"snapshots[/\\]([0-9a-f]{40})[/\\]", str(file))
+    return found[1] if found else None

@@ -225,7 +225,7 @@ def _json_lines(text: str, name: str) -> Iterator[tuple[str, object]]:
 
 
 def _parquet_rows(path: Path, name: str) -> Iterator[tuple[str, object]]:
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]  # no types
+    from pyarrow import ArrowException, parquet
 
     try:
         rows: list[object] = parquet.read_table(path).to_pylist()

@@ -117,4 +117,4 @@ def adjudicate(folder: Path, run_dir: Path, labels: Path) -> None:
     outcome = json.loads(out.read_text("utf-8"))["outcome"]
     assert outcome["with_judge"] == outcome["adjudicated"] == key["disagreements"] > 0
     assert (outcome["agreements_checked"], outcome["agreements_right"]) == (2, 2)
-    assert "one author (A1), blind" in printed
+    assert "one author (G1), blind" in printed

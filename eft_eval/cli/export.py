@@ -1,0 +1,256 @@
+"""`eft-eval export`: a run's scores for leaderboards, cards and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
+
+import typer
+
+from eft_eval.errors import ConfigError
+
+if TYPE_CHECKING:
+    from eft_eval.exporting import RunClaim
+
+# typer reads annotations at run time, on Python 3.10 too
+File = Optional[Path]  # noqa: UP045
+Texts = Optional[list[str]]  # noqa: UP045
+Text = Optional[str]  # noqa: UP045
+
+
+class Form(str, Enum):
+    """What is written."""
+
+    eee = "eee"
+    hf_eval_results = "hf-eval-results"
+    model_card = "model-card"
+    csv = "csv"
+    parquet = "parquet"
+
+
+class Relationship(str, Enum):
+    """Between who evaluated and the model."""
+
+    first_party = "first_party"
+    third_party = "third_party"
+    collaborative = "collaborative"
+    other = "other"
+
+
+class _Asked(NamedTuple):
+    """What the command line asks for besides the claims."""
+
+    form: Form
+    out: Path | None
+    overwrite: bool
+    samples: bool
+    repository: str | None
+    organization: str | None
+    relationship: str
+    benchmarks: Sequence[str]
+    source_url: str | None
+
+
+def export(
+    runs: Annotated[
+        list[str], typer.Argument(help="A run's folder or results file, or a pattern.")
+    ],
+    form: Annotated[Form, typer.Option("--format", help="What to write.")],
+    out: Annotated[
+        File, typer.Option(help="File (csv, parquet) or folder; text goes to stdout without it.")
+    ] = None,
+    metric: Annotated[
+        Texts, typer.Option(help="TASK/METRIC or TASK/METRIC,FILTER to export, with *; repeatable.")
+    ] = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="eee, csv, parquet: single documents with texts.")
+    ] = False,
+    repo: Annotated[
+        Text, typer.Option(help="OWNER/NAME on the hub that shall hold the composite's card.")
+    ] = None,
+    organization: Annotated[Text, typer.Option(help="eee: who evaluated.")] = None,
+    relationship: Annotated[
+        Relationship, typer.Option(help="eee: of who evaluated to the model.")
+    ] = Relationship.other,
+    benchmark: Annotated[
+        Texts,
+        typer.Option(help="hf-eval-results: TASK=OWNER/NAME:TASK_ID, or …@REVISION; repeatable."),
+    ] = None,
+    source_url: Annotated[
+        Text, typer.Option(help="hf-eval-results: where readers find more.")
+    ] = None,
+    judge_prompt: Annotated[
+        Texts, typer.Option(help="File of a judge prompt that is not shipped; repeatable.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    max_unknown: Annotated[
+        float, typer.Option(help="Largest share of verdicts that may be no answer.")
+    ] = 0.05,
+    allow_limit: Annotated[
+        bool, typer.Option("--allow-limit", help="Export --limit runs, and say so.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that hold something else.")
+    ] = False,
+) -> None:
+    """Write a run's scores for leaderboards (eee, hf-eval-results), a model card, csv or parquet.
+
+    Refused, with the reason: incomplete runs, --limit runs, metrics without a number, scores under
+    the name of a composite's member. Nothing is uploaded.
+    """
+    from eft_eval.exporting import ClaimSettings, read_claims
+
+    asked = _Asked(
+        form=form,
+        out=out,
+        overwrite=overwrite,
+        samples=samples,
+        repository=repo,
+        organization=organization,
+        relationship=relationship.value,
+        benchmarks=tuple(benchmark or ()),
+        source_url=source_url,
+    )
+    _check_options(asked)
+    settings = ClaimSettings(
+        metrics=tuple(metric or ()),
+        level=level,
+        allow_limit=allow_limit,
+        max_unknown=max_unknown,
+        judge_prompts=tuple(judge_prompt or ()),
+    )
+    claims = read_claims(runs, settings)
+    if samples:
+        from eft_eval.exporting.documents import check_documents
+
+        for run in claims:
+            check_documents(run)
+    _TABLES.get(form, _files)(claims, asked)
+    for run in claims:
+        for note in run.notes:
+            print(f"eft-eval: note: {run.label}: {note}", file=sys.stderr)
+
+
+def _check_options(asked: _Asked) -> None:
+    """Raise on an option that this format has no use for, or lacks."""
+    form = asked.form
+    fits = {
+        "--samples": (asked.samples, (Form.eee, Form.csv, Form.parquet)),
+        "--repo": (asked.repository, (Form.eee, Form.hf_eval_results, Form.model_card)),
+        "--organization": (asked.organization, (Form.eee,)),
+        "--benchmark": (asked.benchmarks, (Form.hf_eval_results,)),
+        "--source-url": (asked.source_url, (Form.hf_eval_results,)),
+    }
+    for name, (given, forms) in fits.items():
+        if given and form not in forms:
+            known = ", ".join(one.value for one in forms)
+            raise ConfigError(f"{name} belongs to {known}, not to --format {form.value}")
+    if form is Form.eee and not (asked.organization or "").strip():
+        raise ConfigError("eee records say who evaluated: add --organization NAME")
+    if asked.out is None and form in (Form.eee, Form.parquet):
+        what = "folder" if form is Form.eee else "file"
+        raise ConfigError(f"--format {form.value} writes no text: add --out with a {what}")
+    if asked.out is not None and not asked.out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {asked.out}: there is no folder {asked.out.parent}")
+    if asked.out is not None and form in _TABLES and asked.out.is_dir():
+        raise ConfigError(f"--out {asked.out} is a folder; {form.value} is one file")
+    if asked.out is not None and form not in _TABLES and asked.out.is_file():
+        raise ConfigError(f"--out {asked.out} is a file; {form.value} takes a folder")
+
+
+def _files(claims: Sequence[RunClaim], asked: _Asked) -> None:
+    """Write the files of eee, hf-eval-results or model-card."""
+    files = _content(claims, asked)
+    if asked.out is None:
+        for text in files.values():
+            sys.stdout.write(text)
+        return
+    from eft_eval.atomic import write_lines
+
+    paths = {asked.out / name: text for name, text in files.items()}
+    for path, text in paths.items():
+        _check_free(path, text.encode("utf-8", "backslashreplace"), asked.overwrite)
+    for path, text in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_lines(path, [text])
+        print(path)
+
+
+def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
+    from eft_eval.exporting import publishing
+    from eft_eval.exporting.benchmarks import read_benchmarks
+    from eft_eval.reports import export_forms
+    from eft_eval.reports.export_eee import Evaluator
+
+    form = asked.form.value
+    for run in claims:
+        publishing.check_public(run, form)
+    if asked.form is Form.eee:
+        for run in claims:
+            if asked.repository is not None:
+                publishing.check_one_model(claims, "--repo")
+                publishing.check_not_component(run, asked.repository)
+        who = Evaluator(str(asked.organization).strip(), asked.relationship, asked.repository)
+        return export_forms.eee_files(claims, who, asked.samples)
+    run = publishing.merged(claims, form)
+    repository = publishing.check_card(run, asked.repository, form)
+    if asked.form is Form.model_card:
+        return export_forms.card_files(run, repository)
+    url = None if asked.source_url is None else publishing.check_url(asked.source_url)
+    found = export_forms.eval_results_files(run, read_benchmarks(asked.benchmarks), url)
+    print(
+        f"eft-eval: note: for the repository {repository}; the hub shows scores of benchmarks on "
+        "its own list alone, and this registers none",
+        file=sys.stderr,
+    )
+    return found
+
+
+def _csv(claims: Sequence[RunClaim], asked: _Asked) -> None:
+    from eft_eval.atomic import write_lines
+    from eft_eval.reports.export_table import table_csv
+
+    text = table_csv(_table(claims, asked))
+    if asked.out is None:
+        sys.stdout.write(text)
+    elif asked.out.exists() and not asked.out.is_file():  # a pipe, such as /dev/stdout
+        asked.out.write_text(text, encoding="utf-8", newline="")
+    else:
+        _check_free(asked.out, text.encode("utf-8"), asked.overwrite)
+        write_lines(asked.out, [text])
+        print(asked.out)
+
+
+def _parquet(claims: Sequence[RunClaim], asked: _Asked) -> None:
+    from eft_eval.atomic import write_whole
+    from eft_eval.reports.export_table import write_parquet
+
+    assert asked.out is not None
+    out, table = asked.out, _table(claims, asked)
+    _check_free(out, None, asked.overwrite)
+    write_whole(out, lambda part: write_parquet(table, part))
+    print(out)
+
+
+def _table(claims: Sequence[RunClaim], asked: _Asked) -> Any:
+    from eft_eval.reports.export_table import claims_table, documents_table
+
+    return documents_table(claims) if asked.samples else claims_table(claims)
+
+
+def _check_free(path: Path, content: bytes | None, overwrite: bool) -> None:
+    """Raise where a file would be lost: one that exists with other content."""
+    if not path.exists() or overwrite:
+        return
+    try:
+        same = content is not None and path.read_bytes() == content
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    if not same:
+        raise ConfigError(f"{path} exists and holds something else; --overwrite replaces it")
+
+
+_TABLES = {Form.csv: _csv, Form.parquet: _parquet}

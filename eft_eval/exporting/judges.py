@@ -1,0 +1,135 @@
+"""Who judged a filter's responses, with the text that the judge was asked with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import urlsplit
+
+from eft_eval.comparing.records import JudgeSeen, Pipeline, TaskRun
+from eft_eval.errors import ClaimError, ConfigError
+from eft_eval.exporting.claims import JudgeClaim, JudgeKind
+from eft_eval.exporting.models import public_name
+from eft_eval.judging.prompt import JudgePrompt, known_prompts, load_prompt
+from eft_eval.judging.settings import OPENAI_URL, kind_of
+from eft_eval.judging.verdict import Status
+
+__all__ = ["judge_of", "load_prompts", "possible_range"]
+
+_ANSWERS = {Status.scored.value, Status.abstained.value}
+
+
+def load_prompts(files: Sequence[str]) -> dict[str, JudgePrompt]:
+    """Return the judge prompts that are known here by the hash of their file.
+
+    Args:
+        files: The user's own, besides the shipped ones.
+
+    Raises:
+        ConfigError: One cannot be read.
+    """
+    prompts = [load_prompt(name) for name in (*known_prompts(), *files)]
+    return {prompt.sha256: prompt for prompt in prompts}
+
+
+def judge_of(
+    task: TaskRun, filter_name: str, prompts: Mapping[str, JudgePrompt]
+) -> JudgeClaim | None:
+    """Return who judged; None where nobody did.
+
+    Args:
+        task: The task.
+        filter_name: The filter whose responses were judged.
+        prompts: Judge prompts by hash, see `load_prompts`.
+
+    Raises:
+        ClaimError: It was judged, but the run does not say by whom: there are no samples.
+    """
+    described: Mapping[str, Any] = (task.config.get("metadata") or {}).get("eft_judge") or {}
+    pipeline = task.pipelines.get(filter_name)
+    if pipeline is not None and pipeline.judge is not None:
+        return _seen(pipeline, pipeline.judge, described, task, prompts)
+    judged = {**(described.get("prompts") or {}), **(described.get("kept") or {})}
+    if filter_name in judged or (described.get("model") and not judged):
+        raise ClaimError(
+            f"task {task.name!r}, filter {filter_name!r} was judged, but its samples are not here "
+            "(--log_samples), and with them who judged and how often no answer came"
+        )
+    return None
+
+
+def possible_range(task: TaskRun, metric: str, filter_name: str) -> tuple[float, float] | None:
+    """Return where a score could lie had every response got one; None where all are known."""
+    described = (task.config.get("metadata") or {}).get("eft_judge") or {}
+    found = (described.get("bounds") or {}).get(f"{metric},{filter_name}") or {}
+    lower, upper = found.get("lower"), found.get("upper")
+    if not found.get("unknown") or lower is None or upper is None:
+        return None
+    return float(lower), float(upper)
+
+
+def _seen(
+    pipeline: Pipeline,
+    judge: JudgeSeen,
+    described: Mapping[str, Any],
+    task: TaskRun,
+    prompts: Mapping[str, JudgePrompt],
+) -> JudgeClaim:
+    verdicts = dict(pipeline.verdicts or {})
+    prompt = prompts.get(judge.prompt_sha256) or _own_prompt(task, judge.prompt_sha256)
+    kind = _kind(judge.model, pipeline.name, described)
+    return JudgeClaim(
+        model=_public(judge.model),
+        answered=tuple(_public(name) for name in judge.returned),
+        kind=kind,
+        prompt=judge.prompt,
+        prompt_sha256=judge.prompt_sha256,
+        prompt_text=None if prompt is None else prompt.template,
+        parameters=judge.parameters,
+        temperature=_temperature(judge.parameters),
+        verdicts=verdicts,
+        repeats=pipeline.repeats,
+        unknown=sum(count for status, count in verdicts.items() if status not in _ANSWERS),
+    )
+
+
+def _own_prompt(task: TaskRun, sha256: str) -> JudgePrompt | None:
+    """Return the prompt file that the run names, if it is still there and unchanged."""
+    for pipeline in task.config.get("filter_list") or []:
+        for step in pipeline.get("filter") or []:
+            if not isinstance(step, Mapping) or not step.get("prompt"):
+                continue
+            try:
+                prompt = load_prompt(str(step["prompt"]))
+            except ConfigError:
+                continue  # it moved: the user can name it with --judge-prompt
+            if prompt.sha256 == sha256:
+                return prompt
+    return None
+
+
+def _kind(model: str, pipeline: str, described: Mapping[str, Any]) -> JudgeKind:
+    kind = kind_of(model)
+    if kind != "endpoint":
+        return kind
+    if described.get("model") == model and not described.get("prompts"):
+        return "program"  # such as the demo's own judge
+    kept = (described.get("kept") or {}).get(pipeline) or described
+    openai = urlsplit(str(kept.get("endpoint") or "")).hostname == urlsplit(OPENAI_URL).hostname
+    return "openai" if openai else "endpoint"
+
+
+def _public(model: str) -> str:
+    """Return a judge's name without the path of a folder or file on somebody's machine."""
+    if kind_of(model) == "endpoint":
+        return public_name(model)
+    prefix, _, name = model.partition(":")
+    return f"{prefix}:{PurePath(name).name if prefix == 'scripted' else public_name(name)}"
+
+
+def _temperature(parameters: str) -> float | None:
+    content = json.loads(parameters)
+    value = content.get("temperature") if isinstance(content, dict) else None
+    return float(value) if isinstance(value, (int, float)) else None

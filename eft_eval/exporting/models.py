@@ -1,0 +1,135 @@
+"""What a results file says of the model: a composite with its members, or a single model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from eft_eval.errors import ClaimError, ConfigError
+from eft_eval.exporting.claims import CompositeClaim, MemberClaim, MemberKind
+
+__all__ = ["COMMIT", "REPOSITORY", "composite_of", "hub_model", "public_name"]
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A commit on the hub."""
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""A repository on the hub with its owner."""
+_DEMO = "demo:"
+_PLACES = ("placement",)  # where weights lie changes no result
+
+
+def composite_of(config: Mapping[str, Any], where: str) -> CompositeClaim | None:
+    """Return what composes the model; None for a single model.
+
+    Args:
+        config: ``config`` of the results file.
+        where: The file, for errors.
+
+    Raises:
+        ClaimError: It is a composite, but the file does not say of what.
+    """
+    if config.get("model") != "eft" and "eft_name" not in config:
+        return None
+    try:
+        name, recipe = str(config["eft_name"]), config["eft_recipe"]
+        members = tuple(_member(role, one) for role, one in config["eft_members"].items())
+        weights = tuple(float(delta.get("weight", 1.0)) for delta in recipe["deltas"])
+        decoding = recipe.get("decoding") or {}
+        pinned = _pinned(recipe, {member.role: member for member in members})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ClaimError(
+            f"{where} does not say what its composite is made of ({error!r}); evaluate it again "
+            "with this eft-eval"
+        ) from error
+    return CompositeClaim(
+        name=name,
+        hash=name.rsplit("_", 1)[-1],
+        recipe=yaml.safe_dump(pinned, sort_keys=False, allow_unicode=True, width=100),
+        pinned_name=_name_of(pinned, name, members),
+        members=members,
+        weights=weights,
+        weight_top_p=decoding.get("weight_top_p"),
+        sampling=str(decoding.get("sampling", "coupled")),
+    )
+
+
+def hub_model(config: Mapping[str, Any], name: str) -> tuple[str | None, str | None]:
+    """Return a single model's id on the hub and its commit; None where it is not known as such.
+
+    lm-eval notes the commit of hub models alone, which tells them from folders. A model with an
+    adapter or delta weights is none of the hub's own.
+    """
+    args = config.get("model_args") or {}
+    if isinstance(args, str):
+        args = dict(part.partition("=")[::2] for part in args.split(","))
+    commit = str(config.get("model_sha") or "")
+    alone = args.get("pretrained") == name and not (args.get("peft") or args.get("delta"))
+    if alone and REPOSITORY.fullmatch(name) and COMMIT.fullmatch(commit):
+        return name, commit
+    return None, None
+
+
+def public_name(model: str) -> str:
+    """Return a model's name without the path of a folder on somebody's machine."""
+    path = PurePath(model)
+    local = path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2
+    return path.name if local else model
+
+
+def _member(role: str, found: Mapping[str, Any]) -> MemberClaim:
+    source, model = str(found["source"]), str(found["model"])
+    kind: MemberKind = "hub"
+    if source.startswith(_DEMO):
+        kind = "demo"
+    elif model.startswith("sha256:"):
+        kind = "folder"
+    commit = found.get("commit") or found.get("revision")
+    dtype = str(found.get("loaded_dtype") or found.get("dtype") or "") or None
+    return MemberClaim(
+        role=role,
+        model=PurePath(source).name if kind == "folder" else source,
+        kind=kind,
+        commit=commit if kind == "hub" and COMMIT.fullmatch(str(commit)) else None,
+        digest=model if model.startswith("sha256:") else None,
+        coefficient=float(found["coefficient"]),
+        dtype=None if dtype is None else dtype.removeprefix("torch."),
+        quantization=found.get("quantization"),
+        parameters=found.get("num_parameters"),
+    )
+
+
+def _pinned(recipe: Mapping[str, Any], members: Mapping[str, MemberClaim]) -> dict[str, Any]:
+    """Return a recipe with hub members at their commits, and without paths and placements."""
+    several = len(recipe["deltas"]) > 1
+    deltas = []
+    for number, delta in enumerate(recipe["deltas"], start=1):
+        suffix = str(number) if several else ""
+        found = {
+            role: _pinned_member(delta[role], members[role + suffix])
+            for role in ("tuned", "reference")
+        }
+        deltas.append({**found, "weight": delta.get("weight", 1.0)})
+    kept = {key: recipe[key] for key in ("decoding", "description") if recipe.get(key)}
+    return {"base": _pinned_member(recipe["base"], members["base"]), "deltas": deltas, **kept}
+
+
+def _pinned_member(spec: Mapping[str, Any], member: MemberClaim) -> dict[str, Any]:
+    kept = {key: value for key, value in spec.items() if key not in ("model", *_PLACES)}
+    pin = {"revision": member.commit} if member.commit else {}
+    return {"model": member.model, **kept, **pin}
+
+
+def _name_of(pinned: Mapping[str, Any], name: str, members: tuple[MemberClaim, ...]) -> str:
+    from eft_eval.recipe import parse_recipe
+    from eft_eval.recipe.naming import canonical_name
+
+    if any(member.kind == "folder" for member in members):
+        return name  # a folder's name is made of its content, which is not here
+    try:
+        return canonical_name(parse_recipe(pinned))
+    except (ConfigError, OSError):
+        return name  # another version's recipe, or a demo family that is elsewhere

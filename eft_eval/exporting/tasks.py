@@ -1,0 +1,256 @@
+"""What a results file says of a task besides its scores: data, settings, versions, identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+from eft_eval.comparing.finding import read_json
+from eft_eval.comparing.records import Group, Run, TaskRun
+from eft_eval.errors import ClaimError
+from eft_eval.exporting.claims import Claim, CompositeClaim, DataClaim, TaskClaim
+from eft_eval.exporting.models import COMMIT
+
+__all__ = ["Source", "Sources", "check_same_model", "claim_of_group", "claim_of_task"]
+
+_LOADERS = {"json", "csv", "parquet", "text", "arrow", "xml", "webdataset", "imagefolder"}
+_SEEDS = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
+_HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+
+
+class Source(NamedTuple):
+    """A results file, as far as it is not about one task.
+
+    Attributes:
+        name: The file's name.
+        content: The file, or nothing for a baseline.
+    """
+
+    name: str
+    content: Mapping[str, Any]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Model and settings of the evaluation."""
+        return self.content.get("config") or {}
+
+
+class Sources:
+    """The results files of a run, each read once."""
+
+    def __init__(self, run: Run) -> None:
+        self._baseline = run.kind == "baseline"
+        self._read: dict[Path, Source] = {}
+
+    def of(self, path: Path) -> Source:
+        """Return a results file; empty for a baseline.
+
+        Raises:
+            ConfigError: It cannot be read any more.
+        """
+        if path not in self._read:
+            content = {} if self._baseline else read_json(path)
+            self._read[path] = Source(path.name, content)
+        return self._read[path]
+
+
+def claim_of_task(
+    task: TaskRun, source: Source, composite: CompositeClaim | None, claims: tuple[Claim, ...]
+) -> TaskClaim:
+    """Return a task's record.
+
+    Args:
+        task: The task.
+        source: Its results file.
+        composite: What composes the model; None for a single model.
+        claims: Its metrics.
+    """
+    counts = (source.content.get("n-samples") or {}).get(task.name) or {}
+    available = counts.get("original")
+    return TaskClaim(
+        name=task.name,
+        members=(),
+        version=task.version,
+        shots=task.shots,
+        repeats=task.repeats,
+        documents=task.documents,
+        available=available,
+        limited=_limited(task.documents, available),
+        output_type=task.config.get("output_type"),
+        generation=task.generation,
+        command=_command([task.name], source, composite, task.shots, task.documents, available),
+        data=_data(task),
+        checked=bool(task.pipelines),
+        samples_file=task.samples_file,
+        digest=_digest(task.name, source, "results"),
+        claims=claims,
+        **_shared(source),
+    )
+
+
+def claim_of_group(
+    group: Group,
+    tasks: tuple[TaskClaim, ...],
+    source: Source,
+    composite: CompositeClaim | None,
+    claims: tuple[Claim, ...],
+) -> TaskClaim:
+    """Return a group's record; see `claim_of_task`.
+
+    Args:
+        group: The group.
+        tasks: Its tasks' records.
+        source: The results file.
+        composite: What composes the model; None for a single model.
+        claims: Its metrics.
+    """
+    shots = {task.shots for task in tasks}
+    documents, available = _sum(t.documents for t in tasks), _sum(t.available for t in tasks)
+    versions = source.content.get("versions") or {}
+    return TaskClaim(
+        name=group.name,
+        members=group.tasks,
+        version=str(versions.get(group.name)),
+        shots=shots.pop() if len(shots) == 1 else None,
+        repeats=max((task.repeats for task in tasks), default=1),
+        documents=documents,
+        available=available,
+        limited=any(task.limited for task in tasks),
+        output_type=None,
+        generation="null",
+        command=_command([group.name], source, composite, None, documents, available),
+        data=DataClaim(group.name, None, None, None, None, json.dumps({"tasks": group.tasks})),
+        checked=all(task.checked for task in tasks),
+        samples_file=None,
+        digest=_digest(group.name, source, "groups"),
+        claims=claims,
+        **_shared(source),
+    )
+
+
+def _shared(source: Source) -> dict[str, Any]:
+    content, config = source.content, source.config
+    date = content.get("date")
+    started = float(date) if isinstance(date, (int, float)) else math.nan
+    return {
+        "started": started if math.isfinite(started) and started > 0 else None,
+        "lm_eval_version": str(content.get("lm_eval_version") or ""),
+        "eft_eval_version": config.get("eft_version"),
+        "transformers_version": content.get("transformers_version"),
+        "chat_template": content.get("chat_template_sha") or None,
+        "seeds": json.dumps({name: config.get(name) for name in _SEEDS if name in config}),
+    }
+
+
+def _limited(documents: int | None, available: int | None) -> bool:
+    return documents is not None and available is not None and documents < available
+
+
+def _sum(counts: Any) -> int | None:
+    found = list(counts)
+    return None if None in found else sum(found)
+
+
+def _digest(name: str, source: Source, table: str) -> str:
+    """Return a hash of a task's figures and of what they are of."""
+    content = source.content
+    facts = {
+        "model": content.get("model_name"),
+        "date": content.get("date"),
+        "task": name,
+        "figures": (content.get(table) or {}).get(name),
+        "version": (content.get("versions") or {}).get(name),
+        "hash": (content.get("task_hashes") or {}).get(name),
+        "judged_from": content.get("eft_judged_from"),
+    }
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _data(task: TaskRun) -> DataClaim:
+    config = task.config
+    own = (config.get("metadata") or {}).get("eft_data")
+    if isinstance(own, Mapping):
+        hub = own.get("kind") == "hub"
+        origin = str(own.get("origin") or own.get("name"))
+        revision = own.get("revision")
+        return DataClaim(
+            name=origin if hub else str(own.get("name")),
+            repository=origin if hub and _HUB_DATA.fullmatch(origin) else None,
+            config=None,
+            split=config.get("test_split"),
+            revision=revision if COMMIT.fullmatch(str(revision)) else None,
+            details=json.dumps(own, sort_keys=True),
+        )
+    path, options = config.get("dataset_path"), config.get("dataset_kwargs") or {}
+    local = not path or path in _LOADERS or "data_files" in options or "data_dir" in options
+    if local or not _HUB_DATA.fullmatch(str(path)):
+        name = task.name if path is None or path in _LOADERS else PurePath(str(path)).name
+        return DataClaim(name, None, None, config.get("test_split"), None, None)
+    revision = str(options.get("revision") or "")
+    return DataClaim(
+        name=str(path),
+        repository=str(path),
+        config=config.get("dataset_name"),
+        split=config.get("test_split") or config.get("validation_split"),
+        revision=revision if COMMIT.fullmatch(revision) else None,
+        details=None,
+    )
+
+
+def _command(
+    names: list[str],
+    source: Source,
+    composite: CompositeClaim | None,
+    shots: int | None,
+    documents: int | None,
+    available: int | None,
+) -> str:
+    """Return the command that evaluates it again; a composite's recipe stands in recipe.yaml."""
+    content, config = source.content, source.config
+    words = ["lm_eval"]
+    if composite is not None:
+        words += ["--model eft", "--model_args model=recipe.yaml"]
+    words += [f"--tasks {','.join(names)}"]
+    if shots:
+        words.append(f"--num_fewshot {shots}")
+    if _limited(documents, available) and config.get("limit") is not None:
+        words.append(f"--limit {float(config['limit']):g}")
+    if content.get("chat_template_sha"):
+        words.append("--apply_chat_template")
+    if isinstance(options := config.get("gen_kwargs"), Mapping) and options:
+        words.append("--gen_kwargs " + ",".join(f"{k}={v}" for k, v in options.items()))
+    return " ".join([*words, "--output_path out --log_samples"])
+
+
+def check_same_model(first: Source, second: Source) -> None:
+    """Raise unless two results files are of the same model, members and commits included.
+
+    Raises:
+        ClaimError: They are not.
+    """
+    keys = ("model", "eft_name", "eft_members", "model_sha")
+    for key in keys:
+        one, other = (_without_sizes(source.config.get(key)) for source in (first, second))
+        if one != other:
+            raise ClaimError(
+                f"{first.name} and {second.name} were made by different models ({key} differs); "
+                "export one results file at a time"
+            )
+
+
+def _without_sizes(value: Any) -> Any:
+    """Return members without what is known only where their weights were loaded."""
+    if not isinstance(value, Mapping):
+        return value
+    late = {"num_parameters", "loaded_dtype"}
+    return {
+        role: {name: fact for name, fact in member.items() if name not in late}
+        for role, member in value.items()
+        if isinstance(member, Mapping)
+    }
