@@ -15,6 +15,7 @@ import typer
 import eft_eval
 from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
 from eft_eval.cli.judge import judge
+from eft_eval.cli.report import report
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
 
@@ -34,6 +35,7 @@ app.add_typer(verdicts.app, name="verdicts")
 app.command()(judge)
 app.add_typer(compare.app, name="compare")
 app.command()(compare.bless)
+app.command()(report)
 
 
 def main() -> None:
