@@ -414,7 +414,8 @@ def test_making_a_report_loads_neither_torch_nor_lm_eval(tmp_path: Path) -> None
     paths = study(tmp_path, 20)
     program = (
         "import sys; from eft_eval.cli.app import app; from typer.testing import CliRunner; "
-        f"done = CliRunner().invoke(app, ['report', *{paths!r}, '--out', {str(tmp_path / 'r.html')!r}]); "
+        f"words = ['report', *{paths!r}, '--out', {str(tmp_path / 'r.html')!r}]; "
+        "done = CliRunner().invoke(app, words); "
         "assert done.exit_code == 0, done.exception; "
         "bad = {'torch', 'lm_eval', 'transformers', 'datasets', 'pandas'} & set(sys.modules); "
         "print(sorted(bad))"
