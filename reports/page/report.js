@@ -21,7 +21,7 @@
     pair(list, "probability", `${token.probability} (draft ${token.draft})`);
     pair(list, "entropy", token.entropy);
     for (const [member, said, probability] of token.choices)
-      pair(list, `${member} alone`, `${said} ${probability}`);
+      pair(list, member === "composite" ? "the composite" : `${member} alone`, `${said} ${probability}`);
     for (const name of ["raised", "lowered"]) {
       const text = token[name].map(([said, change]) => `${said} ${change}`).join(", ");
       if (text) pair(list, name, text);

@@ -38,7 +38,7 @@ def _trace(found: Traced, name: str) -> Trace:
     columns = (
         Column("token", False),
         *map(Column, ("distance", "p", "p of the draft")),
-        Column("alone they would have said", False),
+        Column("likeliest token of each", False),
     )
     return Trace(
         name=name,
