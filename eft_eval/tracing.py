@@ -6,8 +6,7 @@ Knows tokens and members. One pass of every view over prompt and response.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,75 +15,9 @@ from eft_eval.composite import Composite
 from eft_eval.composition import total_variation
 from eft_eval.decoding import draft_view
 from eft_eval.scoring import view_logits
+from eft_eval.traced import MemberChoice, Shift, TokenTrace, Trace
 
 __all__ = ["MemberChoice", "Shift", "TokenTrace", "Trace", "trace_tokens"]
-
-
-@dataclass(frozen=True)
-class Shift:
-    """A token and how the composite changed its probability against the draft's, -1 to 1."""
-
-    token: str
-    change: float
-
-
-@dataclass(frozen=True)
-class MemberChoice:
-    """The token that one member alone finds most likely."""
-
-    member: str
-    token: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class TokenTrace:
-    """One token of the response.
-
-    Attributes:
-        token: Its text.
-        token_id: Its number.
-        probability: Under the composite, 0 to 1, at temperature 1.
-        draft_probability: Under the member that drafts (in up-scaling the tuned one).
-        total_variation: Distance between composite and draft at this position, 0 to 1.
-        entropy: Of the composite at this position, in nats.
-        raised: Tokens that the composite makes likelier than the draft, most first.
-        lowered: Tokens that it makes less likely, most first.
-        choices: What each member alone would have said, and the composite.
-    """
-
-    token: str
-    token_id: int
-    probability: float
-    draft_probability: float
-    total_variation: float
-    entropy: float
-    raised: tuple[Shift, ...]
-    lowered: tuple[Shift, ...]
-    choices: tuple[MemberChoice, ...]
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A response, token by token.
-
-    Attributes:
-        composite: Canonical name.
-        draft: Role of the member that the composite is compared with.
-        prompt: What was asked.
-        response: Its text.
-        tokens: Its tokens.
-    """
-
-    composite: str
-    draft: str
-    prompt: str
-    response: str
-    tokens: tuple[TokenTrace, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the trace as plain JSON types."""
-        return asdict(self)
 
 
 @torch.inference_mode()

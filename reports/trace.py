@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eft_eval.reports.tables import make_console
-from eft_eval.tracing import TokenTrace, Trace
+from eft_eval.traced import TokenTrace, Trace
 
 _SHOWN = 12  # rows of the table
 # from this distance on a token is coloured, and marked for those who see no colour

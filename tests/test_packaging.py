@@ -26,7 +26,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 MAPPED: dict[str, str] = SETUPTOOLS["package-dir"]
 START_UP = {"eft_eval_autoload.pth", "eft_eval_autoload.start"}
-DATA = {".yaml", ".yml", ".jinja", ".json", ".md", ".safetensors", ".typed"}
+DATA = {".yaml", ".yml", ".jinja", ".json", ".md", ".safetensors", ".typed", ".css", ".js"}
 
 
 def files_of_packages() -> dict[str, list[str]]:

@@ -35,6 +35,8 @@ def write_run(
     filter_name: str = "none",
     version: float = 1.0,
     changes: Mapping[str, Any] | None = None,
+    responses: Sequence[str] | None = None,
+    filtered: Sequence[str] | None = None,
 ) -> Path:
     """Write a run and return its folder.
 
@@ -49,6 +51,8 @@ def write_run(
         filter_name: Of all metrics.
         version: Of the tasks.
         changes: Keys of the results file to replace.
+        responses: Per document the response.
+        filtered: Per document what the filter made of it, such as verdicts.
     """
     folder = output / model
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,8 +80,8 @@ def write_run(
                 "doc": {"text": texts[i]},
                 "target": "target",
                 "arguments": {"gen_args_0": {"arg_0": contexts[i]}},
-                "resps": [["response"]],
-                "filtered_resps": ["response"],
+                "resps": [[responses[i] if responses else "response"]],
+                "filtered_resps": [filtered[i] if filtered else "response"],
                 "filter": filter_name,
                 "metrics": list(columns),
                 **dict(zip(("doc_hash", "prompt_hash", "target_hash"), hashes, strict=True)),

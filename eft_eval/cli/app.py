@@ -16,6 +16,7 @@ import eft_eval
 from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
 from eft_eval.cli.export import export
 from eft_eval.cli.judge import judge
+from eft_eval.cli.report import report
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
 
@@ -36,6 +37,7 @@ app.command()(judge)
 app.add_typer(compare.app, name="compare")
 app.command()(compare.bless)
 app.command()(export)
+app.command()(report)
 
 
 def main() -> None:

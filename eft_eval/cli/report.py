@@ -1,0 +1,172 @@
+"""`eft-eval report`: runs on one page, as an offline HTML file or as Markdown."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from eft_eval.errors import ConfigError
+
+if TYPE_CHECKING:
+    from eft_eval.agreement.report import Agreement
+
+# typer reads annotations at run time, on Python 3.10 too
+File = Optional[Path]  # noqa: UP045  # for typer
+Files = Optional[list[Path]]  # noqa: UP045  # for typer
+Text = Optional[str]  # noqa: UP045  # for typer
+Texts = Optional[list[str]]  # noqa: UP045  # for typer
+
+
+class Form(str, Enum):
+    """Forms of a report."""
+
+    html = "html"
+    md = "md"
+
+
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Runs' folders, results files or patterns; the first is the baseline."),
+    ],
+    out: Annotated[File, typer.Option(help="The file; --format md may go to stdout.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="A page, or Markdown.")] = Form.html,
+    trace: Annotated[
+        Files, typer.Option(help="JSON of `eft-eval trace --json`; repeatable.")
+    ] = None,
+    agreement: Annotated[
+        Files, typer.Option(help="JSON of `eft-eval agree --json`; repeatable.")
+    ] = None,
+    arm: Annotated[
+        Texts,
+        typer.Option(help="ARM=RUN, where a run does not say it: small, large, up, down."),
+    ] = None,
+    flips: Annotated[
+        int, typer.Option(min=0, help="Documents shown per metric that got worse, and better.")
+    ] = 3,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Figures tell their numbers under the pointer.")
+    ] = False,
+    title: Annotated[Text, typer.Option(help="Title of the page.")] = None,
+    config: Annotated[
+        File, typer.Option(help="Settings file; eft-eval.toml of this folder if there is one.")
+    ] = None,
+    cluster: Annotated[
+        Text, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
+    ] = None,
+    allow_prompt_change: Annotated[
+        bool, typer.Option("--allow-prompt-change", help="Compare under changed prompts too.")
+    ] = False,
+) -> None:
+    """Put runs on one page: verdict, tables, figures, biggest flips, agreement, speed, provenance.
+
+    Exit code 0 whatever the verdict is; `eft-eval compare` is the gate.
+    """
+    from eft_eval.comparing.reading import read_runs
+    from eft_eval.comparing.report import make_report
+    from eft_eval.comparing.settings import read_settings, settings_with
+    from eft_eval.traced import read_trace
+
+    _check_out(out, form)
+    sources, arms = _sources(runs, arm or [])
+    options = {"cluster": cluster, "allow_prompt_change": allow_prompt_change or None}
+    settings = settings_with(read_settings(config), options)
+    found = make_report(
+        read_runs(sources, settings.cluster),
+        settings,
+        arms=arms,
+        traces=[read_trace(path) for path in trace or []],
+        agreements=[_read_agreement(path) for path in agreement or []],
+        flips=flips,
+        title=title or "",
+        command=_command(runs, locals()),
+    )
+    if form is Form.md:
+        from eft_eval.reports.page.markdown import report_markdown
+
+        text = report_markdown(found)
+    else:
+        from eft_eval.reports.page.html import report_html
+
+        text = report_html(found, interactive=interactive)
+    _write(text, out)
+
+
+def _check_out(out: Path | None, form: Form) -> None:
+    """Check before anything is read that the page can be written."""
+    if out is None:
+        if form is Form.html:
+            raise ConfigError("a page needs a file: --out report.html (--format md may do without)")
+        return
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; expected a file such as {out / 'report.html'}")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
+    if out.suffix in (".json", ".jsonl"):
+        raise ConfigError(f"--out {out}: expected a name such as report.{form.value}")
+
+
+def _sources(runs: Sequence[str], arms: Sequence[str]) -> tuple[list[str], dict[int, str]]:
+    """Return all runs, those named only by --arm last, and by position the arms as given."""
+    sources = list(runs)
+    named: dict[int, str] = {}
+    for text in arms:
+        name, equals, source = text.partition("=")
+        if not equals or not source:
+            raise ConfigError(f"--arm {text}: expected ARM=RUN, such as small=out/small")
+        if source not in sources:
+            sources.append(source)
+        place = sources.index(source)
+        if place in named:
+            raise ConfigError(f"--arm {text}: {source} is already said to be {named[place]}")
+        named[place] = name
+    return sources, named
+
+
+def _read_agreement(path: Path) -> Agreement:
+    from eft_eval.agreement.report import Agreement
+    from eft_eval.restoring import read_record_file, restored
+
+    what = "the JSON of `eft-eval agree --json`"
+    content = read_record_file(path, what)
+    if content.get("format") != "eft-eval agreement":
+        raise ConfigError(f"{path} is {content.get('format')!r}; expected {what}")
+    return restored(Agreement, content, str(path))
+
+
+def _command(runs: Sequence[str], options: dict[str, Any]) -> str:
+    """Return the command as it can be run again."""
+    words = ["eft-eval", "report", *runs]
+    for name in ("out", "title", "config", "cluster"):
+        if options[name] is not None:
+            words += [f"--{name}", str(options[name])]
+    for name in ("trace", "agreement", "arm"):
+        for one in options[name] or []:
+            words += [f"--{name}", str(one)]
+    if options["form"] is not Form.html:
+        words += ["--format", options["form"].value]
+    if options["flips"] != 3:
+        words += ["--flips", str(options["flips"])]
+    for name in ("interactive", "allow_prompt_change"):
+        if options[name]:
+            words.append(f"--{name.replace('_', '-')}")
+    return shlex.join(words)
+
+
+def _write(text: str, out: Path | None) -> None:
+    from eft_eval.atomic import write_lines
+
+    if out is None:
+        sys.stdout.write(text)
+        return
+    if out.exists() and not out.is_file():  # a pipe, such as /dev/stdout
+        out.write_text(text, encoding="utf-8")
+        return
+    write_lines(out, [text])
+    print(f"written: {out} ({len(text.encode('utf-8')) / 1e6:.2f} MB)", file=sys.stderr)

@@ -1,0 +1,154 @@
+"""One run's metrics with intervals, and several runs' numbers over the same documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eft_eval.agreement.rates import mean_with_interval, wilson_interval
+from eft_eval.comparing.paired import Codes, Values, is_binary
+from eft_eval.comparing.pairing import keys_of
+from eft_eval.comparing.records import Column, MetricKey, Pipeline, Run, TaskRun
+from eft_eval.interval import Interval
+
+__all__ = ["Aligned", "Score", "align", "codes_of", "scores_of"]
+
+
+class Score(NamedTuple):
+    """One metric of one task of one run.
+
+    Attributes:
+        task: Name of the task, or of the group.
+        metric: Name of the metric.
+        filter: Name of the filter.
+        better: "higher", "lower", or None where that is not known.
+        value: The aggregate as reported; None where it is no number.
+        standard_error: As reported; None where there is none.
+        interval: Of the mean over the documents: Wilson's for a rate, t or clustered t else; None
+            without samples, and where the aggregate is not their mean.
+        documents: Documents with a number; 0 without samples.
+        missing: Documents without one.
+        clusters: Number of clusters; None where the documents are independent.
+        verdicts: The judge's verdicts by status; None where there is no judge.
+    """
+
+    task: str
+    metric: str
+    filter: str
+    better: Literal["higher", "lower"] | None
+    value: float | None
+    standard_error: float | None
+    interval: Interval | None
+    documents: int
+    missing: int
+    clusters: int | None
+    verdicts: Mapping[str, int] | None
+
+    @property
+    def name(self) -> str:
+        """``task/metric,filter``."""
+        return f"{self.task}/{self.metric},{self.filter}"
+
+
+class Aligned(NamedTuple):
+    """Several runs' numbers over the documents that all of them have a number for.
+
+    Attributes:
+        values: A row for each run, a column for each document.
+        clusters: What each document belongs to; None where all are independent.
+        dropped: Documents left out, as a run lacks them or has no number there.
+    """
+
+    values: NDArray[np.float64]
+    clusters: Codes | None
+    dropped: int
+
+
+def scores_of(run: Run, level: float = 0.95) -> tuple[Score, ...]:
+    """Return all metrics of a run, of its tasks and then of its groups."""
+    found = [
+        _score(task, key, column, level)
+        for task in run.tasks.values()
+        for key, column in task.columns.items()
+    ]
+    for group in run.groups.values():
+        found += [
+            Score(
+                group.name, *key, _better(column), column.reported, column.reported_error,
+                None, 0, 0, None, None,
+            )
+            for key, column in group.columns.items()
+        ]  # fmt: skip
+    return tuple(found)
+
+
+def align(columns: Sequence[tuple[Column, Pipeline]]) -> Aligned:
+    """Return several runs' columns of one metric over the documents they share.
+
+    Args:
+        columns: Per run the column and the filter that its values belong to.
+    """
+    by_key = [
+        dict(zip(keys_of(pipeline.items), zip(column.values, pipeline.items, strict=True),
+                 strict=True))
+        for column, pipeline in columns
+    ]  # fmt: skip
+    rows, words, dropped = [], [], 0
+    for key in sorted(set().union(*by_key)):
+        values = [found[key][0] if key in found else None for found in by_key]
+        if None in values:
+            dropped += 1
+            continue
+        rows.append(values)
+        words.append(by_key[0][key][1].cluster)
+    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns)).T
+    return Aligned(table, codes_of(words), dropped)
+
+
+def codes_of(words: Sequence[str]) -> Codes | None:
+    """Return cluster names as numbers; None where every document has its own."""
+    known: dict[str, int] = {}
+    codes = [known.setdefault(word, len(known)) for word in words]
+    return None if len(known) == len(words) else np.array(codes, dtype=np.int64)
+
+
+def _score(task: TaskRun, key: MetricKey, column: Column, level: float) -> Score:
+    pipeline = task.pipelines.get(key.filter)
+    numbers = [value for value in column.values if value is not None]
+    interval, clusters = None, None
+    if column.is_mean and pipeline is not None and numbers:
+        words = [
+            item.cluster
+            for item, value in zip(pipeline.items, column.values, strict=True)
+            if value is not None
+        ]
+        codes = codes_of(words)
+        clusters = None if codes is None else int(codes.max()) + 1
+        interval = _interval(np.array(numbers, dtype=np.float64), codes, level)
+    return Score(
+        task.name,
+        *key,
+        _better(column),
+        column.reported,
+        column.reported_error,
+        interval,
+        len(numbers),
+        len(column.values) - len(numbers),
+        clusters,
+        pipeline.verdicts if pipeline else None,
+    )
+
+
+def _interval(values: Values, codes: Codes | None, level: float) -> Interval:
+    if codes is None and is_binary(values):
+        return wilson_interval(int(values.sum()), len(values), level)
+    return mean_with_interval(values, codes, level).interval
+
+
+def _better(column: Column) -> Literal["higher", "lower"] | None:
+    if column.higher_is_better is None:
+        return None
+    return "higher" if column.higher_is_better else "lower"
