@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from eft_eval import __version__
+from eft_eval.comparing.ranges import UNIT
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.identity import evaluation_id, model_id, path_part, record_uuid
 from eft_eval.exporting.publishing import iso_date
-from eft_eval.exporting.ranges import UNIT
 
 __all__ = ["SCHEMA_VERSION", "Evaluator", "Record", "eee_record", "result_id"]
 

@@ -6,10 +6,10 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
+from eft_eval.comparing.ranges import best_value
 from eft_eval.exporting.claims import Claim, TaskClaim
 from eft_eval.exporting.documents import Document, documents_of
 from eft_eval.exporting.identity import text_hash
-from eft_eval.exporting.ranges import best_value
 from eft_eval.reports.export_eee import SCHEMA_VERSION, Record, result_id
 
 __all__ = ["Samples", "eee_samples", "with_samples"]

@@ -23,10 +23,10 @@ from stock_runs import run_dummy, write_tasks
 from written_runs import write_run
 
 from eft_eval.comparing import Column, Item, MetricKey, bless, read_run
+from eft_eval.comparing.ranges import best_value, range_of
 from eft_eval.errors import ClaimError, ConfigError
 from eft_eval.exporting import ClaimSettings, RunClaim, claims_of, read_claims
 from eft_eval.exporting.figures import figure_of
-from eft_eval.exporting.ranges import best_value, range_of
 from eft_eval.judging import Status
 from eft_eval.judging.measures import MEASURES
 

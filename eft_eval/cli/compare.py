@@ -34,11 +34,11 @@ app = typer.Typer(
     add_completion=False,
 )
 # typer reads annotations at run time, on Python 3.10 too
-Number = Optional[float]  # noqa: UP045
-Whole = Optional[int]  # noqa: UP045
-File = Optional[Path]  # noqa: UP045
-Texts = Optional[list[str]]  # noqa: UP045
-Text = Optional[str]  # noqa: UP045
+Number = Optional[float]  # noqa: UP045  # for typer
+Whole = Optional[int]  # noqa: UP045  # for typer
+File = Optional[Path]  # noqa: UP045  # for typer
+Texts = Optional[list[str]]  # noqa: UP045  # for typer
+Text = Optional[str]  # noqa: UP045  # for typer
 
 
 class Form(str, Enum):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from eft_eval.exporting import RunClaim
 
 # typer reads annotations at run time, on Python 3.10 too
-File = Optional[Path]  # noqa: UP045
-Texts = Optional[list[str]]  # noqa: UP045
-Text = Optional[str]  # noqa: UP045
+File = Optional[Path]  # noqa: UP045  # for typer
+Texts = Optional[list[str]]  # noqa: UP045  # for typer
+Text = Optional[str]  # noqa: UP045  # for typer
 
 
 class Form(str, Enum):

@@ -16,9 +16,9 @@ app = typer.Typer(
     add_completion=False,
 )
 # typer reads annotations at run time, on Python 3.10 too
-Text = Optional[str]  # noqa: UP045
-Texts = Optional[list[str]]  # noqa: UP045
-File = Optional[Path]  # noqa: UP045
+Text = Optional[str]  # noqa: UP045  # for typer
+Texts = Optional[list[str]]  # noqa: UP045  # for typer
+File = Optional[Path]  # noqa: UP045  # for typer
 
 Judge = Annotated[Text, typer.Option(help="Only of this judge.")]
 Prompt = Annotated[Text, typer.Option(help="Only of the judge prompt of this name.")]

@@ -8,13 +8,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eft_eval.agreement.rates import mean_with_interval, wilson_interval
-from eft_eval.comparing.paired import Codes, Values, is_binary
+from eft_eval.agreement.rates import Mean, mean_of, wilson_interval
+from eft_eval.comparing.paired import Codes, is_binary
 from eft_eval.comparing.pairing import keys_of
-from eft_eval.comparing.records import Column, MetricKey, Pipeline, Run, TaskRun
+from eft_eval.comparing.ranges import UNIT, range_of, within_range
+from eft_eval.comparing.records import Column, Item, MetricKey, Pipeline, Run, TaskRun
 from eft_eval.interval import Interval
 
-__all__ = ["Aligned", "Score", "align", "codes_of", "scores_of"]
+__all__ = ["Aligned", "Score", "align", "codes_of", "mean_of_column", "scores_of"]
 
 
 class Score(NamedTuple):
@@ -85,6 +86,27 @@ def scores_of(run: Run, level: float = 0.95) -> tuple[Score, ...]:
     return tuple(found)
 
 
+def mean_of_column(column: Column, items: Sequence[Item], level: float) -> Mean:
+    """Return the mean over the documents that have a number, at least one.
+
+    Its interval is Wilson's for a rate, t for another mean, clustered t where prompts repeat; a
+    count that happens to be 0 or 1 everywhere is no rate.
+
+    Args:
+        column: The metric.
+        items: The filter's documents, in the order of the values.
+        level: Confidence level.
+    """
+    pairs = zip(column.values, items, strict=True)
+    kept = [(value, item.cluster) for value, item in pairs if value is not None]
+    values = np.array([value for value, _ in kept], dtype=np.float64)
+    codes = codes_of([cluster for _, cluster in kept])
+    mean = mean_of(values, codes, level, dropped=len(column.values) - len(kept))
+    if codes is None and range_of(column.key.metric) in (None, UNIT) and is_binary(values):
+        return mean._replace(interval=wilson_interval(int(values.sum()), len(values), level))
+    return mean
+
+
 def align(columns: Sequence[tuple[Column, Pipeline]]) -> Aligned:
     """Return several runs' columns of one metric over the documents they share.
 
@@ -117,35 +139,21 @@ def codes_of(words: Sequence[str]) -> Codes | None:
 
 def _score(task: TaskRun, key: MetricKey, column: Column, level: float) -> Score:
     pipeline = task.pipelines.get(key.filter)
-    numbers = [value for value in column.values if value is not None]
-    interval, clusters = None, None
-    if column.is_mean and pipeline is not None and numbers:
-        words = [
-            item.cluster
-            for item, value in zip(pipeline.items, column.values, strict=True)
-            if value is not None
-        ]
-        codes = codes_of(words)
-        clusters = None if codes is None else int(codes.max()) + 1
-        interval = _interval(np.array(numbers, dtype=np.float64), codes, level)
+    mean = None
+    if column.is_mean and pipeline is not None and any(v is not None for v in column.values):
+        mean = mean_of_column(column, pipeline.items, level)
     return Score(
         task.name,
         *key,
         _better(column),
         column.reported,
         column.reported_error,
-        interval,
-        len(numbers),
-        len(column.values) - len(numbers),
-        clusters,
+        within_range(key.metric, mean.interval) if mean else None,
+        sum(value is not None for value in column.values),
+        column.values.count(None),
+        mean.clusters if mean else None,
         pipeline.verdicts if pipeline else None,
     )
-
-
-def _interval(values: Values, codes: Codes | None, level: float) -> Interval:
-    if codes is None and is_binary(values):
-        return wilson_interval(int(values.sum()), len(values), level)
-    return mean_with_interval(values, codes, level).interval
 
 
 def _better(column: Column) -> Literal["higher", "lower"] | None:

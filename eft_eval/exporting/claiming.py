@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eft_eval.comparing.ranges import range_of
 from eft_eval.comparing.reading import read_run
 from eft_eval.comparing.records import Column, Group, MetricKey, Run, TaskRun
 from eft_eval.errors import ClaimError, ConfigError, nearest
@@ -16,7 +17,6 @@ from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.figures import corrected_figure, figure_of, labels_of
 from eft_eval.exporting.judges import judge_of, load_prompts, possible_range
 from eft_eval.exporting.models import composite_of, hub_model, public_name
-from eft_eval.exporting.ranges import range_of
 from eft_eval.exporting.tasks import (
     Source,
     Sources,

@@ -6,19 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from eft_eval.agreement.rates import (
-    mean_with_interval,
-    normal_quantile,
-    spread,
-    wilson_interval,
-    within_unit,
-)
-from eft_eval.comparing.paired import is_binary
+from eft_eval.agreement.rates import normal_quantile, spread
+from eft_eval.comparing.ranges import within_range
 from eft_eval.comparing.records import Column, Item
+from eft_eval.comparing.scores import mean_of_column
 from eft_eval.exporting.claims import Figure, LabelsClaim
-from eft_eval.exporting.ranges import UNIT, range_of
 from eft_eval.interval import Interval
 
 __all__ = ["corrected_figure", "figure_of", "labels_of"]
@@ -40,26 +32,16 @@ def figure_of(column: Column, items: Sequence[Item], documents: int | None, leve
     assert column.reported is not None
     if not (column.is_mean and column.values):
         return _as_reported(column, documents, level)
-    kept = [
-        (v, item.cluster) for v, item in zip(column.values, items, strict=True) if v is not None
-    ]
-    values = np.array([value for value, _ in kept], dtype=np.float64)
-    words = [word for _, word in kept]
-    clustered = len(set(words)) < len(words)
-    mean = mean_with_interval(values, words if clustered else None, level)
-    interval = mean.interval
-    rate = range_of(column.key.metric) in (None, UNIT) and is_binary(values)
-    if not clustered and rate:
-        interval = wilson_interval(int(values.sum()), len(values), level)
+    mean = mean_of_column(column, items, level)
     error = None if math.isnan(mean.standard_error) else mean.standard_error
-    method = "clustered by prompt" if clustered else "analytic"
+    method = "analytic" if mean.clusters is None else "clustered by prompt"
     return Figure(
         value=column.reported,
         standard_error=error,
         error_method=None if error is None else method,
-        interval=_known(column, interval),
-        n=len(values),
-        missing=len(column.values) - len(values),
+        interval=within_range(column.key.metric, mean.interval),
+        n=mean.n,
+        missing=mean.dropped,
         clusters=mean.clusters,
     )
 
@@ -83,7 +65,15 @@ def corrected_figure(column: Column, found: Mapping[str, Any]) -> Figure:
     missing = corrected["dropped_labels"] + corrected["dropped_verdicts"]
     clusters = corrected["verdicts_only"]["clusters"]
     method = None if error is None else "prediction-powered"
-    return Figure(column.reported, error, method, _known(column, interval), n, missing, clusters)
+    return Figure(
+        column.reported,
+        error,
+        method,
+        within_range(column.key.metric, interval),
+        n,
+        missing,
+        clusters,
+    )
 
 
 def labels_of(found: Mapping[str, Any], annotators: int) -> LabelsClaim:
@@ -109,19 +99,8 @@ def _as_reported(column: Column, documents: int | None, level: float) -> Figure:
         value=value,
         standard_error=error,
         error_method=None if error is None else "lm-eval",
-        interval=None if interval is None else _known(column, interval),
+        interval=None if interval is None else within_range(column.key.metric, interval),
         n=documents,
         missing=None,
         clusters=None,
     )
-
-
-def _known(column: Column, interval: Interval) -> Interval | None:
-    """Return the interval within the metric's range; None where the data give none."""
-    if math.isnan(interval.lower):
-        return None
-    found = range_of(column.key.metric)
-    if found == UNIT:
-        return within_unit(interval)
-    lowest = found[0] if found else -math.inf
-    return interval._replace(lower=max(lowest, interval.lower))

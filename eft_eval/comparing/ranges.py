@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+from eft_eval.agreement.rates import within_unit
+from eft_eval.interval import Interval
 from eft_eval.judging.measures import MEASURES
 
-__all__ = ["UNIT", "best_value", "range_of"]
+__all__ = ["UNIT", "best_value", "range_of", "within_range"]
 
 UNIT = (0.0, 1.0)
 """Range of shares and rates."""
@@ -51,3 +53,14 @@ def best_value(metric: str, higher_is_better: bool | None) -> float | None:
         return None
     best = found[1] if higher_is_better else found[0]
     return best if math.isfinite(best) else None
+
+
+def within_range(metric: str, interval: Interval) -> Interval | None:
+    """Return an interval held within the metric's range; None where the data give none (NaN)."""
+    if math.isnan(interval.lower):
+        return None
+    found = range_of(metric)
+    if found == UNIT:
+        return within_unit(interval)
+    lowest = found[0] if found else -math.inf
+    return interval._replace(lower=max(lowest, interval.lower))
