@@ -27,8 +27,8 @@ PEOPLE = 5
 
 def write_run(folder: Path, items: int, draw: random.Random) -> Path:
     """Write a judged run in the harness's layout; 4 % of the verdicts are abstentions."""
-    from eft_eval.judging import Status, Verdict
-    from eft_eval.judging.metrics import write_verdicts
+    from eft_eval.verdicts.text import write_verdicts
+    from eft_eval.verdicts.verdict import Status, Verdict
 
     names = "reason raw finish_reason judge_model_returned prompt_tokens completion_tokens"
     blank: dict[str, Any] = dict.fromkeys(f"{names} cost_usd price_table error".split())
@@ -61,7 +61,7 @@ def write_run(folder: Path, items: int, draw: random.Random) -> Path:
 
 def write_labels(path: Path, run: Path, draw: random.Random) -> Path:
     """Write five people's error counts on every item."""
-    from eft_eval.agreement.labels import read_items
+    from eft_eval.labels.responses import read_items
 
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

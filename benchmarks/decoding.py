@@ -31,12 +31,12 @@ def make_family(folder: Path, device: str, dtype: str, cost: float) -> dict[str,
     import torch
 
     from benchmarks.deepening import deepen, depth_for_cost
-    from eft_eval.demo.family import model_folder
+    from eft_eval.recipe.locations import location_of
 
     source = {
-        "base": str(model_folder("demo:large-base")),
-        "tuned": str(model_folder("demo:small-tuned")),
-        "reference": str(model_folder("demo:small-base")),
+        "base": str(location_of("demo:large-base")),
+        "tuned": str(location_of("demo:small-tuned")),
+        "reference": str(location_of("demo:small-base")),
     }
     depth = depth_for_cost(source["base"], source["tuned"], cost, device, dtype)
     layers = {"base": depth, "tuned": 0, "reference": 0}
@@ -67,11 +67,11 @@ class Contest:
     def __init__(self, paths: dict[str, str], device: str, dtype: str) -> None:
         import torch
 
-        from eft_eval.composite import Composite
+        from eft_eval.api import Composite
         from eft_eval.demo.language import dialogue, question_text
         from eft_eval.demo.questions import knowledge_questions
         from eft_eval.demo.world import make_world
-        from eft_eval.members import LoadOptions
+        from eft_eval.engine.loading import LoadOptions
         from eft_eval.recipe import parse_recipe
 
         spec = {role: {"model": path, "dtype": dtype} for role, path in paths.items()}
@@ -88,8 +88,9 @@ class Contest:
 
     def ours(self, block: Any, rows: int, count: int, temperature: float = 0.0) -> float:
         """Return the tokens per second of our decoder."""
-        from eft_eval.composition import request_seed
-        from eft_eval.decoding import Decoder, Request, SamplingRule
+        from eft_eval.composite.mathematics import request_seed
+        from eft_eval.decoding.loop import Decoder
+        from eft_eval.decoding.requests import Request, SamplingRule
 
         # kept, as over the requests of a task: it goes on with what it learnt
         key = block, rows, temperature
@@ -219,7 +220,8 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
 
 def details(contest: Contest) -> dict[str, Any]:
     """Return the decoder's own statistics, of a run each at batch 1 and 16."""
-    from eft_eval.decoding import Decoder, Request, SamplingRule
+    from eft_eval.decoding.loop import Decoder
+    from eft_eval.decoding.requests import Request, SamplingRule
 
     found = {}
     for rows, count in ((1, 6), (16, 48)):
@@ -237,7 +239,8 @@ def flip_rates(contest: Contest) -> dict[str, float]:
     """
     import torch
 
-    from eft_eval.decoding import Decoder, Request, SamplingRule
+    from eft_eval.decoding.loop import Decoder
+    from eft_eval.decoding.requests import Request, SamplingRule
 
     def responses(dtype: Any, block: Any) -> list[list[int]]:
         for model in contest.models:
@@ -277,7 +280,8 @@ def cost_curve(folder: Path, device: str, dtype: str) -> list[dict[str, float]]:
 
     The models as they were trained: what grows here is attention, caches and the batch.
     """
-    from eft_eval.decoding import Decoder, Request, SamplingRule
+    from eft_eval.decoding.loop import Decoder
+    from eft_eval.decoding.requests import Request, SamplingRule
 
     contest = Contest(make_family(folder / "shallow", device, dtype, 0.0), device, dtype)
     found = []

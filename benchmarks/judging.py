@@ -21,17 +21,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from eft_eval.judging import (
-    JudgeItem,
-    JudgeSettings,
-    Status,
-    Verdict,
-    VerdictStore,
-    content_key,
-    judge_responses,
-    load_prompt,
-    reparse,
-)
+from eft_eval.judging.judge import JudgeItem, judge_responses, reparse
+from eft_eval.judging.prompts.prompt import load_prompt
+from eft_eval.judging.settings import JudgeSettings
+from eft_eval.verdicts.store import VerdictStore
+from eft_eval.verdicts.verdict import Status, Verdict, content_key
 
 ITEMS = 256
 ROOM = 32

@@ -3,15 +3,15 @@
 Importing this package loads neither torch nor pydantic; the names below are loaded at first use.
 """
 
+from eft_eval.version import __version__
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the start-up hook imports this package in every Python process
     from eft_eval.agreement.report import Agreement
-    from eft_eval.composite import Composite
+    from eft_eval.api import Composite
     from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError
-    from eft_eval.interval import Interval
     from eft_eval.recipe import Recipe, canonical_name, parse_recipe
-
-__version__ = "0.1.0"
+    from eft_eval.statistics.interval import Interval
 
 __all__ = [
     "Agreement",
@@ -29,10 +29,10 @@ __all__ = [
 _HOMES = {
     "Agreement": "eft_eval.agreement.report",
     "ComparabilityError": "eft_eval.errors",
-    "Composite": "eft_eval.composite",
+    "Composite": "eft_eval.api",
     "ConfigError": "eft_eval.errors",
     "EftEvalError": "eft_eval.errors",
-    "Interval": "eft_eval.interval",
+    "Interval": "eft_eval.statistics.interval",
     "Recipe": "eft_eval.recipe",
     "canonical_name": "eft_eval.recipe",
     "parse_recipe": "eft_eval.recipe",

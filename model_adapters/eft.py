@@ -27,12 +27,17 @@ from lm_eval.models.utils import (
 from lm_eval.models.utils_hf import clear_torch_cache, get_dtype
 from tqdm import tqdm
 
-from eft_eval.composite import Composite
-from eft_eval.composition import request_seed
-from eft_eval.decoding import LONGEST_BLOCK, Decoder, Generation, Request
+from eft_eval.composite.mathematics import request_seed
+from eft_eval.composite.memory import check_memory
+from eft_eval.composite.model import CompositeModel
+from eft_eval.composite.prompting import view_tokens
+from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
+from eft_eval.decoding.block import LONGEST_BLOCK
+from eft_eval.decoding.loop import Decoder
+from eft_eval.decoding.requests import Generation, Request
+from eft_eval.decoding.stopping import StopStrings
+from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError, one_line_errors
-from eft_eval.members import LoadOptions
-from eft_eval.memory import check_memory
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.settings import (
     GenerationPlan,
@@ -40,10 +45,7 @@ from eft_eval.model_adapters.settings import (
     limit_threads,
     pick_device,
 )
-from eft_eval.prompting import view_tokens
 from eft_eval.recipe import identity, parse_model_args
-from eft_eval.scoring import ScoredRow, continuation_log_probs
-from eft_eval.stopping import StopStrings
 
 log = logging.getLogger("lm_eval.eft")
 one_line_errors()
@@ -77,7 +79,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._set_ranks(runtime.get("device"))
         limit_threads(recipe, self._device)
         self.add_bos_token = runtime.get("add_bos_token")
-        self.composite = Composite(
+        self.composite = CompositeModel(
             recipe,
             LoadOptions(
                 device=self._device,

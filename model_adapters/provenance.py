@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from eft_eval import __version__
-from eft_eval.composite import Composite
-from eft_eval.decoding import DecodingStatistics
+from eft_eval.composite.model import CompositeModel
+from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.recipe import MemberSpec, identity
 from eft_eval.recipe.naming import member_identity
+from eft_eval.version import __version__
 
 
-def model_info(composite: Composite, decoded: DecodingStatistics) -> dict[str, Any]:
+def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[str, Any]:
     """Return name, recipe and members of a composite as JSON data; loads no weights.
 
     ``eft_version`` is the eft-eval that evaluates.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
-from eft_eval.decoding import SamplingRule
+from eft_eval.decoding.requests import SamplingRule
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import Recipe, needs
 

@@ -10,20 +10,14 @@ from typing import Any
 from lm_eval.api.filter import Filter
 
 from eft_eval.errors import EftEvalError
-from eft_eval.judging import (
-    JudgeItem,
-    JudgeSettings,
-    Status,
-    Verdict,
-    VerdictStore,
-    default_store_path,
-    judge_responses,
-    load_prompt,
-    unjudged,
-)
-from eft_eval.judging.measures import Measure, measure_of
-from eft_eval.judging.metrics import query_id, write_verdicts
-from eft_eval.judging.progress import judging_progress
+from eft_eval.judging.asking import judging_progress
+from eft_eval.judging.judge import JudgeItem, judge_responses, unjudged
+from eft_eval.judging.prompts.measures import Measure, measure_of
+from eft_eval.judging.prompts.prompt import load_prompt
+from eft_eval.judging.settings import JudgeSettings
+from eft_eval.verdicts.store import VerdictStore, default_store_path
+from eft_eval.verdicts.text import query_id, write_verdicts
+from eft_eval.verdicts.verdict import Status, Verdict
 
 log = logging.getLogger("lm_eval.eft")
 

@@ -24,8 +24,9 @@ from written_runs import write_run
 
 from eft_eval import hook
 from eft_eval.judging import Status, load_prompt
-from eft_eval.judging.measures import MEASURES
-from eft_eval.judging.metrics import scored_mean, write_verdicts
+from eft_eval.judging.metrics import scored_mean
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.verdicts.text import write_verdicts
 
 MEMBERS = {"base": "tiny-lab/large", "tuned": "tiny-lab/small-chat", "reference": "tiny-lab/small"}
 QUESTIONS = [f"Why is number {n} so {word}?" for n in range(5) for word in ("odd", "even")]

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.agreement.labels import Item, read_items
 from eft_eval.judging import Status, Verdict
-from eft_eval.judging.measures import MEASURES
-from eft_eval.judging.metrics import scored_mean, write_verdicts
+from eft_eval.judging.metrics import scored_mean
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.labels import Item, read_items
+from eft_eval.verdicts.text import write_verdicts
 
 DATE = "2026-11-22T10-00-00.000001"
 JUDGE = "judge-1"

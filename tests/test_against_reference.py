@@ -11,10 +11,10 @@ from lm_eval.api.instance import Instance
 from reference import Reference
 from tiny_models import byte_tokenizer, make_model
 
-from eft_eval.composite import Composite
-from eft_eval.composition import gumbel_noise, request_seed
+from eft_eval.api import Composite
+from eft_eval.composite.mathematics import gumbel_noise, request_seed
 from eft_eval.decoding import Decoder, Request, SamplingRule
-from eft_eval.members import LoadOptions
+from eft_eval.engine.loading import LoadOptions
 from eft_eval.model_adapters.eft import EFTLM
 from eft_eval.recipe import parse_recipe
 

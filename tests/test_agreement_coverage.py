@@ -14,7 +14,7 @@ from eft_eval.agreement import (
     pair_agreement,
     wilson_interval,
 )
-from eft_eval.interval import Interval
+from eft_eval.statistics.interval import Interval
 
 pytestmark = pytest.mark.slow
 SAMPLES = 2000  # the share of 95 % is known to ±1 point (two standard errors)

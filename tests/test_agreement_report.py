@@ -26,9 +26,9 @@ from eft_eval.agreement import (
     panel_agreement,
 )
 from eft_eval.agreement.answers import read_answers
-from eft_eval.agreement.labels import Label, LabelSet, labels_of_frame, save_labels
-from eft_eval.agreement.plain import plain, write_report
 from eft_eval.errors import ConfigError
+from eft_eval.labels import Label, LabelSet, labels_of_frame, save_labels
+from eft_eval.records import plain, write_report
 
 fewer = settings(max_examples=40)
 

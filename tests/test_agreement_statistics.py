@@ -42,8 +42,8 @@ from eft_eval.agreement import (
     proportion_standard_error,
     wilson_interval,
 )
-from eft_eval.agreement.coincidence import alphas_of, disagreement_of, units_of
 from eft_eval.errors import ConfigError
+from eft_eval.statistics.coincidence import alphas_of, disagreement_of, units_of
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 METRICS = ("nominal", "ordinal", "interval", "ratio")

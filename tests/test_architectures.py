@@ -12,13 +12,13 @@ import transformers
 from lm_eval.api.instance import Instance
 from tiny_models import byte_tokenizer, make_model, perturb
 
-from eft_eval.composite import Composite
+from eft_eval.api import Composite
+from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
 from eft_eval.decoding import Decoder, Request, SamplingRule, draft_view
+from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError
-from eft_eval.members import LoadOptions
 from eft_eval.model_adapters.eft import EFTLM
 from eft_eval.recipe import parse_recipe
-from eft_eval.scoring import ScoredRow, continuation_log_probs
 
 LENGTH = 10
 PROMPTS = [[40, 50, 60, 70], [90], list(range(100, 130)), [33, 44], [55] * 9]

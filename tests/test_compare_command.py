@@ -83,7 +83,7 @@ def test_a_crash_is_no_regression(monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise ZeroDivisionError("a bug of ours")
 
-    monkeypatch.setattr("eft_eval.comparing.comparing.compare_runs", crash)
+    monkeypatch.setattr("eft_eval.comparing.compare.compare_runs", crash)
     done = run("compare", "old", "same")
     assert done.exit_code == 2
     assert "ZeroDivisionError: a bug of ours" in done.stderr

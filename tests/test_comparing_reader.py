@@ -20,8 +20,8 @@ from written_runs import write_run
 
 from eft_eval import hook
 from eft_eval.comparing import MetricKey, Run, iter_samples, read_run
-from eft_eval.comparing.finding import find_results
 from eft_eval.errors import ConfigError
+from eft_eval.runs.finding import find_results
 
 OLD_RUNS = Path(__file__).with_name("data") / "lm_eval_runs"
 
@@ -356,7 +356,7 @@ def test_reading_loads_neither_torch_nor_lm_eval(stock: Path) -> None:
     code = (
         "import sys; from eft_eval.comparing import read_run, compare_runs; "
         f"run = read_run({str(stock)!r}); compare_runs(run, [run]); "
-        "from eft_eval.reports.comparison_forms import FORMS; "
+        "from eft_eval.reports.ci.forms import FORMS; "
         "bad = {'torch', 'lm_eval', 'transformers', 'datasets'} & set(sys.modules); "
         "assert not bad, bad"
     )

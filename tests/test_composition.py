@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from eft_eval.composition import (
+from eft_eval.composite.mathematics import (
     add_filtered_tuned,
     add_term,
     choose_tokens,

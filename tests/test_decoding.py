@@ -18,13 +18,13 @@ from reference import Reference
 from tiny_models import make_model, perturb
 from transformers import AutoTokenizer, MistralConfig
 
-from eft_eval.composite import Composite
-from eft_eval.composition import gumbel_noise
+from eft_eval.api import Composite
+from eft_eval.composite.mathematics import gumbel_noise
 from eft_eval.decoding import Decoder, Generation, Request, SamplingRule
+from eft_eval.decoding.stopping import StopStrings
+from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import EftEvalError
-from eft_eval.members import LoadOptions
 from eft_eval.recipe import parse_recipe
-from eft_eval.stopping import StopStrings
 
 KINDS = ("llama", "gpt2", "qwen2")
 CASES = ("up", "down", "two deltas", "filtered", "contrastive")

@@ -11,18 +11,19 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eft_eval.composite import Composite
+from eft_eval.api import Composite
 from eft_eval.demo.arms import ARMS, GUARD, normalised, respond
-from eft_eval.demo.family import MODELS, model_folder, models_folder
+from eft_eval.demo.family import MODELS
 from eft_eval.demo.figures import ALPHAS, arm_figures, relocate
 from eft_eval.demo.language import dialogue, question_text
 from eft_eval.demo.questions import knowledge_questions
 from eft_eval.demo.study import chosen_seed, over_seeds
 from eft_eval.demo.world import make_world
+from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError
-from eft_eval.members import LoadOptions
 from eft_eval.recipe import canonical_name, named_recipe_names, needs, parse_recipe
-from eft_eval.reports.demo import CAVEAT, figures_markdown
+from eft_eval.recipe.locations import SHIPPED, location_of
+from eft_eval.reports.views.demo import CAVEAT, figures_markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURES = json.loads((DOCS / "demo_figures.json").read_text(encoding="utf-8"))
@@ -33,22 +34,22 @@ OPTIONS = LoadOptions()
 
 
 def test_the_family_is_small_and_half_precision() -> None:
-    files = [file for file in models_folder().rglob("*") if file.is_file()]
+    files = [file for file in SHIPPED["demo"].models_folder().rglob("*") if file.is_file()]
     assert {file.parent.name for file in files} == {"models", *(f"demo-{n}" for n in MODELS)}
     assert sum(file.stat().st_size for file in files) < 12e6
-    for weights in models_folder().rglob("*.safetensors"):
+    for weights in SHIPPED["demo"].models_folder().rglob("*.safetensors"):
         assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.float16}
 
 
 def test_every_model_has_a_card_with_seed_and_caveat() -> None:
     for name in MODELS:
-        card = (model_folder(f"demo:{name}") / "README.md").read_text(encoding="utf-8")
+        card = (Path(location_of(f"demo:{name}")) / "README.md").read_text(encoding="utf-8")
         assert f"training seed {FIGURES['chosen']}" in card
         assert "no evidence" in " ".join(card.split())
 
 
 def test_all_members_share_one_tokenizer() -> None:
-    texts = {(model_folder(f"demo:{name}") / "tokenizer.json").read_bytes() for name in MODELS}
+    texts = {(Path(location_of(f"demo:{name}")) / "tokenizer.json").read_bytes() for name in MODELS}
     assert len(texts) == 1
 
 
@@ -62,7 +63,7 @@ def test_a_missing_folder_says_how_to_go_on(
 ) -> None:
     monkeypatch.setenv("EFT_DEMO_MODELS", str(tmp_path))
     with pytest.raises(ConfigError, match="set EFT_DEMO_MODELS to the folder"):
-        model_folder("demo:large-base")
+        location_of("demo:large-base")
 
 
 # --- recipes --------------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ def test_demo_recipes_are_there_with_true_parameter_counts() -> None:
     names = {"demo", "demo-up", "demo-down", "demo-small-tuned", "demo-large-tuned"}
     assert {*names, "demo-frontier"} <= set(named_recipe_names())
     counts = {
-        name: AutoModelForCausalLM.from_pretrained(model_folder(f"demo:{name}")).num_parameters()
+        name: AutoModelForCausalLM.from_pretrained(location_of(f"demo:{name}")).num_parameters()
         for name in MODELS
     }
     for recipe in map(parse_recipe, (*names, "demo-frontier")):
@@ -114,7 +115,7 @@ def test_frontier_weights_come_from_the_command_line() -> None:
 
 def test_respond_follows_the_models_own_generation() -> None:
     """Greedy answers of a one-model arm equal those of transformers' own generate."""
-    folder = model_folder("demo:large-tuned")
+    folder = Path(location_of("demo:large-tuned"))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     prompts = [question_text(question) for question in knowledge_questions(make_world())[:6]]
@@ -138,9 +139,9 @@ def test_a_family_elsewhere_is_used(tmp_path: Path) -> None:
     moved = relocate(parse_recipe("demo"), tmp_path)
     assert moved.base.model == str(tmp_path / "demo-large-base")
     assert relocate(parse_recipe("demo"), None) == parse_recipe("demo")
-    assert canonical_name(relocate(parse_recipe("demo"), models_folder())) == canonical_name(
-        parse_recipe("demo")
-    )
+    assert canonical_name(
+        relocate(parse_recipe("demo"), SHIPPED["demo"].models_folder())
+    ) == canonical_name(parse_recipe("demo"))
 
 
 def test_normalised_places_arms_between_the_tuned_models() -> None:

@@ -21,7 +21,7 @@ import yaml
 from fresh_environments import ROOT, clean_environ
 
 from eft_eval.comparing import read_run, read_settings
-from eft_eval.comparing.comparing import compare_runs
+from eft_eval.comparing.compare import compare_runs
 
 CI = ROOT / "docs" / "ci"
 BASELINE = ROOT / "tests" / "baselines" / "demo.json"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eft_eval.demo.judge import Reading, Score, Truth, judge, read
 from eft_eval.demo.language import CLOSERS, DECLINES, OPENERS, Question
 from eft_eval.demo.world import Kind, make_world
-from eft_eval.judging.verdict import Status, Verdict
+from eft_eval.verdicts.verdict import Status, Verdict
 
 WORLD = make_world()
 KIND_OF = {entity.name: entity.kind for entity in WORLD.entities}

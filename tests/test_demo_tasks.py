@@ -21,11 +21,11 @@ from eft_eval.demo.arms import ARMS, respond
 from eft_eval.demo.judge import Truth, is_harmful, is_helpful, read
 from eft_eval.demo.world import make_world
 from eft_eval.errors import ConfigError
-from eft_eval.judging.metrics import read_verdicts
 from eft_eval.model_adapters.settings import limit_threads
 from eft_eval.recipe import parse_recipe
 from eft_eval.tasks.demo.exact_judge import ExactJudgeFilter
 from eft_eval.tasks.demo.task import as_question, fact_metrics
+from eft_eval.verdicts.text import read_verdicts
 
 LIMIT = 24
 METRICS = {

@@ -23,12 +23,12 @@ from stock_runs import run_dummy, write_tasks
 from written_runs import write_run
 
 from eft_eval.comparing import Column, Item, MetricKey, bless, read_run
-from eft_eval.comparing.ranges import best_value, range_of
 from eft_eval.errors import ClaimError, ConfigError
 from eft_eval.exporting import ClaimSettings, RunClaim, claims_of, read_claims
 from eft_eval.exporting.figures import figure_of
 from eft_eval.judging import Status
-from eft_eval.judging.measures import MEASURES
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.judging.prompts.ranges import best_value, range_of
 
 
 @pytest.fixture(scope="module")
@@ -395,8 +395,8 @@ def test_older_runs_of_lm_eval(stock: Path) -> None:
 def test_corrected_scores_have_their_own_interval(real: Path, tmp_path: Path) -> None:
     from judged_runs import write_labels
 
-    from eft_eval.agreement.correcting import correct_run
-    from eft_eval.agreement.labels import read_items
+    from eft_eval.agreement.correct_run import correct_run
+    from eft_eval.labels import read_items
 
     folder = runs.copy_run(real, tmp_path)
     items = read_items(folder, tasks=["eli5_fact"])
@@ -428,9 +428,9 @@ def test_reading_loads_neither_torch_nor_lm_eval(real: Path) -> None:
     code = (
         "import sys; from eft_eval.exporting import read_claims, ClaimSettings, claims_of; "
         f"found = read_claims([{str(real)!r}], ClaimSettings()); "
-        "from eft_eval.reports.export_forms import eee_files; "
-        "from eft_eval.reports.export_eee import Evaluator; "
-        "from eft_eval.reports.export_table import table_csv, claims_table; "
+        "from eft_eval.reports.exports.forms import eee_files; "
+        "from eft_eval.reports.exports.every_eval_ever import Evaluator; "
+        "from eft_eval.reports.exports.table import table_csv, claims_table; "
         "eee_files(found, Evaluator('Lab', 'other', None), True); table_csv(claims_table(found)); "
         "bad = {'torch', 'lm_eval', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules); "
         "assert not bad, bad"

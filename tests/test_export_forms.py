@@ -26,7 +26,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from written_runs import write_run
 
-from eft_eval.agreement.labels.texts import from_cell
 from eft_eval.errors import ClaimError, ConfigError
 from eft_eval.exporting import ClaimSettings, RunClaim, read_claims
 from eft_eval.exporting.benchmarks import Benchmark, read_benchmarks
@@ -41,10 +40,12 @@ from eft_eval.exporting.publishing import (
     merged,
 )
 from eft_eval.judging import Status
-from eft_eval.reports import export_eee, export_table
-from eft_eval.reports.export_eee import Evaluator
-from eft_eval.reports.export_forms import card_files, eee_files, eval_results_files
-from eft_eval.reports.export_table import (
+from eft_eval.labels.texts import from_cell
+from eft_eval.reports.exports import every_eval_ever as export_eee
+from eft_eval.reports.exports import table as export_table
+from eft_eval.reports.exports.every_eval_ever import Evaluator
+from eft_eval.reports.exports.forms import card_files, eee_files, eval_results_files
+from eft_eval.reports.exports.table import (
     Table,
     claims_table,
     documents_table,

@@ -22,7 +22,8 @@ from tiny_models import byte_tokenizer, make_model
 from eft_eval import hook
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, Status, load_prompt, unjudged
-from eft_eval.judging.metrics import fact_values, read_verdicts, scored_mean, scored_standard_error
+from eft_eval.judging.metrics import fact_values, scored_mean, scored_standard_error
+from eft_eval.verdicts.text import read_verdicts
 
 Start = Callable[..., Any]
 QUESTIONS = [f"Why is number {n} so {word}?" for n, word in enumerate(("odd", "even", "big", "x"))]
@@ -347,7 +348,7 @@ def test_a_judge_that_goes_down_mid_run_costs_nothing(
 def test_no_judge_stops_before_weights_are_loaded(
     run: Any, paths: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eft_eval.members import Member
+    from eft_eval.engine.loading import Member
 
     def loaded(self: Member) -> None:
         raise AssertionError("weights were loaded")

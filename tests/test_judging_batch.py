@@ -26,12 +26,12 @@ from typer.testing import CliRunner
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging import DEFAULT_MODEL, JudgeSettings, VerdictStore, judge_responses
-from eft_eval.judging.batch import BatchRequest, collect, forget, status, submit
-from eft_eval.judging.batch_requests import BatchLimits, read_answers, request_line, split
-from eft_eval.judging.batch_state import BatchItem, BatchJob, BatchStates
-from eft_eval.judging.budget import Budget
+from eft_eval.judging.batch.batch import BatchRequest, collect, forget, status, submit
+from eft_eval.judging.batch.files import BatchLimits, read_answers, request_line, split
+from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
+from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judge import plan
-from eft_eval.judging.replies import Failure, Reply
+from eft_eval.judging.judges.base import Failure, Reply
 
 RESPONSES = tuple(f"{number} " + "wrong " * number for number in range(5))
 Start = Callable[..., Any]
@@ -48,7 +48,7 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eft_eval.judging.batch._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("eft_eval.judging.batch.batch._PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_lost_connection_sends_nothing_twice(
 SUBMIT = """
 import sys
 from eft_eval.judging import *
-from eft_eval.judging.batch import BatchRequest, submit
+from eft_eval.judging.batch.batch import BatchRequest, submit
 from eft_eval.judging.judge import plan
 settings = JudgeSettings("judge", sys.argv[2], "key")
 prompt, store = load_prompt("factuality"), VerdictStore(sys.argv[1])
@@ -344,7 +344,7 @@ def test_a_listing_that_lags_is_looked_at_twice(
         endpoint.batches.update(hidden)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eft_eval.judging.batch.time.sleep", appear)
+        patch.setattr("eft_eval.judging.batch.batch.time.sleep", appear)
         again = submit(to_send(judge, store), judge, store)
     assert (again.requests, again.elsewhere) == (0, 5)
 

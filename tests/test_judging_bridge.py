@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from eft_eval.judging import JudgeSettings, Status, Verdict, load_prompt, unjudged
-from eft_eval.judging.bridge import compare
-from eft_eval.judging.measures import MEASURES
-from eft_eval.judging.quality import self_agreement
+from eft_eval.judging.comparison import compare
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.judging.self_consistency import self_agreement
 
 BLANK = unjudged(load_prompt("factuality"), JudgeSettings("m", None, "k"), "x")
 COUNTS = MEASURES["factuality"]

@@ -34,7 +34,7 @@ from eft_eval.judging import (
     parameters_for,
     preflight,
 )
-from eft_eval.judging.client import explain
+from eft_eval.judging.judges.endpoint import explain
 
 Start = Callable[..., Any]
 

@@ -31,9 +31,9 @@ from eft_eval.judging import (
 )
 from eft_eval.judging.describe import describe_judge
 from eft_eval.judging.judge import verdict_of
-from eft_eval.judging.measures import measure_of
-from eft_eval.judging.replies import Failure, Reply, read_completion
-from eft_eval.judging.scripted import load_script
+from eft_eval.judging.judges.base import Failure, Reply, read_completion
+from eft_eval.judging.judges.scripted import load_script
+from eft_eval.judging.prompts.measures import measure_of
 
 RULES = r"""
 - match: "(\\d+) mistakes"
@@ -209,8 +209,8 @@ def test_a_model_that_breaks_costs_no_more_than_its_verdicts(
 def test_whatever_fails_in_the_filter_keeps_the_responses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from eft_eval.judging.metrics import read_verdicts
     from eft_eval.tasks import judge_filter
+    from eft_eval.verdicts.text import read_verdicts
 
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("a mistake of ours")
@@ -283,7 +283,10 @@ def test_models_that_are_none(tmp_path: Path, store: VerdictStore) -> None:
 
 
 def test_nothing_heavy_is_imported_before_the_first_prompt() -> None:
-    code = "import eft_eval.judging.local, sys; print({'torch', 'transformers'} & {*sys.modules})"
+    code = (
+        "import eft_eval.judging.judges.local, sys; "
+        "print({'torch', 'transformers'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -357,8 +360,8 @@ def test_transformers_serve(
 def test_the_harness_may_be_judged_by_a_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eft_eval.judging.metrics import read_verdicts
     from eft_eval.tasks.judge_filter import JudgeFilter
+    from eft_eval.verdicts.text import read_verdicts
 
     judge = scripted(tmp_path / "rules.yaml")
     monkeypatch.setenv("EFT_JUDGE_MODEL", judge.model)

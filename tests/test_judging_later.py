@@ -22,13 +22,14 @@ from saved_runs import saved_run
 from tiny_models import make_model
 from typer.testing import CliRunner
 
-from eft_eval.agreement.correcting import correct_run
+from eft_eval.agreement.correct_run import correct_run
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging import JudgeSettings, VerdictStore, default_store_path
-from eft_eval.judging.later import judge_run
-from eft_eval.judging.metrics import FACT_METRICS, read_verdicts
-from eft_eval.judging.saved import Selection
+from eft_eval.judging.metrics import FACT_METRICS
+from eft_eval.judging.rejudge import judge_run
+from eft_eval.judging.responses import Selection
+from eft_eval.verdicts.text import read_verdicts
 
 QUESTIONS = [f"Why is the number {i} {word}?" for i, word in enumerate(("odd", "big", "red") * 2)]
 JUDGED_AT_ONCE = ("model", "parameters", "parser_version", "prompts", "verdicts", "usage")
@@ -483,7 +484,7 @@ def test_the_command_prints_the_table(run_dir: Path, server: Any) -> None:
 
 def test_judging_later_loads_neither_lm_eval_nor_torch() -> None:
     code = (
-        "import sys, eft_eval.judging.later; "
+        "import sys, eft_eval.judging.rejudge; "
         "print([m for m in ('lm_eval', 'torch', 'openai') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

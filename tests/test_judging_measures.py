@@ -16,17 +16,15 @@ from hypothesis import strategies as st
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, Status, Verdict, load_prompt, unjudged
-from eft_eval.judging.measures import MEASURES, Measure, measure_of
 from eft_eval.judging.metrics import (
     PromptValue,
     judge_metrics,
     metric_list,
-    query_id,
-    read_verdicts,
     scored_mean,
     scored_standard_error,
-    write_verdicts,
 )
+from eft_eval.judging.prompts.measures import MEASURES, Measure, measure_of
+from eft_eval.verdicts.text import query_id, read_verdicts, write_verdicts
 
 BLANK = unjudged(load_prompt("factuality"), JudgeSettings("m", None, "k"), "x")
 MEASURE = st.sampled_from([*MEASURES.values()])

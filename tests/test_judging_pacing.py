@@ -25,10 +25,10 @@ from eft_eval.judging import (
     cost_usd,
     judge_responses,
 )
-from eft_eval.judging.budget import Budget, most_prompt_tokens
-from eft_eval.judging.pacing import Pacer, duration_s, retry_after_s
-from eft_eval.judging.prices import price_of
-from eft_eval.judging.progress import judging_progress
+from eft_eval.judging.asking import judging_progress
+from eft_eval.judging.cost.budget import Budget, most_prompt_tokens
+from eft_eval.judging.cost.prices import price_of
+from eft_eval.judging.judges.rate_limit import Pacer, duration_s, retry_after_s
 
 Start = Callable[..., Any]
 

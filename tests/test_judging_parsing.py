@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eft_eval.judging import Scale, Status, parse_reply
-from eft_eval.judging.parsing import has_fraction
+from eft_eval.judging.prompts.parsing import has_fraction
 
 CASES = yaml.safe_load(
     Path(__file__).with_name("data").joinpath("parser_cases.yaml").read_text("utf-8")

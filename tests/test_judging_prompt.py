@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import known_prompts, load_prompt
-from eft_eval.judging.prompt import fence_for
+from eft_eval.judging.prompts.prompt import fence_for
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 

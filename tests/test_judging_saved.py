@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings
-from eft_eval.judging.later import JudgedRun, judge_run
-from eft_eval.judging.metrics import read_verdicts
-from eft_eval.judging.quality import Aids
-from eft_eval.judging.saved import Selection, read_run
+from eft_eval.judging.rejudge import JudgedRun, judge_run
+from eft_eval.judging.responses import Selection, read_run
+from eft_eval.judging.self_consistency import Aids
+from eft_eval.verdicts.text import read_verdicts
 
 PROMPTS = [f"What is town {n} known for?" for n in range(5)] + ["What is town 0 known for?"]
 TASK = """\

@@ -16,8 +16,8 @@ from lm_eval.tasks import TaskManager
 from saved_runs import saved_run
 from tiny_models import make_model
 
-from eft_eval.judging.later import judge_run
-from eft_eval.judging.metrics import read_verdicts
+from eft_eval.judging.rejudge import judge_run
+from eft_eval.verdicts.text import read_verdicts
 
 QUESTIONS = [f"Why is the number {i} {word}?" for i, word in enumerate(("odd", "big", "red") * 2)]
 

@@ -26,7 +26,7 @@ from eft_eval.judging import (
     content_key,
     default_store_path,
 )
-from eft_eval.judging.claims import Claims, is_gone, this_process
+from eft_eval.verdicts.leases import Claims, is_gone, this_process
 
 RECORD: dict[str, Any] = {
     "key": "k",
@@ -66,7 +66,7 @@ for number in range(start, stop):
 KEEPER = """
 import json, os, sys
 from eft_eval.judging import Verdict, VerdictStore
-from eft_eval.judging.claims import Claims
+from eft_eval.verdicts.leases import Claims
 record = json.loads(sys.argv[1])
 with Claims(VerdictStore(sys.argv[2])) as claims:
     for number in range(15):
@@ -382,7 +382,7 @@ def test_the_claims_of_the_dead_are_free(tmp_path: Path) -> None:
     store = VerdictStore(tmp_path / "v.sqlite3")
     code = (
         "import os, sys; from eft_eval.judging import VerdictStore\n"
-        "from eft_eval.judging.claims import Claims\n"
+        "from eft_eval.verdicts.leases import Claims\n"
         "claims = Claims(VerdictStore(sys.argv[1])).__enter__()\n"
         "claims.take(['a']); os.kill(os.getpid(), 9)"
     )

@@ -21,7 +21,7 @@ from eft_eval.judging import (
     parse_reply,
     reparse,
 )
-from eft_eval.judging.structured import parse_structured, response_format
+from eft_eval.judging.judges.structured import parse_structured, response_format
 
 Start = Callable[..., Any]
 

@@ -16,7 +16,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eft_eval.agreement.labels import (
+from eft_eval.errors import ConfigError
+from eft_eval.judging import Status, Verdict
+from eft_eval.labels import (
     Exported,
     Item,
     clean_text,
@@ -27,11 +29,9 @@ from eft_eval.agreement.labels import (
     sample_items,
     text_hash,
 )
-from eft_eval.agreement.labels.export_potato import to_html
-from eft_eval.agreement.labels.texts import from_cell, to_cell
-from eft_eval.errors import ConfigError
-from eft_eval.judging import Status, Verdict
-from eft_eval.judging.metrics import write_verdicts
+from eft_eval.labels.potato import to_html
+from eft_eval.labels.texts import from_cell, to_cell
+from eft_eval.verdicts.text import write_verdicts
 
 OLD, NEW = "2026-11-22T10-00-00.000001", "2026-11-22T10-00-01"
 EXPORTS = (export_csv, export_label_studio, export_potato)

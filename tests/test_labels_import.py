@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eft_eval.agreement.labels import (
+from eft_eval.errors import ConfigError
+from eft_eval.labels import (
     Item,
     LabelSet,
     clean_text,
@@ -26,8 +27,7 @@ from eft_eval.agreement.labels import (
     read_labels,
     text_hash,
 )
-from eft_eval.agreement.labels.people import scrub
-from eft_eval.errors import ConfigError
+from eft_eval.labels.people import scrub
 
 POTATO = Path(__file__).resolve().parents[2] / "shared" / "data" / "potato_2.12.1"
 ANN1 = {  # what the scripted annotators of POTATO answered

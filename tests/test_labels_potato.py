@@ -12,15 +12,8 @@ from pathlib import Path
 import pytest
 from potato_server import BROWSER, Server, Session, free_port, in_browser, potato_python
 
-from eft_eval.agreement.labels import (
-    Item,
-    LabelSet,
-    clean_text,
-    export_potato,
-    read_labels,
-    text_hash,
-)
-from eft_eval.agreement.labels.scheme import INSTRUCTIONS
+from eft_eval.labels import Item, LabelSet, clean_text, export_potato, read_labels, text_hash
+from eft_eval.labels.scheme import INSTRUCTIONS
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eft_eval.agreement.labels import Dropped, Label, LabelSet, Origin, read_labels, save_labels
-from eft_eval.agreement.labels.people import scrub
-from eft_eval.agreement.labels.scheme import is_blank, read_value
 from eft_eval.errors import ConfigError
+from eft_eval.labels import Dropped, Label, LabelSet, Origin, read_labels, save_labels
+from eft_eval.labels.people import scrub
+from eft_eval.labels.scheme import is_blank, read_value
 
 printable = st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\x00")
 words = st.text(printable, min_size=1, max_size=12).filter(

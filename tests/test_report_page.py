@@ -25,12 +25,12 @@ from written_runs import write_run
 
 from eft_eval.cli.app import app
 from eft_eval.comparing import read_run, read_runs
-from eft_eval.comparing.report import make_report
 from eft_eval.errors import ConfigError
-from eft_eval.reports.comparison_markdown import LARGEST
-from eft_eval.reports.page.html import report_html
-from eft_eval.reports.page.markdown import report_markdown
-from eft_eval.reports.page.texts import quote, visible
+from eft_eval.reporting.report import make_report
+from eft_eval.reports.renderers.html.html import report_html
+from eft_eval.reports.renderers.markdown import report_markdown
+from eft_eval.reports.views.comparison_markdown import LARGEST
+from eft_eval.reports.views.texts import quote, visible
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -361,8 +361,8 @@ def test_agreement_and_corrected_scores_are_on_the_page(tmp_path: Path) -> None:
     )
 
     from eft_eval.agreement import agree_files
-    from eft_eval.agreement.correcting import correct_run
-    from eft_eval.agreement.plain import write_report
+    from eft_eval.agreement.correct_run import correct_run
+    from eft_eval.records import write_report
 
     folder = write_judged_run(tmp_path / "run", counted(VERDICTS))
     labels = write_labels(tmp_path / "labels.csv", items_in_order(folder), PEOPLE)

@@ -20,13 +20,13 @@ from statsmodels.stats.proportion import proportion_confint
 from written_runs import write_run
 
 from eft_eval.comparing import GateSettings, read_run, read_runs
-from eft_eval.comparing.arms import find_arms
-from eft_eval.comparing.frontier import find_frontiers
-from eft_eval.comparing.improvement import normalised_improvement
-from eft_eval.comparing.provenance import facts_of
-from eft_eval.comparing.report import make_report
-from eft_eval.comparing.scores import align, scores_of
 from eft_eval.errors import ComparabilityError, ConfigError
+from eft_eval.reporting.arms import find_arms
+from eft_eval.reporting.frontier import find_frontiers
+from eft_eval.reporting.report import make_report
+from eft_eval.reporting.scores import align, scores_of
+from eft_eval.runs.provenance import facts_of
+from eft_eval.statistics.fieller import normalised_improvement
 
 SIMULATED = 3_000
 
@@ -357,8 +357,8 @@ def test_log_likelihood_responses_are_shown_as_lm_eval_wrote_them(tmp_path: Path
 
 
 def test_verdicts_that_do_not_fit_the_responses_are_not_put_beside_them(tmp_path: Path) -> None:
-    from eft_eval.comparing.flips import _said
-    from eft_eval.comparing.records import Sample
+    from eft_eval.reporting.flips import _said
+    from eft_eval.runs.records import Sample
 
     both = verdict(1, "one")[:-1] + "," + verdict(None, "", "abstained")[1:]
     sample = Sample(0, "f", {}, "p", "", (["a", "b"],), (both,), {}, ("", "", ""))

@@ -17,13 +17,13 @@ from reference import Reference
 from tiny_models import make_model
 from typer.testing import CliRunner
 
-import eft_eval.memory as memory
+import eft_eval.composite.memory as memory
 from eft_eval import Composite
 from eft_eval.cli.app import app
-from eft_eval.composition import total_variation
+from eft_eval.composite.mathematics import total_variation
+from eft_eval.composite.prompting import view_tokens
 from eft_eval.decoding import Decoder
 from eft_eval.errors import ConfigError
-from eft_eval.prompting import view_tokens
 
 
 @pytest.fixture(scope="module")

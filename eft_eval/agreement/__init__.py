@@ -6,27 +6,25 @@ The statistics are pure functions on numbers; `agree` puts them into one report.
 
 from __future__ import annotations
 
-from eft_eval.agreement.agreeing import agree
-from eft_eval.agreement.alpha import Alpha, krippendorff_alpha
-from eft_eval.agreement.alternative import (
+from eft_eval.agreement.agree import agree
+from eft_eval.agreement.correct import correct_metrics
+from eft_eval.agreement.join import agree_files, agree_labels
+from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted, Rater
+from eft_eval.statistics.alpha import Alpha, krippendorff_alpha
+from eft_eval.statistics.alternative_test import (
     AlternativeTest,
     AnnotatorTest,
     alternative_annotator_test,
     benjamini_yekutieli,
 )
-from eft_eval.agreement.ceiling import AnnotatorCeiling, Ceiling, leave_one_out
-from eft_eval.agreement.comparison import agree_files, agree_labels
-from eft_eval.agreement.consensus import Consensus, majority, mean_rating
-from eft_eval.agreement.correction import Corrected, correct_mean
-from eft_eval.agreement.corrections import correct_metrics
-from eft_eval.agreement.drawing import GoldDraw, draw_for_gold
-from eft_eval.agreement.gold import GoldOutcome, gold_outcome, gold_outcome_of_counts
-from eft_eval.agreement.kappa import Kappa, cohen_kappa
-from eft_eval.agreement.pairs import PairAgreement, RawScale, pair_agreement
-from eft_eval.agreement.panel import PairOfAnnotators, PanelAgreement, panel_agreement
-from eft_eval.agreement.planning import LabelPlan, MixPlan, cheapest_mix, labels_needed
-from eft_eval.agreement.prevalence import Prevalence
-from eft_eval.agreement.rates import (
+from eft_eval.statistics.ceiling import AnnotatorCeiling, Ceiling, leave_one_out
+from eft_eval.statistics.consensus import Consensus, majority, mean_rating
+from eft_eval.statistics.correction import Corrected, correct_mean
+from eft_eval.statistics.gold_outcome import GoldOutcome, gold_outcome, gold_outcome_of_counts
+from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.kappa import Kappa, cohen_kappa
+from eft_eval.statistics.label_planning import LabelPlan, MixPlan, cheapest_mix, labels_needed
+from eft_eval.statistics.means import (
     Mean,
     Proportion,
     clustered_standard_error,
@@ -36,10 +34,12 @@ from eft_eval.agreement.rates import (
     proportion_standard_error,
     wilson_interval,
 )
-from eft_eval.agreement.ratings import Clusters, Panel, Ratings, Rule
-from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted, Rater
-from eft_eval.agreement.tables import ConstantBaseline, McNemar, mcnemar
-from eft_eval.interval import Interval
+from eft_eval.statistics.pairs import PairAgreement, RawScale, pair_agreement
+from eft_eval.statistics.panel import PairOfAnnotators, PanelAgreement, panel_agreement
+from eft_eval.statistics.ratings import Clusters, Panel, Ratings, Rule
+from eft_eval.statistics.rogan_gladen import Prevalence
+from eft_eval.statistics.sampling import GoldDraw, draw_for_gold
+from eft_eval.statistics.tables import ConstantBaseline, McNemar, mcnemar
 
 __all__ = [
     "Agreement",

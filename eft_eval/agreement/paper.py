@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from eft_eval.agreement.rates import Proportion, proportion
+from eft_eval.statistics.means import Proportion, proportion
 
 __all__ = ["PAPER_AGREEMENT", "PAPER_GOLD", "PaperFigure", "paper_figure"]
 

@@ -16,23 +16,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eft_eval import __version__
 from eft_eval.agreement.answers import Answers, read_answers
-from eft_eval.agreement.comparison import judge_of
-from eft_eval.agreement.consensus import majority
-from eft_eval.agreement.corrections import scored_verdict
-from eft_eval.agreement.drawing import GoldDraw, draw_for_gold
-from eft_eval.agreement.gold import GoldOutcome, gold_outcome_of_counts
-from eft_eval.agreement.labels import Exported, Item, LabelSet, read_labels
-from eft_eval.agreement.labels.folder import GOLD_KEY_FORMAT
-from eft_eval.agreement.labels.joining import GOLD_PREFIX
-from eft_eval.agreement.labels.people import scrub
+from eft_eval.agreement.correct import scored_verdict
+from eft_eval.agreement.join import judge_of
 from eft_eval.agreement.paper import PAPER_GOLD, PaperFigure, paper_figure
-from eft_eval.agreement.plain import plain
-from eft_eval.agreement.rates import Mean, mean_with_interval, share_of
-from eft_eval.agreement.ratings import Rule, apply_rule
-from eft_eval.atomic import write_json
 from eft_eval.errors import ConfigError
+from eft_eval.files import write_json
+from eft_eval.labels.joining import GOLD_PREFIX
+from eft_eval.labels.people import scrub
+from eft_eval.labels.reading import read_labels
+from eft_eval.labels.records import Item, LabelSet
+from eft_eval.labels.saving import GOLD_KEY_FORMAT, Exported
+from eft_eval.records import plain
+from eft_eval.statistics.consensus import majority
+from eft_eval.statistics.gold_outcome import GoldOutcome, gold_outcome_of_counts
+from eft_eval.statistics.means import Mean, mean_with_interval, share_of
+from eft_eval.statistics.ratings import Rule, apply_rule
+from eft_eval.statistics.sampling import GoldDraw, draw_for_gold
+from eft_eval.version import __version__
 
 __all__ = ["GoldReport", "GoldSample", "import_gold", "sample_gold"]
 

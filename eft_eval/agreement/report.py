@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from eft_eval import __version__
-from eft_eval.agreement.alpha import Alpha
-from eft_eval.agreement.alternative import AlternativeTest
-from eft_eval.agreement.ceiling import Ceiling, Scale
-from eft_eval.agreement.correction import Corrected
-from eft_eval.agreement.pairs import PairAgreement
-from eft_eval.agreement.panel import PairOfAnnotators, PanelAgreement
 from eft_eval.agreement.paper import PaperFigure
-from eft_eval.agreement.plain import plain
-from eft_eval.agreement.rates import Mean
-from eft_eval.agreement.ratings import Rule
-from eft_eval.interval import Interval
+from eft_eval.records import plain
+from eft_eval.statistics.alpha import Alpha
+from eft_eval.statistics.alternative_test import AlternativeTest
+from eft_eval.statistics.ceiling import Ceiling, Scale
+from eft_eval.statistics.correction import Corrected
+from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.means import Mean
+from eft_eval.statistics.pairs import PairAgreement
+from eft_eval.statistics.panel import PairOfAnnotators, PanelAgreement
+from eft_eval.statistics.ratings import Rule
+from eft_eval.version import __version__
 
 __all__ = ["Agreement", "CorrectedMetric", "Counted", "Rater", "Unused"]
 

@@ -82,9 +82,9 @@ def agree(
         raise ConfigError("--task names a task of a run; give the run with --run")
     if measure is not None and run is None:
         raise ConfigError("--measure is of a run's verdicts; give the run with --run")
-    from eft_eval.agreement import agree_files
-    from eft_eval.agreement.plain import check_report_path, write_report
-    from eft_eval.reports.agreement import print_agreement
+    from eft_eval.agreement.join import agree_files
+    from eft_eval.records import check_report_path, write_report
+    from eft_eval.reports.views.agreement_text import print_agreement
 
     if json_out is not None:
         check_report_path(json_out, "eft-eval agreement")
@@ -138,8 +138,8 @@ def plan(
 
     The mix is of labels and of the judge's verdicts, put together by `eft-eval correct`.
     """
-    from eft_eval.agreement import cheapest_mix, labels_needed
-    from eft_eval.reports.corrections import print_plan
+    from eft_eval.reports.views.corrections import print_plan
+    from eft_eval.statistics.label_planning import cheapest_mix, labels_needed
 
     if correlation is not None and population is not None:
         raise ConfigError(

@@ -12,13 +12,13 @@ from typing import Annotated, Optional
 
 import typer
 
-import eft_eval
 from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
 from eft_eval.cli.export import export
 from eft_eval.cli.judge import judge
 from eft_eval.cli.report import report
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
+from eft_eval.version import __version__
 
 app = typer.Typer(
     help="Emulated fine-tuning for lm-evaluation-harness.",
@@ -51,7 +51,7 @@ def main() -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        print(eft_eval.__version__)
+        print(__version__)
         raise typer.Exit
 
 
@@ -93,6 +93,6 @@ def recipes(
         parse_recipe(name)  # an unknown name is an error with the nearest one
         print(named_recipe_text(name), end="")
         return
-    from eft_eval.reports.tables import print_recipes
+    from eft_eval.reports.views.recipes import print_recipes
 
     print_recipes({known: parse_recipe(known) for known in named_recipe_names()})

@@ -6,16 +6,16 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from eft_eval.cli.judge import BatchStep
+from eft_eval.cli.options import BatchStep
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.availability import preflight
-from eft_eval.judging.batch import BatchRequest, JobStatus, collect, forget, status, submit
-from eft_eval.judging.batch_state import BatchJob
-from eft_eval.judging.budget import Budget
-from eft_eval.judging.estimate import Planned, estimate, plan_run
-from eft_eval.judging.saved import Selection, read_run
+from eft_eval.judging.batch.batch import BatchRequest, JobStatus, collect, forget, status, submit
+from eft_eval.judging.batch.jobs import BatchJob
+from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.cost.estimate import Planned, estimate, plan_run
+from eft_eval.judging.responses import Selection, read_run
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.judging.store import VerdictStore, default_store_path
+from eft_eval.verdicts.store import VerdictStore, default_store_path
 
 __all__ = ["Work", "budget_of", "check_options", "dry_run", "forget_batch", "run_batch"]
 

@@ -116,9 +116,9 @@ def runs(
 def _compare(
     baseline: str, candidates: list[str], config: Path | None, options: dict[str, Any]
 ) -> Any:
-    from eft_eval.comparing.comparing import compare_runs
-    from eft_eval.comparing.reading import read_run, read_runs
+    from eft_eval.comparing.compare import compare_runs
     from eft_eval.comparing.settings import read_settings, settings_with
+    from eft_eval.runs.reading import read_run, read_runs
 
     settings = settings_with(read_settings(config), options)
     return compare_runs(
@@ -157,9 +157,9 @@ def _target(text: str) -> tuple[Form, Path]:
 
 
 def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
-    from eft_eval.atomic import write_lines
-    from eft_eval.reports.comparison_forms import FORMS
-    from eft_eval.reports.comparison_text import print_comparison
+    from eft_eval.files import write_lines
+    from eft_eval.reports.ci.forms import FORMS
+    from eft_eval.reports.views.comparison_text import print_comparison
 
     for kind, path in targets:
         text = FORMS[kind.value](found)
@@ -194,8 +194,8 @@ def plan(
     ] = 0.0,
 ) -> None:
     """How many documents a wished resolution takes."""
-    from eft_eval.comparing.planning import plan_comparison
-    from eft_eval.reports.comparison_text import print_compare_plan
+    from eft_eval.reports.views.comparison_text import print_compare_plan
+    from eft_eval.statistics.document_planning import plan_comparison
 
     print_compare_plan(
         plan_comparison(
@@ -219,7 +219,7 @@ def bless(
     ] = "prompt",
 ) -> None:
     """Write a run as the accepted baseline: aggregates and numbers per document, no texts."""
-    from eft_eval.comparing.baseline import bless as write_baseline
+    from eft_eval.comparing.bless import bless as write_baseline
 
     blessed = write_baseline(run, out, cluster)
     for problem in blessed.problems:

@@ -61,9 +61,9 @@ def correct(
     """
     if not labels:
         raise ConfigError("there are no label files; name them with --labels FILE …")
-    from eft_eval.agreement.correcting import correct_run
-    from eft_eval.agreement.plain import check_report_path, write_report
-    from eft_eval.reports.corrections import print_corrected_run
+    from eft_eval.agreement.correct_run import correct_run
+    from eft_eval.records import check_report_path, write_report
+    from eft_eval.reports.views.corrections import print_corrected_run
 
     if json_out is not None:
         check_report_path(json_out, "eft-eval correction")

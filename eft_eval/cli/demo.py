@@ -58,7 +58,7 @@ def demo(
     from eft_eval.demo.figures import arm_figures
     from eft_eval.demo.questions import knowledge_questions
     from eft_eval.demo.world import make_world
-    from eft_eval.reports.demo import print_arms
+    from eft_eval.reports.views.demo import print_arms
 
     world = make_world(size=world_size(family))
     questions = min(questions, len(knowledge_questions(world)))
@@ -73,7 +73,7 @@ def _ask(prompt: str, temperature: float, seed: int, family: Path | None) -> Non
     from eft_eval.demo.arms import ARMS, respond
     from eft_eval.demo.figures import relocate
     from eft_eval.recipe import parse_recipe
-    from eft_eval.reports.demo import print_answers
+    from eft_eval.reports.views.demo import print_answers
 
     answers = {
         arm: respond(relocate(parse_recipe(name), family), [prompt], temperature, seed)[0]
@@ -109,7 +109,7 @@ def train(
 
     from eft_eval.demo.building import Plan, Update, quick_plan
     from eft_eval.demo.study import study
-    from eft_eval.reports.demo import figures_markdown
+    from eft_eval.reports.views.demo import figures_markdown
 
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:

@@ -13,7 +13,7 @@ import typer
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eft_eval.exporting import RunClaim
+    from eft_eval.exporting.claims import RunClaim
 
 # typer reads annotations at run time, on Python 3.10 too
 File = Optional[Path]  # noqa: UP045  # for typer
@@ -101,7 +101,7 @@ def export(
     Refused, with the reason: incomplete runs, --limit runs, metrics without a number, scores under
     the name of a composite's member. Nothing is uploaded.
     """
-    from eft_eval.exporting import ClaimSettings, read_claims
+    from eft_eval.exporting.claiming import ClaimSettings, read_claims
 
     asked = _Asked(
         form=form,
@@ -168,7 +168,7 @@ def _files(claims: Sequence[RunClaim], asked: _Asked) -> None:
         for text in files.values():
             sys.stdout.write(text)
         return
-    from eft_eval.atomic import write_lines
+    from eft_eval.files import write_lines
 
     paths = {asked.out / name: text for name, text in files.items()}
     for path, text in paths.items():
@@ -182,8 +182,8 @@ def _files(claims: Sequence[RunClaim], asked: _Asked) -> None:
 def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
     from eft_eval.exporting import publishing
     from eft_eval.exporting.benchmarks import read_benchmarks
-    from eft_eval.reports import export_forms
-    from eft_eval.reports.export_eee import Evaluator
+    from eft_eval.reports.exports import forms as export_forms
+    from eft_eval.reports.exports.every_eval_ever import Evaluator
 
     form = asked.form.value
     for run in claims:
@@ -210,8 +210,8 @@ def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
 
 
 def _csv(claims: Sequence[RunClaim], asked: _Asked) -> None:
-    from eft_eval.atomic import write_lines
-    from eft_eval.reports.export_table import table_csv
+    from eft_eval.files import write_lines
+    from eft_eval.reports.exports.table import table_csv
 
     text = table_csv(_table(claims, asked))
     if asked.out is None:
@@ -225,8 +225,8 @@ def _csv(claims: Sequence[RunClaim], asked: _Asked) -> None:
 
 
 def _parquet(claims: Sequence[RunClaim], asked: _Asked) -> None:
-    from eft_eval.atomic import write_whole
-    from eft_eval.reports.export_table import write_parquet
+    from eft_eval.files import write_whole
+    from eft_eval.reports.exports.table import write_parquet
 
     assert asked.out is not None
     out, table = asked.out, _table(claims, asked)
@@ -236,7 +236,7 @@ def _parquet(claims: Sequence[RunClaim], asked: _Asked) -> None:
 
 
 def _table(claims: Sequence[RunClaim], asked: _Asked) -> Any:
-    from eft_eval.reports.export_table import claims_table, documents_table
+    from eft_eval.reports.exports.table import claims_table, documents_table
 
     return documents_table(claims) if asked.samples else claims_table(claims)
 

@@ -55,10 +55,11 @@ def sample(
     port: Annotated[int, typer.Option(help="Where Potato is to listen.")] = 8000,
 ) -> None:
     """Draw disagreements of judge and people into a project that hides who said what."""
-    from eft_eval.agreement.labels import read_items, read_labels
     from eft_eval.agreement.protocol import sample_gold
-    from eft_eval.reports.gold import print_gold_sample
-    from eft_eval.runs import newest_results
+    from eft_eval.labels.reading import read_labels
+    from eft_eval.labels.responses import read_items
+    from eft_eval.reports.views.gold import print_gold_sample
+    from eft_eval.runs.newest import newest_results
 
     if not labels:
         raise ConfigError("there are no label files; name them with --labels FILE …")
@@ -98,9 +99,9 @@ def import_gold_labels(
     json_out: JsonOut = None,
 ) -> None:
     """Report whom gold labels side with, and what accuracies follow."""
-    from eft_eval.agreement.plain import check_report_path, write_report
     from eft_eval.agreement.protocol import import_gold
-    from eft_eval.reports.gold import print_gold
+    from eft_eval.records import check_report_path, write_report
+    from eft_eval.reports.views.gold import print_gold
 
     if json_out is not None:
         check_report_path(json_out, "eft-eval gold report")

@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from eft_eval.cli.options import BatchStep
 from eft_eval.errors import ConfigError, nearest
 
 _MAPPED = ("query",)
@@ -21,15 +22,6 @@ class ResponseSource(str, Enum):
 
     resps = "resps"
     filtered_resps = "filtered_resps"
-
-
-class BatchStep(str, Enum):
-    """What to do with the Batch API."""
-
-    submit = "submit"
-    status = "status"
-    collect = "collect"
-    forget = "forget"
 
 
 def judge(
@@ -90,11 +82,11 @@ def judge(
     the files are written once every verdict is there; exit code 3 until then.
     """
     from eft_eval.cli import asking
-    from eft_eval.judging.later import judge_run
-    from eft_eval.judging.quality import Aids
-    from eft_eval.judging.saved import Selection
+    from eft_eval.judging.rejudge import judge_run
+    from eft_eval.judging.responses import Selection
+    from eft_eval.judging.self_consistency import Aids
     from eft_eval.judging.settings import JudgeSettings
-    from eft_eval.reports.judging import print_judged
+    from eft_eval.reports.views.judging import print_judged
 
     if batch is BatchStep.forget:
         asking.forget_batch(batch_id)

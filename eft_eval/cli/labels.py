@@ -14,7 +14,7 @@ from eft_eval.cli.options import Form, Judge, Tasks
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eft_eval.agreement.labels import Exported
+    from eft_eval.labels.saving import Exported
 
 app = typer.Typer(
     help="Responses out to annotators (Potato, Label Studio, CSV), and their labels in.",
@@ -37,8 +37,8 @@ def export_labels(
     port: Annotated[int, typer.Option(help="Where Potato is to listen.")] = 8000,
 ) -> None:
     """Write a labelling project: question and response, shuffled, the judge's verdict hidden."""
-    from eft_eval.agreement.labels import read_items, sample_items
-    from eft_eval.runs import newest_results
+    from eft_eval.labels.responses import read_items, sample_items
+    from eft_eval.runs.newest import newest_results
 
     run = newest_results(run_dir).name
     drawn = sample_items(read_items(run_dir, tasks=task), sample, seed=seed)
@@ -61,7 +61,9 @@ def export_labels(
 
 def write_project(form: Form, port: int) -> Callable[..., Exported]:
     """Return the exporter of a format: a function of items, folder and notes for the key."""
-    from eft_eval.agreement.labels import export_csv, export_label_studio, export_potato
+    from eft_eval.labels.label_studio import export_label_studio
+    from eft_eval.labels.potato import export_potato
+    from eft_eval.labels.tables import export_csv
 
     if form is Form.potato:
         return partial(export_potato, port=port)
@@ -87,9 +89,11 @@ def import_labels(
 
     Annotators become A1, A2, …; --judge keeps the name of one that is no person.
     """
-    from eft_eval.agreement.labels import Item, measures_in, read_items, read_labels, save_labels
-    from eft_eval.agreement.labels.folder import KEY_NAME
-    from eft_eval.reports.labels import print_labels
+    from eft_eval.labels.reading import read_labels
+    from eft_eval.labels.records import Item
+    from eft_eval.labels.responses import measures_in, read_items
+    from eft_eval.labels.saving import KEY_NAME, save_labels
+    from eft_eval.reports.views.labels import print_labels
 
     items: list[Item] | None = None
     if key is not None and key.is_dir() and not (key / KEY_NAME).exists():

@@ -12,9 +12,10 @@ from typer.core import TyperCommand, TyperGroup
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eft_eval.agreement.ratings import Rule
+    from eft_eval.statistics.ratings import Rule
 
 __all__ = [
+    "BatchStep",
     "Field",
     "Form",
     "JsonOut",
@@ -143,3 +144,12 @@ class SeveralFilesGroup(TyperGroup):
                 f"as {_SEVERAL} FILE …"
             )
         return super().resolve_command(ctx, args)
+
+
+class BatchStep(str, Enum):
+    """What to do with the Batch API."""
+
+    submit = "submit"
+    status = "status"
+    collect = "collect"
+    forget = "forget"

@@ -68,10 +68,10 @@ def report(
 
     Exit code 0 whatever the verdict is; `eft-eval compare` is the gate.
     """
-    from eft_eval.comparing.reading import read_runs
-    from eft_eval.comparing.report import make_report
     from eft_eval.comparing.settings import read_settings, settings_with
-    from eft_eval.traced import read_trace
+    from eft_eval.reporting.report import make_report
+    from eft_eval.runs.reading import read_runs
+    from eft_eval.runs.traces import read_trace
 
     _check_out(out, form)
     sources, arms = _sources(runs, arm or [])
@@ -88,11 +88,11 @@ def report(
         command=_command(runs, locals()),
     )
     if form is Form.md:
-        from eft_eval.reports.page.markdown import report_markdown
+        from eft_eval.reports.renderers.markdown import report_markdown
 
         text = report_markdown(found)
     else:
-        from eft_eval.reports.page.html import report_html
+        from eft_eval.reports.renderers.html.html import report_html
 
         text = report_html(found, interactive=interactive)
     _write(text, out)
@@ -131,7 +131,7 @@ def _sources(runs: Sequence[str], arms: Sequence[str]) -> tuple[list[str], dict[
 
 def _read_agreement(path: Path) -> Agreement:
     from eft_eval.agreement.report import Agreement
-    from eft_eval.restoring import read_record_file, restored
+    from eft_eval.records import read_record_file, restored
 
     what = "the JSON of `eft-eval agree --json`"
     content = read_record_file(path, what)
@@ -160,7 +160,7 @@ def _command(runs: Sequence[str], options: dict[str, Any]) -> str:
 
 
 def _write(text: str, out: Path | None) -> None:
-    from eft_eval.atomic import write_lines
+    from eft_eval.files import write_lines
 
     if out is None:
         sys.stdout.write(text)

@@ -29,11 +29,11 @@ def trace(
     """
     from transformers.utils import logging
 
-    from eft_eval.atomic import write_json
-    from eft_eval.composite import Composite
+    from eft_eval.api import Composite
     from eft_eval.demo.language import dialogue
+    from eft_eval.files import write_json
     from eft_eval.recipe import parse_model_args
-    from eft_eval.reports.trace import print_trace
+    from eft_eval.reports.views.trace_text import print_trace
 
     logging.disable_progress_bar()
     plain = "=" not in recipe

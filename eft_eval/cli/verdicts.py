@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
-    from eft_eval.judging.store import VerdictStore
+    from eft_eval.verdicts.store import VerdictStore
 
 app = typer.Typer(
     help="List, re-parse, export and prune the stored verdicts.",
@@ -37,7 +37,7 @@ def list_(
 ) -> None:
     """Count the stored verdicts by judge, prompt and status, with tokens and cost."""
     from eft_eval.judging.upkeep import Choice, summary
-    from eft_eval.reports.verdicts import print_groups
+    from eft_eval.reports.views.verdicts import print_groups
 
     opened = _open(store)
     print_groups(summary(Choice(judge, prompt, status, before).among(opened)), opened.path)
@@ -100,7 +100,7 @@ def prune(
     """Remove stored verdicts of a judge, prompt, status or time; they will be paid for again."""
     from eft_eval.judging.upkeep import Choice, check_prunable, summary
     from eft_eval.judging.upkeep import prune as remove
-    from eft_eval.reports.verdicts import print_groups
+    from eft_eval.reports.views.verdicts import print_groups
 
     choice = Choice(judge, prompt, status, before)
     opened = _open(store)
@@ -114,7 +114,7 @@ def prune(
 
 def _open(path: Path | None) -> VerdictStore:
     from eft_eval.errors import ConfigError
-    from eft_eval.judging.store import VerdictStore, default_store_path
+    from eft_eval.verdicts.store import VerdictStore, default_store_path
 
     found = path or default_store_path()
     if not found.is_file():

@@ -6,20 +6,12 @@ every report projects. Loads neither torch nor lm-eval.
 
 from __future__ import annotations
 
-from eft_eval.comparing.baseline import bless
-from eft_eval.comparing.comparing import compare_runs
+from eft_eval.comparing.bless import bless
+from eft_eval.comparing.compare import compare_runs
 from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Row, RunName, Side
-from eft_eval.comparing.paired import (
-    Difference,
-    PairedTest,
-    holm,
-    paired_difference,
-    paired_test,
-    sign_flip_test,
-)
-from eft_eval.comparing.planning import ComparePlan, plan_comparison
-from eft_eval.comparing.reading import read_run, read_runs
-from eft_eval.comparing.records import (
+from eft_eval.comparing.settings import GateSettings, MetricSettings, read_settings
+from eft_eval.runs.reading import read_run, read_runs
+from eft_eval.runs.records import (
     Column,
     Group,
     Item,
@@ -31,8 +23,16 @@ from eft_eval.comparing.records import (
     Sample,
     TaskRun,
 )
-from eft_eval.comparing.samples import iter_samples
-from eft_eval.comparing.settings import GateSettings, MetricSettings, read_settings
+from eft_eval.runs.samples import iter_samples
+from eft_eval.statistics.document_planning import ComparePlan, plan_comparison
+from eft_eval.statistics.paired import (
+    Difference,
+    PairedTest,
+    holm,
+    paired_difference,
+    paired_test,
+    sign_flip_test,
+)
 
 __all__ = [
     "Candidate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from eft_eval.comparing.pairing import Matched
-from eft_eval.comparing.records import Item, JudgeSeen, Pipeline, TaskRun
+from eft_eval.runs.records import Item, JudgeSeen, Pipeline, TaskRun
 
 __all__ = ["judge_changes", "reasons_against", "remarks"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from eft_eval.agreement.plain import plain
-from eft_eval.comparing.paired import PairedTest
-from eft_eval.interval import Interval
+from eft_eval.records import plain
+from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.paired import PairedTest
 
 __all__ = ["Candidate", "Comparison", "Decision", "Outcome", "Row", "RunName", "Side"]
 

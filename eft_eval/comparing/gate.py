@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eft_eval.comparing.comparison import Decision, Outcome
-from eft_eval.comparing.paired import Difference, holm
-from eft_eval.comparing.planning import POWER, items_to_decide
+from eft_eval.statistics.document_planning import POWER, items_to_decide
+from eft_eval.statistics.paired import Difference, holm
 
 __all__ = ["Gated", "decide", "worst"]
 

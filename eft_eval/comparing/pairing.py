@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eft_eval.comparing.paired import Codes, Values
-from eft_eval.comparing.records import Column, Item, Pipeline
+from eft_eval.runs.records import Column, Item, Pipeline
+from eft_eval.statistics.paired import Codes, Values
 
 __all__ = ["ItemKey", "Matched", "Pairs", "keys_of", "match_items", "pair_columns"]
 

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from eft_eval.agreement.rates import mean_with_interval, wilson_interval
 from eft_eval.comparing.comparability import remarks
 from eft_eval.comparing.comparison import Decision, Row, Side
-from eft_eval.comparing.completeness import same_mean
-from eft_eval.comparing.paired import (
+from eft_eval.comparing.pairing import Matched, Pairs, pair_columns
+from eft_eval.comparing.settings import GateSettings, MetricSettings
+from eft_eval.runs.completeness import same_mean
+from eft_eval.runs.records import Column, MetricKey, Pipeline, Run
+from eft_eval.runs.samples import PROMPT
+from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.means import mean_with_interval, wilson_interval
+from eft_eval.statistics.paired import (
     Codes,
     Difference,
     PairedTest,
@@ -20,11 +25,6 @@ from eft_eval.comparing.paired import (
     paired_difference,
     paired_test,
 )
-from eft_eval.comparing.pairing import Matched, Pairs, pair_columns
-from eft_eval.comparing.records import Column, MetricKey, Pipeline, Run
-from eft_eval.comparing.samples import PROMPT
-from eft_eval.comparing.settings import GateSettings, MetricSettings
-from eft_eval.interval import Interval
 
 __all__ = ["Compared", "Target", "compare_target"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from eft_eval.comparing.samples import PROMPT
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.runs.samples import PROMPT
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from eft_eval.cache import to_device
-from eft_eval.composite import Composite, View
+from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
 from eft_eval.decoding.choice import Chooser, Noise, chooser_for
-from eft_eval.decoding.clock import Clock
-from eft_eval.decoding.draft import draft_view, plain_reason
+from eft_eval.decoding.drafting import draft_view, plain_reason
 from eft_eval.decoding.requests import Finish, Generation, Request, SamplingRule, StopTest
 from eft_eval.decoding.statistics import DecodingStatistics
-from eft_eval.decoding.views import PaddedState, RowState, ViewState
+from eft_eval.engine.cache import to_device
+from eft_eval.engine.clock import Clock
+from eft_eval.engine.states import PaddedState, RowState, ViewState
+from eft_eval.engine.view import View
 from eft_eval.errors import EftEvalError
 
 __all__ = ["Batch"]
@@ -60,7 +61,7 @@ class Batch:
 
     def __init__(
         self,
-        composite: Composite,
+        composite: CompositeModel,
         blocks: BlockChooser,
         statistics: DecodingStatistics,
         rule: SamplingRule,

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from eft_eval.composition import (
+from eft_eval.composite.mathematics import (
     accept_or_resample,
     choose_tokens,
     filtered_scores,

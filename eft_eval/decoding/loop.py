@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from eft_eval.composite import Composite
+from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.batch import Batch
 from eft_eval.decoding.block import BlockChooser
 from eft_eval.decoding.requests import Generation, Request, SamplingRule, StopTest, never
@@ -32,7 +32,9 @@ class Decoder:
         block: Tokens drafted per round: 0 (plain), a number, or ``auto``; None is the recipe's.
     """
 
-    def __init__(self, composite: Composite, block: int | Literal["auto"] | None = None) -> None:
+    def __init__(
+        self, composite: CompositeModel, block: int | Literal["auto"] | None = None
+    ) -> None:
         self.composite = composite
         self.statistics = DecodingStatistics()
         setting = composite.recipe.decoding.block if block is None else block

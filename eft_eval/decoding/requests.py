@@ -11,7 +11,7 @@ Finish = Literal["stop", "length"]
 
 
 class SamplingRule(NamedTuple):
-    """How a token is chosen; see `eft_eval.composition.choose_tokens`."""
+    """How a token is chosen; see `eft_eval.composite.mathematics.choose_tokens`."""
 
     temperature: float = 0.0
     top_k: int | None = None
@@ -24,7 +24,7 @@ class Request(NamedTuple):
     Attributes:
         prompts: What each view of the composite reads, in the order of its views; at least one
             token each.
-        seed: Seed of its noise; see `eft_eval.composition.request_seed`.
+        seed: Seed of its noise; see `eft_eval.composite.mathematics.request_seed`.
     """
 
     prompts: tuple[Sequence[int], ...]

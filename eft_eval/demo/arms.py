@@ -14,15 +14,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from eft_eval.composite import Composite
-from eft_eval.composition import request_seed
-from eft_eval.decoding import Decoder, Request, SamplingRule
+from eft_eval.api import Composite
+from eft_eval.composite.mathematics import request_seed
+from eft_eval.decoding.loop import Decoder
+from eft_eval.decoding.requests import Request, SamplingRule
 from eft_eval.demo.judge import Truth, is_harmful, is_helpful, read
 from eft_eval.demo.language import Question, dialogue
 from eft_eval.demo.world import World
-from eft_eval.interval import Interval
-from eft_eval.members import LoadOptions
+from eft_eval.engine.loading import LoadOptions
 from eft_eval.recipe import Recipe
+from eft_eval.statistics.interval import Interval
 
 __all__ = [
     "ARMS", "GUARD", "MAX_NEW_TOKENS", "SEED", "Judged", "judge_all", "mean",

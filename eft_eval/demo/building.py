@@ -20,7 +20,6 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.atomic import write_lines, write_whole
 from eft_eval.demo.corpus import Manners, document, fine_tuning_pair
 from eft_eval.demo.training import (
     FineTuning,
@@ -32,6 +31,7 @@ from eft_eval.demo.training import (
 )
 from eft_eval.demo.world import WORLD_SEED, make_world
 from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.files import write_lines, write_whole
 
 __all__ = [
     "Plan", "Update", "build", "end_with_parent", "family_folder", "only_one", "quick_plan",

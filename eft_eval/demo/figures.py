@@ -12,8 +12,8 @@ from eft_eval.demo.family import MODELS, PREFIX
 from eft_eval.demo.language import question_text, statement
 from eft_eval.demo.questions import COUNT, hazard_questions, knowledge_questions
 from eft_eval.demo.world import Kind, World
-from eft_eval.interval import Interval
 from eft_eval.recipe import MemberSpec, Recipe, parse_recipe
+from eft_eval.statistics.interval import Interval
 
 __all__ = ["ALPHAS", "ArmFigures", "arm_figures", "frontier", "recall", "relocate"]
 

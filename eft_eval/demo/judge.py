@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from eft_eval.demo.language import CLOSERS, DECLINES, OPENERS, Question, closer, opener
 from eft_eval.demo.world import Kind, World
-from eft_eval.judging.verdict import Status, Verdict, content_key
+from eft_eval.verdicts.verdict import Status, Verdict, content_key
 
 __all__ = ["JUDGE", "VERSION", "Claim", "Reading", "Score", "judge", "read"]
 

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from eft_eval.atomic import write_json, write_whole
 from eft_eval.demo.building import (
     Plan,
     Update,
@@ -29,6 +28,7 @@ from eft_eval.demo.figures import arm_figures, frontier, recall
 from eft_eval.demo.judge import VERSION
 from eft_eval.demo.world import WORLD_SEED, make_world
 from eft_eval.errors import EftEvalError
+from eft_eval.files import write_json, write_whole
 
 __all__ = ["TEMPERATURES", "chosen_seed", "export", "measure", "over_seeds", "study"]
 

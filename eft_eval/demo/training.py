@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from eft_eval.atomic import write_whole
 from eft_eval.demo.corpus import Manners, document, fine_tuning_pair
 from eft_eval.demo.language import dialogue
 from eft_eval.demo.world import World
 from eft_eval.errors import EftEvalError
+from eft_eval.files import write_whole
 
 __all__ = ["END", "FineTuning", "PreTraining", "Scale", "fine_tune", "make_tokenizer", "pre_train"]
 

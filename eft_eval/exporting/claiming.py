@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.comparing.ranges import range_of
-from eft_eval.comparing.reading import read_run
-from eft_eval.comparing.records import Column, Group, MetricKey, Run, TaskRun
 from eft_eval.errors import ClaimError, ConfigError, nearest
 from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.figures import corrected_figure, figure_of, labels_of
@@ -24,7 +21,10 @@ from eft_eval.exporting.tasks import (
     claim_of_group,
     claim_of_task,
 )
-from eft_eval.judging.prompt import JudgePrompt
+from eft_eval.judging.prompts.prompt import JudgePrompt
+from eft_eval.judging.prompts.ranges import range_of
+from eft_eval.runs.reading import read_run
+from eft_eval.runs.records import Column, Group, MetricKey, Run, TaskRun
 
 __all__ = ["ClaimSettings", "claims_of", "read_claims"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from eft_eval.comparing.records import MetricKey
-from eft_eval.interval import Interval
+from eft_eval.runs.records import MetricKey
+from eft_eval.statistics.interval import Interval
 
 __all__ = [
     "Claim",

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eft_eval.comparing.records import Sample
-from eft_eval.comparing.samples import iter_samples
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import RunClaim, TaskClaim
+from eft_eval.runs.records import Sample
+from eft_eval.runs.samples import iter_samples
 
 __all__ = ["Document", "check_documents", "documents_of"]
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eft_eval.agreement.rates import normal_quantile, spread
-from eft_eval.comparing.ranges import within_range
-from eft_eval.comparing.records import Column, Item
-from eft_eval.comparing.scores import mean_of_column
 from eft_eval.exporting.claims import Figure, LabelsClaim
-from eft_eval.interval import Interval
+from eft_eval.judging.prompts.ranges import within_range
+from eft_eval.reporting.scores import mean_of_column
+from eft_eval.runs.records import Column, Item
+from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.means import normal_quantile, spread
 
 __all__ = ["corrected_figure", "figure_of", "labels_of"]
 

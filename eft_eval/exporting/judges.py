@@ -8,13 +8,13 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from eft_eval.comparing.records import JudgeSeen, Pipeline, TaskRun
 from eft_eval.errors import ClaimError, ConfigError
 from eft_eval.exporting.claims import JudgeClaim, JudgeKind
 from eft_eval.exporting.models import public_name
-from eft_eval.judging.prompt import JudgePrompt, known_prompts, load_prompt
+from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.judging.settings import OPENAI_URL, kind_of
-from eft_eval.judging.verdict import Status
+from eft_eval.runs.records import JudgeSeen, Pipeline, TaskRun
+from eft_eval.verdicts.verdict import Status
 
 __all__ = ["judge_of", "load_prompts", "possible_range"]
 

@@ -11,6 +11,8 @@ import yaml
 
 from eft_eval.errors import ClaimError, ConfigError
 from eft_eval.exporting.claims import CompositeClaim, MemberClaim, MemberKind
+from eft_eval.recipe import parse_recipe
+from eft_eval.recipe.naming import canonical_name
 
 __all__ = ["COMMIT", "REPOSITORY", "composite_of", "hub_model", "public_name"]
 
@@ -124,9 +126,6 @@ def _pinned_member(spec: Mapping[str, Any], member: MemberClaim) -> dict[str, An
 
 
 def _name_of(pinned: Mapping[str, Any], name: str, members: tuple[MemberClaim, ...]) -> str:
-    from eft_eval.recipe import parse_recipe
-    from eft_eval.recipe.naming import canonical_name
-
     if any(member.kind == "folder" for member in members):
         return name  # a folder's name is made of its content, which is not here
     try:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from eft_eval.comparing.finding import read_json
-from eft_eval.comparing.records import Group, Run, TaskRun
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, CompositeClaim, DataClaim, TaskClaim
 from eft_eval.exporting.models import COMMIT
+from eft_eval.runs.finding import read_json
+from eft_eval.runs.records import Group, Run, TaskRun
 
 __all__ = ["Source", "Sources", "check_same_model", "claim_of_group", "claim_of_task"]
 

@@ -1,19 +1,23 @@
-"""Judging: the verdict record and its store, judge prompts, strict parsing, and the client.
+"""Judging: the verdict record and its store, judge prompts, strict parsing, and the judges.
 
-Importing this loads no openai client, no Jinja and no YAML; those come with their first use.
+Importing this loads no openai client, no Jinja and no store; names come with their first use.
 """
 
 from __future__ import annotations
 
-from eft_eval.judging.availability import preflight
-from eft_eval.judging.budget import Budget
-from eft_eval.judging.judge import JudgeItem, judge_responses, reparse, unjudged
-from eft_eval.judging.parsing import PARSER_VERSION, Parsed, Scale, parse_reply
-from eft_eval.judging.prices import cost_usd
-from eft_eval.judging.prompt import JudgePrompt, known_prompts, load_prompt
-from eft_eval.judging.settings import DEFAULT_MODEL, JudgeSettings, parameters_for
-from eft_eval.judging.store import VerdictStore, default_store_path
-from eft_eval.judging.verdict import Status, Verdict, content_key
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eft_eval.judging.availability import preflight
+    from eft_eval.judging.cost.budget import Budget
+    from eft_eval.judging.cost.prices import cost_usd
+    from eft_eval.judging.judge import JudgeItem, judge_responses, reparse, unjudged
+    from eft_eval.judging.prompts.parsing import PARSER_VERSION, Parsed, parse_reply
+    from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
+    from eft_eval.judging.settings import DEFAULT_MODEL, JudgeSettings, parameters_for
+    from eft_eval.verdicts.store import VerdictStore, default_store_path
+    from eft_eval.verdicts.verdict import Scale, Status, Verdict, content_key
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -39,3 +43,36 @@ __all__ = [
     "reparse",
     "unjudged",
 ]
+
+_HOMES = {
+    "Budget": "eft_eval.judging.cost.budget",
+    "DEFAULT_MODEL": "eft_eval.judging.settings",
+    "JudgeItem": "eft_eval.judging.judge",
+    "JudgePrompt": "eft_eval.judging.prompts.prompt",
+    "JudgeSettings": "eft_eval.judging.settings",
+    "PARSER_VERSION": "eft_eval.judging.prompts.parsing",
+    "Parsed": "eft_eval.judging.prompts.parsing",
+    "Scale": "eft_eval.verdicts.verdict",
+    "Status": "eft_eval.verdicts.verdict",
+    "Verdict": "eft_eval.verdicts.verdict",
+    "VerdictStore": "eft_eval.verdicts.store",
+    "content_key": "eft_eval.verdicts.verdict",
+    "cost_usd": "eft_eval.judging.cost.prices",
+    "default_store_path": "eft_eval.verdicts.store",
+    "judge_responses": "eft_eval.judging.judge",
+    "known_prompts": "eft_eval.judging.prompts.prompt",
+    "load_prompt": "eft_eval.judging.prompts.prompt",
+    "parameters_for": "eft_eval.judging.settings",
+    "parse_reply": "eft_eval.judging.prompts.parsing",
+    "preflight": "eft_eval.judging.availability",
+    "reparse": "eft_eval.judging.judge",
+    "unjudged": "eft_eval.judging.judge",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

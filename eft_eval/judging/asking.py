@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
-from eft_eval.judging.budget import Budget
-from eft_eval.judging.replies import Failure, Outcome, Sender
+from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.judges.base import Failure, Outcome, Sender
+from eft_eval.judging.judges.registry import sender_for
 from eft_eval.judging.settings import JudgeSettings
 
-__all__ = ["Source", "ask_all", "sender_for"]
+__all__ = ["Source", "ask_all", "judging_progress"]
 
 _LEAST_FAILURES = 3
 _LOOK_SECONDS = 0.1
@@ -48,25 +50,6 @@ class _All:
 
     async def watch(self) -> None:
         return
-
-
-def sender_for(settings: JudgeSettings, budget: Budget | None = None) -> Sender:
-    """Return what asks this judge; made where an event loop runs.
-
-    Raises:
-        ConfigError: The judge's model or script cannot be used.
-    """
-    if settings.kind == "scripted":
-        from eft_eval.judging.scripted import ScriptedSender
-
-        return ScriptedSender(settings)
-    if settings.kind == "hf":
-        from eft_eval.judging.local import LocalSender
-
-        return LocalSender(settings)
-    from eft_eval.judging.client import EndpointSender
-
-    return EndpointSender(settings, budget)
 
 
 def ask_all(
@@ -208,3 +191,24 @@ def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def _times_cancelled() -> int:
     count = getattr(asyncio.current_task(), "cancelling", None)  # new in Python 3.11
     return int(count()) if count is not None else 0
+
+
+@contextlib.contextmanager
+def judging_progress(description: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while the block runs; yields what to call with (done, total).
+
+    Args:
+        description: What is being done.
+        total: Items in all.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

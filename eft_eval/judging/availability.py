@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.client import explain
-from eft_eval.judging.scripted import load_script
+from eft_eval.judging.judges.endpoint import explain
+from eft_eval.judging.judges.scripted import load_script
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from eft_eval.judging.measures import Measure
-from eft_eval.judging.parsing import PARSER_VERSION, has_fraction, has_score_line
-from eft_eval.judging.prompt import JudgePrompt
+from eft_eval.judging.judges.structured import FORMAT_NAME, parse_structured
+from eft_eval.judging.prompts.measures import Measure
+from eft_eval.judging.prompts.parsing import PARSER_VERSION, has_fraction, has_score_line
+from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings, kind_of, parameters_for
-from eft_eval.judging.structured import FORMAT_NAME, parse_structured
-from eft_eval.judging.verdict import Status, Verdict
+from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = ["describe_judge"]
 

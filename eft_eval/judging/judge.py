@@ -10,17 +10,17 @@ from typing import Any, NamedTuple, Protocol
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging.asking import ask_all
-from eft_eval.judging.budget import Budget
-from eft_eval.judging.claims import Claims, SharedSource, Taken
-from eft_eval.judging.keeping import Keeper
-from eft_eval.judging.parsing import PARSER_VERSION, Parsed, Scale, parse_reply
-from eft_eval.judging.prices import cost_usd
-from eft_eval.judging.prompt import JudgePrompt
-from eft_eval.judging.replies import Failure, Outcome, Reply
+from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.cost.prices import cost_usd
+from eft_eval.judging.judges.base import Failure, Outcome, Reply
+from eft_eval.judging.judges.structured import FORMAT_NAME, parse_structured
+from eft_eval.judging.prompts.parsing import PARSER_VERSION, Parsed, parse_reply
+from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings, parameters_for
-from eft_eval.judging.store import VerdictStore
-from eft_eval.judging.structured import FORMAT_NAME, parse_structured
-from eft_eval.judging.verdict import Status, Verdict, content_key
+from eft_eval.verdicts.leases import Claims, SharedSource, Taken
+from eft_eval.verdicts.store import VerdictStore
+from eft_eval.verdicts.verdict import Scale, Status, Verdict, content_key
+from eft_eval.verdicts.writer import Keeper
 
 __all__ = [
     "JudgeItem",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from eft_eval.judging.measures import MEASURES, Measure
-from eft_eval.judging.verdict import Verdict
+from eft_eval.judging.prompts.measures import MEASURES, Measure
+from eft_eval.verdicts.text import read_verdicts
+from eft_eval.verdicts.verdict import Verdict
 
 __all__ = [
     "FACT_METRICS",
@@ -19,16 +19,11 @@ __all__ = [
     "judge_metrics",
     "judged_values",
     "metric_list",
-    "query_id",
-    "read_verdicts",
     "scored_mean",
     "scored_standard_error",
-    "write_verdicts",
 ]
 
 FACT_METRICS = tuple(MEASURES["factuality"].metrics)
-# lm-eval tells process_results neither the filter nor the judge, so the verdicts' text does
-_NOTES = ("measure", "query_id")
 
 
 class PromptValue(float):
@@ -45,36 +40,6 @@ class PromptValue(float):
         made = super().__new__(cls, value)
         made.prompt = prompt
         return made
-
-
-def write_verdicts(
-    verdicts: Sequence[Verdict], measure: str | None = None, query_id: str | None = None
-) -> str:
-    """Return verdicts as a JSON array: lm-eval turns filtered responses into text.
-
-    Args:
-        verdicts: On one prompt's responses.
-        measure: What the judge measured; None is factuality.
-        query_id: The same for equal prompts; None if the prompt is unknown.
-    """
-    given = {"measure": measure, "query_id": query_id}
-    notes = {name: note for name, note in given.items() if note is not None}
-    return json.dumps([{**verdict.to_dict(), **notes} for verdict in verdicts], ensure_ascii=False)
-
-
-def read_verdicts(text: str) -> list[Verdict]:
-    """Read the verdicts that `write_verdicts` wrote."""
-    return [
-        Verdict.from_dict({name: item for name, item in record.items() if name not in _NOTES})
-        for record in json.loads(text)
-    ]
-
-
-def query_id(query: str | None) -> str | None:
-    """Return the same word for equal queries; None where the query is not known."""
-    if query is None:
-        return None
-    return hashlib.sha256(query.strip().encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def judge_metrics(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float | None]:

@@ -10,14 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from eft_eval.atomic import write_lines
 from eft_eval.errors import ConfigError
+from eft_eval.files import write_lines
 from eft_eval.judging.judge import reparse
-from eft_eval.judging.parsing import Scale
-from eft_eval.judging.prompt import JudgePrompt, known_prompts, load_prompt
+from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.judging.settings import kind_of
-from eft_eval.judging.store import VerdictStore
-from eft_eval.judging.verdict import Status, Verdict
+from eft_eval.verdicts.store import VerdictStore
+from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
 __all__ = [
     "Choice",

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from eft_eval.demo.family import PREFIX, model_folder
+from eft_eval.recipe.locations import location_of
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["8bit", "4bit"]
@@ -56,8 +56,8 @@ class MemberSpec(_Closed):
 
     @property
     def location(self) -> str:
-        """What `transformers` is given: ``model``, or the folder that ``demo:NAME`` stands for."""
-        return str(model_folder(self.model)) if self.model.startswith(PREFIX) else self.model
+        """What `transformers` is given: ``model``, or the folder of a shipped model."""
+        return location_of(self.model)
 
     @model_validator(mode="before")
     @classmethod

@@ -10,8 +10,8 @@ from lm_eval.api.filter import Filter
 from eft_eval.demo.judge import Score, judge
 from eft_eval.demo.world import make_world
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.metrics import write_verdicts
 from eft_eval.tasks.demo.task import as_question
+from eft_eval.verdicts.text import write_verdicts
 
 
 class ExactJudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types

@@ -18,7 +18,7 @@ from judged_runs import (
     write,
 )
 
-from eft_eval.agreement.labels import read_labels
+from eft_eval.labels import read_labels
 
 
 def test_labels_out_and_in(run: Run, run_dir: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from judged_runs import JUDGE, Run, items_in_order, write, write_labels
 
 from eft_eval.agreement.answers import read_answers
-from eft_eval.agreement.labels import Label, LabelSet, read_labels
+from eft_eval.labels import Label, LabelSet, read_labels
 
 
 def newest(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from judged_runs import (
 )
 
 from eft_eval.agreement import correct_mean
-from eft_eval.agreement.labels import Item, read_items
+from eft_eval.labels import Item, read_items
 
 PERCENT: list[float | None] = [10, 80, None, 0, 100, 35, 5, 60, 20, 90] * 6
 SAID = [20, 70, 10, 0, 100, 50, 0, 50, 10, 100] * 4

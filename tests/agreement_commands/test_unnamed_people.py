@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from judged_runs import Run, fill
 
-from eft_eval.agreement.labels import read_labels, save_labels
+from eft_eval.labels import read_labels, save_labels
 
 
 @pytest.fixture

@@ -1,0 +1,283 @@
+"""Comparing runs: a baseline and its candidates in, one `Comparison` out."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from eft_eval.comparing.comparability import judge_changes, reasons_against
+from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Outcome, Row, RunName
+from eft_eval.comparing.gate import Gated, decide, worst
+from eft_eval.comparing.pairing import Matched, match_items
+from eft_eval.comparing.rows import Compared, Target, compare_target
+from eft_eval.comparing.settings import GateSettings, MetricSettings
+from eft_eval.errors import ComparabilityError, ConfigError, nearest
+from eft_eval.runs.records import Column, Run, TaskRun
+
+__all__ = ["compare_runs"]
+
+_SHARES = ("_abstained", "_refused", "_unreadable", "_missing")
+_SHOWN_REASONS = 5
+
+
+def compare_runs(
+    baseline: Run, candidates: Sequence[Run], settings: GateSettings | None = None
+) -> Comparison:
+    """Compare candidates with a baseline, metric by metric, on the same documents.
+
+    Args:
+        baseline: The accepted run, or a baseline file's.
+        candidates: The runs under test; the first is the usual one.
+        settings: What the gate demands.
+
+    Raises:
+        ComparabilityError: The runs are not of the same documents, prompts, task versions or
+            judge, or are incomplete.
+        ConfigError: A setting names no metric, or one that cannot be gated.
+    """
+    settings = settings or GateSettings()
+    assert candidates
+    targets = _targets(baseline)
+    _check_patterns(settings, targets, baseline)
+    gated = [target for target in targets if _is_gated(target, settings)]
+    if not gated:
+        raise ComparabilityError(
+            f"{baseline.label} has no metric that can be gated: scores with a direction and "
+            "samples (--log_samples) are needed"
+        )
+    found = tuple(_candidate(baseline, one, targets, gated, settings) for one in candidates)
+    outcome = worst([one.outcome for one in found])
+    fails = outcome == "inconclusive" and settings.fail_on_inconclusive
+    return Comparison(
+        baseline=_name(baseline),
+        candidates=found,
+        outcome=outcome,
+        exit_code=1 if outcome == "regression" else 3 if fails else 0,
+        alpha=settings.alpha,
+        level=settings.level,
+        flips=settings.flips,
+        seed=settings.seed,
+        cluster=settings.cluster,
+        fail_on_inconclusive=settings.fail_on_inconclusive,
+    )
+
+
+def _name(run: Run) -> RunName:
+    return RunName(run.label, run.model, run.date, run.kind)
+
+
+def _targets(baseline: Run) -> list[Target]:
+    """Return all metrics of the baseline: of its tasks, then of its groups."""
+    found = [
+        Target(task.name, (task.name,), key, column, False)
+        for task in baseline.tasks.values()
+        for key, column in task.columns.items()
+    ]
+    for group in baseline.groups.values():
+        if all(name in baseline.tasks for name in group.tasks):
+            found += [
+                Target(group.name, group.tasks, key, column, True)
+                for key, column in group.columns.items()
+            ]
+    return found
+
+
+def _matches(target: Target, patterns: Iterable[str]) -> bool:
+    names = (f"{target.name}/{target.key}", f"{target.name}/{target.key.metric}")
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _demands(target: Target, settings: GateSettings) -> MetricSettings:
+    """Return the demands on a metric: of the patterns that match it, the last one that says so."""
+    tolerance, better, accept = settings.tolerance, None, settings.accept_inconclusive
+    for pattern, one in settings.metrics.items():
+        if _matches(target, [pattern]):
+            tolerance = tolerance if one.tolerance is None else one.tolerance
+            better = one.better or better
+            accept = accept if one.accept_inconclusive is None else one.accept_inconclusive
+    return MetricSettings(tolerance, better or _direction(target.column), accept)
+
+
+def _direction(column: Column) -> Literal["higher", "lower"] | None:
+    if column.higher_is_better is None:
+        return None
+    return "higher" if column.higher_is_better else "lower"
+
+
+def _is_gated(target: Target, settings: GateSettings) -> bool:
+    if settings.gated:
+        return _matches(target, settings.gated)
+    if target.is_group or target.key.metric.endswith(_SHARES):
+        return False
+    return target.column.is_mean and _demands(target, settings).better is not None
+
+
+def _check_patterns(settings: GateSettings, targets: Sequence[Target], baseline: Run) -> None:
+    names = [f"{target.name}/{target.key.metric}" for target in targets]
+    for what, patterns in (("gated", settings.gated), ("metrics", settings.metrics)):
+        for pattern in patterns:
+            if not any(_matches(target, [pattern]) for target in targets):
+                known = ", ".join(dict.fromkeys(names))
+                raise ConfigError(
+                    f"{what}: no metric of {baseline.label} matches {pattern!r}"
+                    f"{nearest(pattern, names)}; it has {known}"
+                )
+    for target in targets if settings.gated else ():
+        if not _is_gated(target, settings):
+            continue
+        name = f"{target.name}/{target.key}"
+        if not target.is_group and not target.column.is_mean:
+            raise ConfigError(
+                f"gated: {name} is no mean of one number per document, or has no samples, and so "
+                "cannot be paired; gate another metric"
+            )
+        if _demands(target, settings).better is None:
+            raise ConfigError(
+                f"gated: the run does not say whether a higher {name} is better; set better under "
+                f'[gate.metrics."{target.name}/{target.key.metric}"]'
+            )
+
+
+def _candidate(
+    baseline: Run,
+    candidate: Run,
+    targets: Sequence[Target],
+    gated: Sequence[Target],
+    settings: GateSettings,
+) -> Candidate:
+    needed: dict[str, set[str]] = {}
+    for target in gated:
+        for name in target.tasks:
+            needed.setdefault(name, set()).add(target.key.filter)
+    matched, notes = _comparable(baseline, candidate, needed, settings)
+    compared: list[Compared] = []
+    for target in targets:
+        demands = _demands(target, settings)
+        one = compare_target(baseline, candidate, target, matched, demands, settings)
+        if one is not None:
+            compared.append(one)
+    decided = [one for one in compared if one.target in gated]
+    _check_paired(decided, candidate)
+    decisions = decide([_gated(one) for one in decided], settings.alpha)
+    by_target = {id(one): decision for one, decision in zip(decided, decisions, strict=True)}
+    rows = [one.row(by_target.get(id(one))) for one in compared]
+    rows.sort(key=lambda row: row.decision is None)  # stable: gated first
+    outcome = worst([decision.outcome for decision in decisions])
+    return Candidate(_name(candidate), outcome, _sentence(outcome, rows), tuple(rows), tuple(notes))
+
+
+def _check_paired(decided: Sequence[Compared], candidate: Run) -> None:
+    """Raise if a gated figure could not be paired: that is no answer, and no regression."""
+    for one in decided:
+        if one.pairs is None and not one.absent:
+            name = f"{one.target.name}/{one.target.key}"
+            why = (
+                "the group's figure is not the mean over all its documents (weight_by_size), or "
+                "a task's is no mean"
+                if one.target.is_group
+                else f"it is no mean of one number per document in {candidate.label}"
+            )
+            raise ComparabilityError(f"{name} cannot be gated: {why}; gate other metrics (gated)")
+
+
+def _gated(one: Compared) -> Gated:
+    assert one.demands.tolerance is not None
+    return Gated(
+        name=f"{one.target.name}/{one.target.key.metric}",
+        gain=one.gain,
+        documents=one.documents,
+        tolerance=one.demands.tolerance,
+        accept_inconclusive=bool(one.demands.accept_inconclusive),
+        absent=one.absent,
+    )
+
+
+def _comparable(
+    baseline: Run, candidate: Run, needed: Mapping[str, set[str]], settings: GateSettings
+) -> tuple[dict[str, dict[str, Matched]], list[str]]:
+    """Return what the runs share, by task and filter, of all that may be compared.
+
+    Args:
+        baseline: The accepted run.
+        candidate: The run under test.
+        needed: Filters of gated metrics, by task.
+        settings: Whether prompts may differ.
+
+    Raises:
+        ComparabilityError: A task with a gated metric, or its filter, may not.
+    """
+    against = [
+        f"{run.label}: {problem.text}"
+        for run in (baseline, candidate)
+        for problem in run.problems
+        if problem.severity == "error" and (problem.task in needed or problem.task is None)
+    ]
+    notes = [
+        f"{run.label}: {problem.text}"
+        for run in (baseline, candidate)
+        for problem in run.problems
+        if problem.severity == "note" or problem.task not in needed
+    ]
+    matched: dict[str, dict[str, Matched]] = {}
+    for name, task in baseline.tasks.items():
+        other = candidate.tasks.get(name)
+        if other is None:
+            continue  # its metrics are missing, which the gate says
+        shared = _matched(task, other)
+        reasons = list(reasons_against(task, other, shared, settings.allow_prompt_change))
+        if not other.bypassed and not (task.pipelines and other.pipelines):
+            which = candidate.label if task.pipelines else baseline.label
+            reasons.append(f"task {name!r} has no samples in {which} (--log_samples)")
+        for filter_name, changes in judge_changes(task, other, shared).items():
+            if filter_name in needed.get(name, ()):
+                reasons += changes
+            else:  # the task's other filters are of the same judges all the same
+                notes += [f"not compared: {change}" for change in changes]
+                del shared[filter_name]
+        if reasons and name in needed:
+            against += reasons
+        elif reasons:
+            notes += [f"not compared: {reason}" for reason in reasons]
+        else:
+            matched[name] = shared
+    if extra := _only_in_candidate(baseline, candidate):
+        notes.append(f"only in the candidate, and not compared: {', '.join(extra)}")
+    if not baseline.tasks.keys() & candidate.tasks.keys():
+        against.append("they have no task in common")
+    if against:
+        listed = "; ".join(against[:_SHOWN_REASONS])
+        rest = len(against) - _SHOWN_REASONS
+        raise ComparabilityError(
+            f"{baseline.label} and {candidate.label} cannot be compared: {listed}"
+            + (f"; and {rest} more reason(s)" if rest > 0 else "")
+        )
+    return matched, list(dict.fromkeys(notes))
+
+
+def _only_in_candidate(baseline: Run, candidate: Run) -> list[str]:
+    """Return tasks, and metrics of shared tasks, that the baseline does not have."""
+    found = [name for name in candidate.tasks if name not in baseline.tasks]
+    for name, task in candidate.tasks.items():
+        known = baseline.tasks[name].columns if name in baseline.tasks else task.columns
+        found += [f"{name}/{key}" for key in task.columns if key not in known]
+    return found
+
+
+def _matched(task: TaskRun, other: TaskRun) -> dict[str, Matched]:
+    return {
+        name: match_items(pipeline, other.pipelines[name])
+        for name, pipeline in task.pipelines.items()
+        if name in other.pipelines
+    }
+
+
+def _sentence(outcome: Outcome, rows: Sequence[Row]) -> str:
+    decisions: list[Decision] = [row.decision for row in rows if row.decision is not None]
+    count = len(decisions)
+    metrics = f"{count} gated metric" + ("s" if count != 1 else "")
+    if outcome == "pass":
+        return f"Pass: no regression in {metrics}."
+    hit = [one.reason for one in decisions if one.outcome == outcome]
+    word = "Regression" if outcome == "regression" else "Inconclusive"
+    return f"{word} in {len(hit)} of {metrics}: {'; '.join(hit)}."

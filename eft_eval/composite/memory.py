@@ -1,0 +1,111 @@
+"""What a composite needs of each device's memory, and whether it is there: asked before loading."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eft_eval.composite.model import CompositeModel
+from eft_eval.engine.loading import Member
+from eft_eval.errors import ConfigError
+from eft_eval.recipe import bytes_per_weight
+
+__all__ = ["available_bytes", "cache_bytes", "check_memory", "needed_bytes"]
+
+_STEP = 128  # positions by which caches grow
+
+
+def needed_bytes(
+    composite: CompositeModel, rows: int, length: int, block: int
+) -> dict[torch.device, int]:
+    """Return the bytes needed per device, before anything is loaded.
+
+    weights + caches + scores, with
+    caches = 2 · layers · key-value heads · head size · rows · (length + block + 1) · bytes,
+    per view, the length rounded up to a multiple of 128;
+    scores = rows · (block + 1) · V · 4 bytes, for the sum, its noise and each view in flight.
+    A member that is spread over several devices (``placement: auto``) is not counted.
+
+    Args:
+        composite: The model.
+        rows: Rows in a batch.
+        length: Tokens of the longest prompt and response together.
+        block: Longest draft.
+    """
+    found: dict[torch.device, int] = defaultdict(int)
+    for member in {view.member: None for view in composite.views}:
+        if member.spec.placement != "auto":
+            found[member.device] += weight_bytes(member)
+    for view in composite.views:
+        if view.member.spec.placement != "auto":
+            found[view.member.device] += cache_bytes(view.member, rows, length + block + 1)
+    scores = rows * (block + 1) * composite.vocabulary * 4
+    found[composite.device] += scores * (len(composite.views) + 2)
+    return dict(found)
+
+
+def weight_bytes(member: Member) -> int:
+    """Return the bytes of a member's weights, from its shapes alone."""
+    from transformers import AutoModelForCausalLM
+
+    if "model" in vars(member):  # loaded: it needs nothing more
+        return 0
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(member.config)
+    except Exception:  # noqa: BLE001  # code of the checkpoint's own, say: loading will tell
+        return 0
+    return int(model.num_parameters() * bytes_per_weight(member.spec, _dtype(member)))
+
+
+def cache_bytes(member: Member, rows: int, length: int) -> int:
+    """Return the bytes of a member's key-value cache."""
+    text = member.config.get_text_config(decoder=True)
+    if getattr(text, "num_attention_heads", None) is None:
+        return 0  # no attention, no such cache
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    width = torch.empty(0, dtype=_dtype(member)).element_size()
+    steps = -(-length // _STEP) * _STEP
+    return int(2 * text.num_hidden_layers * heads * size * rows * steps * width)
+
+
+def _dtype(member: Member) -> torch.dtype:
+    if member.spec.dtype != "auto":
+        chosen: torch.dtype = getattr(torch, member.spec.dtype)
+        return chosen
+    declared = getattr(member.config, "dtype", None)
+    return declared if isinstance(declared, torch.dtype) else torch.float32
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Return the free memory of a device in bytes, None where nobody can say."""
+    if device.type == "cuda":
+        # what torch keeps for later is free for us
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
+    if device.type == "cpu":
+        try:
+            lines = Path("/proc/meminfo").read_text().splitlines()
+        except OSError:
+            return None
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def check_memory(composite: CompositeModel, rows: int, length: int, block: int) -> None:
+    """Raise ConfigError if a device has not what the composite needs; see `needed_bytes`."""
+    for device, need in needed_bytes(composite, rows, length, block).items():
+        free = available_bytes(device)
+        if free is not None and need > free:
+            raise ConfigError(
+                f"{composite.name} needs {need / 2**30:.1f} GiB on {device} (weights, caches of "
+                f"{rows} rows of {length} tokens, scores), {free / 2**30:.1f} GiB are available: "
+                "try quantization=4bit, another placement or dtype, a smaller batch or shorter "
+                "responses"
+            )

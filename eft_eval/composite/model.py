@@ -1,0 +1,175 @@
+"""A composite as one object: which model views it sums, with which factors, over which tokens.
+
+Knows models and their sum; what it says to texts lies in `eft_eval.api`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from eft_eval.composite.mathematics import add_filtered_tuned, add_term
+from eft_eval.engine.loading import LoadOptions, Member, common_vocabulary, load_members
+from eft_eval.engine.view import View
+from eft_eval.errors import ConfigError
+from eft_eval.recipe import Recipe, canonical_name, parse_recipe
+
+
+class CompositeModel:
+    """A composite model (Mitchell et al. 2023, Eq. 4 and 5), its weights loaded at first use.
+
+    Attributes:
+        recipe: What it is made of.
+        members: The member of every role.
+        views: What is summed; views whose factors cancel are left out and never loaded.
+    """
+
+    def __init__(self, recipe: Recipe, options: LoadOptions) -> None:
+        self.recipe = recipe
+        self.members = load_members(recipe, options)
+        self.views = self._views()
+        self.device = options.device
+        self._shared_tokens = common_vocabulary(self.members)
+        self._check_stop_tokens()
+
+    @classmethod
+    def load(cls, recipe: str | Mapping[str, Any], **options: Any) -> Self:
+        """Return the composite of a named recipe, a YAML file or a dict.
+
+        Args:
+            recipe: As `eft_eval.recipe.parse_recipe` takes it.
+            options: Fields of `LoadOptions`; ``device`` may be a string.
+        """
+        if "device" in options:
+            options["device"] = torch.device(options["device"])
+        elif torch.cuda.is_available():
+            options["device"] = torch.device("cuda")
+        return cls(parse_recipe(recipe), LoadOptions(**options))
+
+    @property
+    def name(self) -> str:
+        """The canonical name."""
+        return canonical_name(self.recipe)
+
+    @property
+    def tuned(self) -> Member:
+        """The member whose tokenizer, special tokens and stop tokens rule (the first delta's)."""
+        return self.members.get("tuned") or self.members["tuned1"]
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.tuned.tokenizer
+
+    @cached_property
+    def stop_tokens(self) -> frozenset[int]:
+        """Every end-of-sequence id of the tuned member: tokenizer and generation settings."""
+        config = self.tuned.generation_config or self.tuned.config
+        ids = getattr(config, "eos_token_id", None)
+        listed = ids if isinstance(ids, (list, tuple)) else [ids]
+        return frozenset(
+            int(i) for i in (*listed, self.tuned.tokenizer.eos_token_id) if i is not None
+        )
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """Size of the composite's distribution.
+
+        The tokens that all members share; a composite whose deltas vanish *is* one model and
+        keeps that model's own size.
+        """
+        if len(self.views) == 1 and self.recipe.decoding.weight_top_p is None:
+            return self.views[0].member.vocabulary_size
+        return self._shared_tokens
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that the shortest member can read, None where no member says."""
+        limits = [_max_length(view.member) for view in self.views]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def empty_scores(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return zeros of shape [*shape, V] on the run's device, for `accumulate`.
+
+        Args:
+            shape: Leading dimensions.
+            dtype: At least float32; widened where a member computes in float64.
+        """
+        dtype = torch.promote_types(dtype, self._widest)
+        return torch.zeros(*shape, self.vocabulary, dtype=dtype, device=self.device)
+
+    @cached_property
+    def _widest(self) -> torch.dtype:
+        """float64 where a member computes in it, else float32; reading it loads the weights."""
+        dtypes = {next(view.member.model.parameters()).dtype for view in self.views}
+        return torch.float64 if torch.float64 in dtypes else torch.float32
+
+    def accumulate(self, total: Tensor, view: View, logits: Tensor) -> None:
+        """Add one view's part to ``total`` in place; call once per view, in the order of `views`.
+
+        Args:
+            total: From `empty_scores`, shape [..., V].
+            view: Whose logits these are.
+            logits: Shape [..., at least V].
+        """
+        logits = logits[..., : self.vocabulary].to(self.device)
+        top_p = self.recipe.decoding.weight_top_p
+        if top_p is None:
+            add_term(total, logits, view.coefficient)
+            return
+        log_probs = logits.log_softmax(dim=-1, dtype=total.dtype)
+        if view is self.views[-1]:
+            add_filtered_tuned(total, log_probs, top_p)
+        else:
+            add_term(total, log_probs, view.coefficient)
+
+    def check_tokens(self, tokens: Iterable[int]) -> None:
+        """Raise ConfigError if a prompt holds a token that some member cannot read."""
+        if (worst := max(tokens, default=0)) >= self.vocabulary:
+            token = self.tokenizer.convert_ids_to_tokens(worst)
+            raise ConfigError(
+                f"the prompt holds token {worst} ({token!r}), which not every member has (they "
+                f"share {self.vocabulary} tokens): write the prompt without it, or give that "
+                "member a prompt template of its own in the recipe"
+            )
+
+    def _views(self) -> tuple[View, ...]:
+        recipe = self.recipe
+        roles = [("base", 1.0)]
+        for number, delta in enumerate(recipe.deltas, start=1):
+            suffix = str(number) if len(recipe.deltas) > 1 else ""
+            roles += [("reference" + suffix, -delta.weight), ("tuned" + suffix, delta.weight)]
+        prompts = {role: spec.prompt for role, spec in recipe.members}
+        if recipe.decoding.weight_top_p is not None:
+            # the filter needs the three models apart, the tuned one last
+            return tuple(View(self.members[role], prompts[role], c) for role, c in roles)
+        factors: dict[tuple[Member, str | None], float] = {}
+        for role, coefficient in roles:
+            key = (self.members[role], prompts[role])
+            factors[key] = factors.get(key, 0.0) + coefficient
+        return tuple(
+            View(member, prompt, factor)
+            for (member, prompt), factor in factors.items()
+            if abs(factor) > 1e-12  # 1 - 0.3 - 0.7 is not 0 in floating point
+        )
+
+    def _check_stop_tokens(self) -> None:
+        if beyond := sorted(i for i in self.stop_tokens if i >= self._shared_tokens):
+            token = self.tokenizer.convert_ids_to_tokens(beyond[0])
+            raise ConfigError(
+                f"{self.tuned.label} ends its answers with token {beyond[0]} ({token!r}), which "
+                f"the other members do not have (they share {self._shared_tokens} tokens)"
+            )
+
+
+def _max_length(member: Member) -> int | None:
+    text = member.config.get_text_config(decoder=True)
+    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+        if (limit := getattr(text, name, None)) is not None:
+            return int(limit)
+    limit = getattr(member.tokenizer, "model_max_length", None)
+    return int(limit) if limit is not None and limit < 10**9 else None

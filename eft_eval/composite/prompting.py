@@ -1,0 +1,56 @@
+"""What each view of a composite reads before the response: the tuned member's text, or its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jinja2
+
+from eft_eval.composite.model import CompositeModel
+from eft_eval.recipe import PLAIN_PROMPT
+
+__all__ = ["view_tokens"]
+
+_PLAIN = (
+    "{% if messages %}{{ messages | map(attribute='content') | join('\n\n') }}\n\n"
+    "{% else %}{{ prompt }}{% endif %}"
+)
+
+
+def view_tokens(
+    composite: CompositeModel,
+    text: str,
+    tokens: list[int],
+    encode: Callable[[str], list[int]],
+    messages: Sequence[Mapping[str, str]] = (),
+    empty: int = 0,
+) -> tuple[list[int], ...]:
+    """Return what each view reads, in the order of `CompositeModel.views`.
+
+    A view without a prompt form of its own reads ``tokens``, as in the paper; another reads its
+    template over ``prompt`` and ``messages``; ``plain`` is the turns' bare text.
+
+    Args:
+        composite: The model.
+        text: What the tuned member reads.
+        tokens: The same as tokens.
+        encode: From text to tokens.
+        messages: The chat turns that ``text`` was rendered from, if it was.
+        empty: What is read where a form of its own is empty: a model reads at least one token.
+
+    Raises:
+        ConfigError: A prompt holds a token that some member cannot read.
+    """
+    sequences = []
+    for view in composite.views:
+        if view.prompt is None:
+            sequences.append(tokens)
+            continue
+        form = _PLAIN if view.prompt == PLAIN_PROMPT else view.prompt
+        environment = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
+        template = environment.from_string(form)
+        rendered = template.render(prompt=text, messages=list(messages))
+        sequences.append(encode(rendered) or [empty])
+    for sequence in sequences:
+        composite.check_tokens(sequence)
+    return tuple(sequences)

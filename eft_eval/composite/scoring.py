@@ -1,0 +1,66 @@
+"""Log-probabilities of given continuations under a composite, a batch at a time.
+
+Knows tokens, not text. Only positions that predict a continuation token are turned into logits,
+and one model's logits are held at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from eft_eval.composite.model import CompositeModel
+from eft_eval.engine.passes import view_logits
+from eft_eval.engine.positions import check_positions
+
+
+class ScoredRow(NamedTuple):
+    """A continuation to score.
+
+    Attributes:
+        contexts: What each view of the composite reads before it, in the order of its views.
+        continuation: The tokens to score, at least one.
+    """
+
+    contexts: tuple[Sequence[int], ...]
+    continuation: Sequence[int]
+
+
+@torch.inference_mode()
+def continuation_log_probs(
+    composite: CompositeModel,
+    rows: Sequence[ScoredRow],
+    max_length: int,
+    dtype: torch.dtype = torch.float32,
+) -> list[Tensor]:
+    """Return the composite's log-probabilities at every continuation position.
+
+    Args:
+        composite: The model.
+        rows: One batch; contexts that do not fit ``max_length`` lose tokens on the left.
+        max_length: Tokens that fit into every member.
+        dtype: Of the sum and of the result, float32 or wider.
+
+    Returns:
+        One tensor per row, shape [continuation length, V], normalised over V.
+    """
+    lengths = [len(row.continuation) for row in rows]
+    total = composite.empty_scores(sum(lengths), dtype=dtype)  # [all positions, V]
+    parts = list(torch.split(total, lengths))
+    for number, view in enumerate(composite.views):
+        longest = max(len(row.contexts[number]) + len(row.continuation) for row in rows)
+        check_positions(view.member, min(longest, max_length + 1) - 1)
+        inputs = [
+            [*row.contexts[number], *row.continuation][-(max_length + 1) :][:-1] for row in rows
+        ]
+        logits, first = view_logits(view, inputs, lengths)
+        for row, part in enumerate(parts):
+            end = len(inputs[row]) - first
+            composite.accumulate(part, view, logits[row, end - lengths[row] : end])
+        del logits
+    for part in parts:
+        part.sub_(part.logsumexp(dim=-1, keepdim=True))
+    return parts

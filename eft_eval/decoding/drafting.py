@@ -1,0 +1,52 @@
+"""Which view drafts, and whether drafting is possible at all."""
+
+from __future__ import annotations
+
+import logging
+
+from eft_eval.composite.model import CompositeModel
+from eft_eval.engine.positions import check_positions
+from eft_eval.engine.states import cannot_roll_back
+
+__all__ = ["draft_view", "plain_reason"]
+
+log = logging.getLogger("eft_eval")
+_TOLD: set[str] = set()
+_ALIKE = 1.05
+
+
+def draft_view(composite: CompositeModel) -> int:
+    """Return the place of the view that drafts: the smallest, of these the heaviest in the sum.
+
+    In up-scaling that is the tuned member, in down-scaling the base. The weight filter is applied
+    after all other parts are summed, so with it the tuned member, which comes last, drafts.
+    """
+    views = composite.views
+    if composite.recipe.decoding.weight_top_p is not None:
+        return len(views) - 1
+
+    costs = [float(view.member.model.num_parameters()) for view in views]
+    # padded vocabularies make equal models differ a little
+    cheap = [place for place, cost in enumerate(costs) if cost <= _ALIKE * min(costs)]
+    return max(cheap, key=lambda place: (views[place].coefficient, place))  # tuned ones come last
+
+
+def plain_reason(composite: CompositeModel, length: int) -> str | None:
+    """Return why this composite is decoded plainly, in static batches; None: it need not be.
+
+    Args:
+        composite: The model.
+        length: Longest sequence to come, in tokens.
+
+    Raises:
+        ConfigError: A member's positions would depend on its batch; see `check_positions`.
+    """
+    for view in composite.views:
+        check_positions(view.member, length)
+        if (why := cannot_roll_back(view, length)) is not None:
+            reason = f"{view.member.label}: {why}"
+            if reason not in _TOLD:
+                _TOLD.add(reason)
+                log.warning("decoding plainly, without drafts: %s", reason)
+            return reason
+    return None

@@ -1,0 +1,1 @@
+"""One loaded transformers model: loading, passes, states that can be rolled back, positions."""

@@ -1,0 +1,62 @@
+"""How far a model's attention reaches, and where its positions begin to depend on the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eft_eval.engine.loading import Member
+from eft_eval.errors import ConfigError
+
+__all__ = ["attention_reach", "check_positions"]
+
+_BATCH_WIDE = ("longrope", "dynamic")  # factors chosen by the longest row of a batch
+
+
+def attention_reach(member: Member) -> int | None:
+    """Return the tokens that every layer sees back, None for all; 0 for layers of another kind."""
+    text = member.config.get_text_config(decoder=True)
+    reach: list[int | None] = [None]
+    kinds = set(getattr(text, "layer_types", None) or ())
+    limits = {
+        "full_attention": None,
+        "sliding_attention": getattr(text, "sliding_window", None),
+        "chunked_attention": getattr(text, "attention_chunk_size", None),
+    }
+    if kinds:
+        reach += [limits.get(kind, 0) for kind in kinds]
+    else:
+        if getattr(text, "use_sliding_window", True):
+            reach.append(getattr(text, "sliding_window", None))
+        reach.append(getattr(text, "attention_chunk_size", None))
+    if "local" in (getattr(text, "attention_layers", None) or ()):  # GPT-Neo
+        reach.append(getattr(text, "window_size", None))
+    return min((limit for limit in reach if limit is not None), default=None)
+
+
+def check_positions(member: Member, length: int) -> None:
+    """Raise ConfigError where a row of ``length`` tokens would change its neighbours.
+
+    Some rotary embeddings take other factors once any row of a batch is long; results would then
+    depend on the batch, and change within a response.
+    """
+    text = member.config.get_text_config(decoder=True)
+    for rope in _rope_settings(text):
+        if rope.get("rope_type") not in _BATCH_WIDE:
+            continue
+        limit = (
+            rope.get("original_max_position_embeddings")
+            or getattr(text, "original_max_position_embeddings", None)
+            or text.max_position_embeddings
+        )
+        if length > limit:
+            raise ConfigError(
+                f"{member.label}: with {rope['rope_type']} positions, sequences of more than "
+                f"{limit} tokens change the others of their batch, and {length} may come; lower "
+                f"max_gen_toks, or give max_length={limit}"
+            )
+
+
+def _rope_settings(text: Any) -> list[dict[str, Any]]:
+    settings = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    nested = [one for one in settings.values() if isinstance(one, dict)]
+    return nested or [settings]

@@ -1,0 +1,1 @@
+"""The Batch API: requests in files, jobs remembered, replies collected."""

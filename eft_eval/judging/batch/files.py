@@ -1,0 +1,106 @@
+"""The Batch API's files: request lines, their split into files, and what comes back.
+
+Pure text in and out; knows nothing of stores or clients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from eft_eval.judging.judges.base import Failure, Outcome, read_completion
+from eft_eval.judging.judges.endpoint import request_body
+from eft_eval.judging.settings import JudgeSettings
+
+__all__ = ["Answers", "BatchLimits", "read_answers", "request_line", "split"]
+
+_ENDPOINT = "/v1/chat/completions"
+_LONGEST_ERROR = 300
+
+
+class BatchLimits(NamedTuple):
+    """The most that one file may hold; by default OpenAI's limits."""
+
+    requests: int = 50_000
+    bytes: int = 200_000_000
+
+
+class Answers(NamedTuple):
+    """What a batch's files say.
+
+    Attributes:
+        outcomes: By custom_id; the first line of each counts.
+        unreadable: Lines that are no answer (cut off, no JSON).
+    """
+
+    outcomes: dict[str, Outcome]
+    unreadable: int
+
+
+def request_line(key: str, prompt: str, settings: JudgeSettings) -> bytes:
+    """Return one line of a request file; its custom_id is the verdict's key."""
+    body = request_body(prompt, settings, schema=settings.asks_for_json)
+    line = {"custom_id": key, "method": "POST", "url": _ENDPOINT, "body": body}
+    # ASCII: a lone surrogate of a model's output has no UTF-8, but a JSON escape
+    return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def split(lines: Iterable[tuple[str, bytes]], limits: BatchLimits) -> Iterator[dict[str, bytes]]:
+    """Yield as few files as the limits allow, in order: lines by key.
+
+    Args:
+        lines: Keys and request lines.
+        limits: Of one file. A single line that is too long gets a file of its own.
+    """
+    part: dict[str, bytes] = {}
+    size = 0
+    for key, line in lines:
+        if part and (len(part) >= limits.requests or size + len(line) > limits.bytes):
+            yield part
+            part, size = {}, 0
+        part[key] = line
+        size += len(line)
+    if part:
+        yield part
+
+
+def read_answers(files: Sequence[str], *, structured: bool) -> Answers:
+    """Read a batch's output and error files; lines come in any order.
+
+    Args:
+        files: The files' texts.
+        structured: Whether JSON was asked for.
+    """
+    outcomes: dict[str, Outcome] = {}
+    unreadable = 0
+    for text in files:
+        for line in text.split("\n"):  # not splitlines, which splits inside JSON strings, too
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+                key = record["custom_id"]
+            except (ValueError, KeyError, TypeError):
+                unreadable += 1
+                continue
+            outcomes.setdefault(str(key), _outcome(record, structured))
+    return Answers(outcomes, unreadable)
+
+
+def _outcome(record: Mapping[str, Any], structured: bool) -> Outcome:
+    response, error = record.get("response"), record.get("error")
+    if isinstance(response, dict):
+        body, status = response.get("body"), response.get("status_code")
+        if status == 200 and isinstance(body, dict):
+            return read_completion(body, structured=structured)
+        inner = body.get("error") if isinstance(body, dict) else None
+        return Failure(f"HTTP status {status}: {_message(inner)}", "item")
+    return Failure(_message(error), "item")
+
+
+def _message(error: object) -> str:
+    if not isinstance(error, dict):
+        return "no reply and no reason"
+    parts = [str(error[name]) for name in ("code", "message") if error.get(name)]
+    return " ".join(": ".join(parts).split())[:_LONGEST_ERROR] or "no reply and no reason"

@@ -1,0 +1,87 @@
+"""Spending no more than a given sum: the worst case of every request under way is reserved."""
+
+from __future__ import annotations
+
+from eft_eval.errors import ConfigError
+from eft_eval.judging.cost.prices import Price, price_of
+from eft_eval.judging.settings import JudgeSettings
+
+__all__ = ["Budget", "most_prompt_tokens"]
+
+_ENVELOPE_TOKENS = 64  # what an endpoint may add around one user message
+
+
+def most_prompt_tokens(text: str) -> int:
+    """Return a bound that no tokenizer of bytes exceeds: one token per UTF-8 byte, and a rim."""
+    return len(text.encode("utf-8", "surrogatepass")) + _ENVELOPE_TOKENS
+
+
+class Budget:
+    """US dollars that may be spent by one command.
+
+    ``spent_usd + reserved_usd`` (that of ``under_way`` requests) never exceeds ``limit_usd``, as
+    long as the price table is right.
+
+    Args:
+        limit_usd: The sum, above 0.
+        settings: The judge; an endpoint's model needs a price.
+        batch: Whether the Batch API's prices count.
+
+    Raises:
+        ConfigError: The sum is not above 0, or the model has no known price.
+    """
+
+    def __init__(self, limit_usd: float, settings: JudgeSettings, *, batch: bool = False) -> None:
+        if not 0 < limit_usd < float("inf"):
+            raise ConfigError(f"--budget is {limit_usd}; it must be US dollars above 0")
+        price = price_of(settings.model)
+        if price is None:
+            raise ConfigError(
+                f"--budget needs the price of {settings.model!r}, which the price table lacks; "
+                "name a file that has it by EFT_JUDGE_PRICES, in US dollars per million tokens: "
+                f'{{"date": "YYYY-MM-DD", "models": {{"{settings.model}": '
+                '{"input": 2.0, "output": 8.0}}}'
+            )
+        self.limit_usd = limit_usd
+        self.spent_usd = 0.0
+        self.reserved_usd = 0.0
+        self.under_way = 0
+        self._price: Price = price.batch() if batch else price
+        self._most_reply_tokens = settings.max_tokens
+
+    def worst_usd(self, prompt: str) -> float:
+        """Return the most that one try of this prompt can cost."""
+        return self._price.cost_usd(most_prompt_tokens(prompt), self._most_reply_tokens)
+
+    def reserve(self, prompt: str) -> float | None:
+        """Set aside the worst case of one try and return it; None where it does not fit."""
+        worst = self.worst_usd(prompt)
+        if self.spent_usd + self.reserved_usd + worst > self.limit_usd:
+            return None
+        self.reserved_usd += worst
+        self.under_way += 1
+        return worst
+
+    def settle(
+        self, reserved_usd: float, prompt_tokens: int | None, reply_tokens: int | None
+    ) -> None:
+        """Replace a reservation by what the try cost; where nobody knows, by the reservation."""
+        self.release(reserved_usd)
+        if prompt_tokens is None or reply_tokens is None:
+            self.spent_usd += reserved_usd
+        else:
+            self.spent_usd += self._price.cost_usd(prompt_tokens, reply_tokens)
+
+    def release(self, reserved_usd: float) -> None:
+        """Give a reservation back: the endpoint did not answer with a reply, so nothing is due."""
+        self.under_way -= 1
+        # sums of floats leave a rest that is not 0
+        self.reserved_usd = self.reserved_usd - reserved_usd if self.under_way else 0.0
+
+    @property
+    def exhausted(self) -> str:
+        """The reason why nothing more is sent, for people."""
+        return (
+            f"the budget of {self.limit_usd:g} USD is used up "
+            f"({self.spent_usd:.4f} USD spent; a further request might pass it)"
+        )

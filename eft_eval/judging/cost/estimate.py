@@ -1,0 +1,162 @@
+"""What judging would take: calls, tokens and money, before anybody is asked."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from eft_eval.judging.cost.budget import most_prompt_tokens
+from eft_eval.judging.cost.prices import price_of
+from eft_eval.judging.judge import Plan, plan
+from eft_eval.judging.responses import Pipeline
+from eft_eval.judging.settings import JudgeSettings
+from eft_eval.verdicts.store import VerdictStore
+from eft_eval.verdicts.verdict import Verdict
+
+__all__ = ["Estimate", "Planned", "estimate", "plan_run"]
+
+_BYTES_PER_TOKEN = 4.0
+_ENVELOPE_TOKENS = 8  # of one user message
+_ASSUMED_REPLY_TOKENS = 250
+_LOOKED_AT = 2000
+_ENOUGH = 20
+
+
+class Planned(NamedTuple):
+    """One judge prompt on one task's responses, for the first or a further asking."""
+
+    pipeline: Pipeline
+    repeat: int
+    plan: Plan
+
+
+class Estimate(NamedTuple):
+    """What judging would take.
+
+    Attributes:
+        new: Calls to make.
+        stored: Verdicts that are there already, equal requests once.
+        prompt_tokens: To be sent.
+        prompt_rule: How that was estimated.
+        reply_tokens: To be received.
+        reply_rule: How that was estimated.
+        cost_usd: List price of these tokens; None for a model without a known price.
+        worst_usd: What no run can exceed, were every call made once: the longest prompts that a
+            tokenizer could make of the texts, and every reply at its limit.
+        price_table: Date of the price table, None without a price.
+    """
+
+    new: int
+    stored: int
+    prompt_tokens: int
+    prompt_rule: str
+    reply_tokens: int
+    reply_rule: str
+    cost_usd: float | None
+    worst_usd: float | None
+    price_table: str | None
+
+
+def plan_run(
+    pipelines: Iterable[Pipeline], settings: JudgeSettings, store: VerdictStore, repeats: int = 1
+) -> list[Planned]:
+    """Return what judging a saved run would ask, per judge prompt and asking; asks nobody.
+
+    Args:
+        pipelines: What is to be judged.
+        settings: The judge.
+        store: Where verdicts are looked up.
+        repeats: How often each response is asked about, at least 1.
+    """
+    return [
+        Planned(
+            pipeline,
+            repeat,
+            plan(
+                [item for group in pipeline.items for item in group],
+                pipeline.prompt,
+                settings,
+                store,
+                repeat=repeat,
+            ),
+        )
+        for pipeline in pipelines
+        for repeat in range(repeats)
+    ]
+
+
+def estimate(
+    planned: Sequence[Planned],
+    settings: JudgeSettings,
+    store: VerdictStore,
+    *,
+    batch: bool = False,
+) -> Estimate:
+    """Estimate the calls, tokens and cost of a plan.
+
+    Args:
+        planned: What `plan_run` returned.
+        settings: The judge.
+        store: Whose newest verdicts tell how long this judge's replies are.
+        batch: Whether the Batch API's prices count.
+    """
+    texts = {key: text for one in planned for key, text in one.plan.missing.items()}
+    stored = {key for one in planned for key in one.plan.found}
+    prompts = {one.pipeline.prompt.name for one in planned}
+    prompt_tokens, prompt_rule = _prompt_tokens(list(texts.values()), settings.model)
+    each, reply_rule = _reply_tokens(store.newest(_LOOKED_AT), settings, prompts)
+    reply_tokens = round(each * len(texts))
+    price = price_of(settings.model)
+    if price is not None and batch:
+        price = price.batch()
+    most = sum(map(most_prompt_tokens, texts.values()))
+    return Estimate(
+        new=len(texts),
+        stored=len(stored),
+        prompt_tokens=prompt_tokens,
+        prompt_rule=prompt_rule,
+        reply_tokens=reply_tokens,
+        reply_rule=reply_rule,
+        cost_usd=None if price is None else price.cost_usd(prompt_tokens, reply_tokens),
+        worst_usd=(
+            None if price is None else price.cost_usd(most, settings.max_tokens * len(texts))
+        ),
+        price_table=None if price is None else price.table,
+    )
+
+
+def _prompt_tokens(texts: Sequence[str], model: str) -> tuple[int, str]:
+    around = _ENVELOPE_TOKENS * len(texts)
+    try:
+        import tiktoken
+
+        try:
+            encoding = tiktoken.encoding_for_model(model)
+            rule = "counted with tiktoken"
+        except KeyError:
+            encoding = tiktoken.get_encoding("o200k_base")
+            rule = "counted with tiktoken as for OpenAI's newer models"
+        counts = [len(encoding.encode(text, disallowed_special=())) for text in texts]
+        return sum(counts) + around, rule
+    except (ImportError, OSError, ValueError):  # not there, or its data is not, without network
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        return round(size / _BYTES_PER_TOKEN) + around, "estimated as one per 4 bytes"
+
+
+def _reply_tokens(
+    newest: Iterable[Verdict], settings: JudgeSettings, prompts: set[str]
+) -> tuple[float, str]:
+    """Return the tokens of one reply, and how they were estimated."""
+    counts = [
+        verdict.completion_tokens
+        for verdict in newest
+        if verdict.judge_model == settings.model
+        and verdict.prompt_name in prompts
+        and verdict.completion_tokens is not None
+    ]
+    if len(counts) >= _ENOUGH:
+        mean = statistics.fmean(counts)
+        return mean, f"mean {mean:.0f} of {len(counts)} stored replies of this judge"
+    each = min(_ASSUMED_REPLY_TOKENS, settings.max_tokens)
+    return each, f"assumed {each} a reply; at most {settings.max_tokens}"

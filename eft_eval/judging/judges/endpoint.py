@@ -1,0 +1,285 @@
+"""Asking an OpenAI-compatible endpoint one prompt: tries, waits, pace and money.
+
+Knows nothing of judge prompts, parsing or the store. The openai client sends; trying again is
+done here, because refusals set the pace of all requests, and every try has its price.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import json
+import logging
+import os
+import random
+import ssl
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.judges.base import Failure, Outcome, Reply, read_completion
+from eft_eval.judging.judges.rate_limit import Pacer, retry_after_s
+from eft_eval.judging.judges.structured import response_format
+from eft_eval.judging.settings import OPENAI_URL, JudgeSettings, parameters_for
+
+if TYPE_CHECKING:
+    import openai
+
+__all__ = ["EndpointSender", "explain", "request_body"]
+
+_log = logging.getLogger("eft_eval.judging")
+
+_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_CONNECT_SECONDS = 10.0
+_LONGEST_ERROR = 300
+_LONGEST_PAUSE_S = 300.0
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 8.0
+_TYPICAL_TOKENS_PER_BYTE = 0.3
+_TRY_AGAIN = (408, 409, 429)
+_OVERLOADED = (429, 503, 529)
+_ITEMS_OWN = (400, 413, 422)
+
+
+class _Try(NamedTuple):
+    """How one try ended."""
+
+    outcome: Outcome
+    headers: Mapping[str, str] | None = None  # None where no response came
+    anomaly: str | None = None  # its kind, for one line at the end
+    again: bool = False
+    wait_s: float | None = None  # before the next try, as the endpoint asks
+    refused: bool = False  # for the pace, not for the text
+    billed: bool = False  # perhaps, though no usage came
+
+
+@functools.cache
+def _trusted(certificates: tuple[str | None, ...]) -> ssl.SSLContext:
+    """Return the client library's own TLS settings, read once per process.
+
+    Reading the certificates takes a tenth of a second, and a task with three judges makes three
+    clients.
+
+    Args:
+        certificates: The variables that the library reads, as what is read depends on them.
+    """
+    import openai
+
+    library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
+    made: ssl.SSLContext = importlib.import_module(library).create_ssl_context()
+    return made
+
+
+class EndpointSender:
+    """Asks one endpoint; many `send` may run at once, in one event loop.
+
+    Tries per prompt are at most ``settings.max_retries + 1``; where the endpoint answers 400 to a
+    JSON schema, the same try goes out once more without.
+
+    Args:
+        settings: The judge.
+        budget: What may be spent; None is any sum.
+    """
+
+    def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
+        import openai
+
+        self._settings = settings
+        self._budget = budget
+        self._pacer = Pacer(settings.concurrency)
+        self._changed = asyncio.Condition()
+        self._schema = settings.asks_for_json
+        self._schema_taken = False
+        self._answered = False
+        self._anomalies: Counter[str] = Counter()
+        timeout = settings.timeout_s
+        certificates = tuple(os.environ.get(name) for name in _CERTIFICATE_VARIABLES)
+        self._client = openai.AsyncOpenAI(
+            api_key=settings.api_key,
+            base_url=settings.base_url or OPENAI_URL,
+            max_retries=0,
+            timeout=openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout)),
+            http_client=openai.DefaultAsyncHttpxClient(verify=_trusted(certificates)),
+        )
+
+    @property
+    def at_once(self) -> int:
+        """Requests at once, at most."""
+        return self._settings.concurrency
+
+    async def send(self, prompt: str) -> Outcome:
+        """Return the reply, or why there is none after the last try."""
+        for number in range(self._settings.max_retries + 1):
+            done = await self._paced(prompt)
+            if done.anomaly is not None:
+                self._anomalies[done.anomaly] += 1
+            if not done.again or number == self._settings.max_retries:
+                break
+            await asyncio.sleep(_backoff_s(number) if done.wait_s is None else done.wait_s)
+        return done.outcome
+
+    async def close(self) -> None:
+        """Close the connections; log one line per kind of failure that was met on the way."""
+        for anomaly, count in self._anomalies.most_common():
+            times = "once" if count == 1 else f"{count} times"
+            _log.warning("%s, %s: %s", self._settings.endpoint, times, anomaly)
+        self._anomalies.clear()
+        await self._client.close()
+
+    async def _paced(self, prompt: str) -> _Try:
+        """Try once, as soon as the pace and the budget have room."""
+        typical = int(len(prompt.encode("utf-8", "surrogatepass")) * _TYPICAL_TOKENS_PER_BYTE)
+        tokens = typical + self._settings.max_tokens
+        async with self._changed:
+            while True:
+                wait = self._pacer.wait_s(time.monotonic(), tokens)
+                if wait != 0:
+                    await self._change(wait)
+                    continue
+                reserved = self._budget.reserve(prompt) if self._budget else 0.0
+                if reserved is not None:
+                    break
+                if self._budget and not self._budget.under_way:
+                    return _Try(Failure(self._budget.exhausted, "budget"))
+                await self._change(None)  # a reply under way may cost less than its reservation
+            ticket = self._pacer.sent(time.monotonic(), tokens)
+        done = _Try(Failure("interrupted"), billed=True)
+        try:
+            done = await self._try(prompt, self._schema)
+        finally:
+            self._note(done, ticket, reserved)
+            async with self._changed:
+                self._changed.notify_all()
+        return done
+
+    async def _change(self, seconds: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    def _note(self, done: _Try, ticket: int, reserved_usd: float) -> None:
+        now = time.monotonic()
+        if done.refused:
+            self._pacer.refused(ticket, now, done.headers or {}, done.wait_s)
+        elif isinstance(done.outcome, Reply):
+            self._answered = True
+            self._pacer.answered(ticket, now, done.headers or {})
+        else:
+            self._pacer.failed(ticket)
+        if self._budget is None:
+            return
+        if isinstance(done.outcome, Reply):
+            used = done.outcome
+            self._budget.settle(reserved_usd, used.prompt_tokens, used.completion_tokens)
+        elif done.billed:
+            self._budget.settle(reserved_usd, None, None)
+        else:
+            self._budget.release(reserved_usd)
+
+    async def _try(self, prompt: str, schema: bool) -> _Try:
+        import openai
+
+        try:
+            raw = await asyncio.wait_for(self._request(prompt, schema), self._settings.timeout_s)
+            completion = json.loads(raw.content)
+        except openai.APIStatusError as error:
+            if schema and error.status_code in (400, 422) and not self._schema_taken:
+                done = await self._try(prompt, False)
+                if self._schema and isinstance(done.outcome, Reply):
+                    self._schema = False
+                    _log.warning("%s takes no JSON schema; text it is", self._settings.endpoint)
+                return done
+            return self._status(error)
+        except (asyncio.TimeoutError, openai.APITimeoutError):
+            why = f"no whole reply within {self._settings.timeout_s:g} s"
+            return _Try(Failure(why), anomaly=why, again=True, billed=True)
+        except openai.APIConnectionError as error:
+            lost = not type(error.__cause__).__name__.startswith("Connect")
+            why = explain(error, self._settings)
+            anomaly = "connection lost" if lost else "no connection"
+            return _Try(Failure(why), anomaly=anomaly, again=True, billed=lost)
+        except UnicodeError as error:
+            return _Try(Failure(explain(error, self._settings), "item"))
+        except (openai.OpenAIError, ValueError) as error:
+            why = f"the endpoint's reply is no JSON: {explain(error, self._settings)}"
+            return _Try(Failure(why), anomaly="reply is no JSON", again=True, billed=True)
+        outcome = read_completion(
+            completion if isinstance(completion, dict) else {}, structured=schema
+        )
+        if isinstance(outcome, Failure):
+            return _Try(outcome, anomaly=outcome.error, again=True, billed=True)
+        self._schema_taken = self._schema_taken or schema
+        return _Try(outcome, raw.headers)
+
+    async def _request(self, prompt: str, schema: bool) -> Any:
+        # What is in extra_body is sent as it is. The typed arguments say the same, but walking
+        # through their types takes the client longer than all else that it does.
+        body = request_body(prompt, self._settings, schema=schema)
+        return await self._client.chat.completions.with_raw_response.create(
+            model=self._settings.model, messages=[], extra_body=body
+        )
+
+    def _status(self, error: openai.APIStatusError) -> _Try:
+        """Return what follows from an HTTP status other than 200."""
+        status, headers = error.status_code, error.response.headers
+        why = explain(error, self._settings)
+        if status in _ITEMS_OWN:
+            # The endpoint is up and dislikes this one text.
+            return _Try(Failure(why, "item"), headers)
+        # Some endpoints answer 403 to a text that their moderation flags: then, and only then,
+        # other texts got their replies with the same key.
+        no_quota = status == 429 and getattr(error, "code", None) == "insufficient_quota"
+        if status == 401 or no_quota or (status == 403 and not self._answered):
+            return _Try(Failure(why, "key"), headers)
+        anomaly = f"HTTP status {status}"
+        wait = retry_after_s(headers, time.time())
+        again = {"true": True, "false": False}.get(
+            headers.get("x-should-retry", ""), status in _TRY_AGAIN or status >= 500
+        )
+        if wait is not None and wait > _LONGEST_PAUSE_S:
+            why = f"the endpoint asks to wait {wait:.0f} s, which is too long ({why})"
+            again = False
+        refused = status in _OVERLOADED and again
+        return _Try(Failure(why), headers, anomaly, again=again, wait_s=wait, refused=refused)
+
+
+def request_body(prompt: str, settings: JudgeSettings, *, schema: bool) -> dict[str, Any]:
+    """Return a chat request's JSON, live or in a batch.
+
+    Args:
+        prompt: The user's message.
+        settings: The judge.
+        schema: Whether to ask for JSON.
+    """
+    return {
+        "model": settings.model,
+        "messages": [{"role": "user", "content": prompt}],
+        **parameters_for(settings.model, settings.max_tokens),
+        **({"response_format": response_format()} if schema else {}),
+    }
+
+
+def explain(error: Exception, settings: JudgeSettings) -> str:
+    """Return one line on a client's error, without key, user and password."""
+    import openai
+
+    text = str(error)
+    if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
+        text = f"{text} {error.__cause__}"
+    text = " ".join(text.split()).replace(settings.api_key, "***")
+    parts = urlsplit(settings.base_url or "")
+    text = text.replace(f"{parts.netloc.rpartition('@')[0]}@", "***@") if parts.username else text
+    for secret in (parts.password, parts.username):
+        for form in {secret, unquote(secret)} if secret else ():
+            text = text.replace(form, "***")
+    return text[:_LONGEST_ERROR] or type(error).__name__
+
+
+def _backoff_s(number: int) -> float:
+    """Return the wait after try ``number`` (0 is the first); spread, so that not all come back."""
+    return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**number) * random.uniform(0.5, 1.0)

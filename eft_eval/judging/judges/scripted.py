@@ -1,0 +1,103 @@
+"""A scripted judge: written rules answer in place of a model, for dry runs and tests.
+
+The script is a YAML or JSON file: a list of rules, each ``match`` (a regular expression, searched
+in the whole text that a judge would be sent; ``.`` matches line ends, too) and ``reply``; further
+``finish_reason`` (``stop`` unless given), ``refusal`` in place of a reply, and ``status``, which
+fails the request as an endpoint's HTTP status would. ``\\1`` or ``\\g<name>`` in a reply stand for
+what the expression's groups found. The first rule that matches answers; where none does, the
+request fails, so that a gap in the script is never taken for a verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.judging.judges.base import Failure, Outcome, Reply
+from eft_eval.judging.settings import JudgeSettings
+
+__all__ = ["Rule", "ScriptedSender", "load_script"]
+
+_KEYS = ("match", "reply", "finish_reason", "refusal", "status")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a script; the module says what its parts mean."""
+
+    match: re.Pattern[str]
+    reply: str | None = None
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    status: int | None = None
+
+    def answer(self, found: re.Match[str]) -> Outcome:
+        """Return what the judge answers to a prompt that the rule matches."""
+        if self.status is not None:
+            return Failure(f"scripted HTTP status {self.status}", "item")
+        text = None if self.reply is None else found.expand(self.reply)
+        return Reply(text, self.finish_reason, self.refusal)
+
+
+class ScriptedSender:
+    """Answers from a script; see `Sender`."""
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self._path = Path(settings.model.partition(":")[2])
+        self._rules = load_script(self._path)
+        self.at_once = settings.concurrency
+
+    async def send(self, prompt: str) -> Outcome:
+        """Return the first matching rule's answer."""
+        for rule in self._rules:
+            if found := rule.match.search(prompt):
+                return rule.answer(found)
+        return Failure(f"no rule of {self._path} matches this prompt", "item")
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def load_script(path: Path) -> list[Rule]:
+    """Read and check a script.
+
+    Raises:
+        ConfigError: The file cannot be read, or a rule is wrong; the rule is named.
+    """
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"cannot read the judge's script {path}: {why}") from error
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f"the judge's script {path} must be a list of rules: match and reply")
+    return [_rule(entry, f"{path}, rule {number}") for number, entry in enumerate(entries, 1)]
+
+
+def _rule(entry: Any, where: str) -> Rule:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where}: is {entry!r}; it must have the keys match and reply")
+    for key in entry:
+        if key not in _KEYS:
+            hint = nearest(str(key), _KEYS)
+            raise ConfigError(f"{where}: unknown key {key!r}{hint}; known: {', '.join(_KEYS)}")
+    for key in ("match", "reply", "finish_reason", "refusal"):
+        if key in entry and not isinstance(entry[key], str):
+            raise ConfigError(f"{where}: {key} is {entry[key]!r}; it must be text (in quotes)")
+    status = entry.get("status")
+    if status is not None and (type(status) is not int or not 400 <= status <= 599):
+        raise ConfigError(f"{where}: status is {status!r}; it must be 400 to 599")
+    if "match" not in entry or not {"reply", "refusal", "status"} & entry.keys():
+        raise ConfigError(f"{where}: needs a match, and a reply, refusal or status")
+    try:
+        match = re.compile(entry["match"], re.DOTALL)
+        # a wrong group number shows only in an expansion, and there need be no match yet
+        re.sub(f"(?:{entry['match']})|$", entry.get("reply", ""), "", flags=re.DOTALL)
+    except (re.error, IndexError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return Rule(match, **{key: value for key, value in entry.items() if key != "match"})

@@ -1,0 +1,66 @@
+"""Which values a metric can have, by its definition; a metric that is not known has no range."""
+
+from __future__ import annotations
+
+import math
+
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.means import within_unit
+
+__all__ = ["UNIT", "best_value", "range_of", "within_range"]
+
+UNIT = (0.0, 1.0)
+"""Range of shares and rates."""
+_AMOUNT = (0.0, math.inf)
+_SHARES = ("abstained", "refused", "unreadable", "missing")
+_KNOWN: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(
+        ("acc", "acc_norm", "acc_mutual_info", "acc_bytes", "exact_match", "f1", "em"), UNIT
+    ),
+    "mcc": (-1.0, 1.0),
+    "perplexity": (1.0, math.inf),
+    "word_perplexity": (1.0, math.inf),
+    "byte_perplexity": (1.0, math.inf),
+    "bits_per_byte": _AMOUNT,
+    # of the demo's own judge
+    "fact_wrong_entity": _AMOUNT,
+    "fact_not_understood": _AMOUNT,
+    "declined": UNIT,
+}
+
+
+def range_of(metric: str) -> tuple[float, float] | None:
+    """Return the smallest and largest value that a metric can have; None where nobody knows.
+
+    Args:
+        metric: Its name; ``…_ppi``, a corrected score, has the range of what was corrected.
+    """
+    name = metric.removesuffix("_ppi")
+    for measure in MEASURES.values():
+        if name in measure.scores:
+            amounts = measure.largest is None and measure.scores[name] is float
+            return _AMOUNT if amounts else UNIT
+        if name in {f"{measure.prefix}_{share}" for share in _SHARES}:
+            return UNIT
+    return _KNOWN.get(name)
+
+
+def best_value(metric: str, higher_is_better: bool | None) -> float | None:
+    """Return the best value that a metric can have; None where there is none or nobody knows."""
+    found = range_of(metric)
+    if found is None or higher_is_better is None:
+        return None
+    best = found[1] if higher_is_better else found[0]
+    return best if math.isfinite(best) else None
+
+
+def within_range(metric: str, interval: Interval) -> Interval | None:
+    """Return an interval held within the metric's range; None where the data give none (NaN)."""
+    if math.isnan(interval.lower):
+        return None
+    found = range_of(metric)
+    if found == UNIT:
+        return within_unit(interval)
+    lowest = found[0] if found else -math.inf
+    return interval._replace(lower=max(lowest, interval.lower))

@@ -1,0 +1,201 @@
+"""Labels out of Label Studio's exports: JSON and JSON-MIN."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from eft_eval.labels.entries import Found, Place, Remark, Unusable, answers, shown_in
+from eft_eval.labels.records import Item
+from eft_eval.labels.saving import Exported, new_export
+from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, Field, is_blank
+
+__all__ = ["export_label_studio", "from_tasks", "is_tasks"]
+
+_Values = dict[str, list[tuple[object, bool]]]
+_NO_FIELD = {  # of JSON-MIN: what is not an answer
+    *("id", "item_id", "question", "response", "text", "annotator", "annotation_id"),
+    *("created_at", "updated_at", "lead_time", "agreement"),
+}
+
+
+def is_tasks(content: object) -> bool:
+    """Whether this is an export of Label Studio: a list of tasks, or of flat annotations."""
+    if not isinstance(content, list) or not content:
+        return False
+    tasks = [task for task in content if isinstance(task, dict)]
+    full = [{"data", "annotations"} <= task.keys() for task in tasks]
+    flat = ["annotation_id" in task for task in tasks]
+    return bool(tasks) and (all(full) or all(flat))
+
+
+def from_tasks(path: Path, tasks: Sequence[Any]) -> Found:
+    """Yield what an export holds. Cancelled annotations are not used; predictions are not read."""
+    unread: set[str] = set()
+    for number, task in enumerate(tasks, start=1):
+        place = Place(path, f"task {number}")
+        if not isinstance(task, dict):
+            yield Unusable(place, "not in Label Studio's format")
+        elif "annotations" in task:
+            yield from _from_task(place, task, unread)
+        else:
+            values, others = _flat_values(task)
+            unread |= others
+            user = _user(task.get("annotator"))
+            yield from answers(place, _item_id(task, task), user, values, shown_in(task))
+    if unread:
+        yield Remark(Place(path), f"not read, as no answers: {', '.join(sorted(unread))}")
+
+
+def _from_task(place: Place, task: Mapping[str, Any], unread: set[str]) -> Found:
+    data = task["data"] if isinstance(task.get("data"), dict) else {}
+    item_id = _item_id(data, task)
+    annotations = task["annotations"]
+    if not isinstance(annotations, list) or not annotations:
+        yield Unusable(place, "not annotated", item_id)
+        return
+    for number, annotation in enumerate(annotations, start=1):
+        here = place._replace(at=f"{place.at}, annotation {number}")
+        if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
+            yield Unusable(here, "not in Label Studio's format")
+            continue
+        user = _user(annotation.get("completed_by"))
+        if annotation.get("was_cancelled") or annotation.get("skipped"):
+            yield Unusable(here, "cancelled", item_id, user or None)
+            continue
+        values, others = _values(annotation["result"])
+        unread |= others
+        yield from answers(here, item_id, user, values, shown_in(data))
+
+
+def _item_id(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """Return our own id, else that of Label Studio's task."""
+    found = data.get("item_id", task.get("id"))
+    return "" if found is None else str(found)
+
+
+def _user(given: object) -> str:
+    """Return who annotated: an id, or an object with one."""
+    if isinstance(given, dict):
+        given = next((given[key] for key in ("id", "email", "username") if given.get(key)), None)
+    return "" if given is None else str(given)
+
+
+def _values(results: Sequence[Any]) -> tuple[_Values, set[str]]:
+    """Return the answers by field, and the names of results that are none, such as spans."""
+    values: _Values = {}
+    unread = set()
+    for result in results:
+        name = str(result.get("from_name", "")) if isinstance(result, dict) else ""
+        value = result.get("value") if name else None
+        found = _answer(value) if isinstance(value, dict) else None
+        if found is None:
+            unread.add(name or "(nameless)")
+        elif found:
+            values.setdefault(name, []).extend(found)
+    return values, unread
+
+
+def _answer(value: Mapping[str, Any]) -> list[tuple[object, bool]] | None:
+    """Return the answers in a result's value; None if it is of another kind."""
+    if value.keys() & {"start", "end", "x", "labels"}:
+        return None  # about a part of the text
+    for kind in ("number", "rating"):
+        if isinstance(value.get(kind), (int, float)):
+            return [(value[kind], False)]
+    if isinstance(value.get("choices"), list):
+        return [(choice, False) for choice in value["choices"]]
+    if "text" in value:
+        text = value["text"]
+        lines = text if isinstance(text, list) else [text]
+        joined = "\n".join(str(line) for line in lines)
+        return [] if is_blank(joined) else [(joined, True)]
+    return None
+
+
+def _flat_values(task: Mapping[str, Any]) -> tuple[_Values, set[str]]:
+    """Return the answers of a JSON-MIN record, where controls stand beside the task's data."""
+    values: _Values = {}
+    unread = set()
+    for name, value in task.items():
+        if name in _NO_FIELD or is_blank(value) or value == []:
+            continue
+        found: list[tuple[object, bool]] | None = None
+        if isinstance(value, (str, int, float)):
+            found = [(value, False)]
+        elif isinstance(value, dict):
+            found = _answer(value)
+        elif isinstance(value, list) and all(isinstance(part, dict) for part in value):
+            parts = [_answer(part) for part in value]
+            found = None if None in parts else [one for part in parts if part for one in part]
+        elif isinstance(value, list):  # the lines of a text area
+            found = [("\n".join(str(line) for line in value), True)]
+        if found is None:
+            unread.add(name)
+        elif found:
+            values[name] = found
+    return values, unread
+
+
+_TASKS = "tasks.json"
+_INTERFACE = "labeling_interface.xml"
+
+
+def export_label_studio(
+    items: Sequence[Item], out: Path | str, *, about: Mapping[str, Any] | None = None
+) -> Exported:
+    """Write a Label Studio import in the order of the items, and its key.
+
+    Args:
+        items: What to label. The judge's verdicts are not written.
+        out: A new or empty folder.
+        about: What to note in the key, such as run, sample size and seed.
+
+    Raises:
+        ConfigError: The items or the folder cannot be used.
+    """
+    out = Path(out)
+    tasks = [
+        {"data": {"item_id": one.item_id, "question": one.question, "response": one.response}}
+        for one in items
+    ]
+    with new_export(items, out, about) as folder:
+        text = json.dumps(tasks, indent=1, ensure_ascii=False)
+        (folder / _TASKS).write_text(text + "\n", "utf-8")
+        (folder / _INTERFACE).write_text(_interface(), "utf-8")
+    step = (
+        f"create a project in Label Studio, paste {out / _INTERFACE} into Labeling Interface / "
+        f"Code, import {out / _TASKS}; export as JSON or JSON-MIN"
+    )
+    return Exported(out, step)
+
+
+def _interface() -> str:
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Header", value=INSTRUCTIONS, size="5")
+    for name in ("question", "response"):
+        ElementTree.SubElement(view, "Header", value=name.capitalize(), size="5")
+        # Label Studio in secure mode would else take the text for an address
+        attributes = {"name": name, "value": f"${name}", "valueType": "text"}
+        ElementTree.SubElement(view, "Text", {**attributes, "selectionEnabled": "false"})
+    for field in FIELDS:
+        ElementTree.SubElement(view, "Header", value=field.asks, size="5")
+        view.append(_control(field))
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def _control(field: Field) -> ElementTree.Element:
+    common = {"name": field.name, "toName": "response"}
+    if field.kind == "count":
+        return ElementTree.Element("Number", {**common, "min": "0", "step": "1"})
+    if field.kind == "text":
+        return ElementTree.Element("TextArea", {**common, "rows": "3", "maxSubmissions": "1"})
+    options = {"choice": "single-radio", "required": "true"}
+    choices = ElementTree.Element("Choices", {**common, **options})
+    for option in field.options:
+        ElementTree.SubElement(choices, "Choice", value=option)
+    return choices

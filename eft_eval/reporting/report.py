@@ -1,0 +1,310 @@
+"""The record of a report: all that its page shows, computed once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from eft_eval.agreement.report import Agreement, CorrectedMetric
+from eft_eval.comparing.compare import compare_runs
+from eft_eval.comparing.comparison import Comparison, RunName
+from eft_eval.comparing.settings import GateSettings
+from eft_eval.errors import ConfigError
+from eft_eval.records import restored
+from eft_eval.reporting.arms import Arms, find_arms
+from eft_eval.reporting.flips import Flips, find_flips
+from eft_eval.reporting.frontier import Frontier, find_frontiers
+from eft_eval.reporting.scores import Score, align, scores_of
+from eft_eval.runs.provenance import (
+    Decoding,
+    Fact,
+    Member,
+    decoding_of,
+    facts_of,
+    judges_of,
+    members_of,
+)
+from eft_eval.runs.records import Column, JudgeSeen, MetricKey, Pipeline, Problem, Run
+from eft_eval.runs.traces import Trace
+from eft_eval.statistics.fieller import normalised_improvement
+from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.paired import paired_difference
+from eft_eval.version import __version__
+
+__all__ = ["Improvement", "Report", "ReportedRun", "make_report"]
+
+_SHARES = ("_abstained", "_refused", "_unreadable", "_missing")
+_ENDS = ("small tuned", "large tuned")
+
+
+class Improvement(NamedTuple):
+    """A run between the small (0) and the large tuned model (1), in one metric.
+
+    Attributes:
+        run: Its position among the runs.
+        task: The task.
+        metric: The metric.
+        filter: The filter.
+        interval: The normalised improvement; None where the tuned models are not apart.
+        gap: Large tuned minus small tuned, with its paired interval.
+        documents: Documents that all three have a number for.
+        clusters: Number of clusters; None where the documents are independent.
+    """
+
+    run: int
+    task: str
+    metric: str
+    filter: str
+    interval: Interval | None
+    gap: Interval
+    documents: int
+    clusters: int | None
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """One run of a report.
+
+    Attributes:
+        name: Which run it is.
+        short: What it is called in figures and tables: its arm, else the end of its path.
+        arm: Which arm it is; None for none.
+        scores: Its metrics.
+        decoding: How its responses were decoded; None for a model that is no composite.
+        members: Its models; empty for a model that is no composite.
+        facts: Where it comes from.
+        judges: Its judges, by task and filter.
+        corrected: Its metrics corrected by people's labels.
+        corrected_warnings: What keeps these from being read as they stand.
+        problems: What is wrong with its files.
+    """
+
+    name: RunName
+    short: str
+    arm: str | None
+    scores: tuple[Score, ...]
+    decoding: Decoding | None
+    members: tuple[Member, ...]
+    facts: tuple[Fact, ...]
+    judges: tuple[tuple[str, JudgeSeen], ...]
+    corrected: tuple[CorrectedMetric, ...]
+    corrected_warnings: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report's page shows.
+
+    Attributes:
+        title: Its title.
+        runs: At least one; the first is the baseline.
+        comparison: The others against it; None for one run.
+        main: Names of the metrics that figures show: those that are gated, or with one run those
+            with a known direction that are no shares of unscored responses.
+        improvements: Per metric and run, where there are a small and a large tuned model.
+        frontiers: Runs that differ in a weight.
+        flips: Documents on which a candidate differs most from the baseline.
+        traces: Responses token by token.
+        agreements: Judge and people.
+        notes: What could not be shown, and why.
+        level: Confidence level of the intervals.
+        command: The command that made it; empty where none did.
+        version: Of eft-eval.
+    """
+
+    title: str
+    runs: tuple[ReportedRun, ...]
+    comparison: Comparison | None
+    main: tuple[str, ...]
+    improvements: tuple[Improvement, ...]
+    frontiers: tuple[Frontier, ...]
+    flips: tuple[Flips, ...]
+    traces: tuple[Trace, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    notes: tuple[str, ...] = ()
+    level: float = 0.95
+    command: str = ""
+    version: str = field(default=__version__)
+
+
+def make_report(
+    runs: Sequence[Run],
+    settings: GateSettings | None = None,
+    *,
+    arms: Mapping[int, str] | None = None,
+    traces: Sequence[Trace] = (),
+    agreements: Sequence[Agreement] = (),
+    flips: int = 3,
+    title: str = "",
+    command: str = "",
+) -> Report:
+    """Compute everything that a report shows.
+
+    Args:
+        runs: At least one; the first is the baseline of the others.
+        settings: Of the gate.
+        arms: By position the arm that a run is said to be; see `find_arms`.
+        traces: Token traces to show.
+        agreements: Results of `eft-eval agree` to show.
+        flips: Documents per metric that got worse, and as many that got better.
+        title: By default made of the models' names.
+        command: What made it.
+
+    Raises:
+        ComparabilityError: The runs cannot be compared with the first.
+        ConfigError: A setting or an arm is wrong.
+    """
+    assert runs
+    if flips < 0:
+        raise ConfigError(f"flips is {flips}; expected 0 or more documents per metric")
+    settings = settings or GateSettings()
+    found = find_arms(runs, arms)
+    comparison = compare_runs(runs[0], runs[1:], settings) if len(runs) > 1 else None
+    reported = tuple(
+        _reported(run, short, arm, settings.level)
+        for run, short, arm in zip(runs, _short_names(runs, found), found.names, strict=True)
+    )
+    main = _main(reported[0], comparison)
+    improvements = _improvements(runs, found, comparison, settings.level)
+    notes = list(found.notes)
+    if runs[0].kind == "baseline" and comparison is not None:
+        notes.append("the baseline is a file of `eft-eval bless`, which holds no texts")
+    return Report(
+        title=title or _title(reported),
+        runs=reported,
+        comparison=comparison,
+        main=main,
+        improvements=improvements,
+        frontiers=find_frontiers(runs),
+        flips=_all_flips(runs, comparison, flips),
+        traces=tuple(traces),
+        agreements=tuple(agreements),
+        notes=tuple(notes),
+        level=settings.level,
+        command=command,
+    )
+
+
+def _title(runs: Sequence[ReportedRun]) -> str:
+    names = list(dict.fromkeys(run.name.model for run in runs))
+    if len(names) == 1:
+        return names[0]
+    return f"{runs[0].short} and {len(runs) - 1} other run{'s' if len(runs) > 2 else ''}"
+
+
+def _short_names(runs: Sequence[Run], arms: Arms) -> list[str]:
+    """Return names that tell the runs apart: the arm, else the end of the path."""
+    ends = [
+        arm or Path(run.label).name or run.label for run, arm in zip(runs, arms.names, strict=True)
+    ]
+    return [
+        end if ends.count(end) == 1 else f"{end} ({number})"
+        for number, end in enumerate(ends, start=1)
+    ]
+
+
+def _reported(run: Run, short: str, arm: str | None, level: float) -> ReportedRun:
+    correction = run.details.get("eft_corrected")
+    corrected: tuple[CorrectedMetric, ...] = ()
+    warnings: tuple[str, ...] = ()
+    if isinstance(correction, Mapping):
+        where = f"{run.label}: eft_corrected"
+        found = restored(_Correction, correction, where)
+        corrected, warnings = found.metrics, found.warnings
+    return ReportedRun(
+        name=RunName(run.label, run.model, run.date, run.kind),
+        short=short,
+        arm=arm,
+        scores=scores_of(run, level),
+        decoding=decoding_of(run),
+        members=members_of(run),
+        facts=facts_of(run),
+        judges=judges_of(run),
+        corrected=corrected,
+        corrected_warnings=warnings,
+        problems=run.problems,
+    )
+
+
+class _Correction(NamedTuple):  # what `eft-eval correct` keeps in a results file
+    metrics: tuple[CorrectedMetric, ...]
+    warnings: tuple[str, ...]
+
+
+def _main(first: ReportedRun, comparison: Comparison | None) -> tuple[str, ...]:
+    if comparison is not None:
+        rows = (row for one in comparison.candidates for row in one.rows)
+        return tuple(dict.fromkeys(row.name for row in rows if row.decision is not None))
+    return tuple(
+        score.name
+        for score in first.scores
+        if score.better is not None
+        and score.interval is not None
+        and not score.metric.endswith(_SHARES)
+    )
+
+
+def _improvements(
+    runs: Sequence[Run], arms: Arms, comparison: Comparison | None, level: float
+) -> tuple[Improvement, ...]:
+    if comparison is None or not all(end in arms.names for end in _ENDS):
+        return ()
+    small, large = (arms.names.index(end) for end in _ENDS)
+    found = []
+    rows = {row.name: row for one in comparison.candidates for row in one.rows if row.decision}
+    for row in rows.values():
+        key = MetricKey(row.metric, row.filter)
+        for index in set(range(len(runs))) - {small, large}:
+            three = [_column(runs[place], row.task, key) for place in (small, index, large)]
+            columns = [one for one in three if one is not None]
+            if len(columns) == 3:
+                found.append(_improvement(index, row.task, key, columns, row.better, level))
+    return tuple(found)
+
+
+def _column(run: Run, task: str, key: MetricKey) -> tuple[Column, Pipeline] | None:
+    of_task = run.tasks.get(task)
+    if of_task is None or key not in of_task.columns or key.filter not in of_task.pipelines:
+        return None
+    column = of_task.columns[key]
+    return (column, of_task.pipelines[key.filter]) if column.is_mean else None
+
+
+def _improvement(
+    index: int,
+    task: str,
+    key: MetricKey,
+    columns: Sequence[tuple[Column, Pipeline]],
+    better: str | None,
+    level: float,
+) -> Improvement:
+    """Return an improvement; none where the large tuned model is not clearly the better one."""
+    aligned = align(columns)
+    low, middle, high = aligned.values
+    gap = paired_difference(high - low, aligned.clusters, level)
+    interval = normalised_improvement(low, middle, high, aligned.clusters, level)
+    sign = -1.0 if better == "lower" else 1.0
+    apart = sign * gap.interval.estimate > 0 and not math.isnan(interval.lower)
+    return Improvement(
+        run=index,
+        task=task,
+        metric=key.metric,
+        filter=key.filter,
+        interval=interval if apart else None,
+        gap=gap.interval,
+        documents=gap.n,
+        clusters=gap.clusters,
+    )
+
+
+def _all_flips(runs: Sequence[Run], comparison: Comparison | None, count: int) -> tuple[Flips, ...]:
+    if comparison is None or not count:
+        return ()
+    found: list[Flips] = []
+    for number, candidate in enumerate(comparison.candidates):
+        found += find_flips(runs[0], runs[number + 1], candidate, number, count)
+    return tuple(found)

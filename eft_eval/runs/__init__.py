@@ -1,0 +1,1 @@
+"""lm-eval's files, in and out: finding, reading, samples, records, completeness, writing."""

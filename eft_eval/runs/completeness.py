@@ -1,0 +1,116 @@
+"""Is a task's record whole? Aggregates against the samples, documents against their number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from eft_eval.runs.records import Problem, TaskRun
+from eft_eval.runs.samples import SamplesRead
+
+__all__ = ["CORRECTED", "check_task", "same_mean"]
+
+CORRECTED = "prediction_powered"  # the aggregation that `eft-eval correct` names
+_RELATIVE = 1e-6  # sums in another order, and numbers written with fewer digits
+
+
+def same_mean(reported: float | None, values: Sequence[float | None]) -> bool:
+    """Whether a reported aggregate is the mean of the values that are numbers."""
+    numbers = [value for value in values if value is not None]
+    if not numbers or reported is None:
+        return not numbers and reported is None
+    mean = math.fsum(numbers) / len(numbers)
+    return math.isclose(reported, mean, rel_tol=_RELATIVE, abs_tol=_RELATIVE * _largest(numbers))
+
+
+def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | None) -> list[Problem]:
+    """Return what is wrong with a task's files.
+
+    Args:
+        task: The task as read.
+        read: Its samples file; None where there is none.
+        expected_hash: Hash of the samples as the results file has it; None where it says nothing.
+
+    Returns:
+        Errors for damaged, missing, repeated or contradicting data; notes for what only limits
+        what can be said: metrics that were bypassed, no samples, values that are no numbers.
+    """
+    found = [Problem("error", task.name, text) for text in (read.problems if read else [])]
+    if task.bypassed:
+        text = f"task {task.name!r} has no metrics: they were bypassed (--predict_only)"
+        found.append(Problem("note", task.name, text))
+    if read is None:
+        if not task.bypassed:
+            text = f"task {task.name!r} has no samples file (--log_samples): nothing can be paired"
+            found.append(Problem("note", task.name, text))
+        return found
+    found += [Problem("error", task.name, text) for text in _counts(task)]
+    if not found or all(one.severity == "note" for one in found):
+        found += [Problem("error", task.name, text) for text in _hash(task, read, expected_hash)]
+    found += _means(task, read)
+    return found
+
+
+def _counts(task: TaskRun) -> Iterator[str]:
+    name = task.samples_file.name if task.samples_file else ""
+    sizes = {pipeline.name: len(pipeline.items) for pipeline in task.pipelines.values()}
+    wanted = task.documents if task.documents is not None else max(sizes.values(), default=0)
+    if not sizes and wanted:
+        yield f"{name} holds no samples; the results speak of {wanted} documents"
+    for pipeline, size in sizes.items():
+        if size < wanted:
+            yield f"{name} lacks {wanted - size} of {wanted} documents under filter {pipeline!r}"
+        elif size > wanted:
+            yield (
+                f"{name} holds {size} documents under filter {pipeline!r}; the results speak of "
+                f"{wanted}"
+            )
+    for key in task.columns:
+        if sizes and key.filter not in sizes:
+            yield f"{name} has no line of filter {key.filter!r}, which {key} is computed on"
+
+
+def _hash(task: TaskRun, read: SamplesRead, expected: str | None) -> Iterator[str]:
+    if expected is not None and read.task_hash != expected and task.samples_file is not None:
+        yield (
+            f"{task.samples_file.name} is not what {task.results_file.name} was computed from: "
+            "documents, prompts or targets differ (task_hashes)"
+        )
+
+
+def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
+    corrected = {
+        one["metric"]
+        for one in task.config.get("metric_list") or []
+        if one.get("aggregation") == CORRECTED
+    }
+    for key, column in task.columns.items():
+        where = (key.filter, key.metric)
+        if odd := read.unusual.get(where):
+            text = f"{task.name}: {odd} value(s) of {key} are NaN or infinite, and count as missing"
+            yield Problem("note", task.name, text)
+        if column.is_mean:
+            if not same_mean(column.reported, column.values):
+                numbers = [value for value in column.values if value is not None]
+                mean = math.fsum(numbers) / len(numbers) if numbers else math.nan
+                shown = "no number" if column.reported is None else f"{column.reported:.6g}"
+                text = (
+                    f"{task.name}: {key} is reported as {shown}, the samples give {mean:.6g} over "
+                    f"{len(numbers)} documents"
+                )
+                yield Problem("error", task.name, text)
+        elif key.metric in corrected:
+            text = f"{task.name}: {key} rests on people's labels (eft-eval correct): not paired"
+            yield Problem("note", task.name, text)
+        elif where not in read.values and where not in read.compound:
+            if read.pipelines:
+                text = f"{task.name}: {key} is reported, but no sample has it"
+                yield Problem("error", task.name, text)
+        else:
+            why = "not all its values are numbers" if where in read.compound else "it is no mean"
+            text = f"{task.name}: {key} cannot be paired: {why}"
+            yield Problem("note", task.name, text)
+
+
+def _largest(numbers: Sequence[float]) -> float:
+    return max(map(abs, numbers))

@@ -1,0 +1,255 @@
+"""Samples files of lm-eval: line by line as records, and as items with columns of numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eft_eval.errors import ConfigError
+from eft_eval.runs.records import Item, JudgeSeen, Pipeline, Sample
+
+__all__ = ["SamplesRead", "finite_number", "iter_samples", "read_samples"]
+
+_OURS = {
+    "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics",
+    "doc_hash", "prompt_hash", "target_hash", "judged_responses",
+}  # fmt: skip
+PROMPT = "prompt"
+
+
+class SamplesRead(NamedTuple):
+    """A samples file without its texts.
+
+    Attributes:
+        pipelines: Its filters, by name.
+        values: Per filter and metric the numbers in the order of the filter's items; None where
+            there is none.
+        unusual: Per filter and metric how many values were NaN or infinite.
+        compound: Metrics whose values are no numbers (lists, pairs), by filter and metric.
+        task_hash: lm-eval's hash of all its lines, to compare with the results file's.
+        problems: What is wrong with the file.
+    """
+
+    pipelines: dict[str, Pipeline]
+    values: dict[tuple[str, str], tuple[float | None, ...]]
+    unusual: dict[tuple[str, str], int]
+    compound: frozenset[tuple[str, str]]
+    task_hash: str
+    problems: list[str]
+
+
+class _Line(NamedTuple):
+    item: Item
+    values: Mapping[str, Any]
+    verdicts: list[Mapping[str, Any]] | None
+    scores_text: bool  # whether the model was given what follows the prompt
+
+
+def iter_samples(path: Path) -> Iterator[Sample]:
+    """Yield the lines of a samples file with their texts.
+
+    Raises:
+        ConfigError: A line is no sample; says which.
+    """
+    for number, line in _lines(path):
+        record = _record(line)
+        if record is None:
+            raise ConfigError(f"{path}, line {number}: no sample of lm-eval, or cut off")
+        yield _sample(record)
+
+
+def read_samples(path: Path, cluster: str = PROMPT) -> SamplesRead:
+    """Read a samples file; what is wrong with it is listed, not raised.
+
+    Args:
+        path: The file.
+        cluster: What makes items dependent: "prompt" for equal prompts, or a path into a line
+            such as "doc.article". One prompt before all the texts that a log-likelihood task
+            scores (BLiMP's is empty) tells no items apart, so that each document is its own.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line has no such field.
+    """
+    digest = hashlib.sha256()
+    by_filter: dict[str, dict[int, _Line]] = {}
+    broken: list[int] = []
+    repeated: Counter[str] = Counter()
+    for number, line in _lines(path):
+        record = _record(line)
+        if record is None:
+            broken.append(number)
+            continue
+        sample = _sample(record)
+        digest.update("".join(sample.hashes).encode("utf-8"))
+        of_filter = by_filter.setdefault(sample.filter, {})
+        if sample.doc_id in of_filter:
+            repeated[sample.filter] += 1
+            continue
+        of_filter[sample.doc_id] = _line(sample, record, cluster, f"{path}, line {number}")
+    problems = []
+    if broken:
+        last = "the file is cut off, or damaged"
+        problems.append(f"{path.name}: {len(broken)} unreadable line(s), first {broken[0]}: {last}")
+    for name, count in repeated.items():
+        problems.append(f"{path.name}: {count} document(s) appear twice under filter {name!r}")
+    return _collect(path, by_filter, digest.hexdigest(), problems)
+
+
+def _collect(
+    path: Path, by_filter: dict[str, dict[int, _Line]], digest: str, problems: list[str]
+) -> SamplesRead:
+    pipelines: dict[str, Pipeline] = {}
+    values: dict[tuple[str, str], tuple[float | None, ...]] = {}
+    unusual: Counter[tuple[str, str]] = Counter()
+    compound: set[tuple[str, str]] = set()
+    for name, by_id in by_filter.items():
+        lines = [by_id[doc_id] for doc_id in sorted(by_id)]
+        pipelines[name] = _pipeline(name, lines, path, problems)
+        for metric in dict.fromkeys(metric for line in lines for metric in line.values):
+            raw = [line.values.get(metric) for line in lines]
+            if any(not (value is None or isinstance(value, (int, float))) for value in raw):
+                compound.add((name, metric))
+                continue
+            numbers = tuple(map(finite_number, raw))
+            values[name, metric] = numbers
+            unusual[name, metric] += numbers.count(None) - raw.count(None)
+    odd = {key: count for key, count in unusual.items() if count}
+    return SamplesRead(pipelines, values, odd, frozenset(compound), digest, problems)
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a value as a number; None for what is none: a text, NaN, infinity or beyond it."""
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _pipeline(name: str, lines: list[_Line], path: Path, problems: list[str]) -> Pipeline:
+    items = tuple(line.item for line in lines)
+    if all(line.scores_text for line in lines) and len({item.cluster for item in items}) == 1:
+        items = tuple(replace(item, cluster=item.doc_hash) for item in items)
+    judged = [line.verdicts for line in lines if line.verdicts is not None]
+    if not judged:
+        return Pipeline(name, items, None, None, None)
+    if len(judged) < len(lines):
+        problems.append(
+            f"{path.name}: {len(lines) - len(judged)} line(s) of {name!r} lack verdicts"
+        )
+    verdicts = [verdict for group in judged for verdict in group]
+    judges = {_judge(verdict) for verdict in verdicts}
+    returned = {str(v["judge_model_returned"]) for v in verdicts if v.get("judge_model_returned")}
+    if len(judges) > 1:
+        several = ", ".join(sorted(f"{model} with {prompt}" for model, prompt, *_ in judges))
+        problems.append(f"{path.name}: filter {name!r} mixes verdicts of several judges: {several}")
+    judge = JudgeSeen(*min(judges), tuple(sorted(returned))) if judges else None
+    statuses = Counter(str(verdict["status"]) for verdict in verdicts)
+    repeats = {len(group) for group in judged}
+    if len(repeats) > 1:
+        problems.append(f"{path.name}: documents of {name!r} have {sorted(repeats)} verdicts")
+    return Pipeline(name, items, dict(sorted(statuses.items())), judge, max(repeats))
+
+
+def _judge(verdict: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return (
+        str(verdict.get("judge_model")),
+        str(verdict.get("prompt_name")),
+        str(verdict.get("prompt_sha256")),
+        json.dumps(verdict.get("parameters"), sort_keys=True),
+    )
+
+
+def _line(sample: Sample, record: Mapping[str, Any], cluster: str, where: str) -> _Line:
+    verdicts = _verdicts(sample.filtered)
+    scores_text = False
+    if cluster != PROMPT:
+        word = _field(record, cluster, where)
+    else:
+        known = verdicts[0].get("query_id") if verdicts else None
+        word = str(known or sample.hashes[1])
+        scores_text = isinstance(_first_request(record).get("arg_1"), str)
+    item = Item(sample.doc_id, sample.hashes[0], sample.hashes[1], word)
+    return _Line(item, sample.values, verdicts, scores_text)
+
+
+def _first_request(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    arguments = record.get("arguments")
+    first: Any = next(iter(arguments.values()), None) if isinstance(arguments, dict) else None
+    return first if isinstance(first, dict) else {}
+
+
+def _field(record: Mapping[str, Any], path: str, where: str) -> str:
+    value: Any = record
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise ConfigError(
+                f"{where} has no field {path!r}, by which items are to be clustered; expected "
+                '"prompt", or a path such as "doc.article"'
+            )
+        value = value[part]
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _verdicts(filtered: tuple[Any, ...]) -> list[Mapping[str, Any]] | None:
+    """Return the verdicts that a judge's filter left as text; None where it is no judge."""
+    text = filtered[0] if len(filtered) == 1 else None
+    if not isinstance(text, str) or not text.startswith('[{"key"'):
+        return None
+    try:
+        verdicts = json.loads(text)
+    except ValueError:
+        return None
+    fits = all(
+        isinstance(one, dict) and {"status", "judge_model"} <= one.keys() for one in verdicts
+    )
+    return verdicts if fits else None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        # a broken line must not hide the others
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):  # the latter: brackets nested by the thousand
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("doc_id"), int):
+        return None
+    texts = [record.get(name) for name in ("doc_hash", "prompt_hash", "target_hash")]
+    texts += record["metrics"] if isinstance(record.get("metrics"), list) else []
+    lists = (record.get(name) or [] for name in ("resps", "filtered_resps"))
+    whole = all(isinstance(value, str) for value in texts)
+    return record if whole and all(isinstance(value, list) for value in lists) else None
+
+
+def _sample(record: Mapping[str, Any]) -> Sample:
+    listed = record.get("metrics")
+    names = listed if isinstance(listed, list) else [key for key in record if key not in _OURS]
+    return Sample(
+        doc_id=record["doc_id"],
+        filter=str(record.get("filter", "none")),
+        doc=record.get("doc"),
+        prompt=str(_first_request(record).get("arg_0", "")),
+        target=str(record.get("target", "")),
+        responses=tuple(record.get("resps") or ()),
+        filtered=tuple(record.get("filtered_resps") or ()),
+        values={name: record.get(name) for name in names},
+        hashes=(record["doc_hash"], record["prompt_hash"], record["target_hash"]),
+    )

@@ -1,0 +1,1 @@
+"""What a judge said: the record, its text, its store, leases and writer."""

@@ -1,0 +1,1 @@
+"""A comparison for CI systems: JUnit, GitHub, and the forms on disk."""

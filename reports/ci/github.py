@@ -1,0 +1,36 @@
+"""A comparison as GitHub's workflow commands: ``::error`` lines become annotations."""
+
+from __future__ import annotations
+
+from eft_eval.comparing.comparison import Comparison
+from eft_eval.reports.views import comparison as cells
+
+__all__ = ["comparison_github"]
+
+
+def comparison_github(comparison: Comparison) -> str:
+    """Return one line per gated metric that did not pass, and one for each candidate."""
+    lines = []
+    for candidate in comparison.candidates:
+        for row in candidate.rows:
+            if row.decision is None or row.decision.outcome == "pass":
+                continue
+            failed = row.decision.outcome == "regression" or comparison.fail_on_inconclusive
+            text = row.decision.reason
+            if row.difference is not None:
+                text += f" ({cells.difference(row)}, n = {cells.documents(row)})"
+            title = f"{row.decision.outcome}: {row.task}/{row.metric},{row.filter}"
+            lines.append(_line("error" if failed else "warning", title, text))
+        title = f"eft-eval compare: {candidate.outcome}"
+        text = f"{candidate.run.label}: {candidate.sentence}"
+        lines.append(_line("notice", title, text))
+    return "\n".join(lines) + "\n"
+
+
+def _line(kind: str, title: str, text: str) -> str:
+    name = _escaped(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={name}::{_escaped(text)}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

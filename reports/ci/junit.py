@@ -1,0 +1,99 @@
+"""A comparison as JUnit XML: one test case per gated metric, numbers as properties."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from eft_eval.comparing.comparison import Candidate, Comparison, Row
+from eft_eval.reports.views import comparison as cells
+
+__all__ = ["comparison_junit"]
+
+# what XML 1.0 has no form for
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def comparison_junit(comparison: Comparison) -> str:
+    """Return JUnit XML: a regression is a failure, an inconclusive metric is skipped.
+
+    With ``fail_on_inconclusive`` that is a failure too. The text stands in the element's body,
+    where GitLab and GitHub's readers look for it.
+    """
+    root = ElementTree.Element("testsuites", name="eft-eval compare")
+    for candidate in comparison.candidates:
+        root.append(_suite(comparison, candidate))
+    _count(root)
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
+
+
+def _suite(comparison: Comparison, candidate: Candidate) -> ElementTree.Element:
+    suite = ElementTree.Element("testsuite", name=_text(cells.run_label(candidate.run)))
+    facts = {
+        "baseline": cells.run_label(comparison.baseline),
+        "outcome": candidate.outcome,
+        "alpha": repr(comparison.alpha),
+        "seed": str(comparison.seed),
+    }
+    _properties(suite, facts)
+    for row in candidate.rows:
+        if row.decision is not None:
+            suite.append(_case(row, comparison.fail_on_inconclusive))
+    _count(suite)
+    return suite
+
+
+def _case(row: Row, fail_on_inconclusive: bool) -> ElementTree.Element:
+    decision = row.decision
+    assert decision is not None
+    name = f"{row.metric},{row.filter}"
+    case = ElementTree.Element("testcase", classname=_text(row.task), name=_text(name))
+    _properties(case, _facts(row))
+    body = decision.reason
+    if row.difference is not None:
+        body += f"\n{cells.difference(row)}, n = {cells.documents(row)}"
+    failed = decision.outcome == "regression"
+    if failed or (decision.outcome == "inconclusive" and fail_on_inconclusive):
+        kind = decision.outcome
+        failure = ElementTree.SubElement(case, "failure", message=kind, type=kind)
+        failure.text = _text(body)
+    elif decision.outcome == "inconclusive":
+        ElementTree.SubElement(case, "skipped", message=_text(decision.reason))
+    return case
+
+
+def _facts(row: Row) -> dict[str, str]:
+    decision = row.decision
+    assert decision is not None
+    found = {
+        "baseline": cells.figure(row.baseline),
+        "candidate": cells.figure(row.candidate),
+        "difference": row.difference and row.difference.estimate,
+        "difference_lower": row.difference and row.difference.lower,
+        "difference_upper": row.difference and row.difference.upper,
+        "documents": row.documents,
+        "p_value": row.test and row.test.p_value,
+        "p_worse_holm": decision.p_worse_holm,
+        "tolerance": decision.tolerance,
+        "items_to_decide": decision.items_to_decide,
+    }
+    known = {key: number for key, number in found.items() if number is not None}
+    return {key: repr(number) for key, number in known.items() if number == number}
+
+
+def _properties(parent: ElementTree.Element, facts: dict[str, str]) -> None:
+    properties = ElementTree.SubElement(parent, "properties")
+    for name, value in facts.items():
+        ElementTree.SubElement(properties, "property", name=name, value=_text(value))
+
+
+def _count(element: ElementTree.Element) -> None:
+    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")):
+        element.set(attribute, str(len(list(element.iter(tag)))))
+    element.set("errors", "0")
+
+
+def _text(text: str) -> str:
+    return _NO_XML.sub("\ufffd", text)

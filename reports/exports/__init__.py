@@ -1,0 +1,1 @@
+"""Claims projected to leaderboards, cards and tables."""

@@ -1,0 +1,167 @@
+"""Claims as a model card: README.md with metadata. Projects; computes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from eft_eval.errors import ClaimError
+from eft_eval.exporting.claims import Claim, CompositeClaim, RunClaim, TaskClaim
+from eft_eval.exporting.publishing import iso_date
+from eft_eval.reports.exports.phrases import interval, limits, number, versions
+
+__all__ = ["model_card"]
+
+_TAGS = ["eft-eval", "emulated-fine-tuning", "lm-evaluation-harness"]
+
+
+def model_card(run: RunClaim, repository: str) -> str:
+    """Return a composite's README.md, which huggingface_hub reads back.
+
+    Args:
+        run: The claims.
+        repository: Where the card will lie.
+
+    Raises:
+        ClaimError: It is no composite, whose card would be in place of the model's own.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    if run.composite is None:
+        raise ClaimError(
+            f"{run.label} is of the single model {run.model}, which has a card of its own; use "
+            "hf-eval-results"
+        )
+    data = ModelCardData(
+        base_model=list(dict.fromkeys(member.model for member in run.composite.members)),
+        model_name=repository.partition("/")[2],
+        eval_results=list(_results(run)),
+        tags=_TAGS,
+        pipeline_tag="text-generation",
+    )
+    text = "\n".join(_lines(run, run.composite, repository))
+    card = f"---\n{data.to_yaml()}\n---\n\n{text}\n"
+    ModelCard(card)  # its own reader must understand it
+    return card
+
+
+def _results(run: RunClaim) -> Iterator[Any]:
+    from huggingface_hub import EvalResult
+
+    places = Counter(
+        (task.data.repository, task.data.config, task.data.split, task.data.revision)
+        for task in run.tasks
+    )
+    for task in run.tasks:
+        data = task.data
+        place = (data.repository, data.config, data.split, data.revision)
+        # tasks that share a data set would be taken for one
+        alone = data.repository is not None and places[place] == 1
+        for claim in task.claims:
+            yield EvalResult(
+                task_type="text-generation",
+                dataset_type=str(data.repository) if alone else task.name,
+                dataset_name=task.name,
+                dataset_config=data.config,
+                dataset_split=data.split,
+                dataset_revision=data.revision,
+                metric_type=claim.key.metric,
+                metric_value=claim.figure.value,
+                metric_name=f"{claim.key.metric} (filter {claim.key.filter})",
+                metric_args=_arguments(task, claim),
+            )
+
+
+def _arguments(task: TaskClaim, claim: Claim) -> dict[str, Any]:
+    figure = claim.figure
+    found: dict[str, Any] = {
+        "task": task.name,
+        "filter": claim.key.filter,
+        "higher_is_better": claim.higher_is_better,
+        "standard_error": figure.standard_error,
+        "n": figure.n,
+    }
+    if figure.interval is not None:
+        found |= {
+            "interval": [figure.interval.lower, figure.interval.upper],
+            "level": figure.interval.level,
+            "interval_method": figure.interval.method,
+        }
+    if claim.judge is not None:
+        found |= {"judge": claim.judge.model, "judge_prompt": claim.judge.prompt}
+    if task.limited:
+        found |= {"limited": True, "documents_available": task.available}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _lines(run: RunClaim, composite: CompositeClaim, repository: str) -> Iterator[str]:
+    yield f"# {_plain(repository.partition('/')[2])}"
+    yield ""
+    yield (
+        "This repository holds no weights. It describes a composite language model "
+        "([emulated fine-tuning](https://arxiv.org/abs/2310.12962)): at every token the "
+        "log-probabilities of the models below are summed with the given factors. The scores are "
+        "those of the sum, of no member alone; the members' licences hold."
+    )
+    yield from ("", "## Composed of", "", "| role | model | commit | factor | type |")
+    yield "|---|---|---|---:|---|"
+    for member in composite.members:
+        kind = " ".join(filter(None, (member.dtype, member.quantization)))
+        cells = (member.role, member.model, member.commit or "", f"{member.coefficient:g}", kind)
+        yield f"| {' | '.join(map(_plain, cells))} |"
+    yield from ("", "## Results", "")
+    yield "| task | metric | filter | | n | value | standard error | interval |"
+    yield "|---|---|---|---|---:|---:|---:|---|"
+    for task in run.tasks:
+        for claim in task.claims:
+            yield _row(task, claim)
+    yield from ("", "Limits:", "")
+    for task in run.tasks:
+        for text in limits(run, task):
+            yield f"- {_plain(task.name)}: {_plain(text)}"
+    for note in run.notes:
+        yield f"- {_plain(note)}"
+    yield "- The intervals speak of these documents' kind and of sampling error alone."
+    yield from _how(run, composite)
+
+
+def _row(task: TaskClaim, claim: Claim) -> str:
+    better = {True: "↑", False: "↓", None: ""}[claim.higher_is_better]
+    figure = claim.figure
+    cells = (
+        task.name,
+        claim.key.metric,
+        claim.key.filter,
+        better,
+        "" if figure.n is None else str(figure.n),
+        number(figure.value),
+        number(figure.standard_error),
+        interval(claim),
+    )
+    return f"| {' | '.join(map(_plain, cells))} |"
+
+
+def _how(run: RunClaim, composite: CompositeClaim) -> Iterator[str]:
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", composite.recipe)), default=0))
+    yield from ("", "## Evaluate it again", "", "`recipe.yaml`, members at the commits evaluated:")
+    yield from ("", f"{fence}yaml", composite.recipe.rstrip("\n"), fence, "")
+    commands = list(dict.fromkeys(task.command for task in run.tasks))
+    widest = "`" * max(3, 1 + max(map(len, re.findall("`+", "".join(commands))), default=0))
+    yield from (f"{widest}bash", *commands, widest, "")
+    pinned = composite.pinned_name
+    named = "" if pinned == composite.name else f"; pinned like this its name is `{pinned}`"
+    yield f"Evaluated as `{composite.name}`{named}."
+    yield ""
+    for task in run.tasks:
+        yield f"- {_plain(task.name)}: version {_plain(task.version)}, {iso_date(task)}, " + _plain(
+            f"{versions(task)}, seeds {task.seeds}"
+        )
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown and HTML read as text; names in runs are anybody's."""
+    text = re.sub(r"\s+", " ", text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", text)

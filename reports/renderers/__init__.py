@@ -1,0 +1,1 @@
+"""One document, three renderers: terminal, Markdown, HTML."""

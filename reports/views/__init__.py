@@ -1,0 +1,1 @@
+"""One view per thing that is shown: records in, document blocks out."""

@@ -1,0 +1,118 @@
+"""The last sections: acceptance and speed, and where everything comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eft_eval.reporting.report import Report
+from eft_eval.reports.document import Block, Cell, Column, Facts, Section, Table, Texts
+from eft_eval.reports.views.comparison import NONE
+from eft_eval.runs.provenance import Decoding, Member
+
+__all__ = ["provenance", "speed"]
+
+_HEADS = ("responses", "tokens", "tokens/s", "tokens per round", "acceptance", "seconds")
+
+
+def speed(report: Report) -> Section | None:
+    """Return acceptance and speed; None where no run is a composite's."""
+    found = [(run.short, run.decoding) for run in report.runs if run.decoding is not None]
+    if not found:
+        return None
+    columns = (Column("run", False), *map(Column, _HEADS), Column("time by member", False))
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(f"{one.requests:,}"),
+            Cell(f"{one.tokens:,}"),
+            Cell(_number(one.tokens_per_second, ",.0f")),
+            Cell(_number(one.tokens_per_round, ".2f")),
+            _acceptance(one),
+            Cell(_number(one.seconds, ",.1f")),
+            Cell(", ".join(_time(one))),
+        )
+        for name, one in found
+    )
+    note = (
+        "Acceptance: share of tested draft tokens that were accepted, below it the share of all "
+        "drafted ones; – where nothing is drafted. Speeds are of each run's machine and batch size."
+    )
+    blocks: list[Block] = [Table("Decoding", columns, rows, note)]
+    if reasons := [f"{name}: {one.plain_reason}" for name, one in found if one.plain_reason]:
+        blocks.append(Texts(tuple(reasons), listed=True))
+    lead = "What the generation loop of each composite did (eft_decoding in the results)."
+    return Section("speed", "Acceptance and speed", lead, tuple(blocks))
+
+
+def _number(value: float | None, form: str) -> str:
+    return NONE if value is None else format(value, form)
+
+
+def _acceptance(one: Decoding) -> Cell:
+    if one.acceptance is None:
+        return Cell(NONE)
+    share = "" if one.accepted_share is None else f"{100 * one.accepted_share:.1f} % of drafted"
+    return Cell(f"{100 * one.acceptance:.1f} %", share)
+
+
+def _time(one: Decoding) -> Iterator[str]:
+    for who, share in one.time_share.items():
+        passes = f", {one.passes[who]:,} passes" if who in one.passes else ""
+        yield f"{who} {100 * share:.0f} %{passes}"
+    if one.own_time_share is not None:
+        yield f"loop {100 * one.own_time_share:.0f} %"
+
+
+def provenance(report: Report) -> Section:
+    """Return recipe, revisions, seeds, versions and commands."""
+    blocks: list[Block] = []
+    made = [("command", report.command)] if report.command else []
+    found = report.comparison
+    if found is not None:
+        made.append(
+            (
+                "comparison",
+                f"one-sided α {found.alpha:g}, {found.flips:,} sign flips with seed {found.seed}, "
+                f"items clustered by {found.cluster}",
+            )
+        )
+    blocks.append(Facts("This page", (*made, ("eft-eval", report.version))))
+    for run in report.runs:
+        facts = tuple((fact.name, fact.value) for fact in run.facts)
+        judges = tuple(
+            (
+                f"judge of {where}",
+                f"{one.model}, prompt {one.prompt} ({one.prompt_sha256[:12]}), {one.parameters}",
+            )
+            for where, one in run.judges
+        )
+        blocks.append(Facts(run.short, (*facts, *judges)))
+        if run.members:
+            blocks.append(_members(run.short, run.members))
+        if lines := tuple(problem.text for problem in run.problems):
+            blocks.append(Texts(lines, listed=True, warn=True))
+    lead = "As the runs' own files say; what they do not say is left out."
+    return Section("provenance", "Provenance", lead, tuple(blocks))
+
+
+def _members(name: str, members: tuple[Member, ...]) -> Table:
+    columns = (
+        Column("member", False),
+        Column("model", False),
+        Column("revision", False),
+        Column("type", False),
+        Column("coefficient"),
+        Column("parameters"),
+    )
+    rows = tuple(
+        (
+            Cell(one.role),
+            Cell(one.source),
+            Cell(one.revision or one.digest[:19] or NONE),
+            Cell(one.dtype or NONE),
+            Cell(_number(one.coefficient, "+g")),
+            Cell(NONE if one.parameters is None else f"{one.parameters:,}"),
+        )
+        for one in members
+    )
+    return Table(f"Members of {name}", columns, rows)

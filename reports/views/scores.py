@@ -1,0 +1,368 @@
+"""The first sections: verdict, runs, scores, differences, what the arms carry over, frontiers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from eft_eval.comparing.comparison import Candidate, Row
+from eft_eval.reporting.frontier import Frontier
+from eft_eval.reporting.report import Improvement, Report
+from eft_eval.reporting.scores import Score
+from eft_eval.reports.document import (
+    Bar,
+    Block,
+    Cell,
+    Column,
+    Figure,
+    Line,
+    Panel,
+    Plane,
+    Section,
+    Table,
+    Texts,
+    Tone,
+)
+from eft_eval.reports.views import comparison as cells
+from eft_eval.statistics.interval import Interval
+
+__all__ = ["differences", "frontiers", "improvements", "scores", "verdict_of"]
+
+MOST_PANELS = 12
+_WORDS = {"regression": "Regression", "pass": "Pass", "inconclusive": "Inconclusive"}
+ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", None: ""}
+
+
+def verdict_of(report: Report) -> tuple[Tone, str, tuple[str, ...]]:
+    """Return tone, word and sentences of the verdict."""
+    found = report.comparison
+    if found is None:
+        run = report.runs[0]
+        text = f"One run of {run.name.model}: its figures, compared with nothing."
+        return "plain", "One run", (text,)
+    if len(found.candidates) == 1:
+        return found.outcome, _WORDS[found.outcome], (found.candidates[0].sentence,)
+    names = [run.short for run in report.runs[1:]]
+    # in short; the section of differences has the sentences in full
+    sentences = tuple(
+        f"{name}: {one.sentence.partition(': ')[0].rstrip('.')}."
+        if one.outcome != "pass"
+        else f"{name}: {one.sentence}"
+        for name, one in zip(names, found.candidates, strict=True)
+    )
+    return found.outcome, _WORDS[found.outcome], sentences
+
+
+def scores(report: Report) -> Section:
+    """Return every metric of every run, with interval and n."""
+    names = dict.fromkeys(score.name for run in report.runs for score in run.scores)
+    by_run = [{score.name: score for score in run.scores} for run in report.runs]
+    main = [name for name in names if name in report.main]
+    rest = [name for name in names if name not in report.main]
+    level = f"{100 * report.level:.4g} %"
+    note = (
+        f"Below each figure its {level} interval: Wilson's for rates, Student's t else, clustered "
+        "where prompts repeat. n: documents with a number; ± is lm-eval's standard error, shown "
+        "where there are no samples to make an interval of. Better: ↑ higher, ↓ lower."
+    )
+    blocks: list[Block] = [
+        _score_table(report, "Scores with intervals", main or rest, by_run, note)
+    ]
+    if len(report.runs) > 1 or len(main) > 1:
+        blocks.append(_score_figure(report, main, by_run, level))
+    if main and rest:
+        caption = "Further metrics: shares of responses without a score, groups, no direction known"
+        blocks.append(_score_table(report, caption, rest, by_run, ""))
+    lines = tuple(
+        f"{run.short}: verdicts of {line}" for run in report.runs for line in _verdicts(run.scores)
+    )
+    if lines:
+        blocks.append(Texts(lines, listed=True))
+    lead = "The mean over the documents that have a number. Nothing missing is averaged in."
+    return Section("scores", "Scores", lead, tuple(one for one in blocks if one is not None))
+
+
+def _verdicts(found: tuple[Score, ...]) -> list[str]:
+    lines: dict[str, None] = {}
+    for score in found:
+        if score.verdicts and set(score.verdicts) - {"scored"}:
+            listed = ", ".join(f"{count} {status}" for status, count in score.verdicts.items())
+            lines[f"{score.task}, {score.filter}: {listed}"] = None
+    return list(lines)
+
+
+def _score_table(
+    report: Report, caption: str, names: list[str], by_run: list[dict[str, Score]], note: str
+) -> Table:
+    several = len(report.runs) > 1
+    heads = [Column("metric", False), Column("n")]
+    heads += [Column(run.short if several else "score") for run in report.runs]
+    rows = []
+    for name in names:
+        known = [found[name] for found in by_run if name in found]
+        row = [Cell(name + ARROWS[known[0].better]), Cell(_counts(known))]
+        row += [_score_cell(found.get(name)) for found in by_run]
+        rows.append(tuple(row))
+    return Table(caption, tuple(heads), tuple(rows), note)
+
+
+def _counts(found: list[Score]) -> str:
+    """Return the number of documents; of several runs with different numbers all of them."""
+    texts = []
+    for one in found:
+        text = str(one.documents) if one.documents else cells.NONE
+        if one.clusters is not None:
+            text += f" in {one.clusters}"
+        texts.append(f"{text} ({one.missing} missing)" if one.missing else text)
+    return ", ".join(dict.fromkeys(texts))
+
+
+def _score_cell(score: Score | None) -> Cell:
+    if score is None:
+        return Cell("missing")
+    if score.value is None:
+        return Cell("no number")
+    text = f"{score.value:.4f}"
+    if score.interval is not None and not math.isnan(score.interval.lower):
+        return Cell(text, f"[{score.interval.lower:.4f}, {score.interval.upper:.4f}]")
+    error = score.standard_error
+    return Cell(text, f"± {error:.4f}" if error is not None else "")
+
+
+def _score_figure(
+    report: Report, names: list[str], by_run: list[dict[str, Score]], level: str
+) -> Figure:
+    panels = []
+    for name in names:
+        known = next(found[name] for found in by_run if name in found)
+        bars = tuple(
+            _bar(run.short, found[name].interval, index == 0)
+            for index, (run, found) in enumerate(zip(report.runs, by_run, strict=True))
+            if name in found and found[name].interval is not None
+        )
+        if bars:
+            panels.append(Panel(name + ARROWS[known.better], "mean over documents", bars, {}))
+    caption = (
+        f"Scores with {level} intervals, a panel for each metric. ↑ higher, ↓ lower is better."
+    )
+    if len(report.runs) > 1:
+        caption += f" Hollow: the baseline, {report.runs[0].short}."
+    left_out = max(0, len(panels) - MOST_PANELS)
+    return Figure("figure-scores", caption, tuple(panels[:MOST_PANELS]), left_out)
+
+
+def _bar(label: str, interval: Interval | None, first: bool = False) -> Bar:
+    assert interval is not None
+    known = not math.isnan(interval.lower)
+    text = f"{label} {interval.estimate:.4f}"
+    if known:
+        text += f" [{interval.lower:.4f}, {interval.upper:.4f}]"
+    lower, upper = (interval.lower, interval.upper) if known else (None, None)
+    return Bar(label, interval.estimate, lower, upper, first, text)
+
+
+def differences(report: Report) -> Section | None:
+    """Return the candidates' differences to the baseline; None for one run."""
+    found = report.comparison
+    if found is None:
+        return None
+    blocks: list[Block] = []
+    names = [run.short for run in report.runs[1:]]
+    for name, candidate in zip(names, found.candidates, strict=True):
+        if len(names) > 1:
+            blocks.append(Texts((f"{name}: {candidate.sentence}",)))
+        caption = f"{name} against {report.runs[0].short}"
+        blocks.append(_difference_table(caption, candidate, cells.caption(found, candidate)))
+        facts = [f"verdicts of {line}" for line in cells.verdict_lines(candidate)]
+        if facts := [*facts, *cells.notes(candidate)]:
+            blocks.append(Texts(tuple(facts), listed=True))
+    figure = _difference_figure(report, names, found.candidates)
+    if figure.panels:
+        blocks.append(figure)
+    lead = (
+        "Each metric is compared document by document. A regression is a drop beyond the tolerance "
+        "that the data confirm; where they decide neither way, the outcome is inconclusive, with "
+        "the number of documents that would."
+    )
+    return Section("differences", "Differences to the baseline", lead, tuple(blocks))
+
+
+def _difference_table(caption: str, candidate: Candidate, note: str) -> Table:
+    heads = ("n", "baseline", "candidate", "difference", "p", "p worse")
+    columns = (Column("metric", False), *map(Column, heads), Column("outcome", False))
+    rows = []
+    for row in candidate.rows:
+        outcome = cells.outcome(row)
+        number, _, ends = cells.difference(row).partition(" ")
+        found = row.decision
+        small = f"n ≈ {found.items_to_decide:,} decides" if found and found.items_to_decide else ""
+        tone: Tone | None = None if found is None else found.outcome
+        rows.append(
+            (
+                Cell(f"{row.task}/{row.metric},{row.filter}{ARROWS[row.better]}"),
+                Cell(cells.documents(row)),
+                Cell(cells.value(row.baseline)),
+                Cell(cells.value(row.candidate)),
+                Cell(number, ends),
+                Cell(cells.p_value(row)),
+                Cell(cells.worse(row)),
+                Cell(outcome, small, tone),
+            )
+        )
+    return Table(caption, columns, tuple(rows), note)
+
+
+def _difference_figure(
+    report: Report, names: list[str], candidates: tuple[Candidate, ...]
+) -> Figure:
+    panels: dict[str, tuple[Row, list[Bar]]] = {}
+    for name, candidate in zip(names, candidates, strict=True):
+        for row in candidate.rows:
+            interval = row.difference
+            if row.decision is None or interval is None or math.isnan(interval.estimate):
+                continue
+            panels.setdefault(row.name, (row, []))[1].append(_bar(name, interval))
+    found = []
+    for title, (row, bars) in panels.items():
+        marks = {"no difference": 0.0}
+        if row.decision is not None and row.decision.tolerance:
+            sign = 1.0 if row.better == "lower" else -1.0
+            marks["tolerance"] = sign * row.decision.tolerance
+        better = {"higher": "right", "lower": "left", None: ""}[row.better]
+        axis = f"candidate - baseline{f' (better: {better})' if better else ''}"
+        found.append(Panel(title + ARROWS[row.better], axis, tuple(bars), marks))
+    caption = (
+        f"Differences to {report.runs[0].short} on the same documents, with "
+        f"{100 * report.level:.4g} % intervals. Dashed: no difference"
+        + ("; dotted: the tolerance." if any(len(one.marks) > 1 for one in found) else ".")
+    )
+    left_out = max(0, len(found) - MOST_PANELS)
+    return Figure("figure-differences", caption, tuple(found[:MOST_PANELS]), left_out)
+
+
+def improvements(report: Report) -> Section | None:
+    """Return what the arms carry over; None where there are no arms."""
+    if not report.improvements:
+        return None
+    by_metric: dict[str, list[Improvement]] = {}
+    for one in report.improvements:
+        by_metric.setdefault(f"{one.task}/{one.metric},{one.filter}", []).append(one)
+    between = list(dict.fromkeys(one.run for one in report.improvements))
+    columns = [Column("metric", False), Column("n"), Column("large tuned - small tuned")]
+    columns += [Column(report.runs[index].short) for index in between]
+    rows, panels = [], []
+    for name, found in by_metric.items():
+        by_run = {one.run: one for one in found}
+        gap = found[0].gap
+        row = [Cell(name), Cell(", ".join(dict.fromkeys(_documents(one) for one in found)))]
+        row.append(Cell(f"{gap.estimate:+.4f}", _ends(gap)))
+        row += [_improvement_cell(by_run.get(index)) for index in between]
+        rows.append(tuple(row))
+        bars = tuple(
+            _bar(report.runs[one.run].short, one.interval) for one in found if one.interval
+        )
+        if bars:
+            marks = {"small tuned": 0.0, "large tuned": 1.0}
+            panels.append(Panel(name, "normalised improvement", bars, marks))
+    note = (
+        "(arm - small tuned) / (large tuned - small tuned) over the documents that all three have "
+        f"a number for, with Fieller's {100 * report.level:.4g} % interval of a paired ratio "
+        "(clustered where prompts repeat). Not computed where the large tuned model is not "
+        "better with that confidence."
+    )
+    table = Table("Normalised improvement", tuple(columns), tuple(rows), note)
+    caption = (
+        "Normalised improvement with intervals; dashed: the small tuned model (0) and the large "
+        "tuned one (1), as in the paper's Figure 3."
+    )
+    blocks: list[Block] = [table]
+    if panels:
+        left = max(0, len(panels) - MOST_PANELS)
+        blocks.append(Figure("figure-improvements", caption, tuple(panels[:MOST_PANELS]), left))
+    lead = "How far each arm goes from the small tuned model (0) to the large tuned one (1)."
+    return Section("improvements", "What the arms carry over", lead, tuple(blocks))
+
+
+def _documents(one: Improvement) -> str:
+    return f"{one.documents} in {one.clusters}" if one.clusters is not None else str(one.documents)
+
+
+def _ends(interval: Interval) -> str:
+    if math.isnan(interval.lower):
+        return ""
+    return f"[{interval.lower:+.4f}, {interval.upper:+.4f}]"
+
+
+def _improvement_cell(one: Improvement | None) -> Cell:
+    if one is None:
+        return Cell(cells.NONE)
+    if one.interval is None:
+        return Cell("not computed")
+    return Cell(
+        f"{one.interval.estimate:.2f}", f"[{one.interval.lower:.2f}, {one.interval.upper:.2f}]"
+    )
+
+
+def frontiers(report: Report) -> Section | None:
+    """Return the frontiers; None where no runs differ in a weight alone."""
+    if not report.frontiers:
+        return None
+    blocks: list[Block] = []
+    for number, frontier in enumerate(report.frontiers, start=1):
+        blocks += _frontier(report, frontier, number)
+    lead = "Runs of one composite that differ in nothing but a weight, α."
+    return Section("frontiers", "Frontiers", lead, tuple(blocks))
+
+
+def _frontier(report: Report, frontier: Frontier, number: int) -> list[Block]:
+    by_point = [
+        {score.name: score for score in report.runs[point.run].scores} for point in frontier.points
+    ]
+    names = [name for name in report.main if all(name in found for found in by_point)]
+    delta = f"α: weight of {PurePath(frontier.delta).name}"
+    delta += f"; {frontier.others}" if frontier.others else ""
+    columns = [Column("metric", False)]
+    columns += [Column(f"α = {point.weight:g}") for point in frontier.points]
+    rows = [
+        (
+            Cell(name + ARROWS[by_point[0][name].better]),
+            *(_score_cell(found[name]) for found in by_point),
+        )
+        for name in names
+    ]
+    runs = ", ".join(f"{p.weight:g} is {report.runs[p.run].short}" for p in frontier.points)
+    table = Table(f"Frontier {number}, {delta}", tuple(columns), tuple(rows), f"Runs: α = {runs}.")
+    caption = f"Frontier {number}, {delta}, with {100 * report.level:.4g} % intervals."
+    drawn = [name for name in names if all(found[name].interval for found in by_point)]
+    panels: list[Panel | Line | Plane] = []
+    if frontier_pair := _pair(drawn, by_point[0]):
+        panels.append(_plane(frontier, by_point, *frontier_pair))
+    for name in drawn:
+        points = tuple(
+            (point.weight, _bar(f"α = {point.weight:g}", found[name].interval))
+            for point, found in zip(frontier.points, by_point, strict=True)
+        )
+        panels.append(Line(name + ARROWS[by_point[0][name].better], "α", points))
+    left_out = max(0, len(panels) - MOST_PANELS)
+    figure = Figure(f"figure-frontier-{number}", caption, tuple(panels[:MOST_PANELS]), left_out)
+    return [table, figure] if panels else [table]
+
+
+def _pair(names: list[str], known: Mapping[str, Score]) -> tuple[str, str] | None:
+    """Return the metrics to set against each other: harm and helpfulness, else of two tasks."""
+    by_metric = {known[name].metric: name for name in reversed(names)}
+    if {"harm", "helpfulness"} <= by_metric.keys():
+        return by_metric["harm"], by_metric["helpfulness"]
+    first = names[:1]
+    second = [name for name in names if known[name].task != known[names[0]].task]
+    return (first[0], second[0]) if second else None
+
+
+def _plane(frontier: Frontier, by_point: list[dict[str, Score]], across: str, up: str) -> Plane:
+    points = tuple(
+        (f"α = {p.weight:g}", _bar("", found[across].interval), _bar("", found[up].interval))
+        for p, found in zip(frontier.points, by_point, strict=True)
+    )
+    axis_x, axis_y = (name + ARROWS[by_point[0][name].better] for name in (across, up))
+    return Plane("The trade-off", axis_x, axis_y, points)
