@@ -1,6 +1,6 @@
 """The forms of a comparison: golden files, hostile names, and what reads them back.
 
-    python -m pytest tests/test_comparison_forms.py --regenerate-golden
+    python -m pytest tests/reports/test_comparison_forms.py --regenerate-golden
 
 writes the golden files anew; look at what changed before committing it.
 """
@@ -19,7 +19,7 @@ from eft_eval.comparing import Comparison, GateSettings, MetricSettings, compare
 from eft_eval.reports.ci.forms import FORMS
 from eft_eval.reports.views.comparison_markdown import LARGEST
 
-GOLDEN = Path(__file__).with_name("data") / "comparison"
+GOLDEN = (Path(__file__).parents[1] / "data") / "comparison"
 SUFFIXES = {"text": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "github.txt"}
 BASE = [1.0, 0.0] * 30
 

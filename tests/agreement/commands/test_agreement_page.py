@@ -22,7 +22,7 @@ from judged_runs import (
     write_labels,
 )
 
-PAGE = Path(__file__).parents[2] / "docs" / "agreement.md"
+PAGE = Path(__file__).parents[3] / "docs" / "agreement.md"
 
 
 def test_the_pages_commands_and_options_exist(run: Run) -> None:

@@ -25,7 +25,7 @@ from eft_eval.recipe import canonical_name, named_recipe_names, needs, parse_rec
 from eft_eval.recipe.locations import SHIPPED, location_of
 from eft_eval.reports.views.demo import CAVEAT, figures_markdown
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 FIGURES = json.loads((DOCS / "demo_figures.json").read_text(encoding="utf-8"))
 OPTIONS = LoadOptions()
 

@@ -1,6 +1,6 @@
 """The forms of an export: golden files, what reads them back, and what must not be in them.
 
-    python -m pytest tests/test_export_forms.py --regenerate-golden
+    python -m pytest tests/reports/test_export_forms.py --regenerate-golden
 
 writes the golden files anew; look at what changed before committing it.
 """
@@ -53,7 +53,7 @@ from eft_eval.reports.exports.table import (
     write_parquet,
 )
 
-GOLDEN = Path(__file__).with_name("data") / "export"
+GOLDEN = (Path(__file__).parents[1] / "data") / "export"
 REPOSITORY = "somebody/large-small-chat"
 LAB = Evaluator("Some Lab", "first_party", None)
 REVISION = "5503434ddd753f426f4b38109466949a1217c2bb"

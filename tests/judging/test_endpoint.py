@@ -529,7 +529,7 @@ def test_importing_is_light() -> None:
 def test_the_server_as_a_process(tmp_path: Path, store: VerdictStore) -> None:
     script, port = tmp_path / "script.json", tmp_path / "port"
     script.write_text(json.dumps([{"contains": "earth", "text": "Score: 4"}]), "utf-8")
-    server = Path(__file__).with_name("openai_server.py")
+    server = Path(__file__).parents[1] / "openai_server.py"
     process = subprocess.Popen(
         [sys.executable, str(server), "--script", str(script), "--port-file", str(port)]
     )

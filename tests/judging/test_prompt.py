@@ -14,7 +14,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.judging import known_prompts, load_prompt
 from eft_eval.judging.prompts.prompt import fence_for
 
-REAL = Path(__file__).parents[2] / "shared" / "data"
+REAL = Path(__file__).parents[3] / "shared" / "data"
 
 # Mitchell et al. 2023, appendix A.1.1, as printed.
 PAPER = """\

@@ -15,9 +15,9 @@ from eft_eval.judging import Scale, Status, parse_reply
 from eft_eval.judging.prompts.parsing import has_fraction
 
 CASES = yaml.safe_load(
-    Path(__file__).with_name("data").joinpath("parser_cases.yaml").read_text("utf-8")
+    (Path(__file__).parents[1] / "data").joinpath("parser_cases.yaml").read_text("utf-8")
 )
-REAL = Path(__file__).parents[2] / "shared" / "data"
+REAL = Path(__file__).parents[3] / "shared" / "data"
 SCALES = st.sampled_from(get_args(Scale))
 # No newlines, and nothing that could itself be a label.
 WORDS = st.text(alphabet="abc 0123456789.,%'’()-", max_size=60)

@@ -22,7 +22,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.tasks import sources
 from eft_eval.tasks.data import describe, load_eli5, load_hh
 
-REAL = Path(__file__).parents[2] / "shared" / "data"
+REAL = Path(__file__).parents[3] / "shared" / "data"
 SHA = "a" * 40
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 def raw(path: str) -> Any:

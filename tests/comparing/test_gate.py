@@ -717,7 +717,7 @@ def test_settings_that_fit_no_metric_are_errors(tmp_path: Path) -> None:
 
 
 def test_the_documented_settings_are_all_there_are(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "comparing.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "comparing.md").read_text("utf-8")
     (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     file = tmp_path / "eft-eval.toml"
     file.write_text(block)

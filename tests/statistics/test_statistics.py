@@ -45,7 +45,7 @@ from eft_eval.agreement import (
 from eft_eval.errors import ConfigError
 from eft_eval.statistics.coincidence import alphas_of, disagreement_of, units_of
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 METRICS = ("nominal", "ordinal", "interval", "ratio")
 
 needs_pandalm = pytest.mark.skipif(not (DATA / "pandalm").is_dir(), reason="no PandaLM data")

@@ -29,7 +29,7 @@ from eft_eval.labels import (
 )
 from eft_eval.labels.people import scrub
 
-POTATO = Path(__file__).resolve().parents[2] / "shared" / "data" / "potato_2.12.1"
+POTATO = Path(__file__).resolve().parents[3] / "shared" / "data" / "potato_2.12.1"
 ANN1 = {  # what the scripted annotators of POTATO answered
     ("eli5-0001::resp-a", "error_count"): 2.0,
     ("eli5-0001::resp-a", "has_error"): "yes",

@@ -123,7 +123,7 @@ def test_the_command_is_awake(tools: Path, store: Path, tmp_path: Path, damage: 
 
 
 def test_the_golden_files_are_valid(tools: Path, tmp_path: Path) -> None:
-    golden = Path(__file__).with_name("data") / "export"
+    golden = (Path(__file__).parents[1] / "data") / "export"
     record = json.loads((golden / "eee.json").read_text("utf-8"))
     samples = tmp_path / record["detailed_evaluation_results"]["file_path"]
     samples.parent.mkdir(parents=True)

@@ -23,7 +23,7 @@ from eft_eval.comparing import MetricKey, Run, iter_samples, read_run
 from eft_eval.errors import ConfigError
 from eft_eval.runs.finding import find_results
 
-OLD_RUNS = Path(__file__).with_name("data") / "lm_eval_runs"
+OLD_RUNS = (Path(__file__).parents[1] / "data") / "lm_eval_runs"
 
 
 @pytest.fixture(scope="module")

@@ -384,7 +384,7 @@ def test_a_baseline_has_numbers_and_no_settings(stock: Path, tmp_path: Path) -> 
 
 def test_older_runs_of_lm_eval(stock: Path) -> None:
     for version in ("0.4.8", "0.4.11"):
-        folder = Path(__file__).with_name("data") / "lm_eval_runs" / version
+        folder = (Path(__file__).parents[1] / "data") / "lm_eval_runs" / version
         assert figures(claims(folder)).keys() == figures(claims(stock)).keys()
         assert claims(folder).tasks[0].lm_eval_version in ("", version)
 
