@@ -36,8 +36,8 @@ class Environment:
 
 
 def clean_environ(**settings: str) -> dict[str, str]:
-    """Return os.environ without anybody's judge, data, recipes and paths, plus ``settings``."""
-    foreign = ("EFT_", "OPENAI_", "PYTHON", "PIP_NO", "PIP_REQUIRE", "VIRTUAL_ENV")
+    """Return os.environ without a judge, data, recipes, paths and threads, plus ``settings``."""
+    foreign = ("EFT_", "OMP_", "OPENAI_", "PYTHON", "PIP_NO", "PIP_REQUIRE", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, **settings}
 
