@@ -1,6 +1,7 @@
 """What pyproject.toml cannot say: the start-up files go to the root of site-packages."""
 
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -9,6 +10,13 @@ from setuptools.command.editable_wheel import editable_wheel
 
 HERE = Path(__file__).parent
 STARTUP_FILES = ("eft_eval_autoload.pth", "eft_eval_autoload.start")
+LINKED = ("model_adapters", "prompts", "reports", "tasks")
+
+if written := [name for name in LINKED if (HERE / "eft_eval" / name).is_file()]:
+    sys.exit(
+        f"eft_eval/{written[0]} is a text file where the repository has a link: clone it again "
+        "with `git clone -c core.symlinks=true` (on Windows with its developer mode on)"
+    )
 
 
 class BuildWithStartupFiles(build_py):

@@ -10,14 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OUTER = Path(sysconfig.get_path("purelib"))
+OUTER = [path for path in sys.path if path.endswith("site-packages")]
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,9 @@ def copy_of_the_source(target: Path) -> Path:
     if listed.returncode:
         pytest.skip(f"needs a git checkout: {listed.stderr.strip()}")
     for name in listed.stdout.split("\0"):
-        if name and (ROOT / name).is_file():
+        if name and (ROOT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, target / name)
+            shutil.copy(ROOT / name, target / name, follow_symlinks=False)
     return target
 
 
@@ -89,7 +88,7 @@ def new_environment(folder: Path, *, outer: bool) -> Environment:
     call(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
     environment = Environment(folder)
     if outer:
-        (environment.site_packages / "zz_outer.pth").write_text(f"{OUTER}\n")
+        (environment.site_packages / "zz_outer.pth").write_text("\n".join(OUTER) + "\n")
     return environment
 
 

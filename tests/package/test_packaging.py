@@ -16,6 +16,7 @@ from typing import Any
 import fresh_environments
 import pytest
 from fresh_environments import ROOT, call, clean_environ
+from setuptools import find_packages
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,19 +25,21 @@ else:
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
-MAPPED: dict[str, str] = SETUPTOOLS["package-dir"]
+LINKED = ("model_adapters", "prompts", "reports", "tasks")
+"""Root folders that eft_eval/ has a relative link to."""
 START_UP = {"eft_eval_autoload.pth", "eft_eval_autoload.start"}
 DATA = {".yaml", ".yml", ".jinja", ".json", ".md", ".safetensors", ".typed", ".css", ".js"}
 
 
 def files_of_packages() -> dict[str, list[str]]:
-    """Return package -> names of its files, for every folder below the mapped roots."""
+    """Return package -> names of its files, for the package's folder and the linked ones."""
     found: dict[str, list[str]] = {}
-    for package, folder in MAPPED.items():
-        for file in sorted((ROOT / folder).rglob("*")):
+    for folder in (ROOT / "eft_eval", *(ROOT / name for name in LINKED)):
+        for file in sorted(folder.rglob("*")):
             if file.suffix in {".py", *DATA} and "__pycache__" not in file.parts:
-                inside = file.parent.relative_to(ROOT / folder).parts
-                found.setdefault(".".join((package, *inside)), []).append(file.name)
+                inside = file.parent.relative_to(ROOT).parts
+                package = ".".join(inside if inside[0] == "eft_eval" else ("eft_eval", *inside))
+                found.setdefault(package, []).append(file.name)
     return found
 
 
@@ -50,15 +53,20 @@ def is_package_data(package: str, name: str) -> bool:
     )
 
 
-def test_every_package_is_listed() -> None:
-    # a folder whose files all are another package's data need not be a package
-    needed = {
+def test_root_folders_are_linked_relatively() -> None:
+    links = {
+        path.name: path.readlink() for path in (ROOT / "eft_eval").iterdir() if path.is_symlink()
+    }
+    assert links == {name: Path("..", name) for name in LINKED}
+
+
+def test_python_folders_are_packages() -> None:
+    modules = {
         package
         for package, names in files_of_packages().items()
-        if package in SETUPTOOLS["packages"]
-        or not all(is_package_data(package, name) for name in names)
+        if any(name.endswith(".py") for name in names)
     }
-    assert sorted(SETUPTOOLS["packages"]) == sorted(needed)
+    assert sorted(modules) == sorted(find_packages(str(ROOT), include=["eft_eval*"]))
 
 
 def test_every_data_file_is_package_data() -> None:
@@ -92,7 +100,7 @@ def test_tests_run_against_the_installed_package() -> None:
     origin = json.loads(installed.read_text("direct_url.json") or "{}")
     if origin.get("dir_info", {}).get("editable"):
         assert Path(eft_eval.__file__) == ROOT / "eft_eval" / "__init__.py"
-        assert Path(str(eft_eval.tasks.__file__)) == ROOT / "tasks" / "__init__.py"
+        assert Path(str(eft_eval.tasks.__file__)).resolve() == ROOT / "tasks" / "__init__.py"
     else:
         site_packages = Path(str(installed.locate_file("")))
         assert Path(eft_eval.__file__) == site_packages / "eft_eval" / "__init__.py"
@@ -134,7 +142,7 @@ def test_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         shipped = {name.partition("/")[2] for name in archive.getnames()}
     assert {"constraints.txt", "CHANGELOG.md", "CITATION.cff", "LICENSE", *START_UP} <= shipped
-    assert not any(name.startswith(("tests/", "build/", ".git")) for name in shipped)
+    assert not any(name.startswith(("tests/", "build/", ".git", "tasks/")) for name in shipped)
 
 
 @pytest.mark.slow
@@ -157,26 +165,40 @@ def test_editable_install_starts_up_too(tmp_path: Path) -> None:
         "import eft_eval.prompts; print(started, eft_eval.tasks.data.__file__)"
     )
     printed = call(environment.python, "-c", program, cwd=elsewhere)
-    assert printed.split() == ["True", str(source / "tasks" / "data.py")]
+    assert printed.split() == ["True", str(source / "eft_eval" / "tasks" / "data.py")]
 
 
 @pytest.mark.slow
-def test_mypy_as_ci_runs_it_finds_a_planted_error(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    command = '"$bin/mypy" --config-file "$checkout/pyproject.toml" -p eft_eval\n'
+def test_a_clone_without_links_is_one_line(tmp_path: Path) -> None:
+    source = fresh_environments.copy_of_the_source(tmp_path / "source")
+    link = source / "eft_eval" / "tasks"
+    link.unlink()
+    link.write_text("../tasks", encoding="utf-8")  # what git writes without core.symlinks
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "-wn", "-o", str(tmp_path / "dist"), str(source)],
+        cwd=tmp_path,
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert (
+        "eft_eval/tasks is a text file where the repository has a link" in done.stderr + done.stdout
+    )
+
+
+@pytest.mark.slow
+def test_mypy_as_ci_runs_it_finds_a_planted_error(tmp_path: Path) -> None:
+    command = 'check "$bin/mypy" -p eft_eval\n'
     assert command in (ROOT / ".ci" / "run").read_text("utf-8")
-    environment = fresh_environments.with_wheel(tmp_path_factory, "planted")
-    module = environment.site_packages / "eft_eval" / "tasks" / "sources.py"
+    source = fresh_environments.copy_of_the_source(tmp_path / "source")
+    module = source / "tasks" / "sources.py"
     planted = len(module.read_text("utf-8").splitlines()) + 1
     with module.open("a", encoding="utf-8") as stream:
         stream.write("planted: int = 'no number'\n")
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mypy", "--python-executable", environment.python),
-            *("--config-file", str(ROOT / "pyproject.toml"), "-p", "eft_eval"),
-        ],
-        cwd=tmp_path,
+        [sys.executable, "-m", "mypy", "-p", "eft_eval"],
+        cwd=source,
         env=clean_environ(),
         capture_output=True,
         text=True,
