@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -46,15 +46,14 @@ def agree(
     context: typer.Context,
     labels: LabelFiles = None,
     run: Annotated[
-        Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
+        Path | None,
         typer.Option(help="Folder of a judged run, whose verdicts are the judge's answers."),
     ] = None,
     judge: Judge = None,
     field: Field = None,
     rule: RuleOption = None,
     scale: Annotated[
-        Optional[ScaleName],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="Whether numbers are codes of categories, or amounts."),
+        ScaleName | None, typer.Option(help="Whether numbers are codes of categories, or amounts.")
     ] = None,
     positive: Positive = None,
     missing: Missing = None,
@@ -115,22 +114,19 @@ def plan(
     ],
     rate: Annotated[float, typer.Option(help="Expected rate; 0.5 is the worst case.")] = 0.5,
     deviation: Annotated[
-        Optional[float],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="Expected standard deviation of a label that is a count."),
+        float | None, typer.Option(help="Expected standard deviation of a label that is a count.")
     ] = None,
     population: Annotated[
-        Optional[int],  # noqa: UP045  # typer reads the annotation at run time
+        int | None,
         typer.Option(help="Number of responses, if the answer is to speak of these alone."),
     ] = None,
     correlation: Annotated[
-        Optional[float],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="Of label and verdict, as `eft-eval correct` prints it."),
+        float | None, typer.Option(help="Of label and verdict, as `eft-eval correct` prints it.")
     ] = None,
     label_cost: Annotated[float, typer.Option(help="Cost of one label.")] = 1.0,
     verdict_cost: Annotated[float, typer.Option(help="Cost of one verdict.")] = 0.0,
     responses: Annotated[
-        Optional[int],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="Most verdicts there can be: the number of responses."),
+        int | None, typer.Option(help="Most verdicts there can be: the number of responses.")
     ] = None,
     level: Level = 0.95,
 ) -> None:

@@ -8,7 +8,7 @@ inconclusive where that is to fail.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -81,9 +81,7 @@ def run(context: typer.Context) -> None:
 
 @app.command()
 def recipes(
-    name: Annotated[
-        Optional[str], typer.Argument(help="Show this recipe's YAML.")  # noqa: UP045  # typer
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Show this recipe's YAML.")] = None,
 ) -> None:
     """List the named recipes with parameter counts and memory needs."""
     from eft_eval.recipe import named_recipe_names, parse_recipe

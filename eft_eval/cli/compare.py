@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from eft_eval.cli.options import ClusterPath, PromptChange, SettingsFile
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 
 
@@ -33,12 +34,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-# typer reads annotations at run time, on Python 3.10 too
-Number = Optional[float]  # noqa: UP045  # for typer
-Whole = Optional[int]  # noqa: UP045  # for typer
-File = Optional[Path]  # noqa: UP045  # for typer
-Texts = Optional[list[str]]  # noqa: UP045  # for typer
-Text = Optional[str]  # noqa: UP045  # for typer
 
 
 class Form(str, Enum):
@@ -68,29 +63,24 @@ def runs(
     ],
     form: Annotated[Form, typer.Option("--format", help="What to print.")] = Form.text,
     out: Annotated[
-        Texts, typer.Option(help="FORM=FILE: write a form to a file as well; repeatable.")
+        list[str] | None,
+        typer.Option(help="FORM=FILE: write a form to a file as well; repeatable."),
     ] = None,
-    config: Annotated[
-        File, typer.Option(help="Settings file; eft-eval.toml of this folder if there is one.")
-    ] = None,
+    config: SettingsFile = None,
     gate: Annotated[
-        Texts, typer.Option(help="TASK/METRIC to gate, with *; repeatable. By default all scores.")
+        list[str] | None,
+        typer.Option(help="TASK/METRIC to gate, with *; repeatable. By default all scores."),
     ] = None,
     tolerance: Annotated[
-        Number, typer.Option(help="Largest accepted drop, in the metric's units.")
+        float | None, typer.Option(help="Largest accepted drop, in the metric's units.")
     ] = None,
-    alpha: Annotated[Number, typer.Option(help="One-sided error probability: 0.05.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="One-sided error probability: 0.05.")] = None,
     fail_on: Annotated[
-        Optional[FailOn],  # noqa: UP045  # see above
-        typer.Option(help="With `inconclusive`, that ends with exit code 3."),
+        FailOn | None, typer.Option(help="With `inconclusive`, that ends with exit code 3.")
     ] = None,
-    allow_prompt_change: Annotated[
-        bool, typer.Option("--allow-prompt-change", help="Compare under changed prompts too.")
-    ] = False,
-    cluster: Annotated[
-        Text, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
-    ] = None,
-    seed: Annotated[Whole, typer.Option(help="Seed of the random sign flips: 0.")] = None,
+    allow_prompt_change: PromptChange = False,
+    cluster: ClusterPath = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random sign flips: 0.")] = None,
 ) -> None:
     """Compare runs with a baseline and gate them.
 
@@ -183,7 +173,7 @@ def plan(
         float, typer.Option(help="Share of documents on which two runs differ (0-or-1 metrics).")
     ] = 0.2,
     deviation: Annotated[
-        Number, typer.Option(help="Standard deviation of the paired differences instead.")
+        float | None, typer.Option(help="Standard deviation of the paired differences instead.")
     ] = None,
     alpha: Annotated[float, typer.Option(help="One-sided error probability.")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability of deciding.")] = 0.8,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -36,8 +36,7 @@ def correct(
     run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of a judged run.")],
     labels: LabelFiles = None,
     judge: Annotated[
-        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="An annotator of the files that is no person: left out."),
+        str | None, typer.Option(help="An annotator of the files that is no person: left out.")
     ] = None,
     task: Tasks = None,
     measure: Measure = None,
@@ -48,8 +47,7 @@ def correct(
         PeopleName, typer.Option(help="How several people's labels of a response are taken.")
     ] = PeopleName.mean,
     power: Annotated[
-        Optional[float],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="The verdicts' weight λ from 0 to 1; tuned without it."),
+        float | None, typer.Option(help="The verdicts' weight λ from 0 to 1; tuned without it.")
     ] = None,
     level: Level = 0.95,
     json_out: JsonOut = None,

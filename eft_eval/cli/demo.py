@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -15,23 +15,19 @@ app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
 )
-# typer reads annotations at run time, on Python 3.10 too
-Folder = Optional[Path]  # noqa: UP045  # for typer
-Text = Optional[str]  # noqa: UP045  # for typer
 
 
 @app.callback()
 def demo(
     context: typer.Context,
     prompt: Annotated[
-        Text,
-        typer.Option(help="Ask this one question and show every arm's answer."),
+        str | None, typer.Option(help="Ask this one question and show every arm's answer.")
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 1.0,
     questions: Annotated[int, typer.Option(min=2, max=256, help="How many questions.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling noise.")] = 1234,
     family: Annotated[
-        Folder, typer.Option(help="Folder of a family of your own, from `demo train`.")
+        Path | None, typer.Option(help="Folder of a family of your own, from `demo train`.")
     ] = None,
 ) -> None:
     """Run the four arms (small tuned, up-scaled, down-scaled, large tuned) and judge them exactly.

@@ -6,19 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from eft_eval.cli.options import Level
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
     from eft_eval.exporting.claims import RunClaim
-
-# typer reads annotations at run time, on Python 3.10 too
-File = Optional[Path]  # noqa: UP045  # for typer
-Texts = Optional[list[str]]  # noqa: UP045  # for typer
-Text = Optional[str]  # noqa: UP045  # for typer
 
 
 class Form(str, Enum):
@@ -60,32 +56,35 @@ def export(
     ],
     form: Annotated[Form, typer.Option("--format", help="What to write.")],
     out: Annotated[
-        File, typer.Option(help="File (csv, parquet) or folder; text goes to stdout without it.")
+        Path | None,
+        typer.Option(help="File (csv, parquet) or folder; text goes to stdout without it."),
     ] = None,
     metric: Annotated[
-        Texts, typer.Option(help="TASK/METRIC or TASK/METRIC,FILTER to export, with *; repeatable.")
+        list[str] | None,
+        typer.Option(help="TASK/METRIC or TASK/METRIC,FILTER to export, with *; repeatable."),
     ] = None,
     samples: Annotated[
         bool, typer.Option("--samples", help="eee, csv, parquet: single documents with texts.")
     ] = False,
     repo: Annotated[
-        Text, typer.Option(help="OWNER/NAME on the hub that shall hold the composite's card.")
+        str | None, typer.Option(help="OWNER/NAME on the hub that shall hold the composite's card.")
     ] = None,
-    organization: Annotated[Text, typer.Option(help="eee: who evaluated.")] = None,
+    organization: Annotated[str | None, typer.Option(help="eee: who evaluated.")] = None,
     relationship: Annotated[
         Relationship, typer.Option(help="eee: of who evaluated to the model.")
     ] = Relationship.other,
     benchmark: Annotated[
-        Texts,
+        list[str] | None,
         typer.Option(help="hf-eval-results: TASK=OWNER/NAME:TASK_ID, or …@REVISION; repeatable."),
     ] = None,
     source_url: Annotated[
-        Text, typer.Option(help="hf-eval-results: where readers find more.")
+        str | None, typer.Option(help="hf-eval-results: where readers find more.")
     ] = None,
     judge_prompt: Annotated[
-        Texts, typer.Option(help="File of a judge prompt that is not shipped; repeatable.")
+        list[str] | None,
+        typer.Option(help="File of a judge prompt that is not shipped; repeatable."),
     ] = None,
-    level: Annotated[float, typer.Option(help="Confidence level of the intervals.")] = 0.95,
+    level: Level = 0.95,
     max_unknown: Annotated[
         float, typer.Option(help="Largest share of verdicts that may be no answer.")
     ] = 0.05,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -37,7 +37,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="A new folder for the blind project.")],
     labels: LabelFiles = None,
     key: Annotated[
-        Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
+        Path | None,
         typer.Option(help="Who said what, outside the project; OUT.gold-key.json without it."),
     ] = None,
     disagreements: Annotated[int, typer.Option(min=0, help="How many to draw.")] = 30,

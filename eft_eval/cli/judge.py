@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -27,31 +27,28 @@ class ResponseSource(str, Enum):
 def judge(
     run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
     batch_id: Annotated[
-        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Argument(help="For --batch forget: the batch to give up."),
+        str | None, typer.Argument(help="For --batch forget: the batch to give up.")
     ] = None,
     judge: Annotated[
-        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="Model at the endpoint, hf:MODEL or scripted:FILE."),
+        str | None, typer.Option(help="Model at the endpoint, hf:MODEL or scripted:FILE.")
     ] = None,
     prompt: Annotated[
-        Optional[list[str]],  # noqa: UP045  # typer reads the annotation at run time
+        list[str] | None,
         typer.Option(help="Judge prompt (name or file) in place of the tasks' own; repeatable."),
     ] = None,
     task: Annotated[
-        Optional[list[str]],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="Judge this task only; repeatable."),
+        list[str] | None, typer.Option(help="Judge this task only; repeatable.")
     ] = None,
     map_: Annotated[
-        Optional[list[str]],  # noqa: UP045  # typer reads the annotation at run time
+        list[str] | None,
         typer.Option("--map", help="query=PATH in a sample, such as query=doc.question."),
     ] = None,
     response: Annotated[
-        Optional[ResponseSource],  # noqa: UP045  # typer reads the annotation at run time
+        ResponseSource | None,
         typer.Option(help="Judge raw or filtered responses; by default as before, at first raw."),
     ] = None,
     filter_: Annotated[
-        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
+        str | None,
         typer.Option("--filter", help="Whose filtered_resps, where there are several filters."),
     ] = None,
     repeat: Annotated[
@@ -68,11 +65,10 @@ def judge(
         bool, typer.Option("--dry-run", help="Print calls, tokens and cost; ask nobody.")
     ] = False,
     budget: Annotated[
-        Optional[float],  # noqa: UP045  # typer reads the annotation at run time
-        typer.Option(help="US dollars that this command may spend at most."),
+        float | None, typer.Option(help="US dollars that this command may spend at most.")
     ] = None,
     batch: Annotated[
-        Optional[BatchStep],  # noqa: UP045  # typer reads the annotation at run time
+        BatchStep | None,
         typer.Option(help="Ask through the Batch API, at half the price, within a day."),
     ] = None,
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,7 +29,7 @@ def export_labels(
     out: Annotated[Path, typer.Option(help="A new folder for the labelling project.")],
     form: Annotated[Form, typer.Option("--format", help="For which tool.")] = Form.potato,
     sample: Annotated[
-        Optional[int],  # noqa: UP045  # typer reads the annotation at run time
+        int | None,
         typer.Option(min=1, help="Size of a random sample of the responses; all without it."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample and of the order.")] = 0,
@@ -80,7 +80,7 @@ def import_labels(
     files: Annotated[list[Path], typer.Argument(help="Label files, or Potato's project folder.")],
     out: Annotated[Path, typer.Option(help="The file to write: NAME.csv or NAME.json.")],
     key: Annotated[
-        Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
+        Path | None,
         typer.Option(help="The run, or the export's folder: labels are checked against its texts."),
     ] = None,
     judge: Judge = None,

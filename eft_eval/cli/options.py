@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchStep",
+    "ClusterPath",
     "Field",
     "Form",
     "JsonOut",
@@ -26,8 +27,10 @@ __all__ = [
     "MeasureName",
     "Missing",
     "Positive",
+    "PromptChange",
     "RuleName",
     "RuleOption",
+    "SettingsFile",
     "SeveralFiles",
     "SeveralFilesGroup",
     "Tasks",
@@ -60,43 +63,48 @@ class Form(str, Enum):
     csv = "csv"
 
 
-# typer reads annotations at run time, on Python 3.10 too
 LabelFiles = Annotated[
-    Optional[list[Path]],  # noqa: UP045  # see above
+    list[Path] | None,
     typer.Option("--labels", help="Label files, one or more: Potato, Label Studio, CSV, JSON."),
 ]
 Judge = Annotated[
-    Optional[str],  # noqa: UP045  # see above
-    typer.Option(help="The annotator that is the judge, by its name in the files."),
+    str | None, typer.Option(help="The annotator that is the judge, by its name in the files.")
 ]
 Field = Annotated[
-    Optional[str],  # noqa: UP045  # see above
+    str | None,
     typer.Option(help="Field of the labels; any_error is made of has_error and error_count."),
 ]
 RuleOption = Annotated[
-    Optional[RuleName],  # noqa: UP045  # see above
+    RuleName | None,
     typer.Option("--rule", help="Compare whether there is an error, or the labels themselves."),
 ]
 Positive = Annotated[
-    Optional[str],  # noqa: UP045  # see above
-    typer.Option(help="For labels that are words: the one that counts as an error."),
+    str | None, typer.Option(help="For labels that are words: the one that counts as an error.")
 ]
 Missing = Annotated[
-    Optional[list[str]],  # noqa: UP045  # see above
+    list[str] | None,
     typer.Option(help="A word that is no label, such as unsure; may be given again."),
 ]
 Tasks = Annotated[
-    Optional[list[str]],  # noqa: UP045  # see above
-    typer.Option("--task", help="Only this task of the run; may be given again."),
+    list[str] | None, typer.Option("--task", help="Only this task of the run; may be given again.")
 ]
 Measure = Annotated[
-    Optional[MeasureName],  # noqa: UP045  # see above
+    MeasureName | None,
     typer.Option(help="The run's verdicts to take; factuality where it has these."),
+]
+ClusterPath = Annotated[
+    str | None, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(help="Settings file; eft-eval.toml of this folder if there is one."),
+]
+PromptChange = Annotated[
+    bool, typer.Option("--allow-prompt-change", help="Compare under changed prompts too.")
 ]
 Level = Annotated[float, typer.Option(help="Confidence level of the intervals.")]
 JsonOut = Annotated[
-    Optional[Path],  # noqa: UP045  # see above
-    typer.Option("--json", help="Also write everything to this JSON file."),
+    Path | None, typer.Option("--json", help="Also write everything to this JSON file.")
 ]
 
 

@@ -7,20 +7,15 @@ import sys
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eft_eval.cli.options import ClusterPath, PromptChange, SettingsFile
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
     from eft_eval.agreement.report import Agreement
-
-# typer reads annotations at run time, on Python 3.10 too
-File = Optional[Path]  # noqa: UP045  # for typer
-Files = Optional[list[Path]]  # noqa: UP045  # for typer
-Text = Optional[str]  # noqa: UP045  # for typer
-Texts = Optional[list[str]]  # noqa: UP045  # for typer
 
 
 class Form(str, Enum):
@@ -35,16 +30,18 @@ def report(
         list[str],
         typer.Argument(help="Runs' folders, results files or patterns; the first is the baseline."),
     ],
-    out: Annotated[File, typer.Option(help="The file; --format md may go to stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file; --format md may go to stdout.")
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="A page, or Markdown.")] = Form.html,
     trace: Annotated[
-        Files, typer.Option(help="JSON of `eft-eval trace --json`; repeatable.")
+        list[Path] | None, typer.Option(help="JSON of `eft-eval trace --json`; repeatable.")
     ] = None,
     agreement: Annotated[
-        Files, typer.Option(help="JSON of `eft-eval agree --json`; repeatable.")
+        list[Path] | None, typer.Option(help="JSON of `eft-eval agree --json`; repeatable.")
     ] = None,
     arm: Annotated[
-        Texts,
+        list[str] | None,
         typer.Option(help="ARM=RUN, where a run does not say it: small, large, up, down."),
     ] = None,
     flips: Annotated[
@@ -53,16 +50,10 @@ def report(
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Figures tell their numbers under the pointer.")
     ] = False,
-    title: Annotated[Text, typer.Option(help="Title of the page.")] = None,
-    config: Annotated[
-        File, typer.Option(help="Settings file; eft-eval.toml of this folder if there is one.")
-    ] = None,
-    cluster: Annotated[
-        Text, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
-    ] = None,
-    allow_prompt_change: Annotated[
-        bool, typer.Option("--allow-prompt-change", help="Compare under changed prompts too.")
-    ] = False,
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+    config: SettingsFile = None,
+    cluster: ClusterPath = None,
+    allow_prompt_change: PromptChange = False,
 ) -> None:
     """Put runs on one page: verdict, tables, figures, biggest flips, agreement, speed, provenance.
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
-
-# typer reads annotations at run time, on Python 3.10 too
-Text = Optional[str]  # noqa: UP045  # for typer
-File = Optional[Path]  # noqa: UP045  # for typer
 
 
 def trace(
@@ -17,11 +13,13 @@ def trace(
     recipe: Annotated[
         str, typer.Option(help="Named recipe, YAML file, or base=B,tuned=T,reference=R.")
     ] = "demo",
-    response: Annotated[Text, typer.Option(help="Look at this text, not at its own.")] = None,
+    response: Annotated[str | None, typer.Option(help="Look at this text, not at its own.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling noise.")] = 1234,
-    json_file: Annotated[File, typer.Option("--json", help="Write the trace here too.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the trace here too.")
+    ] = None,
 ) -> None:
     """Show who changed what in a response: how far each token is from the draft member's choice.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,16 +15,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-# typer reads annotations at run time, on Python 3.10 too
-Text = Optional[str]  # noqa: UP045  # for typer
-Texts = Optional[list[str]]  # noqa: UP045  # for typer
-File = Optional[Path]  # noqa: UP045  # for typer
 
-Judge = Annotated[Text, typer.Option(help="Only of this judge.")]
-Prompt = Annotated[Text, typer.Option(help="Only of the judge prompt of this name.")]
-Status = Annotated[Text, typer.Option(help="Only with this status.")]
-Before = Annotated[Text, typer.Option(help="Only stored before this date, YYYY-MM-DD (UTC).")]
-Store = Annotated[File, typer.Option(help="The store; by default EFT_VERDICT_STORE.")]
+Judge = Annotated[str | None, typer.Option(help="Only of this judge.")]
+Prompt = Annotated[str | None, typer.Option(help="Only of the judge prompt of this name.")]
+Status = Annotated[str | None, typer.Option(help="Only with this status.")]
+Before = Annotated[str | None, typer.Option(help="Only stored before this date, YYYY-MM-DD (UTC).")]
+Store = Annotated[Path | None, typer.Option(help="The store; by default EFT_VERDICT_STORE.")]
 
 
 @app.command("list")
@@ -49,7 +45,8 @@ def reparse(
         bool, typer.Option("--write", help="Add readings that differ; the old ones stay, too.")
     ] = False,
     template: Annotated[
-        Texts, typer.Option(help="A judge prompt's file of your own, for its scale; repeatable.")
+        list[str] | None,
+        typer.Option(help="A judge prompt's file of your own, for its scale; repeatable."),
     ] = None,
     judge: Judge = None,
     prompt: Prompt = None,
