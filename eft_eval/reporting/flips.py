@@ -11,6 +11,7 @@ from eft_eval.comparing.comparison import Candidate, Row
 from eft_eval.comparing.pairing import match_items
 from eft_eval.runs.records import MetricKey, Run, Sample, TaskRun
 from eft_eval.runs.samples import iter_samples
+from eft_eval.verdicts.text import verdict_records
 
 __all__ = ["Change", "Flip", "Flips", "Response", "Reason", "Said", "find_flips"]  # noqa: RUF022  # by meaning
 
@@ -255,15 +256,8 @@ def _texts(responses: Iterable[Any]) -> Iterable[str]:
 
 def _reasons(filtered: Sequence[Any]) -> list[Reason]:
     """Return a judge's verdicts; none where the filter is no judge."""
-    text = filtered[0] if len(filtered) == 1 else None
-    if not isinstance(text, str) or not text.startswith('[{"key"'):
-        return []
-    try:
-        verdicts = json.loads(text)
-    except ValueError:
-        return []
     found = []
-    for one in verdicts:
+    for one in verdict_records(filtered) or ():
         value = one.get("value")
         found.append(
             Reason(

@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.runs.newest import is_results
+from eft_eval.runs.samples import read_samples
 
-__all__ = ["ResultsFile", "find_results", "read_json", "stamp_of"]
+__all__ = [
+    "ResultsFile",
+    "as_results",
+    "find_results",
+    "find_samples",
+    "read_json",
+    "read_results",
+    "samples_path",
+    "stamp_of",
+    "task_hash",
+]
 
 _STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
+_MOST_SEARCHED = 64
 
 
 class ResultsFile(NamedTuple):
@@ -39,6 +50,12 @@ class ResultsFile(NamedTuple):
         kind = config.get("model") if isinstance(config, Mapping) else None
         return str(self.content.get("model_name") or kind or "unnamed")
 
+    @property
+    def judged_from(self) -> Path | None:
+        """The results file beside it whose responses were judged; None where it was not so made."""
+        name = self.content.get("eft_judged_from")
+        return self.path.with_name(name) if isinstance(name, str) else None
+
 
 def find_results(source: str | Path) -> list[ResultsFile]:
     """Return the results files that ``source`` names, newest first, all of one model.
@@ -57,11 +74,10 @@ def find_results(source: str | Path) -> list[ResultsFile]:
     named = len(paths) == 1 and paths[0] == Path(source)
     found = []
     for path in paths:
-        content = read_json(path) if named else _quietly(path)
-        if content is not None and is_results(content):
+        if named:
+            found.append(read_results(path))
+        elif _is_results(content := _quietly(path)):
             found.append(ResultsFile(path, _date(path, content), content))
-        elif named:
-            raise ConfigError(f"{path} is no results file of lm-eval{_hint(path)}")
     if not found:
         raise ConfigError(
             f"{source} holds no results file of lm-eval; give the folder of --output_path, a "
@@ -74,6 +90,60 @@ def find_results(source: str | Path) -> list[ResultsFile]:
             f"{source} holds the runs of several models; give one of their folders: {several}"
         )
     return sorted(found, key=lambda one: (one.date, one.path.name), reverse=True)
+
+
+def read_results(path: Path) -> ResultsFile:
+    """Return one results file.
+
+    Raises:
+        ConfigError: It cannot be read, or is something else.
+    """
+    return as_results(path, read_json(path))
+
+
+def as_results(path: Path, content: Any) -> ResultsFile:
+    """Return a parsed JSON file as a results file.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not _is_results(content):
+        raise ConfigError(f"{path} is no results file of lm-eval{_hint(path)}")
+    return ResultsFile(path, _date(path, content), content)
+
+
+def find_samples(file: ResultsFile, task: str) -> Path | None:
+    """Return the samples file of a task that belongs to a results file; None where there is none.
+
+    It has the same date in its name; failing that, it is the file whose lines have the hash that
+    the results file tells.
+    """
+    if stamp := stamp_of(file.path):
+        path = samples_path(file.path, task, stamp)
+        if path.is_file():
+            return path
+    expected = task_hash(file, task)
+    if expected is None:
+        return None
+    files = [path for path in file.path.parent.glob("*.jsonl") if path.is_file()]
+    near = sorted(files, key=lambda path: (task not in path.name, path.name))
+    for path in near[:_MOST_SEARCHED]:
+        if read_samples(path).task_hash == expected:
+            return path
+    return None
+
+
+def samples_path(results: Path, task: str, date: str) -> Path:
+    """Return where lm-eval puts a task's samples beside a results file of this date."""
+    return results.with_name(f"samples_{task}_{date}.jsonl")
+
+
+def task_hash(file: ResultsFile, task: str) -> str | None:
+    """Return lm-eval's hash of a task's samples; None where the file has none of its own."""
+    if "eft_judged_from" in file.content:  # its samples are other lines than lm-eval hashed
+        return None
+    found = (file.content.get("task_hashes") or {}).get(task)
+    return None if found is None else str(found)
 
 
 def read_json(path: Path) -> Any:
@@ -97,6 +167,12 @@ def stamp_of(path: Path) -> str | None:
     """Return the date at the end of a file's name, by which lm-eval's files belong together."""
     found = _STAMP.search(path.stem)
     return found[1] if found else None
+
+
+def _is_results(content: Any) -> bool:
+    return isinstance(content, dict) and all(
+        isinstance(content.get(key), dict) for key in ("results", "configs")
+    )
 
 
 def _candidates(source: str) -> list[Path]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.runs.baseline import is_baseline, run_of_baseline
 from eft_eval.runs.completeness import CORRECTED, check_task, same_mean
-from eft_eval.runs.finding import ResultsFile, find_results, read_json, stamp_of
-from eft_eval.runs.newest import samples_path
+from eft_eval.runs.finding import ResultsFile, as_results, read_json, task_hash
 from eft_eval.runs.records import Column, Group, MetricKey, Problem, Run, TaskRun
 from eft_eval.runs.samples import PROMPT, SamplesRead, finite_number, read_samples
+from eft_eval.runs.saved import SavedRun, SavedTask, open_run
 
 __all__ = ["read_run", "read_runs"]
 
@@ -24,7 +25,6 @@ _NO_MEANS = {
     "bleu", "chrf", "ter", "brier_score", CORRECTED,
 }  # fmt: skip
 _MEANS_BY_NAME = {"acc", "acc_norm", "acc_mutual_info", "exact_match"}
-_MOST_SEARCHED = 64
 
 
 def read_runs(sources: Iterable[str | Path], cluster: str = PROMPT) -> list[Run]:
@@ -48,7 +48,8 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
         ConfigError: There is no run there, or several models', or a file is damaged.
     """
     path = Path(source)
-    if os.path.isfile(path) and path.suffix != ".jsonl":  # a name too long is no file either
+    run: SavedRun | None = None
+    if os.path.isfile(path):  # a name too long is no file either
         content = read_json(path)
         if is_baseline(content):
             if content.get("cluster") != cluster:
@@ -57,29 +58,17 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
                     f"is {cluster!r}; pass --cluster {content.get('cluster')}, or bless anew"
                 )
             return run_of_baseline(content, path)
-    files = find_results(source)
-    newest = files[0]
+        run = SavedRun(str(source), [as_results(path, content)])
+    run = run or open_run(source)
+    newest = run.files[0]
     tasks: dict[str, TaskRun] = {}
-    groups: dict[str, Group] = {}
-    problems: list[Problem] = []
-    for file in files:
-        names = [name for name in file.content["results"] if name in file.content["configs"]]
-        new = [name for name in names if name not in tasks]
-        if new and file is not newest:
-            listed = ", ".join(new)
-            problems.append(
-                Problem("note", None, f"from an older file, {file.path.name}: {listed}")
-            )
-        try:
-            for name in new:
-                tasks[name], wrong = _task(file, name, cluster)
-                problems += wrong
-            if file is newest:
-                groups = _groups(file)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"{file.path} is a damaged results file ({error!r}); evaluate again"
-            ) from error
+    problems: list[Problem] = _older_files(run)
+    for name, task in run.tasks.items():
+        with _damage_in(task.file):
+            tasks[name], wrong = _task(task, run.samples_file(task), cluster)
+        problems += wrong
+    with _damage_in(newest):
+        groups = _groups(newest)
     details = {k: v for k, v in newest.content.items() if k not in ("results", "configs")}
     return Run(
         label=str(source),
@@ -93,12 +82,31 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
     )
 
 
-def _task(file: ResultsFile, name: str, cluster: str) -> tuple[TaskRun, list[Problem]]:
-    content = file.content
-    config: Mapping[str, Any] = content["configs"][name] or {}
-    judged = "eft_judged_from" in content
-    expected_hash = None if judged else (content.get("task_hashes") or {}).get(name)
-    samples_file = _samples_file(file.path, name, expected_hash)
+@contextlib.contextmanager
+def _damage_in(file: ResultsFile) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{file.path} is a damaged results file ({error!r}); evaluate again"
+        ) from error
+
+
+def _older_files(run: SavedRun) -> list[Problem]:
+    """Return a note per older results file that the run has tasks from."""
+    notes = []
+    for file in run.files[1:]:
+        names = [task.name for task in run.tasks.values() if task.file is file]
+        if names:
+            text = f"from an older file, {file.path.name}: {', '.join(names)}"
+            notes.append(Problem("note", None, text))
+    return notes
+
+
+def _task(
+    saved: SavedTask, samples_file: Path | None, cluster: str
+) -> tuple[TaskRun, list[Problem]]:
+    name, config, content = saved.name, saved.config, saved.file.content
     read = read_samples(samples_file, cluster) if samples_file else None
     bypassed = any(one.get("metric") == "bypass" for one in config.get("metric_list") or [])
     shots = (content.get("n-shot") or {}).get(name, config.get("num_fewshot"))
@@ -113,11 +121,11 @@ def _task(file: ResultsFile, name: str, cluster: str) -> tuple[TaskRun, list[Pro
         bypassed=bypassed,
         columns=_columns(content, name, config, read),
         pipelines=read.pipelines if read else {},
-        results_file=file.path,
+        results_file=saved.file.path,
         samples_file=samples_file,
         config=config,
     )
-    return task, check_task(task, read, expected_hash)
+    return task, check_task(task, read, task_hash(saved.file, name))
 
 
 def _columns(
@@ -187,24 +195,3 @@ def _leaves(name: str, children: Mapping[str, list[str]]) -> tuple[str, ...]:
     inner = children.get(name) or []
     leaves = [leaf for child in inner for leaf in (_leaves(child, children) or (child,))]
     return tuple(dict.fromkeys(leaves))
-
-
-def _samples_file(results: Path, task: str, expected_hash: str | None) -> Path | None:
-    """Return the samples file that belongs to a results file, else None.
-
-    It has the same date in its name; failing that, it is the file whose lines have the hash that
-    the results file tells.
-    """
-    folder = results.parent
-    if stamp := stamp_of(results):
-        path = samples_path(results, task, stamp)
-        if path.is_file():
-            return path
-    if expected_hash is None:
-        return None
-    files = [path for path in folder.glob("*.jsonl") if path.is_file()]
-    near = sorted(files, key=lambda path: (task not in path.name, path.name))
-    for path in near[:_MOST_SEARCHED]:
-        if read_samples(path).task_hash == expected_hash:
-            return path
-    return None

@@ -61,7 +61,8 @@ class Sample:
         responses: Raw responses, per request one text per repeat.
         filtered: What the filter made of them, one per request.
         values: Metrics of this document; None where there is no number.
-        hashes: lm-eval's doc_hash, prompt_hash and target_hash.
+        hashes: lm-eval's doc_hash, prompt_hash and target_hash; empty where it wrote none.
+        record: The line as it is.
     """
 
     doc_id: int
@@ -73,6 +74,7 @@ class Sample:
     filtered: tuple[Any, ...]
     values: Mapping[str, Any]
     hashes: tuple[str, str, str]
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

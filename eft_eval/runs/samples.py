@@ -13,13 +13,18 @@ from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
 from eft_eval.runs.records import Item, JudgeSeen, Pipeline, Sample
+from eft_eval.verdicts.text import verdict_records
 
-__all__ = ["SamplesRead", "finite_number", "iter_samples", "read_samples"]
+__all__ = ["Lines", "SamplesRead", "finite_number", "iter_samples", "read_lines", "read_samples"]
+
+Lines = dict[str, dict[int, Sample]]
+"""Of a samples file, by filter and document, in its order."""
 
 _OURS = {
     "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics",
     "doc_hash", "prompt_hash", "target_hash", "judged_responses",
 }  # fmt: skip
+_HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PROMPT = "prompt"
 
 
@@ -64,6 +69,20 @@ def iter_samples(path: Path) -> Iterator[Sample]:
         yield _sample(record)
 
 
+def read_lines(path: Path) -> Lines:
+    """Return a samples file with its texts; of equal lines the first.
+
+    Raises:
+        ConfigError: It cannot be read, is empty, or a line is no sample; says which.
+    """
+    by_filter: Lines = {}
+    for sample in iter_samples(path):
+        by_filter.setdefault(sample.filter, {}).setdefault(sample.doc_id, sample)
+    if not by_filter:
+        raise ConfigError(f"{path} is empty")
+    return by_filter
+
+
 def read_samples(path: Path, cluster: str = PROMPT) -> SamplesRead:
     """Read a samples file; what is wrong with it is listed, not raised.
 
@@ -82,7 +101,7 @@ def read_samples(path: Path, cluster: str = PROMPT) -> SamplesRead:
     repeated: Counter[str] = Counter()
     for number, line in _lines(path):
         record = _record(line)
-        if record is None:
+        if record is None or not all(isinstance(record.get(name), str) for name in _HASHES):
             broken.append(number)
             continue
         sample = _sample(record)
@@ -169,7 +188,7 @@ def _judge(verdict: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _line(sample: Sample, record: Mapping[str, Any], cluster: str, where: str) -> _Line:
-    verdicts = _verdicts(sample.filtered)
+    verdicts = verdict_records(sample.filtered)
     scores_text = False
     if cluster != PROMPT:
         word = _field(record, cluster, where)
@@ -199,21 +218,6 @@ def _field(record: Mapping[str, Any], path: str, where: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _verdicts(filtered: tuple[Any, ...]) -> list[Mapping[str, Any]] | None:
-    """Return the verdicts that a judge's filter left as text; None where it is no judge."""
-    text = filtered[0] if len(filtered) == 1 else None
-    if not isinstance(text, str) or not text.startswith('[{"key"'):
-        return None
-    try:
-        verdicts = json.loads(text)
-    except ValueError:
-        return None
-    fits = all(
-        isinstance(one, dict) and {"status", "judge_model"} <= one.keys() for one in verdicts
-    )
-    return verdicts if fits else None
-
-
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         # a broken line must not hide the others
@@ -232,10 +236,9 @@ def _record(line: str) -> dict[str, Any] | None:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("doc_id"), int):
         return None
-    texts = [record.get(name) for name in ("doc_hash", "prompt_hash", "target_hash")]
-    texts += record["metrics"] if isinstance(record.get("metrics"), list) else []
+    names = record["metrics"] if isinstance(record.get("metrics"), list) else []
     lists = (record.get(name) or [] for name in ("resps", "filtered_resps"))
-    whole = all(isinstance(value, str) for value in texts)
+    whole = all(isinstance(name, str) for name in names)
     return record if whole and all(isinstance(value, list) for value in lists) else None
 
 
@@ -251,5 +254,10 @@ def _sample(record: Mapping[str, Any]) -> Sample:
         responses=tuple(record.get("resps") or ()),
         filtered=tuple(record.get("filtered_resps") or ()),
         values={name: record.get(name) for name in names},
-        hashes=(record["doc_hash"], record["prompt_hash"], record["target_hash"]),
+        hashes=(
+            record.get("doc_hash", ""),
+            record.get("prompt_hash", ""),
+            record.get("target_hash", ""),
+        ),
+        record=record,
     )

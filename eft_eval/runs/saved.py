@@ -1,0 +1,168 @@
+"""A saved run's files: which of them has which task, and the texts; each is read at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.runs.finding import (
+    ResultsFile,
+    find_results,
+    find_samples,
+    read_results,
+    samples_path,
+    stamp_of,
+)
+from eft_eval.runs.samples import Lines, read_lines
+
+__all__ = ["SavedRun", "SavedTask", "open_run"]
+
+
+class SavedTask(NamedTuple):
+    """A task of a run, and the results file that counts for it.
+
+    Attributes:
+        name: The task's name.
+        file: The newest results file that has it.
+    """
+
+    name: str
+    file: ResultsFile
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """lm-eval's configuration of the task."""
+        return self.file.content["configs"][self.name] or {}
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the task says of itself."""
+        return self.config.get("metadata") or {}
+
+    @property
+    def entry(self) -> Mapping[str, Any]:
+        """Its aggregates: ``metric,filter`` and ``metric_stderr,filter``."""
+        return self.file.content["results"][self.name] or {}
+
+
+class SavedRun:
+    """What one model was evaluated to, in one results file or several.
+
+    Attributes:
+        label: How to call it: the path as given.
+        files: Its results files, newest first.
+        tasks: Each as the newest file that has it says; by name, those of newer files first.
+    """
+
+    def __init__(self, label: str, files: list[ResultsFile]) -> None:
+        self.label = label
+        self.files = tuple(files)
+        self.tasks: dict[str, SavedTask] = {}
+        for file in files:
+            for name in file.content["results"]:
+                if name in file.content["configs"] and name not in self.tasks:
+                    self.tasks[name] = _checked(SavedTask(name, file))
+        self._by_path = {file.path: file for file in files}
+        self._lines: dict[Path, Lines] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the newest results file."""
+        return self.files[0].path.name
+
+    def task(self, name: str) -> SavedTask:
+        """Return a task by its name.
+
+        Raises:
+            ConfigError: The run has no such task.
+        """
+        if name not in self.tasks:
+            known = ", ".join(self.tasks)
+            where = self.files[0].path if len(self.files) == 1 else self.label
+            raise ConfigError(f"{where} has no task {name!r}{nearest(name, self.tasks)}: {known}")
+        return self.tasks[name]
+
+    def samples_file(self, task: SavedTask) -> Path | None:
+        """Return a task's samples file; None where there is none."""
+        return find_samples(task.file, task.name)
+
+    def lines(self, task: SavedTask) -> Lines:
+        """Return a task's sample lines by filter and document.
+
+        Raises:
+            ConfigError: There is no such file, or it cannot be read.
+        """
+        path = self.samples_file(task)
+        if path is None:
+            stamp = stamp_of(task.file.path)
+            what = f"no samples file of task {task.name!r} for {task.file.path}"
+            if stamp is not None:
+                what = f"no {samples_path(task.file.path, task.name, stamp)}"
+            raise ConfigError(
+                f"there is {what}, so no responses; was the run made with --log_samples or "
+                "--predict_only?"
+            )
+        if path not in self._lines:
+            self._lines[path] = read_lines(path)
+        return self._lines[path]
+
+    def lineage(self, task: SavedTask) -> Iterator[SavedTask]:
+        """Iterate over a task, as it was before it was judged, and so on, while the files exist.
+
+        The last is the task as lm-eval wrote it, unless its files were taken away.
+
+        Raises:
+            ConfigError: A results file cannot be read.
+        """
+        seen: set[Path] = set()
+        file: ResultsFile | None = task.file
+        while file is not None and file.path not in seen:
+            yield SavedTask(task.name, file)
+            seen.add(file.path)
+            file = self._older(file)
+
+    def texts(self, task: SavedTask) -> Lines:
+        """Return the sample lines of the oldest file in a task's lineage, which has all its texts.
+
+        Raises:
+            ConfigError: There are none, or they cannot be read.
+        """
+        *_, oldest = self.lineage(task)
+        return self.lines(oldest)
+
+    def _older(self, file: ResultsFile) -> ResultsFile | None:
+        path = file.judged_from
+        if path is None:
+            return None
+        if path not in self._by_path:
+            if not path.is_file():
+                return None
+            self._by_path[path] = read_results(path)
+        return self._by_path[path]
+
+
+def open_run(source: str | Path) -> SavedRun:
+    """Find a saved run: a results file, a folder or a pattern.
+
+    Where several results files are found, each task is that of the newest file that has it.
+
+    Args:
+        source: What to read; see `eft_eval.runs.finding.find_results`.
+
+    Raises:
+        ConfigError: There is no run there, or several models', or a results file is damaged.
+    """
+    return SavedRun(str(source), find_results(source))
+
+
+def _checked(task: SavedTask) -> SavedTask:
+    raw = task.file.content["configs"][task.name] or {}
+    if not isinstance(raw, Mapping) or not all(
+        isinstance(one, Mapping) for one in (task.metadata, task.entry)
+    ):
+        raise ConfigError(
+            f"{task.file.path} is a damaged results file (task {task.name!r}); evaluate again"
+        )
+    return task
