@@ -19,7 +19,7 @@ from eft_eval.labels.reading import read_labels
 from eft_eval.labels.records import Item, LabelSet, Origin
 from eft_eval.labels.responses import measures_in, read_items
 from eft_eval.labels.scheme import FIELDS
-from eft_eval.runs.newest import newest_results
+from eft_eval.runs.saved import open_run
 from eft_eval.statistics.ceiling import Scale
 from eft_eval.statistics.ratings import Rule, Values
 
@@ -71,9 +71,10 @@ def agree_files(
     """
     items, run, judges = None, None, set[str]()
     if run_dir is not None:
-        run = newest_results(Path(run_dir)).name
-        measure = choose_measure(measure, measures_in(run_dir, tasks), run)
-        items = read_items(run_dir, tasks=tasks, measure=measure)
+        saved = open_run(run_dir)
+        run = saved.name
+        measure = choose_measure(measure, measures_in(saved, tasks), run)
+        items = read_items(saved, tasks=tasks, measure=measure)
         judges = {item.judge for item in items if item.judge is not None}
         if judge in judges:
             judge = None

@@ -33,7 +33,9 @@ app = typer.Typer(
 
 @app.command(cls=SeveralFiles)
 def sample(
-    run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of a judged run.")],
+    run_dir: Annotated[
+        Path, typer.Argument(help="A judged run's folder or results file, or a pattern.")
+    ],
     out: Annotated[Path, typer.Option(help="A new folder for the blind project.")],
     labels: LabelFiles = None,
     key: Annotated[
@@ -59,11 +61,12 @@ def sample(
     from eft_eval.labels.reading import read_labels
     from eft_eval.labels.responses import read_items
     from eft_eval.reports.views.gold import print_gold_sample
-    from eft_eval.runs.newest import newest_results
+    from eft_eval.runs.saved import open_run
 
     if not labels:
         raise ConfigError("there are no label files; name them with --labels FILE …")
-    items = read_items(run_dir, tasks=task)
+    run = open_run(run_dir)
+    items = read_items(run, tasks=task)
     judges = {item.judge for item in items if item.judge is not None}
     if judge in judges:
         judge = None  # the run's own judge
@@ -72,7 +75,7 @@ def sample(
         read_labels(labels, items=items, judge=judge, judges=judges),
         out,
         write_project(form, port),
-        run=newest_results(run_dir).name,
+        run=run.name,
         key=key,
         disagreements=disagreements,
         agreements=agreements,

@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.command(name="export")
 def export_labels(
-    run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder or results file, or a pattern.")],
     out: Annotated[Path, typer.Option(help="A new folder for the labelling project.")],
     form: Annotated[Form, typer.Option("--format", help="For which tool.")] = Form.potato,
     sample: Annotated[
@@ -38,10 +38,11 @@ def export_labels(
 ) -> None:
     """Write a labelling project: question and response, shuffled, the judge's verdict hidden."""
     from eft_eval.labels.responses import read_items, sample_items
-    from eft_eval.runs.newest import newest_results
+    from eft_eval.runs.saved import open_run
 
-    run = newest_results(run_dir).name
-    drawn = sample_items(read_items(run_dir, tasks=task), sample, seed=seed)
+    saved = open_run(run_dir)
+    run = saved.name
+    drawn = sample_items(read_items(saved, tasks=task), sample, seed=seed)
     about = {
         "run": run,
         "sample": len(drawn.items),

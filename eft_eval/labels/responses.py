@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from eft_eval.errors import ConfigError, EftEvalError, nearest
+from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
 from eft_eval.labels.texts import clean_text, text_hash
-from eft_eval.runs.lineage import verdicts_in
-from eft_eval.runs.newest import newest_results, read_results, samples_path
-from eft_eval.verdicts.text import read_verdicts
+from eft_eval.runs.records import Sample as RunSample
+from eft_eval.runs.samples import Lines
+from eft_eval.runs.saved import SavedRun, SavedTask, open_run
+from eft_eval.verdicts.text import read_verdicts, verdicts_in
 from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["Sample", "measures_in", "read_items", "sample_items"]
 
-_Record = dict[str, Any]
 _COUNTS_ERRORS = "fact_errors"  # the metric of every task whose judge counts errors
 
 
@@ -56,12 +55,12 @@ def _place(seed: int, item_id: str) -> bytes:
 
 
 def read_items(
-    run_dir: Path | str, *, tasks: Sequence[str] | None = None, measure: str = "factuality"
+    run: SavedRun | Path | str, *, tasks: Sequence[str] | None = None, measure: str = "factuality"
 ) -> list[Item]:
-    """Return the responses of the newest run in an lm-eval output folder.
+    """Return the responses of a run.
 
     Args:
-        run_dir: The folder with results_*.json, or its parent if that has one such folder.
+        run: An opened run, whose files are not read again, or what `open_run` takes.
         tasks: Tasks to take; by default all whose judge counts factual errors.
         measure: Whose verdicts to take: factuality, helpfulness or harm. The values of the last
             two are those of the metric, from 0 to 1.
@@ -69,51 +68,43 @@ def read_items(
     Raises:
         ConfigError: There is no such run or task, or its samples cannot be used.
     """
-    results = newest_results(Path(run_dir))
-    configs = read_results(results)["configs"]
-    chosen = list(tasks or configs)
-    for task in chosen:
-        if task not in configs:
-            raise ConfigError(f"{results} has no task {task!r}{nearest(task, configs)}")
+    run = run if isinstance(run, SavedRun) else open_run(run)
     items: list[Item] = []
-    for task in chosen:
-        path = samples_path(results, task)
-        if tasks is None and not path.exists():
+    for task in [run.task(name) for name in tasks or run.tasks]:
+        path = run.samples_file(task)
+        if tasks is None and path is None:
             continue
-        samples = _read_samples(path, measure)
+        lines = run.lines(task)
+        assert path is not None, "there are lines"
+        samples = _chosen(path, lines, measure)
         if measure != "factuality":
             if samples:
-                found = list(_items(path, task, configs[task], samples))
+                found = list(_items(path, task, samples))
                 factor = _metric_factor(found, samples, measure, path)
                 items.extend(_scaled(found, factor))
-        elif tasks is not None or _counts_errors(configs[task], samples[0]):
-            items.extend(_items(path, task, configs[task], samples))
+        elif tasks is not None or _counts_errors(task, samples[0]):
+            items.extend(_items(path, task, samples))
     if not items and measure != "factuality":
-        raise ConfigError(f"{results}: no task with samples is judged for {measure}")
+        raise ConfigError(f"{run.label}: no task with samples is judged for {measure}")
     if not items:
         raise ConfigError(
-            f"{results}: no task with samples counts factual errors (its tasks: "
-            f"{', '.join(configs)}); name a task, or run lm_eval with --log_samples"
+            f"{run.label}: no task with samples counts factual errors (its tasks: "
+            f"{', '.join(run.tasks)}); name a task, or run lm_eval with --log_samples"
         )
     return items
 
 
-def _counts_errors(config: _Record, sample: _Record) -> bool:
-    scale = (config.get("metadata") or {}).get("eft_scale")
-    return scale == "count" or _COUNTS_ERRORS in (sample.get("metrics") or ())
+def _counts_errors(task: SavedTask | None, sample: RunSample) -> bool:
+    scale = None if task is None else task.metadata.get("eft_scale")
+    return scale == "count" or _COUNTS_ERRORS in sample.values
 
 
-def measures_in(run_dir: Path | str, tasks: Sequence[str] | None = None) -> list[str]:
-    """Return what the tasks of the newest run are judged for: names of `MEASURES`, in order."""
-    path = newest_results(Path(run_dir))
-    results = read_results(path)
-    entries = [entry for name, entry in results["results"].items() if not tasks or name in tasks]
-    names = {key.partition(",")[0] for entry in entries for key in entry}
-    scales = {
-        (config.get("metadata") or {}).get("eft_scale")
-        for name, config in results["configs"].items()
-        if not tasks or name in tasks
-    }
+def measures_in(run: SavedRun | Path | str, tasks: Sequence[str] | None = None) -> list[str]:
+    """Return what the tasks of a run are judged for: names of `MEASURES`, in order."""
+    run = run if isinstance(run, SavedRun) else open_run(run)
+    chosen = [task for name, task in run.tasks.items() if not tasks or name in tasks]
+    names = {key.partition(",")[0] for task in chosen for key in task.entry}
+    scales = {task.metadata.get("eft_scale") for task in chosen}
     return [
         name
         for name, one in MEASURES.items()
@@ -122,7 +113,7 @@ def measures_in(run_dir: Path | str, tasks: Sequence[str] | None = None) -> list
 
 
 def _metric_factor(
-    items: Sequence[Item], samples: Sequence[_Record], measure: str, path: Path
+    items: Sequence[Item], samples: Sequence[RunSample], measure: str, path: Path
 ) -> float:
     """Return what a verdict's value is multiplied with to be the metric that the samples hold.
 
@@ -135,7 +126,7 @@ def _metric_factor(
     possible = [0.01, 1.0]
     for sample, group in zip(samples, _groups(items), strict=True):
         scored = [value for value in group if value is not None]
-        recorded = sample.get(metric)
+        recorded = sample.values.get(metric)
         if scored and isinstance(recorded, (int, float)):
             mean = sum(scored) / len(scored)
             possible = [one for one in possible if math.isclose(one * mean, recorded, abs_tol=1e-9)]
@@ -158,44 +149,30 @@ def _scaled(items: Sequence[Item], factor: float) -> Iterator[Item]:
         yield item if value is None else replace(item, verdict_value=value * factor)
 
 
-def _read_samples(path: Path, measure: str) -> list[_Record]:
+def _chosen(path: Path, lines: Lines, measure: str) -> list[RunSample]:
     """Return a task's samples, one per document; none where no judge is of the measure."""
-    samples: dict[str, dict[Any, _Record]] = {}  # by filter and document
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                sample = json.loads(line)
-                samples.setdefault(sample["filter"], {}).setdefault(sample["doc_id"], sample)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no {path}; was the run made with --log_samples?") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        read = sum(map(len, samples.values()))
-        raise ConfigError(f"cannot read {path}, sample {read}: {error!r}") from error
-    if not samples:
-        raise ConfigError(f"{path} is empty")
+    first = {name: next(iter(of.values())) for name, of in lines.items()}
     if measure != "factuality":
         metric = next(iter(MEASURES[measure].scores))
-        for of in samples.values():
-            if metric in (next(iter(of.values())).get("metrics") or ()):
-                return list(of.values())
-        return []
+        names = [name for name, sample in first.items() if metric in sample.values][:1]
+        return [*lines[names[0]].values()] if names else []
     # of several judges, the one that counts factual errors: labels are about these
-    chosen = [name for name, of in samples.items() if _counts_errors({}, next(iter(of.values())))]
+    chosen = [name for name, sample in first.items() if _counts_errors(None, sample)]
     if not chosen:  # a judged file also has the lines of filters that are no judges
-        chosen = [name for name, of in samples.items() if verdicts_in(next(iter(of.values())))]
-    names = chosen if len(samples) > 1 else list(samples)
+        chosen = [name for name, sample in first.items() if verdicts_in(sample.filtered)]
+    names = chosen if len(lines) > 1 else list(lines)
     if len(names) != 1:
-        raise ConfigError(f"{path} has the verdicts of several judges: {sorted(samples)}")
-    return list(samples[names[0]].values())
+        raise ConfigError(f"{path} has the verdicts of several judges: {sorted(lines)}")
+    return [*lines[names[0]].values()]
 
 
-def _items(path: Path, task: str, config: _Record, samples: Sequence[_Record]) -> Iterator[Item]:
-    repeats = int(config.get("repeats") or 1)
+def _items(path: Path, task: SavedTask, samples: Sequence[RunSample]) -> Iterator[Item]:
+    repeats = int(task.config.get("repeats") or 1)
     seen: Counter[str] = Counter()
     for sample in samples:
-        where = f"{path.name}, doc_id {sample['doc_id']}"
-        question = (sample.get("doc") or {}).get("question")
-        responses = (sample.get("resps") or [[]])[0]
+        where = f"{path.name}, doc_id {sample.doc_id}"
+        question = sample.doc.get("question") if isinstance(sample.doc, Mapping) else None
+        responses = sample.responses[0] if sample.responses else []
         if not isinstance(question, str):
             raise ConfigError(f"{where}: the document has no question")
         if not isinstance(responses, list) or not responses:
@@ -204,14 +181,13 @@ def _items(path: Path, task: str, config: _Record, samples: Sequence[_Record]) -
         responses = responses[:repeats]
         for repeat, verdict in enumerate(_verdicts(sample, len(responses), where)):
             source = f"{where}, repeat {repeat}"
-            yield _item(task, question, str(responses[repeat]), source, verdict, seen)
+            yield _item(task.name, question, str(responses[repeat]), source, verdict, seen)
 
 
-def _verdicts(sample: _Record, count: int, where: str) -> list[Verdict | None]:
+def _verdicts(sample: RunSample, count: int, where: str) -> list[Verdict | None]:
     """Return a document's verdicts, one per response; None for a run that was not judged."""
-    filtered = (sample.get("filtered_resps") or [None])[0]
-    metrics = sample.get("metrics") or ()
-    if not isinstance(filtered, str) or "bypass" in metrics:
+    filtered = sample.filtered[0] if sample.filtered else None
+    if not isinstance(filtered, str) or sample.bypassed:
         return [None] * count
     try:
         verdicts = read_verdicts(filtered)

@@ -84,7 +84,7 @@ def find_results(source: str | Path) -> list[ResultsFile]:
             "results_*.json in it, or a baseline file by its name"
         )
     models = sorted({(one.model, str(one.path.parent)) for one in found})
-    if len({model for model, _ in models}) > 1:
+    if len({one.content.get("model_name") or str(one.path.parent) for one in found}) > 1:
         several = ", ".join(f"{model} ({folder})" for model, folder in models)
         raise ConfigError(
             f"{source} holds the runs of several models; give one of their folders: {several}"

@@ -76,6 +76,11 @@ class Sample:
     hashes: tuple[str, str, str]
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def bypassed(self) -> bool:
+        """Whether it is a response of ``--predict_only``, which nobody scored."""
+        return "bypass" in self.values
+
 
 @dataclass(frozen=True)
 class Item:

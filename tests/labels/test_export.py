@@ -68,7 +68,7 @@ def write_run(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     configs = {task: {"task": task, "repeats": repeats, "metadata": {}} for task in tasks}
-    text = json.dumps({"configs": configs, "results": {}})
+    text = json.dumps({"configs": configs, "results": {task: {"alias": task} for task in tasks}})
     (folder / f"results_{date}.json").write_text(text, "utf-8")
     for task, samples in tasks.items():
         lines = "".join(json.dumps(sample) + "\n" for sample in samples)
@@ -137,9 +137,9 @@ def test_responses_without_verdicts_can_be_labelled(tmp_path: Path) -> None:
 
 
 def test_unusable_runs_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="there is no file or folder"):
         read_items(tmp_path / "missing")
-    with pytest.raises(ConfigError, match=r"has no results_\*\.json"):
+    with pytest.raises(ConfigError, match="holds no results file of lm-eval"):
         read_items(tmp_path)
     fine = make_sample(0, "Why?", ["a"], [make_verdict(1)])
     for name, changes, message in (

@@ -164,7 +164,7 @@ def test_agree_and_bad_files(run: Run, run_dir: Path, labels: Path, tmp_path: Pa
     fails(run("agree", "--labels", foreign, "--run", run_dir), "2 × no item has this id")
     twice = f"{head}{items[0].item_id},a,1\n{items[0].item_id},a,0\n"
     fails(run("agree", "--labels", write(tmp_path / "t.csv", twice)), "2 × one annotator gave diff")
-    fails(run("agree", "--labels", labels, "--run", labels), "is no folder")
+    fails(run("agree", "--labels", labels, "--run", labels), "expected a results file of lm-eval")
     write_judged_run(tmp_path / "other", counted([1]))
     fails(run("agree", "--labels", labels, "--run", tmp_path), "the runs of several models")
     fails(run("agree", "--labels", labels, "--level", "95"), "level is 95")
