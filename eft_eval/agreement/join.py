@@ -69,17 +69,14 @@ def agree_files(
     Raises:
         ConfigError: A file or the run cannot be used, or nothing can be compared.
     """
-    items, run, judges = None, None, set[str]()
+    items, run = None, None
     if run_dir is not None:
         saved = open_run(run_dir)
         run = saved.name
         measure = choose_measure(measure, measures_in(saved, tasks), run)
         items = read_items(saved, tasks=tasks, measure=measure)
-        judges = {item.judge for item in items if item.judge is not None}
-        if judge in judges:
-            judge = None
     # the field is chosen after reading: any_error is made of two
-    labels = read_labels(files, items=items, judge=judge, judges=judges)
+    labels = read_labels(files, items=items, judge=judge)
     found = agree_labels(
         labels,
         items,

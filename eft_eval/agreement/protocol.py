@@ -24,9 +24,9 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import write_json
 from eft_eval.labels.joining import GOLD_PREFIX
 from eft_eval.labels.people import scrub
+from eft_eval.labels.project import GOLD_KEY_FORMAT, Exported
 from eft_eval.labels.reading import read_labels
 from eft_eval.labels.records import Item, LabelSet
-from eft_eval.labels.saving import GOLD_KEY_FORMAT, Exported
 from eft_eval.records import plain
 from eft_eval.statistics.consensus import majority
 from eft_eval.statistics.gold_outcome import GoldOutcome, gold_outcome_of_counts
@@ -279,7 +279,7 @@ def import_gold(
     if not adjudicated_by.strip():
         raise ConfigError("who adjudicated is blank; expected words such as 'two authors'")
     known = _read_gold_key(Path(key))
-    labels = read_labels(files, key=key, letter="G")  # no A1: they are other people
+    labels = read_labels(files, items=key, letter="G")  # no A1: they are other people
     answers = read_answers(labels, rule=known.rule, counts=True)
     panel = {name: apply_rule(one, known.rule) for name, one in answers.panel.items()}
     found = majority(panel)

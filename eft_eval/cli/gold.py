@@ -67,12 +67,9 @@ def sample(
         raise ConfigError("there are no label files; name them with --labels FILE …")
     run = open_run(run_dir)
     items = read_items(run, tasks=task)
-    judges = {item.judge for item in items if item.judge is not None}
-    if judge in judges:
-        judge = None  # the run's own judge
     drawn = sample_gold(
         items,
-        read_labels(labels, items=items, judge=judge, judges=judges),
+        read_labels(labels, items=items, judge=judge),
         out,
         write_project(form, port),
         run=run.name,

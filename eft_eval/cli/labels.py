@@ -14,7 +14,7 @@ from eft_eval.cli.options import Form, Judge, Tasks
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eft_eval.labels.saving import Exported
+    from eft_eval.labels.project import Exported
 
 app = typer.Typer(
     help="Responses out to annotators (Potato, Label Studio, CSV), and their labels in.",
@@ -90,18 +90,18 @@ def import_labels(
 
     Annotators become A1, A2, …; --judge keeps the name of one that is no person.
     """
+    from eft_eval.labels.project import KEY_NAME
     from eft_eval.labels.reading import read_labels
     from eft_eval.labels.records import Item
     from eft_eval.labels.responses import measures_in, read_items
-    from eft_eval.labels.saving import KEY_NAME, save_labels
+    from eft_eval.labels.saving import save_labels
     from eft_eval.reports.views.labels import print_labels
 
-    items: list[Item] | None = None
+    about: list[Item] | Path | None = key
     if key is not None and key.is_dir() and not (key / KEY_NAME).exists():
         # the ids and texts of responses are the same whatever they were judged for
-        items = read_items(key, measure=next(iter(measures_in(key)), "factuality"))
-        key = None
-    labels = read_labels(files, items=items, key=key, judge=judge)
+        about = read_items(key, measure=next(iter(measures_in(key)), "factuality"))
+    labels = read_labels(files, items=about, judge=judge)
     if not labels.labels:
         print_labels(labels, ())
         raise ConfigError(f"no label could be used, {len(labels.dropped)} rows were dropped")

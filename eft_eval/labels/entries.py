@@ -12,7 +12,18 @@ from typing import Any, NamedTuple, TypeAlias
 from eft_eval.labels.records import Origin
 from eft_eval.labels.texts import text_hash
 
-__all__ = ["Entry", "Found", "Place", "Remark", "Shown", "Unusable", "answers", "shown_in"]
+__all__ = [
+    "Entry",
+    "Found",
+    "Place",
+    "Remark",
+    "Row",
+    "Shown",
+    "Unusable",
+    "Values",
+    "answers",
+    "shown_in",
+]
 
 
 class Place(NamedTuple):
@@ -62,6 +73,18 @@ class Remark(NamedTuple):
 
 
 Found: TypeAlias = Iterator[Entry | Unusable | Remark]
+Values: TypeAlias = dict[str, list[tuple[object, bool]]]
+"""One row's answers by field, each with whether it is free text; a field should have one."""
+
+
+class Row(NamedTuple):
+    """Who answered about what; an id or a user may be blank."""
+
+    place: Place
+    item_id: str
+    user: str
+    shown: Shown | None = None
+    origin: Origin | None = None
 
 
 def shown_in(record: dict[str, Any]) -> Shown | None:
@@ -75,15 +98,9 @@ def shown_in(record: dict[str, Any]) -> Shown | None:
     return None
 
 
-def answers(
-    place: Place,
-    item_id: str,
-    user: str,
-    values: dict[str, list[tuple[object, bool]]],
-    shown: Shown | None = None,
-    origin: Origin | None = None,
-) -> Found:
-    """Yield one row's answers: per field its values, each with whether it is free text."""
+def answers(row: Row, values: Values) -> Found:
+    """Yield one row's answers."""
+    place, item_id, user, shown, origin = row
     if not item_id or not user:
         yield Unusable(place, "no item id" if not item_id else "no annotator", user=user or None)
         return

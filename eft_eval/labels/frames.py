@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
 from eft_eval.labels.people import person, pseudonyms
 from eft_eval.labels.records import Dropped, Label, LabelSet, Origin, without_duplicates
 from eft_eval.labels.scheme import Unreadable, is_blank, read_value
 
-__all__ = ["labels_of_frame"]
+__all__ = ["Columns", "labels_of_frame"]
+
+
+class Columns(NamedTuple):
+    """The columns of a long frame, one row per item and annotator.
+
+    Attributes:
+        item: The items' ids.
+        annotator: The annotators.
+        value: The labels: numbers or words; missing ones are dropped and counted.
+        field: What was asked; None where all rows are of one field, "value".
+        cluster: What each item belongs to, such as its prompt.
+        stratum: The items' kinds, such as the task.
+    """
+
+    item: str = "item_id"
+    annotator: str = "annotator"
+    value: str = "value"
+    field: str | None = None
+    cluster: str | None = None
+    stratum: str | None = None
 
 
 def labels_of_frame(
-    frame: Any,
-    *,
-    item: str = "item_id",
-    annotator: str = "annotator",
-    value: str = "value",
-    field: str | None = None,
-    cluster: str | None = None,
-    stratum: str | None = None,
-    judge: str | None = None,
+    frame: Any, named: Columns = Columns(), *, judge: str | None = None
 ) -> LabelSet:
     """Return the labels of a long frame, one row per item and annotator, with names replaced.
 
     Args:
         frame: A pandas data frame.
-        item: Column of the item ids.
-        annotator: Column of the annotators.
-        value: Column of the labels: numbers or words; missing ones are dropped and counted.
-        field: Column that says what was asked; None where all rows are of one field, "value".
-        cluster: Column of what each item belongs to, such as its prompt.
-        stratum: Column of the items' kinds, such as the task.
+        named: What its columns are called.
         judge: The annotator that is the judge; it keeps its name.
 
     Raises:
         ConfigError: A column does not exist, or nobody is called ``judge``.
     """
-    wanted = {"item": item, "annotator": annotator, "value": value}
-    more = {"field": field, "cluster": cluster, "stratum": stratum}
-    wanted |= {name: column for name, column in more.items() if column is not None}
+    wanted = {name: column for name, column in named._asdict().items() if column is not None}
     for name, column in wanted.items():
         if column not in frame.columns:
             known = ", ".join(map(str, frame.columns))

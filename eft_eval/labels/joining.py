@@ -17,13 +17,20 @@ _OURS = re.compile(r"(.+-[0-9a-f]{16}-r\d+)-[0-9a-f]{8}", re.ASCII)  # see sampl
 
 
 class Known:
-    """The items that labels may be about; None for the hashes and the items: any."""
+    """The items that labels may be about; any, where no hashes of their texts are known."""
 
-    def __init__(self, hashes: Mapping[str, str] | None, items: Mapping[str, Item] | None) -> None:
+    def __init__(self, hashes: Mapping[str, str] | None) -> None:
         self._hashes = hashes
-        self._items = items or {}
+        self._items: Mapping[str, Item] = {}
         self._stems = {_stem(item_id) for item_id in hashes or ()} - {""}
         self._flat: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, items: Mapping[str, Item]) -> Known:
+        """Return what is known with the items' texts, by which whole pages are compared too."""
+        known = cls({name: item.text_sha256 for name, item in items.items()})
+        known._items = items
+        return known
 
     def problem(self, item_id: str, shown: Shown | None) -> str:
         """Return why a label cannot be joined to an item; "" if it can."""

@@ -1,4 +1,4 @@
-"""Labels out of Label Studio's exports: JSON and JSON-MIN."""
+"""Label Studio: labels out of its JSON and JSON-MIN exports, and projects to import into it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from eft_eval.labels.entries import Found, Place, Remark, Unusable, answers, shown_in
+from eft_eval.labels.entries import Found, Place, Remark, Row, Unusable, Values, answers, shown_in
+from eft_eval.labels.project import Exported, new_export
 from eft_eval.labels.records import Item
-from eft_eval.labels.saving import Exported, new_export
 from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, Field, is_blank
 
 __all__ = ["export_label_studio", "from_tasks", "is_tasks"]
 
-_Values = dict[str, list[tuple[object, bool]]]
 _NO_FIELD = {  # of JSON-MIN: what is not an answer
     *("id", "item_id", "question", "response", "text", "annotator", "annotation_id"),
     *("created_at", "updated_at", "lead_time", "agreement"),
@@ -45,7 +44,8 @@ def from_tasks(path: Path, tasks: Sequence[Any]) -> Found:
             values, others = _flat_values(task)
             unread |= others
             user = _user(task.get("annotator"))
-            yield from answers(place, _item_id(task, task), user, values, shown_in(task))
+            row = Row(place, _item_id(task, task), user, shown_in(task))
+            yield from answers(row, values)
     if unread:
         yield Remark(Place(path), f"not read, as no answers: {', '.join(sorted(unread))}")
 
@@ -68,7 +68,7 @@ def _from_task(place: Place, task: Mapping[str, Any], unread: set[str]) -> Found
             continue
         values, others = _values(annotation["result"])
         unread |= others
-        yield from answers(here, item_id, user, values, shown_in(data))
+        yield from answers(Row(here, item_id, user, shown_in(data)), values)
 
 
 def _item_id(data: Mapping[str, Any], task: Mapping[str, Any]) -> str:
@@ -84,9 +84,9 @@ def _user(given: object) -> str:
     return "" if given is None else str(given)
 
 
-def _values(results: Sequence[Any]) -> tuple[_Values, set[str]]:
+def _values(results: Sequence[Any]) -> tuple[Values, set[str]]:
     """Return the answers by field, and the names of results that are none, such as spans."""
-    values: _Values = {}
+    values: Values = {}
     unread = set()
     for result in results:
         name = str(result.get("from_name", "")) if isinstance(result, dict) else ""
@@ -116,9 +116,9 @@ def _answer(value: Mapping[str, Any]) -> list[tuple[object, bool]] | None:
     return None
 
 
-def _flat_values(task: Mapping[str, Any]) -> tuple[_Values, set[str]]:
+def _flat_values(task: Mapping[str, Any]) -> tuple[Values, set[str]]:
     """Return the answers of a JSON-MIN record, where controls stand beside the task's data."""
-    values: _Values = {}
+    values: Values = {}
     unread = set()
     for name, value in task.items():
         if name in _NO_FIELD or is_blank(value) or value == []:

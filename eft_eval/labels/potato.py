@@ -1,4 +1,4 @@
-"""Labels out of Potato: 2.x exports and live store, and the files of Potato 1.x.
+"""Potato: labels out of 2.x exports and live store and the files of 1.x, and 2.x projects.
 
 A stored answer is ``{schema: {name: value}}``. Schemas with options store one entry per chosen
 option; the value is the option's text (2.x), ``true`` or the key to press (1.x).
@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from eft_eval.labels.entries import Found, Place, Remark, Unusable, answers, shown_in
+from eft_eval.labels.entries import Found, Place, Remark, Row, Unusable, Values, answers, shown_in
+from eft_eval.labels.project import Exported, new_export
 from eft_eval.labels.records import Item
-from eft_eval.labels.saving import Exported, new_export
 from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, TITLE, Field, is_blank
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "stores_in",
 ]
 
-_Row: TypeAlias = tuple[int, Mapping[str, str]]
+_Line: TypeAlias = tuple[int, Mapping[str, str]]
 _FREE_TEXT = {"text_box", "free_response"}
 _ENTRIES = {"", "number", "slider", "scale", "select-one", "confidence_level", *_FREE_TEXT}
 _SCALE_POINT = re.compile(r"scale_(\d+)", re.ASCII)  # Potato 1.x
@@ -66,7 +66,7 @@ def from_state(path: Path, state: Mapping[str, Any]) -> Found:
         except (AttributeError, KeyError, TypeError, ValueError):
             yield Unusable(here, "not in Potato's format", "", user)
             continue
-        yield from answers(here, str(item_id), user, values)
+        yield from answers(Row(here, str(item_id), user), values)
 
 
 def _as_mapping(given: Any) -> dict[str, dict[str, object]]:
@@ -121,7 +121,7 @@ def _from_record(place: Place, user: str, record: dict[str, Any]) -> Found:
         yield Unusable(place, "not in Potato's format", "", user)
         return
     name = "" if item_id is None else str(item_id)
-    yield from answers(place, name, user, _values(labels), shown_in(record))
+    yield from answers(Row(place, name, user, shown_in(record)), _values(labels))
 
 
 def is_table(header: Sequence[str]) -> bool:
@@ -131,7 +131,7 @@ def is_table(header: Sequence[str]) -> bool:
     return exported or ({"instance_id", "user"} <= names and any(":::" in name for name in names))
 
 
-def from_table(path: Path, header: Sequence[str], rows: Sequence[_Row]) -> Found:
+def from_table(path: Path, header: Sequence[str], rows: Sequence[_Line]) -> Found:
     """Yield what a table holds: CSV or TSV of 2.x, or annotated_instances.tsv of 1.x."""
     columns = {name: _schema_and_name(name, rows) for name in header if name not in _OURS}
     unread = [name for name, split in columns.items() if split is None]
@@ -147,12 +147,11 @@ def from_table(path: Path, header: Sequence[str], rows: Sequence[_Row]) -> Found
         for column, split in columns.items():
             if split is not None:
                 labels.setdefault(split[0], {})[split[1]] = row[column]
-        yield from answers(
-            place, row["instance_id"].strip(), user, _values(labels), shown_in({**row})
-        )
+        item_id = row["instance_id"].strip()
+        yield from answers(Row(place, item_id, user, shown_in({**row})), _values(labels))
 
 
-def _schema_and_name(column: str, rows: Sequence[_Row]) -> tuple[str, str] | None:
+def _schema_and_name(column: str, rows: Sequence[_Line]) -> tuple[str, str] | None:
     """Return a column's schema and name; None for a column without answers.
 
     Schemas and options may have dots in them, so the values, which for options are the option's
@@ -174,9 +173,9 @@ def _schema_and_name(column: str, rows: Sequence[_Row]) -> tuple[str, str] | Non
     return schema, name
 
 
-def _values(labels: Mapping[str, Mapping[str, object]]) -> dict[str, list[tuple[object, bool]]]:
+def _values(labels: Mapping[str, Mapping[str, object]]) -> Values:
     """Return the answers by field, each with whether it is free text."""
-    values: dict[str, list[tuple[object, bool]]] = {}
+    values: Values = {}
     for schema, given in labels.items():
         for name, value in given.items():
             if is_blank(value) or (name not in _ENTRIES and _is_unset(name, value)):

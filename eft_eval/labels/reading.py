@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.labels import (
-    label_studio as import_label_studio,
-)
-from eft_eval.labels import (
-    potato as import_potato,
-)
-from eft_eval.labels import (
-    saving,
-)
-from eft_eval.labels import (
-    tables as import_tables,
-)
+from eft_eval.labels import label_studio, potato, saving, tables
 from eft_eval.labels.entries import Entry, Found, Place, Remark, Unusable
 from eft_eval.labels.joining import Known
-from eft_eval.labels.people import is_mixed, person, pseudonyms, scrub
-from eft_eval.labels.records import Dropped, Item, Label, LabelSet, Origin, without_duplicates
-from eft_eval.labels.saving import GOLD_KEY_FORMAT, KEY_FORMAT, KEY_NAME, Key, key_in, read_key
-from eft_eval.labels.scheme import (
-    FIELDS,
-    Unreadable,
+from eft_eval.labels.people import (
+    is_mixed,
     owners,
-    read_value,
+    person,
+    pseudonyms,
     renamed,
     safe_path,
     safe_source,
+    scrub,
     short_names,
 )
+from eft_eval.labels.project import (
+    GOLD_KEY_FORMAT,
+    KEY_FORMAT,
+    KEY_NAME,
+    Key,
+    key_in,
+    read_key,
+)
+from eft_eval.labels.records import Dropped, Item, Label, LabelSet, Origin, without_duplicates
+from eft_eval.labels.scheme import FIELDS, Unreadable, read_value
 from eft_eval.labels.tables import EXPORTED_CSV
 
 __all__ = ["read_labels"]
@@ -64,12 +61,10 @@ class _File(NamedTuple):
 def read_labels(
     paths: Path | str | Iterable[Path | str],
     *,
-    items: Iterable[Item] | None = None,
-    key: Path | str | None = None,
+    items: Iterable[Item] | Path | str | None = None,
     field: str | None = None,
     judge: str | None = None,
     letter: str = "A",
-    judges: Iterable[str] = (),
 ) -> LabelSet:
     """Read label files of any known format; the content tells which.
 
@@ -81,15 +76,14 @@ def read_labels(
     Args:
         paths: Files, Potato's project folders (their live store is read), or the folder of a CSV
             export that was filled in.
-        items: What the labels must be about, by id and text; without them the key beside a file
-            that was exported by us, if there is one, is used for the same check.
-        key: The key of the export that the files come from, or its folder, where it is not beside
-            them.
+        items: What the labels must be about, by id and text: the responses of a run, or the key
+            of the export that the files come from, or its folder. By default the key beside a
+            file that was exported by us, if there is one.
         field: Keep this field only; tables that name no field are taken to hold it.
         judge: The annotator, as the files name it, that is the judge: it keeps its name, unless
-            that is an e-mail address. A pseudonym that names one annotator will do as well.
+            that is an e-mail address. A pseudonym that names one annotator will do as well. The
+            judge of the items' verdicts, where it is no annotator, means the same as None.
         letter: What pseudonyms begin with; G for adjudicators, who are other people.
-        judges: A run's judges, to be named where nobody is called ``judge``.
 
     Raises:
         ConfigError: A file cannot be read, its format is not known, no label is of ``field``, or
@@ -98,18 +92,18 @@ def read_labels(
     several = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not several:
         raise ConfigError("no label files given")
-    by_id = None if items is None else {item.item_id: item for item in items}
-    given = None if key is None else _given_key(Path(key))
-    files = [
-        file
-        for path in several
-        for one in _files(Path(path))
-        for file in _read(one, by_id, given, field)
-    ]
-    files = _by_short_names(files)
-    names, named_judge = _names(files, judge, letter, sorted(judges))
-    known = owners((found for file in files for found in file.found), names)
-    labels, dropped, remarks = _finish(files, names, known, _checked(field, files))
+    by_id: dict[str, Item] | None = None
+    given = None
+    if isinstance(items, (str, Path)):
+        given = _given_key(Path(items))
+    elif items is not None:
+        by_id = {item.item_id: item for item in items}
+    texts = (pair for path in several for pair in _texts(Path(path)))
+    files = _by_short_names(_read(texts, by_id, given, field))
+    judges = {item.judge for item in (by_id or {}).values() if item.judge is not None}
+    names, named_judge = _names(files, judge, letter, judges)
+    personal = owners((found for file in files for found in file.found), names)
+    labels, dropped, remarks = _finish(files, names, personal, _checked(field, files))
     if is_mixed(set(names) - {judge}):
         remarks.append(
             "pseudonyms (A1, …) and names of annotators are mixed: if a person has both, that "
@@ -124,12 +118,26 @@ def read_labels(
             name: Origin(by_id[name].stratum, by_id[name].cluster, _random(origins.get(name)))
             for name in wanted
         }
-    sources = tuple(safe_source(Path(path), known) for path in several)
+    sources = tuple(safe_source(Path(path), personal) for path in several)
     return replace(found, origins=origins, judge=named_judge, sources=sources)
 
 
-def _by_short_names(files: Sequence[_File]) -> list[_File]:
+def _read(
+    texts: Iterable[tuple[Path, str]],
+    items: Mapping[str, Item] | None,
+    given: Key | None,
+    field: str | None,
+) -> Iterator[_File]:
+    about = None if items is None else Known.of(items)
+    for path, text in texts:
+        key = given or read_key(path)
+        known = about or Known(key.hashes if key else None)
+        yield _File(list(_found(path, text, field)), known, key)
+
+
+def _by_short_names(given: Iterable[_File]) -> list[_File]:
     """Return the files with a short word for every annotator who is known by a file alone."""
+    files = list(given)
     short = short_names(one.user for file in files for one in file.found if one.user)
     return [file._replace(found=[renamed(one, short) for one in file.found]) for file in files]
 
@@ -139,7 +147,7 @@ def _random(origin: Origin | None) -> bool | None:
 
 
 def _names(
-    files: Sequence[_File], judge: str | None, letter: str, judges: Sequence[str]
+    files: Sequence[_File], judge: str | None, letter: str, judges: Collection[str]
 ) -> tuple[dict[str, str], str | None]:
     """Return everybody's name in the results, and the judge's among them."""
     people = {
@@ -155,11 +163,13 @@ def _names(
         return {**pseudonyms(people - {wanted}), wanted: wanted}, wanted
     names = pseudonyms(people)
     if wanted not in people and wanted not in names.values():
+        if judge in judges:
+            return pseudonyms(people, letter), None
         known = ", ".join(sorted(names.values(), key=lambda name: (len(name), name))[:20])
         raise ConfigError(
             f"no annotator is called {scrub(judge)!r}; expected a name as the files have it, or "
             f"one of its pseudonyms: {known or 'none, as the files have no annotators'}"
-            + (f"; or the run's judge: {', '.join(judges)}" if judges else "")
+            + (f"; or the run's judge: {', '.join(sorted(judges))}" if judges else "")
         )
     return names, names.get(wanted, wanted)
 
@@ -173,46 +183,44 @@ def _given_key(path: Path) -> Key:
     return key
 
 
-def _files(path: Path) -> list[Path]:
-    """Return the path itself, or for a folder the files that hold its labels."""
+def _texts(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield a file with its text, or for a folder the files that hold its labels."""
     if not path.is_dir():
-        return [path]
+        yield path, _decoded(path, _raw(path))
+        return
     if (path / EXPORTED_CSV).is_file() and key_in(path / KEY_NAME):
-        copies = sorted(one for one in path.glob("*.csv") if not saving.is_saved(one))
-        filled = [one for one in copies if one.name != EXPORTED_CSV or _is_filled(one)]
-        return filled or [path / EXPORTED_CSV]
-    stores = import_potato.stores_in(path)
+        raw = {one: _raw(one) for one in sorted(path.glob("*.csv"))}
+        sheets = {one: _decoded(one, it) for one, it in raw.items() if not saving.is_saved(it)}
+        own = path / EXPORTED_CSV
+        if len(sheets) > 1 and own in sheets and not _is_filled(own, sheets[own]):
+            del sheets[own]
+        yield from (sheets or {own: _decoded(own, raw[own])}).items()
+        return
+    stores = potato.stores_in(path)
     if not stores:
         inside = ", ".join(sorted(child.name for child in path.iterdir())[:8]) or "nothing"
         raise ConfigError(
             scrub(f"{path} holds no annotator's labels in Potato's format (it has: {inside}); ")
             + "give a label file, or the folder of a project that was annotated"
         )
-    return stores
+    for store in stores:
+        yield store, _decoded(store, _raw(store))
 
 
-def _is_filled(path: Path) -> bool:
-    table = import_tables.read_table(path, _text(path))
+def _is_filled(path: Path, text: str) -> bool:
+    table = tables.read_table(path, text)
     names = [field.name for field in FIELDS if field.name in table.header]
     return any(row[name].strip() for _, row in table.rows for name in names)
 
 
-def _read(
-    path: Path, items: dict[str, Item] | None, given: Key | None, field: str | None
-) -> Iterator[_File]:
-    key = given or read_key(path)
-    if items is not None:
-        known = Known({name: item.text_sha256 for name, item in items.items()}, items)
-    else:
-        known = Known(key.hashes if key else None, None)
-    yield _File(list(_found(path, _text(path), field)), known, key)
-
-
-def _text(path: Path) -> str:
+def _raw(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read {scrub(str(path))}: {error.strerror}") from None
+
+
+def _decoded(path: Path, raw: bytes) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -231,13 +239,13 @@ def _found(path: Path, text: str, field: str | None) -> Found:
     if start in "[{":
         yield from _json(path, text)
     else:
-        yield from import_tables.from_table(path, import_tables.read_table(path, text), field)
+        yield from tables.from_table(path, tables.read_table(path, text), field)
 
 
 def _stale(path: Path) -> Found:
     """Remark on Potato's automatic exports, which may be older than its live store."""
     parents = path.absolute().parents
-    if len(parents) > 2 and parents[1].name == "exports" and import_potato.stores_in(parents[2]):
+    if len(parents) > 2 and parents[1].name == "exports" and potato.stores_in(parents[2]):
         text = "an automatic export, which may lack the newest labels; give the project's folder"
         yield Remark(Place(path), text)
 
@@ -256,17 +264,17 @@ def _json(path: Path, text: str) -> Found:
     elif isinstance(content, dict) and content.get("format") == saving.FORMAT:
         yield from saving.from_saved(path, content)
     elif isinstance(content, dict) and "instance_id_to_label_to_value" in content:
-        yield from import_potato.from_state(path, content)
-    elif import_label_studio.is_tasks(content):
-        yield from import_label_studio.from_tasks(path, content)
+        yield from potato.from_state(path, content)
+    elif label_studio.is_tasks(content):
+        yield from label_studio.from_tasks(path, content)
     else:
         yield from _json_lines(path, text, error)
 
 
 def _json_lines(path: Path, text: str, error: str) -> Found:
-    records = import_potato.json_lines(text)
+    records = potato.json_lines(text)
     if any(_is_potato(record) for _, record in records if record):
-        yield from import_potato.from_records(path, records)
+        yield from potato.from_records(path, records)
         return
     names = ", ".join(next((sorted(record) for _, record in records if record), []))[:200]
     has = names or error or "no records"

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import json
-import os
-import re
-import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import write_json, write_lines
 from eft_eval.labels.entries import Entry, Found, Place, Remark, Shown, Unusable
-from eft_eval.labels.records import Item, LabelSet, Origin
-from eft_eval.labels.texts import text_hash, to_cell
+from eft_eval.labels.records import LabelSet, Origin
+from eft_eval.labels.tables import SAVED
+from eft_eval.labels.texts import to_cell
 
-__all__ = [
-    "FORMAT",
-    "GOLD_KEY_FORMAT",
-    "KEY_FORMAT",
-    "KEY_NAME",
-    "Exported",
-    "Key",
-    "from_saved",
-    "key_in",
-    "new_export",
-    "read_key",
-    "save_labels",
-]
+__all__ = ["FORMAT", "from_saved", "is_saved", "save_labels"]
 
 FORMAT = "eft-eval labels"
 _COLUMNS = ("item_id", "annotator", "field", "value")
-_MORE = ("text_sha256", "stratum", "cluster", "random_sample")
 _DROPPED = ("where", "reason", "detail")
 _UNKNOWN = Origin("", "", None)
 
@@ -76,7 +58,7 @@ def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
         digest = label.text_sha256 or ""
         known = (label.item_id, label.annotator, label.field, value)
         rows.append([*known, digest, origin.stratum, origin.cluster, random])
-    write_lines(out, _csv([*_COLUMNS, *_MORE], rows))
+    write_lines(out, _csv([*_COLUMNS, *SAVED], rows))
     beside = out.with_name(f"{out.stem}.dropped.csv")
     if not labels.dropped:
         beside.unlink(missing_ok=True)
@@ -95,16 +77,15 @@ def _check_free(out: Path) -> None:
         return
     except (OSError, UnicodeDecodeError):
         start = ""
-    ours = (",".join((*_COLUMNS, *_MORE)), f'{{\n "format": "{FORMAT}"')
+    ours = (",".join((*_COLUMNS, *SAVED)), f'{{\n "format": "{FORMAT}"')
     if not start.startswith(ours):
         raise ConfigError(f"{out} exists and is no file of imported labels; choose another name")
 
 
-def is_saved(path: Path) -> bool:
+def is_saved(raw: bytes) -> bool:
     """Whether `save_labels` wrote this CSV file: labels, or the rows that gave none."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline().strip()
-    return first in (",".join((*_COLUMNS, *_MORE)), ",".join(_DROPPED))
+    first = raw.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()
+    return first in (",".join((*_COLUMNS, *SAVED)), ",".join(_DROPPED))
 
 
 def _csv(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -150,125 +131,3 @@ def from_saved(path: Path, content: Mapping[str, Any]) -> Found:
             yield Remark(Place(path), text)
     except (AttributeError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is a damaged file of labels: {error!r}") from None
-
-
-KEY_NAME = "key.json"
-KEY_FORMAT = "eft-eval label key"
-GOLD_KEY_FORMAT = "eft-eval gold key"
-"""Of the key to a gold project, which says more of each item and lies elsewhere."""
-_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
-
-
-class Exported(NamedTuple):
-    """What was written, and what to do next (for Potato: the one command that starts it)."""
-
-    folder: Path
-    next_step: str
-
-
-class Key(NamedTuple):
-    """What an export's key says of its items, by id."""
-
-    hashes: dict[str, str]
-    origins: dict[str, Origin]
-
-
-@contextlib.contextmanager
-def new_export(items: Sequence[Item], out: Path, about: Mapping[str, Any] | None) -> Iterator[Path]:
-    """Yield a folder to write an export into; at the end it becomes ``out``, with its key.
-
-    The key, `KEY_NAME`, maps item ids to where the items are from and to the hashes of their
-    texts. No verdict is in it.
-
-    Raises:
-        ConfigError: There is nothing to export, an id or a text is not what it should be, or
-            ``out`` holds something already or cannot be written.
-    """
-    _check(items)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not empty; choose another folder")
-    temporary = out.parent / f".{out.name}.{os.getpid()}.tmp"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        _write_key(temporary, items, about)
-        yield temporary
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _check(items: Sequence[Item]) -> None:
-    if not items:
-        raise ConfigError("there are no items to export")
-    counts = Counter(item.item_id for item in items)
-    if twice := [name for name, count in counts.items() if count > 1]:
-        raise ConfigError(f"{len(twice)} item ids occur twice, such as {twice[0]!r}")
-    for item in items:
-        if not _SAFE_ID.fullmatch(item.item_id):
-            raise ConfigError(
-                f"item id {item.item_id!r} is not safe in files and web pages; use up to 200 of "
-                "A-Z a-z 0-9 _ . : - and begin with a letter or digit"
-            )
-        if item.text_sha256 != text_hash(item.question, item.response):
-            raise ConfigError(f"item {item.item_id}: text_sha256 is not the hash of its texts")
-
-
-def _write_key(folder: Path, items: Sequence[Item], about: Mapping[str, Any] | None) -> None:
-    entries = {
-        item.item_id: {
-            "source": item.source,
-            "stratum": item.stratum,
-            "cluster": item.cluster,
-            "text_sha256": item.text_sha256,
-        }
-        for item in sorted(items, key=lambda item: item.item_id)
-    }
-    key = {"format": KEY_FORMAT, "about": dict(about or {}), "items": entries}
-    (folder / KEY_NAME).write_text(json.dumps(key, indent=1, ensure_ascii=True) + "\n", "utf-8")
-
-
-def read_key(path: Path) -> Key | None:
-    """Return the key of the export that a file lies in, or None.
-
-    Looked for is the key in the file's folder and in the three above: Potato writes its own
-    exports three folders below the project.
-
-    Raises:
-        ConfigError: There is a key of ours that cannot be read.
-    """
-    for folder in list(path.absolute().parents)[:4]:
-        key = key_in(folder / KEY_NAME)
-        if key is not None:
-            return key
-    return None
-
-
-def key_in(path: Path) -> Key | None:
-    """Return what a key says; None where there is no key of ours.
-
-    Raises:
-        ConfigError: There is a key of ours that cannot be read.
-    """
-    try:
-        key = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None  # somebody else's key.json, if any
-    if not isinstance(key, dict) or key.get("format") not in (KEY_FORMAT, GOLD_KEY_FORMAT):
-        return None
-    try:
-        random = key.get("about", {}).get("random_sample")
-        entries = {str(name): dict(entry) for name, entry in key["items"].items()}
-        return Key(
-            {name: str(entry["text_sha256"]) for name, entry in entries.items()},
-            {
-                name: Origin(str(entry["stratum"]), str(entry["cluster"]), random)
-                for name, entry in entries.items()
-            },
-        )
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path} is a damaged key; take the one that was exported") from None

@@ -1,4 +1,4 @@
-"""Labels out of tables: long and wide CSV, and our own export filled in."""
+"""Tables: labels out of long and wide CSV and filled-in sheets of ours, and the sheet itself."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.labels import potato as import_potato
-from eft_eval.labels.entries import Entry, Found, Place, Remark, Shown, Unusable, answers, shown_in
-from eft_eval.labels.people import scrub
+from eft_eval.labels import potato
+from eft_eval.labels.entries import (
+    Entry,
+    Found,
+    Place,
+    Remark,
+    Row,
+    Shown,
+    Unusable,
+    Values,
+    answers,
+    shown_in,
+)
+from eft_eval.labels.people import known_by_file, scrub
+from eft_eval.labels.project import Exported, new_export
 from eft_eval.labels.records import Item, Origin
-from eft_eval.labels.saving import Exported, new_export
-from eft_eval.labels.scheme import FIELDS, is_blank, known_by_file
+from eft_eval.labels.scheme import FIELDS, is_blank
 from eft_eval.labels.texts import from_cell, text_hash, to_cell
 
 __all__ = ["EXPORTED_CSV", "SAVED", "Table", "export_csv", "from_table", "read_table"]
@@ -120,8 +131,8 @@ def from_table(path: Path, table: Table, field: str | None) -> Found:
     header = table.header
     item = _first(header, _ITEM)
     annotator, value = _first(header, _ANNOTATOR), _first(header, _VALUE)
-    if import_potato.is_table(header):
-        yield from import_potato.from_table(path, header, table.rows)
+    if potato.is_table(header):
+        yield from potato.from_table(path, header, table.rows)
     elif item and annotator and value:
         yield from _long(path, table, (item, annotator, value), field or "value")
     elif item and any(name in header for name in _OURS):
@@ -151,13 +162,14 @@ def _long(path: Path, table: Table, named: tuple[str, str, str], field: str) -> 
     for number, row in table.rows:
         place = Place(path, f"row {number}")
         name = row.get("field", "").strip() or field
-        values: dict[str, list[tuple[object, bool]]] = {}
+        values: Values = {}
         if not is_blank(row[value]):
             values[name] = [(from_cell(row[value]) if saved else row[value], False)]
         digest = row.get("text_sha256", "").strip()
         shown = Shown(digest) if digest else shown_in({**row})
         user = row[annotator].strip()
-        yield from answers(place, row[item].strip(), user, values, shown, _origin(row))
+        whole = Row(place, row[item].strip(), user, shown, _origin(row))
+        yield from answers(whole, values)
 
 
 def _origin(row: Mapping[str, str]) -> Origin | None:
@@ -194,10 +206,8 @@ def _ours(path: Path, table: Table, item: str, annotator: str | None) -> Found:
     for number, row in table.rows:
         place = Place(path, f"row {number}", named=bool(alone))
         user = alone or (row[annotator].strip() if annotator else "")
-        values: dict[str, list[tuple[object, bool]]] = {
-            name: [(row[name], False)] for name in named if not is_blank(row[name])
-        }
-        yield from answers(place, row[item].strip(), user, values, _own_texts(row))
+        values: Values = {name: [(row[name], False)] for name in named if not is_blank(row[name])}
+        yield from answers(Row(place, row[item].strip(), user, _own_texts(row)), values)
 
 
 def _own_texts(row: Mapping[str, str]) -> Shown | None:

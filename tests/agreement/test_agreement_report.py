@@ -27,7 +27,7 @@ from eft_eval.agreement import (
 )
 from eft_eval.agreement.answers import read_answers
 from eft_eval.errors import ConfigError
-from eft_eval.labels import Label, LabelSet, labels_of_frame, save_labels
+from eft_eval.labels import Columns, Label, LabelSet, labels_of_frame, save_labels
 from eft_eval.records import plain, write_report
 
 fewer = settings(max_examples=40)
@@ -218,21 +218,21 @@ def test_pandas_frames_and_public_names():
 
     long = frame.assign(item=list("vwxyz"), prompt=[1, 1, 2, 2, 3]).melt(["item", "prompt"])
     long = long.rename(columns={"variable": "who"})
-    labels = labels_of_frame(long, item="item", annotator="who", cluster="prompt")
+    labels = labels_of_frame(long, Columns("item", "who", cluster="prompt"))
     assert labels.drop_counts() == {"no value": 2}
     result = agree_labels(labels, rule="any error")
     wanted = agree(panel, clusters=[1, 1, 2, 2, 3], rule="any error")
     assert same(result.alpha, wanted.alpha)
     assert result.clusters == 3
-    named = labels_of_frame(long, item="item", annotator="who", judge="a")
+    named = labels_of_frame(long, Columns("item", "who"), judge="a")
     assert named.judge == "a"
     assert agree_labels(named).pair.n == 3
     back = labels.to_frame()
-    assert len(labels_of_frame(back, field="field").labels) == 8
+    assert len(labels_of_frame(back, Columns(field="field")).labels) == 8
     with pytest.raises(ConfigError, match="no column 'wrong'"):
-        labels_of_frame(long, item="wrong")
+        labels_of_frame(long, Columns("wrong"))
     with pytest.raises(ConfigError, match="no annotator of the frame"):
-        labels_of_frame(long, item="item", annotator="who", judge="c")
+        labels_of_frame(long, Columns("item", "who"), judge="c")
 
 
 # --- how labels are read
