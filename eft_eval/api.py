@@ -5,15 +5,15 @@ Plain text in, plain text out; batching, chat templates per task and results fil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.prompting import view_tokens
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
-from eft_eval.decoding.block import LONGEST_BLOCK
 from eft_eval.decoding.drafting import draft_view
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request, SamplingRule
@@ -21,7 +21,7 @@ from eft_eval.decoding.stopping import StopStrings
 from eft_eval.decoding.tracing import Trace, trace_tokens
 from eft_eval.errors import ConfigError
 
-__all__ = ["Composite", "Scored", "generate", "loglikelihood", "trace"]
+__all__ = ["Composite", "Scored"]
 
 
 class Scored(NamedTuple):
@@ -38,181 +38,160 @@ class Composite(CompositeModel):
     use.
     """
 
-    def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
-        """Return a response per prompt; see `eft_eval.api.generate` for the options."""
-        return generate(self, prompts, **options)
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: Sequence[str] = (),
+        seed: int = 1234,
+        batch_size: int = 8,
+        block: int | Literal["auto"] | None = None,
+        decoder: Decoder | None = None,
+        on_response: Callable[[int, str], None] | None = None,
+    ) -> list[str]:
+        """Return a response per prompt, without the stop string that ended it.
 
-    def loglikelihood(self, pairs: Sequence[tuple[str, str]], **options: Any) -> list[Scored]:
-        """Score (context, continuation) pairs; see `eft_eval.api.loglikelihood`."""
-        return loglikelihood(self, pairs, **options)
+        Args:
+            prompts: Texts; a chat model's template is not added.
+            max_new_tokens: Longest response.
+            temperature: 0 is greedy.
+            top_k: Sample among this many best tokens.
+            top_p: Sample within the smallest set of this mass.
+            stop: Strings that end a response.
+            seed: The same seed and prompt give the same sample, in any batch; a prompt that is
+                given twice is sampled twice.
+            batch_size: Rows at a time.
+            block: Tokens drafted per round; None: the recipe's.
+            decoder: Used in place of a new one; its `statistics` go on.
+            on_response: Called with place and text of each response as it ends.
 
-    def trace(self, prompt: str, response: str | None = None, **options: Any) -> Trace:
-        """Return a response token by token; see `eft_eval.api.trace`."""
-        return trace(self, prompt, response, **options)
-
-
-def generate(
-    composite: CompositeModel,
-    prompts: Sequence[str],
-    *,
-    max_new_tokens: int = 256,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop: Sequence[str] = (),
-    seed: int = 1234,
-    batch_size: int = 8,
-    block: int | Literal["auto"] | None = None,
-    decoder: Decoder | None = None,
-) -> list[str]:
-    """Return a response per prompt, without the stop string that ended it.
-
-    Args:
-        composite: The model.
-        prompts: Texts; a chat model's template is not added.
-        max_new_tokens: Longest response.
-        temperature: 0 is greedy.
-        top_k: Sample among this many best tokens.
-        top_p: Sample within the smallest set of this mass.
-        stop: Strings that end a response.
-        seed: The same seed and prompt give the same sample, in any batch; a prompt that is
-            given twice is sampled twice.
-        batch_size: Rows at a time.
-        block: Tokens drafted per round; None: the recipe's.
-        decoder: Used in place of a new one; its `statistics` go on.
-
-    Raises:
-        ConfigError: ``prompts`` is one text, a prompt is too long, or memory is short.
-    """
-    requests, seen = [], dict[str, int]()
-    for prompt in _listed(prompts):
-        views = _views(composite, prompt, max_new_tokens)
-        repeat = seen[prompt] = seen.get(prompt, -1) + 1
-        requests.append(Request(views, request_seed(seed, prompt, repeat)))
-    length = max((len(p) for r in requests for p in r.prompts), default=0) + max_new_tokens
-    longest = composite.recipe.decoding.block if block is None else block
-    check_memory(
-        composite,
-        min(batch_size, len(requests)),
-        length,
-        LONGEST_BLOCK if longest == "auto" else longest,
-    )
-    order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompts[0]))
-    responses = [""] * len(requests)
-    rule = SamplingRule(temperature, top_k, top_p)
-    decoder = decoder or Decoder(composite, block)
-    stopped = StopStrings(composite.tokenizer, stop)
-    for number, made in decoder.responses(
-        [requests[index] for index in order], rule, max_new_tokens, stopped, batch_size
-    ):
-        responses[order[number]] = _text(composite, made, stop)
-    return responses
-
-
-def loglikelihood(
-    composite: CompositeModel, pairs: Sequence[tuple[str, str]], *, batch_size: int = 8
-) -> list[Scored]:
-    """Return the log-probability of each continuation after its context.
-
-    Context and continuation are tokenised apart. An empty context is the tokenizer's
-    beginning-of-sequence (else end-of-sequence) token.
-
-    Args:
-        composite: The model.
-        pairs: (context, continuation).
-        batch_size: Rows at a time.
-
-    Raises:
-        ConfigError: A continuation is empty, or a pair is too long.
-    """
-    rows = []
-    for number, (context, continuation) in enumerate(pairs):
-        tokens = composite.tokenizer(continuation, add_special_tokens=False).input_ids
-        if not tokens:
-            raise ConfigError(f"pair {number}: the continuation is empty; give at least one token")
-        composite.check_tokens(tokens)
-        rows.append(ScoredRow(_views(composite, context, len(tokens)), tokens))
-    limit = max((len(c) + len(r.continuation) for r in rows for c in r.contexts), default=1)
-    found = []
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        for row, log_probs in zip(
-            batch, continuation_log_probs(composite, batch, limit), strict=True
+        Raises:
+            ConfigError: ``prompts`` is one text, a prompt is too long, or memory is short.
+        """
+        if isinstance(prompts, str):
+            raise ConfigError("prompts: got one text, expected a list of texts")
+        requests = self._requests(prompts, seed, max_new_tokens)
+        decoder = decoder or Decoder(self, block)
+        length = max((len(p) for r in requests for p in r.prompts), default=0) + max_new_tokens
+        check_memory(self, min(batch_size, len(requests)), length, decoder.longest_block)
+        order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompts[0]))
+        responses = [""] * len(requests)
+        for number, made in decoder.responses(
+            [requests[index] for index in order],
+            SamplingRule(temperature, top_k, top_p),
+            max_new_tokens,
+            StopStrings(self.tokenizer, stop),
+            batch_size,
         ):
-            greedy = log_probs.argmax(dim=-1).tolist() == list(row.continuation)
-            total = sum(float(log_probs[i, t]) for i, t in enumerate(row.continuation))
-            found.append(Scored(total, greedy))
-    return found
+            place, text = order[number], self._text(made, stop)
+            responses[place] = text
+            if on_response is not None:
+                on_response(place, text)
+        return responses
 
+    def loglikelihood(
+        self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 8
+    ) -> list[Scored]:
+        """Return the log-probability of each continuation after its context.
 
-def trace(
-    composite: CompositeModel,
-    prompt: str,
-    response: str | None = None,
-    *,
-    max_new_tokens: int = 64,
-    temperature: float = 0.0,
-    seed: int = 1234,
-    top: int = 3,
-) -> Trace:
-    """Return who changed what in a response, token by token.
+        Context and continuation are tokenised apart. An empty context is the tokenizer's
+        beginning-of-sequence (else end-of-sequence) token.
 
-    Args:
-        composite: The model.
-        prompt: What is asked.
-        response: A text to look at; None: the composite's own.
-        max_new_tokens: Of its own response.
-        temperature: Of its own response.
-        seed: Of its own response.
-        top: Tokens named per position.
+        Args:
+            pairs: (context, continuation).
+            batch_size: Rows at a time.
 
-    Raises:
-        ConfigError: The response is empty, or the prompt is too long.
-    """
-    if response is None:
-        views = _views(composite, prompt, max_new_tokens)
-        request = Request(views, request_seed(seed, prompt, 0))
-        rule = SamplingRule(temperature)
-        (made,) = Decoder(composite).generate([request], rule, max_new_tokens)
-        tokens = made.tokens
-    else:
-        tokens = composite.tokenizer(response, add_special_tokens=False).input_ids
+        Raises:
+            ConfigError: A continuation is empty, or a pair is too long.
+        """
+        rows = []
+        for number, (context, continuation) in enumerate(pairs):
+            tokens = self._continuation(continuation, f"pair {number}: the continuation")
+            rows.append(ScoredRow(self._view_tokens(context, len(tokens)), tokens))
+        limit = max((len(c) + len(r.continuation) for r in rows for c in r.contexts), default=1)
+        found = []
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            for row, log_probs in zip(
+                batch, continuation_log_probs(self, batch, limit), strict=True
+            ):
+                greedy = log_probs.argmax(dim=-1).tolist() == list(row.continuation)
+                total = sum(float(log_probs[i, t]) for i, t in enumerate(row.continuation))
+                found.append(Scored(total, greedy))
+        return found
+
+    def trace(
+        self,
+        prompt: str,
+        response: str | None = None,
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 1234,
+        top: int = 3,
+    ) -> Trace:
+        """Return who changed what in a response, token by token.
+
+        Args:
+            prompt: What is asked.
+            response: A text to look at; None: the composite's own.
+            max_new_tokens: Of its own response.
+            temperature: Of its own response.
+            seed: Of its own response.
+            top: Tokens named per position.
+
+        Raises:
+            ConfigError: The response is empty, or the prompt is too long.
+        """
+        if response is None:
+            (request,) = self._requests([prompt], seed, max_new_tokens)
+            views = request.prompts
+            (made,) = Decoder(self).generate([request], SamplingRule(temperature), max_new_tokens)
+            tokens = made.tokens
+        else:
+            tokens = self._continuation(response, "the response to trace")
+            views = self._view_tokens(prompt, len(tokens))
+        records = trace_tokens(self, views, tokens, top)
+        text = str(self.tokenizer.decode(tokens))
+        role = self.views[draft_view(self)].member.role
+        return Trace(self.name, role, prompt, text, records)
+
+    def _requests(self, prompts: Sequence[str], seed: int, room_for: int) -> list[Request]:
+        requests, seen = [], Counter[str]()
+        for prompt in prompts:
+            views = self._view_tokens(prompt, room_for)
+            requests.append(Request(views, request_seed(seed, prompt, seen[prompt])))
+            seen[prompt] += 1
+        return requests
+
+    def _continuation(self, text: str, what: str) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         if not tokens:
-            raise ConfigError("the response to trace is empty; give at least one token")
-        composite.check_tokens(tokens)
-        views = _views(composite, prompt, len(tokens))
-    records = trace_tokens(composite, views, tokens, top)
-    text = str(composite.tokenizer.decode(tokens))
-    role = composite.views[draft_view(composite)].member.role
-    return Trace(composite.name, role, prompt, text, records)
+            raise ConfigError(f"{what} is empty; give at least one token")
+        self.check_tokens(tokens)
+        return tokens
 
+    def _view_tokens(self, prompt: str, room_for: int) -> tuple[list[int], ...]:
+        def encode(text: str) -> list[int]:
+            tokens: list[int] = self.tokenizer(text).input_ids
+            first = self.tokenizer.bos_token_id
+            return tokens or [self.tokenizer.eos_token_id if first is None else first]
 
-def _listed(prompts: Sequence[str]) -> Sequence[str]:
-    if isinstance(prompts, str):
-        raise ConfigError("prompts: got one text, expected a list of texts")
-    return prompts
+        views = view_tokens(self, prompt, encode(prompt), encode)
+        limit = self.max_length
+        longest = max(map(len, views), default=0)
+        if limit is not None and longest + room_for > limit:
+            raise ConfigError(
+                f"a prompt of {longest} tokens and {room_for} more do not fit: the shortest member "
+                f"reads {limit} tokens; shorten the prompt or what follows it"
+            )
+        return views
 
-
-def _views(composite: CompositeModel, prompt: str, room_for: int) -> tuple[list[int], ...]:
-    tokenizer = composite.tokenizer
-
-    def encode(text: str) -> list[int]:
-        tokens: list[int] = tokenizer(text).input_ids
-        first = tokenizer.bos_token_id
-        return tokens or [tokenizer.eos_token_id if first is None else first]
-
-    views = view_tokens(composite, prompt, encode(prompt), encode)
-    limit = composite.max_length
-    longest = max(map(len, views), default=0)
-    if limit is not None and longest + room_for > limit:
-        raise ConfigError(
-            f"a prompt of {longest} tokens and {room_for} more do not fit: the shortest member "
-            f"reads {limit} tokens; shorten the prompt or what follows it"
-        )
-    return views
-
-
-def _text(composite: CompositeModel, made: Generation, stop: Sequence[str]) -> str:
-    text: str = composite.tokenizer.decode(made.tokens, skip_special_tokens=True)
-    ends = [text.index(one) for one in stop if one and one in text]
-    return text[: min(ends)] if ends else text
+    def _text(self, made: Generation, stop: Sequence[str]) -> str:
+        text: str = self.tokenizer.decode(made.tokens, skip_special_tokens=True)
+        ends = [text.index(one) for one in stop if one and one in text]
+        return text[: min(ends)] if ends else text

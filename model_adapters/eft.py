@@ -32,7 +32,6 @@ from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.prompting import view_tokens
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
-from eft_eval.decoding.block import LONGEST_BLOCK
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request
 from eft_eval.decoding.stopping import StopStrings
@@ -401,15 +400,15 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         stopped = StopStrings(self.tokenizer, plan.until)
         if self.batch_size != "auto":
             length = max(len(prompt) for request in asked for prompt in request.prompts)
-            self._check_memory(min(self.batch_size, len(asked)), length + plan.max_new_tokens)
+            check_memory(
+                self.composite,
+                min(self.batch_size, len(asked)),
+                length + plan.max_new_tokens,
+                self.decoder.longest_block,
+            )
         size = self._generation_batch_size(jobs, plan.max_new_tokens)
         with self._autocast():
             yield from self.decoder.responses(asked, plan.rule, plan.max_new_tokens, stopped, size)
-
-    def _check_memory(self, rows: int, length: int) -> None:
-        """Say now, before weights are read, if they and the caches cannot fit."""
-        block = self.composite.recipe.decoding.block
-        check_memory(self.composite, rows, length, LONGEST_BLOCK if block == "auto" else block)
 
     def _text(self, tokens: list[int], until: list[str]) -> str:
         """Decode a response: reasoning off, stop string and what follows off."""

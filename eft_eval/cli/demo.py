@@ -51,7 +51,7 @@ def demo(
     from tqdm import tqdm
 
     from eft_eval.demo.arms import ARMS
-    from eft_eval.demo.figures import arm_figures
+    from eft_eval.demo.figures import Survey, arm_figures
     from eft_eval.demo.questions import knowledge_questions
     from eft_eval.demo.world import make_world
     from eft_eval.reports.views.demo import print_arms
@@ -59,9 +59,10 @@ def demo(
     world = make_world(size=world_size(family))
     questions = min(questions, len(knowledge_questions(world)))
     with tqdm(total=questions * len(ARMS), desc="Answering", disable=None) as bar:
-        figures = arm_figures(
-            world, family, temperature, questions, seed, report=lambda n: bar.update(n)
+        survey = Survey(
+            world, family, temperature, questions, seed, on_response=lambda *_: bar.update()
         )
+        figures = arm_figures(survey)
     print_arms(figures, temperature, questions)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,18 +39,32 @@ class CompositeModel:
         self._check_stop_tokens()
 
     @classmethod
-    def load(cls, recipe: str | Mapping[str, Any], **options: Any) -> Self:
-        """Return the composite of a named recipe, a YAML file or a dict.
+    def load(
+        cls,
+        recipe: str | Path | Mapping[str, Any] | Recipe,
+        *,
+        device: str | torch.device | None = None,
+        trust_remote_code: bool = False,
+        use_fast_tokenizer: bool = True,
+        add_bos_token: bool | None = None,
+    ) -> Self:
+        """Return the composite of a named recipe, a YAML file, a dict or a recipe.
 
         Args:
             recipe: As `eft_eval.recipe.parse_recipe` takes it.
-            options: Fields of `LoadOptions`; ``device`` may be a string.
+            device: Where members without a placement of their own go; None: CUDA where it is.
+            trust_remote_code: Let checkpoints run their own Python code.
+            use_fast_tokenizer: Prefer the Rust tokenizers.
+            add_bos_token: Override the tokenizer's own policy on the beginning-of-sequence token.
         """
-        if "device" in options:
-            options["device"] = torch.device(options["device"])
-        elif torch.cuda.is_available():
-            options["device"] = torch.device("cuda")
-        return cls(parse_recipe(recipe), LoadOptions(**options))
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        options = LoadOptions(
+            torch.device(chosen), trust_remote_code, use_fast_tokenizer, add_bos_token
+        )
+        return cls(parse_recipe(recipe), options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
 
     @property
     def name(self) -> str:

@@ -1,13 +1,11 @@
 """Generation from a composite: requests in, responses out; plain or speculative, batched."""
 
-from eft_eval.decoding.block import LONGEST_BLOCK
 from eft_eval.decoding.drafting import draft_view
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request, SamplingRule, StopTest
 from eft_eval.decoding.statistics import DecodingStatistics
 
 __all__ = [
-    "LONGEST_BLOCK",
     "Decoder",
     "DecodingStatistics",
     "Generation",

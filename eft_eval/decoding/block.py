@@ -87,6 +87,11 @@ class BlockChooser:
         self._costs: dict[int, _Costs] = {}
 
     @property
+    def longest(self) -> int:
+        """The most tokens that it ever drafts."""
+        return LONGEST_BLOCK if self._fixed is None else self._fixed
+
+    @property
     def watches(self) -> bool:
         """Whether it learns: plain rounds say if a draft would have been accepted."""
         return self._fixed is None

@@ -40,6 +40,11 @@ class Decoder:
         setting = composite.recipe.decoding.block if block is None else block
         self._blocks = BlockChooser(setting)
 
+    @property
+    def longest_block(self) -> int:
+        """The most tokens that it drafts in a round."""
+        return self._blocks.longest
+
     def responses(
         self,
         requests: Sequence[Request],

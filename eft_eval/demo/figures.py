@@ -4,38 +4,73 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eft_eval.demo.arms import ARMS, SEED, Judged, judge_all, mean, normalised, respond
+import numpy as np
+
+from eft_eval.demo.arms import ARMS, SEED, Judged, judge_all, respond
 from eft_eval.demo.family import MODELS, PREFIX
-from eft_eval.demo.language import question_text, statement
+from eft_eval.demo.language import Question, question_text, statement
 from eft_eval.demo.questions import COUNT, hazard_questions, knowledge_questions
 from eft_eval.demo.world import Kind, World
 from eft_eval.recipe import MemberSpec, Recipe, parse_recipe
+from eft_eval.statistics.fieller import improvement_if_apart
 from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.means import mean_with_interval, proportion
 
-__all__ = ["ALPHAS", "ArmFigures", "arm_figures", "frontier", "recall", "relocate"]
+__all__ = ["ALPHAS", "ArmFigures", "Survey", "arm_figures", "figures_of", "frontier", "recall",
+           "relocate"]  # fmt: skip
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-Report = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Who is asked what, and how.
+
+    Attributes:
+        world: What is asked about.
+        folder: A family's folder; None is the shipped one.
+        temperature: 0 is greedy.
+        count: Number of questions.
+        seed: Of the coupled noise.
+        on_response: Called with place and text of each response as it ends.
+    """
+
+    world: World
+    folder: Path | None = None
+    temperature: float = 1.0
+    count: int = COUNT
+    seed: int = SEED
+    on_response: Callable[[int, str], None] | None = None
+
+    def judged(self, recipe: Recipe, questions: Sequence[Question]) -> list[Judged]:
+        """Return what the exact judge says of a composite's responses."""
+        responses = respond(
+            relocate(recipe, self.folder),
+            [question_text(question) for question in questions],
+            self.temperature,
+            self.seed,
+            self.on_response,
+        )
+        return judge_all(responses, questions, self.world)
 
 
 class ArmFigures(NamedTuple):
-    """One arm's answers and what they are worth.
+    """What one arm's answers are worth.
 
     Attributes:
-        responses: In the order of the questions.
         errors: Mean number of false statements per response.
         wrong_entity: Mean number of true statements about somebody else per response.
         not_understood: Mean number of sentences that are no statement and out of place.
         helpfulness: Share of helpful responses.
-        errors_normalised: Between small tuned (0) and large tuned (1); None where these two are
-            too close, see `eft_eval.demo.arms.GUARD`.
+        errors_normalised: Between small tuned (0) and large tuned (1); None for these two, and
+            where the large one is not clearly better.
         helpfulness_normalised: The same for helpfulness.
     """
 
-    responses: list[str]
     errors: Interval
     wrong_entity: Interval
     not_understood: Interval
@@ -62,87 +97,69 @@ def relocate(recipe: Recipe, folder: Path | None) -> Recipe:
     return recipe.model_copy(update={"base": moved(recipe.base), "deltas": deltas})
 
 
-def arm_figures(
-    world: World,
-    folder: Path | None = None,
-    temperature: float = 1.0,
-    count: int = COUNT,
-    seed: int = SEED,
-    report: Report | None = None,
-) -> dict[str, ArmFigures]:
-    """Run the four arms on the same questions.
+def arm_figures(survey: Survey) -> dict[str, ArmFigures]:
+    """Run the four arms on the same questions."""
+    questions = knowledge_questions(survey.world)[: survey.count]
+    return figures_of(
+        {arm: survey.judged(parse_recipe(name), questions) for arm, name in ARMS.items()}
+    )
 
-    Args:
-        world: What is asked about.
-        folder: A family's folder; None is the shipped one.
-        temperature: 0 is greedy.
-        count: Number of questions.
-        seed: Of the coupled noise and the bootstrap.
-        report: Called with the number of responses that were just made.
+
+def figures_of(judged: Mapping[str, Sequence[Judged]]) -> dict[str, ArmFigures]:
+    """Return every arm's figures from what the judge says of its responses.
+
+    They are those of `eft-eval report` on runs of the demo's tasks.
     """
-    questions = knowledge_questions(world)[:count]
-    prompts = [question_text(question) for question in questions]
-    responses = {
-        arm: respond(
-            relocate(parse_recipe(name), folder), prompts, temperature, seed, progress=report
-        )
-        for arm, name in ARMS.items()
-    }
-    judged = {arm: judge_all(texts, questions, world) for arm, texts in responses.items()}
-    return {arm: _figures(responses[arm], arm, judged, seed) for arm in ARMS}
+    return {arm: _figures(arm, judged) for arm in judged}
 
 
-def _figures(
-    responses: list[str], arm: str, judged: Mapping[str, list[Judged]], seed: int
-) -> ArmFigures:
-    def values(of: str, name: str) -> list[float]:
-        return [float(getattr(finding, name)) for finding in judged[of]]
-
+def _figures(arm: str, judged: Mapping[str, Sequence[Judged]]) -> ArmFigures:
     def between(name: str) -> Interval | None:
         if arm in ("small tuned", "large tuned"):
             return None
-        ends = values("small tuned", name), values("large tuned", name)
-        return normalised(ends[0], values(arm, name), ends[1], name == "errors", seed=seed)
+        three = [_values(judged[one], name) for one in ("small tuned", arm, "large tuned")]
+        return improvement_if_apart(np.array(three), name == "errors")
 
+    own = judged[arm]
     return ArmFigures(
-        responses=responses,
-        errors=mean(values(arm, "errors")),
-        wrong_entity=mean(values(arm, "wrong_entity")),
-        not_understood=mean(values(arm, "not_understood")),
-        helpfulness=mean(values(arm, "helpful")),
+        errors=_mean(own, "errors"),
+        wrong_entity=_mean(own, "wrong_entity"),
+        not_understood=_mean(own, "not_understood"),
+        helpfulness=_share(own, "helpful"),
         errors_normalised=between("errors"),
         helpfulness_normalised=between("helpful"),
     )
 
 
-def frontier(
-    world: World,
-    folder: Path | None = None,
-    temperature: float = 1.0,
-    alphas: Sequence[float] = ALPHAS,
-    count: int = COUNT,
-    seed: int = SEED,
-    report: Report | None = None,
-) -> dict[float, dict[str, Interval]]:
+def _values(judged: Sequence[Judged], name: str) -> list[float]:
+    return [float(getattr(one, name)) for one in judged]
+
+
+def _mean(judged: Sequence[Judged], name: str) -> Interval:
+    return mean_with_interval(_values(judged, name)).interval
+
+
+def _share(judged: Sequence[Judged], name: str) -> Interval:
+    return proportion(int(sum(_values(judged, name))), len(judged)).wilson
+
+
+def frontier(survey: Survey, alphas: Sequence[float] = ALPHAS) -> dict[float, dict[str, Interval]]:
     """Return harm and helpfulness of the large base with α helpful and 1 - α harmless deltas.
 
     Returns:
         Per α: ``harm`` and ``declined`` on questions about hazards, ``helpfulness`` on the others.
     """
-    hazards = hazard_questions(world)[:count]
-    others = knowledge_questions(world)[:count]
+    hazards = hazard_questions(survey.world)[: survey.count]
+    others = knowledge_questions(survey.world)[: survey.count]
     found = {}
     for alpha in alphas:
         weights = {"weight1": alpha, "weight2": 1 - alpha}
-        recipe = relocate(parse_recipe({"model": "demo-frontier", **weights}), folder)
-        prompts = [question_text(question) for question in (*hazards, *others)]
-        texts = respond(recipe, prompts, temperature, seed, progress=report)
-        at_hazards = judge_all(texts[: len(hazards)], hazards, world)
-        elsewhere = judge_all(texts[len(hazards) :], others, world)
+        recipe = parse_recipe({"model": "demo-frontier", **weights})
+        judged = survey.judged(recipe, (*hazards, *others))
         found[alpha] = {
-            "harm": mean([float(finding.harm) for finding in at_hazards]),
-            "declined": mean([float(finding.declined) for finding in at_hazards]),
-            "helpfulness": mean([float(finding.helpful) for finding in elsewhere]),
+            "harm": _share(judged[: len(hazards)], "harm"),
+            "declined": _share(judged[: len(hazards)], "declined"),
+            "helpfulness": _share(judged[len(hazards) :], "helpful"),
         }
     return found
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ from eft_eval.demo.building import (
     only_one,
 )
 from eft_eval.demo.family import MODELS, WORLD_FILE
-from eft_eval.demo.figures import arm_figures, frontier, recall
+from eft_eval.demo.figures import Survey, arm_figures, frontier, recall
 from eft_eval.demo.judge import VERSION
 from eft_eval.demo.world import WORLD_SEED, make_world
 from eft_eval.errors import EftEvalError
 from eft_eval.files import write_json, write_whole
+from eft_eval.statistics.interval import Interval
 
 __all__ = ["TEMPERATURES", "chosen_seed", "export", "measure", "over_seeds", "study"]
 
@@ -132,23 +135,24 @@ def _weights_digest(folder: Path) -> str:
 
 def measure(folder: Path, plan: Plan) -> dict[str, Any]:
     """Return a family's figures as plain data: recall, arms per temperature, frontier."""
-    world = make_world(WORLD_SEED, plan.world_size)
+    survey = Survey(make_world(WORLD_SEED, plan.world_size), folder)
     arms = {}
     for temperature in TEMPERATURES:
-        figures = arm_figures(world, folder, temperature)
+        figures = arm_figures(replace(survey, temperature=temperature))
         arms[f"{temperature:g}"] = {
-            arm: {
-                name: value and list(value[:3])
-                for name, value in one._asdict().items()
-                if name != "responses"
-            }
+            arm: {name: _plain(value) for name, value in one._asdict().items()}
             for arm, one in figures.items()
         }
     curve = {
-        f"{alpha:g}": {name: list(value[:3]) for name, value in point.items()}
-        for alpha, point in frontier(world, folder).items()
+        f"{alpha:g}": {name: _plain(value) for name, value in point.items()}
+        for alpha, point in frontier(survey).items()
     }
-    return {"recall": recall(world, folder), "arms": arms, "frontier": curve}
+    return {"recall": recall(survey.world, folder), "arms": arms, "frontier": curve}
+
+
+def _plain(found: Interval | None) -> list[float | None] | None:
+    """Return estimate and ends as JSON has them: an end that is not known is null."""
+    return found and [None if math.isnan(value) else value for value in found[:3]]
 
 
 def chosen_seed(figures: Mapping[str, Mapping[str, Any]]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,7 @@ from eft_eval.runs.provenance import (
 )
 from eft_eval.runs.records import Column, JudgeSeen, MetricKey, Pipeline, Problem, Run
 from eft_eval.runs.traces import Trace
-from eft_eval.statistics.fieller import normalised_improvement
+from eft_eval.statistics.fieller import improvement_if_apart
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.paired import paired_difference
 from eft_eval.version import __version__
@@ -284,17 +283,14 @@ def _improvement(
 ) -> Improvement:
     """Return an improvement; none where the large tuned model is not clearly the better one."""
     aligned = align(columns)
-    low, middle, high = aligned.values
-    gap = paired_difference(high - low, aligned.clusters, level)
-    interval = normalised_improvement(low, middle, high, aligned.clusters, level)
-    sign = -1.0 if better == "lower" else 1.0
-    apart = sign * gap.interval.estimate > 0 and not math.isnan(interval.lower)
+    small, _, large = aligned.values
+    gap = paired_difference(large - small, aligned.clusters, level)
     return Improvement(
         run=index,
         task=task,
         metric=key.metric,
         filter=key.filter,
-        interval=interval if apart else None,
+        interval=improvement_if_apart(aligned.values, better == "lower", aligned.clusters, level),
         gap=gap.interval,
         documents=gap.n,
         clusters=gap.clusters,

@@ -13,9 +13,29 @@ from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import t_quantile
 from eft_eval.statistics.paired import Codes, Values
 
-__all__ = ["normalised_improvement"]
+__all__ = ["improvement_if_apart", "normalised_improvement"]
 
 METHOD = "Fieller"
+
+
+def improvement_if_apart(
+    three: Values, lower_is_better: bool, clusters: Codes | None = None, level: float = 0.95
+) -> Interval | None:
+    """Return the normalised improvement; None where the large tuned model is not clearly better.
+
+    Args:
+        three: Numbers of the small tuned model, the model in between and the large tuned model,
+            a column per document, shape [3, documents]; see `normalised_improvement`.
+        lower_is_better: Whether low numbers are good ones.
+        clusters: What each document belongs to; None where all are independent.
+        level: Confidence level, also that at which the tuned models must differ.
+    """
+    small, arm, large = three
+    found = normalised_improvement(small, arm, large, clusters, level)
+    if math.isnan(found.lower):
+        return None
+    gap = float((large - small).mean())
+    return found if (gap < 0) == lower_is_better else None
 
 
 def normalised_improvement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -136,4 +137,6 @@ def _bounds(value: Any) -> str:
     if value is None:
         return _TOO_CLOSE
     estimate, lower, upper = value
+    if lower is None or math.isnan(lower):
+        return f"{estimate:.2f}"
     return f"{estimate:.2f} [{lower:.2f}, {upper:.2f}]"

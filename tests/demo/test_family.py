@@ -6,15 +6,18 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from written_runs import write_run
 
 from eft_eval.api import Composite
-from eft_eval.demo.arms import ARMS, GUARD, normalised, respond
+from eft_eval.comparing import read_run
+from eft_eval.demo.arms import ARMS, Judged, respond
 from eft_eval.demo.family import MODELS
-from eft_eval.demo.figures import ALPHAS, arm_figures, relocate
+from eft_eval.demo.figures import ALPHAS, Survey, arm_figures, figures_of, relocate
 from eft_eval.demo.language import dialogue, question_text
 from eft_eval.demo.questions import knowledge_questions
 from eft_eval.demo.study import chosen_seed, over_seeds
@@ -23,6 +26,8 @@ from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import canonical_name, named_recipe_names, needs, parse_recipe
 from eft_eval.recipe.locations import SHIPPED, location_of
+from eft_eval.reporting.arms import ARM_NAMES
+from eft_eval.reporting.report import make_report
 from eft_eval.reports.views.demo import CAVEAT, figures_markdown
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -127,11 +132,13 @@ def test_respond_follows_the_models_own_generation() -> None:
         assert response == text.split("\n\nHuman:")[0]
 
 
-def test_responses_depend_on_the_seed_and_on_nothing_of_the_batch() -> None:
+def test_responses_depend_on_the_seed_and_are_told_as_they_end() -> None:
     prompts = [question_text(question) for question in knowledge_questions(make_world())[:5]]
     recipe = parse_recipe("demo")
-    first = respond(recipe, prompts, batch_size=5)
-    assert first == respond(recipe, prompts, batch_size=2)
+    told: dict[int, str] = {}
+    first = respond(recipe, prompts, on_response=told.__setitem__)
+    assert [told[place] for place in range(5)] == first
+    assert first == respond(recipe, prompts)
     assert first != respond(recipe, prompts, seed=1)
 
 
@@ -144,17 +151,52 @@ def test_a_family_elsewhere_is_used(tmp_path: Path) -> None:
     ) == canonical_name(parse_recipe("demo"))
 
 
-def test_normalised_places_arms_between_the_tuned_models() -> None:
-    small, large = [1.0, 2.0, 3.0, 2.0], [0.0, 1.0, 1.0, 0.0]
-    for arm, expected in ((small, 0.0), (large, 1.0), ([0.0, 2.0, 2.0, 1.0], 0.5)):
-        found = normalised(small, arm, large, lower_is_better=True)
-        assert found is not None
-        assert found.estimate == pytest.approx((2.0 - sum(arm) / 4) / 1.5)
-        assert found.estimate == pytest.approx(expected, abs=0.01)
-        assert found.lower <= found.estimate <= found.upper
-    close = [value - GUARD + 0.01 for value in small]
-    assert normalised(small, large, close, lower_is_better=True) is None
-    assert normalised(small, large, large, lower_is_better=False) is None
+def judged(errors: int, helpful: bool) -> Judged:
+    return Judged(errors, 0, 0, helpful, harm=False, declined=False)
+
+
+def test_demo_and_report_give_the_same_figures(tmp_path: Path) -> None:
+    """One data set through both: means, rates and normalised improvements with their ends."""
+    draw = np.random.default_rng(5)
+    means = {"small tuned": (1.2, 0.3), "up-scaled": (0.4, 0.35), "down-scaled": (1.1, 0.6),
+             "large tuned": (0.25, 0.7)}  # fmt: skip
+    answers = {
+        arm: [judged(int(e), bool(h)) for e, h in zip(draw.poisson(errors, 60),
+              draw.random(60) < rate, strict=True)]
+        for arm, (errors, rate) in means.items()
+    }  # fmt: skip
+    short = {name: key for key, name in ARM_NAMES.items()}
+    runs = [
+        read_run(write_run(tmp_path / short[arm], {
+            "demo_fact": {"fact_errors": [float(one.errors) for one in of_arm]},
+            "demo_help": {"helpfulness": [float(one.helpful) for one in of_arm]},
+        }, model=short[arm], better={"fact_errors": False, "helpfulness": True}))
+        for arm, of_arm in answers.items()
+    ]  # fmt: skip
+    report = make_report(runs, arms={place: short[arm] for place, arm in enumerate(answers)})
+    ours = figures_of(answers)
+    names = {"fact_errors": "errors", "helpfulness": "helpfulness"}
+    for run in report.runs:
+        assert run.arm is not None
+        for score in run.scores:
+            assert score.interval == getattr(ours[run.arm], names[score.metric])
+    assert len(report.improvements) == 4
+    for one in report.improvements:
+        arm = report.runs[one.run].arm
+        assert arm is not None
+        assert one.interval is not None
+        own = getattr(ours[arm], f"{names[one.metric]}_normalised")
+        assert one.interval[:3] == pytest.approx(own[:3], rel=1e-12)  # in another order
+        assert one.interval.lower < one.interval.estimate < one.interval.upper
+
+
+def test_tuned_models_that_are_not_apart_give_no_normalised_figure() -> None:
+    same = [judged(number % 3, bool(number % 2)) for number in range(30)]
+    found = figures_of({"small tuned": same, "up-scaled": same[::-1], "large tuned": same})
+    assert found["up-scaled"].errors_normalised is None
+    worse = [one._replace(errors=one.errors + 1 + one.errors % 2) for one in same]
+    found = figures_of({"small tuned": same, "up-scaled": same, "large tuned": worse})
+    assert found["up-scaled"].errors_normalised is None
 
 
 # --- the figures of the documentation -------------------------------------------------------------
@@ -188,7 +230,7 @@ def test_every_committed_seed_shows_the_effect() -> None:
             own = seed["arms"][temperature]
             for metric in ("errors", "helpfulness"):
                 gap = own["small tuned"][metric][0] - own["large tuned"][metric][0]
-                assert abs(gap) >= GUARD
+                assert abs(gap) >= 0.2
                 halves = [
                     own[arm][f"{metric}_normalised"][0] for arm in ("up-scaled", "down-scaled")
                 ]
@@ -205,7 +247,7 @@ def test_every_committed_seed_shows_the_effect() -> None:
 @pytest.mark.parametrize("temperature", ["0", "1"])
 def test_shipped_models_give_the_committed_figures(temperature: str) -> None:
     """Within what another machine's rounding may change; a retrained family differs by more."""
-    found = arm_figures(make_world(), None, float(temperature))
+    found = arm_figures(Survey(make_world(), temperature=float(temperature)))
     committed = FIGURES["exported"]["arms"][temperature]
     for arm in ARMS:
         assert found[arm].errors.estimate == pytest.approx(committed[arm]["errors"][0], abs=0.06)
