@@ -157,7 +157,7 @@ class Composite(CompositeModel):
             views = self._view_tokens(prompt, len(tokens))
         records = trace_tokens(self, views, tokens, top)
         text = str(self.tokenizer.decode(tokens))
-        role = self.views[draft_view(self)].member.role
+        role = self.views[draft_view(self)].role
         return Trace(self.name, role, prompt, text, records)
 
     def _requests(self, prompts: Sequence[str], seed: int, room_for: int) -> list[Request]:

@@ -244,8 +244,9 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """Return the composite's scores at every position, [batch, length, V]."""
         with torch.inference_mode(), self._autocast():
             scores = self.composite.empty_scores(*inps.shape)
+            rows, lengths = inps.tolist(), [inps.shape[1]] * inps.shape[0]
             for view in self.composite.views:
-                logits = view.member.model(inps.to(view.member.device), use_cache=False).logits
+                logits, _ = view.member.engine.logits(rows, lengths)
                 self.composite.accumulate(scores, view, logits)
         return scores
 

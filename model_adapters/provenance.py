@@ -29,19 +29,17 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
     members = {}
     for role, spec in composite.recipe.members:
         member = composite.members[role]
-        loaded = "model" in vars(member)
+        loaded = member.loaded
         members[role] = {
             **member_identity(spec),
             "source": spec.model,
             "commit": _commit(member.config, spec),
             "coefficient": coefficients.get(member, 0.0),
-            "num_parameters": member.model.num_parameters() if loaded else spec.parameters,
-            "loaded_dtype": str(member.model.dtype) if loaded else None,
+            "num_parameters": member.engine.num_parameters if loaded else spec.parameters,
+            "loaded_dtype": str(member.engine.dtype) if loaded else None,
         }
     counts = [
-        member.model.num_parameters()
-        for member in set(composite.members.values())
-        if "model" in vars(member)
+        member.engine.num_parameters for member in set(composite.members.values()) if member.loaded
     ]
     return {
         "eft_version": __version__,

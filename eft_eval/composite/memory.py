@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from eft_eval.composite.model import CompositeModel
-from eft_eval.engine.loading import Member
+from eft_eval.engine.footprint import cache_bytes, weight_bytes
 from eft_eval.errors import ConfigError
-from eft_eval.recipe import bytes_per_weight
 
-__all__ = ["available_bytes", "cache_bytes", "check_memory", "needed_bytes"]
-
-_STEP = 128  # positions by which caches grow
+__all__ = ["available_bytes", "check_memory", "needed_bytes"]
 
 
 def needed_bytes(
@@ -45,40 +41,6 @@ def needed_bytes(
     scores = rows * (block + 1) * composite.vocabulary * 4
     found[composite.device] += scores * (len(composite.views) + 2)
     return dict(found)
-
-
-def weight_bytes(member: Member) -> int:
-    """Return the bytes of a member's weights, from its shapes alone."""
-    from transformers import AutoModelForCausalLM
-
-    if "model" in vars(member):  # loaded: it needs nothing more
-        return 0
-    try:
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(member.config)
-    except Exception:  # noqa: BLE001  # code of the checkpoint's own, say: loading will tell
-        return 0
-    return int(model.num_parameters() * bytes_per_weight(member.spec, _dtype(member)))
-
-
-def cache_bytes(member: Member, rows: int, length: int) -> int:
-    """Return the bytes of a member's key-value cache."""
-    text = member.config.get_text_config(decoder=True)
-    if getattr(text, "num_attention_heads", None) is None:
-        return 0  # no attention, no such cache
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    width = torch.empty(0, dtype=_dtype(member)).element_size()
-    steps = -(-length // _STEP) * _STEP
-    return int(2 * text.num_hidden_layers * heads * size * rows * steps * width)
-
-
-def _dtype(member: Member) -> torch.dtype:
-    if member.spec.dtype != "auto":
-        chosen: torch.dtype = getattr(torch, member.spec.dtype)
-        return chosen
-    declared = getattr(member.config, "dtype", None)
-    return declared if isinstance(declared, torch.dtype) else torch.float32
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -47,6 +47,7 @@ class CompositeModel:
         trust_remote_code: bool = False,
         use_fast_tokenizer: bool = True,
         add_bos_token: bool | None = None,
+        engine: str = "transformers",
     ) -> Self:
         """Return the composite of a named recipe, a YAML file, a dict or a recipe.
 
@@ -56,10 +57,11 @@ class CompositeModel:
             trust_remote_code: Let checkpoints run their own Python code.
             use_fast_tokenizer: Prefer the Rust tokenizers.
             add_bos_token: Override the tokenizer's own policy on the beginning-of-sequence token.
+            engine: What runs the members, a key of `eft_eval.engine.loading.ENGINES`.
         """
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         options = LoadOptions(
-            torch.device(chosen), trust_remote_code, use_fast_tokenizer, add_bos_token
+            torch.device(chosen), trust_remote_code, use_fast_tokenizer, add_bos_token, engine
         )
         return cls(parse_recipe(recipe), options)
 
@@ -83,12 +85,7 @@ class CompositeModel:
     @cached_property
     def stop_tokens(self) -> frozenset[int]:
         """Every end-of-sequence id of the tuned member: tokenizer and generation settings."""
-        config = self.tuned.generation_config or self.tuned.config
-        ids = getattr(config, "eos_token_id", None)
-        listed = ids if isinstance(ids, (list, tuple)) else [ids]
-        return frozenset(
-            int(i) for i in (*listed, self.tuned.tokenizer.eos_token_id) if i is not None
-        )
+        return self.tuned.stop_tokens
 
     @cached_property
     def vocabulary(self) -> int:
@@ -104,7 +101,7 @@ class CompositeModel:
     @property
     def max_length(self) -> int | None:
         """Tokens that the shortest member can read, None where no member says."""
-        limits = [_max_length(view.member) for view in self.views]
+        limits = [view.member.max_length for view in self.views]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def empty_scores(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -120,7 +117,7 @@ class CompositeModel:
     @cached_property
     def _widest(self) -> torch.dtype:
         """float64 where a member computes in it, else float32; reading it loads the weights."""
-        dtypes = {next(view.member.model.parameters()).dtype for view in self.views}
+        dtypes = {view.member.engine.dtype for view in self.views}
         return torch.float64 if torch.float64 in dtypes else torch.float32
 
     def accumulate(self, total: Tensor, view: View, logits: Tensor) -> None:
@@ -161,14 +158,16 @@ class CompositeModel:
         prompts = {role: spec.prompt for role, spec in recipe.members}
         if recipe.decoding.weight_top_p is not None:
             # the filter needs the three models apart, the tuned one last
-            return tuple(View(self.members[role], prompts[role], c) for role, c in roles)
+            return tuple(View(self.members[role], prompts[role], c, role) for role, c in roles)
         factors: dict[tuple[Member, str | None], float] = {}
+        first: dict[tuple[Member, str | None], str] = {}
         for role, coefficient in roles:
             key = (self.members[role], prompts[role])
             factors[key] = factors.get(key, 0.0) + coefficient
+            first.setdefault(key, role)
         return tuple(
-            View(member, prompt, factor)
-            for (member, prompt), factor in factors.items()
+            View(*key, factor, first[key])
+            for key, factor in factors.items()
             if abs(factor) > 1e-12  # 1 - 0.3 - 0.7 is not 0 in floating point
         )
 
@@ -179,12 +178,3 @@ class CompositeModel:
                 f"{self.tuned.label} ends its answers with token {beyond[0]} ({token!r}), which "
                 f"the other members do not have (they share {self._shared_tokens} tokens)"
             )
-
-
-def _max_length(member: Member) -> int | None:
-    text = member.config.get_text_config(decoder=True)
-    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
-        if (limit := getattr(text, name, None)) is not None:
-            return int(limit)
-    limit = getattr(member.tokenizer, "model_max_length", None)
-    return int(limit) if limit is not None and limit < 10**9 else None

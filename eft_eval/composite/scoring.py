@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from eft_eval.composite.model import CompositeModel
-from eft_eval.engine.passes import view_logits
-from eft_eval.engine.positions import check_positions
 
 
 class ScoredRow(NamedTuple):
@@ -52,11 +50,11 @@ def continuation_log_probs(
     parts = list(torch.split(total, lengths))
     for number, view in enumerate(composite.views):
         longest = max(len(row.contexts[number]) + len(row.continuation) for row in rows)
-        check_positions(view.member, min(longest, max_length + 1) - 1)
+        view.member.engine.check_positions(min(longest, max_length + 1) - 1)
         inputs = [
             [*row.contexts[number], *row.continuation][-(max_length + 1) :][:-1] for row in rows
         ]
-        logits, first = view_logits(view, inputs, lengths)
+        logits, first = view.member.engine.logits(inputs, lengths)
         for row, part in enumerate(parts):
             end = len(inputs[row]) - first
             composite.accumulate(part, view, logits[row, end - lengths[row] : end])

@@ -19,8 +19,7 @@ from eft_eval.decoding.requests import Finish, Generation, Request, SamplingRule
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.cache import to_device
 from eft_eval.engine.clock import Clock
-from eft_eval.engine.states import PaddedState, RowState, ViewState
-from eft_eval.engine.view import View
+from eft_eval.engine.engine import State
 from eft_eval.errors import EftEvalError
 
 __all__ = ["Batch"]
@@ -76,22 +75,20 @@ class Batch:
         self._limit = max_new_tokens
         self._statistics = statistics
         self._clock = Clock(composite.device)
-        self._timed: list[tuple[View, Any, Any]] = []
-        # a view's place in `composite.views` is its place in a request's prompts
-        drafts = draft_view(composite)
+        self._timed: list[tuple[int, Any, Any]] = []
         reason = plain_reason(composite, length)
         self.joins = reason is None
         self._statistics.plain_reason = reason or self._statistics.plain_reason
-        states: list[ViewState] = [
-            RowState(view, size, length) if self.joins else PaddedState(view)
-            for view in composite.views
+        engines = [view.member.engine for view in composite.views]
+        # a view's place in `composite.views` is that of its state, and in a request's prompts
+        self._states: list[State] = [
+            engine.row_state(size, length) if self.joins else engine.plain_state()
+            for engine in engines
         ]
-        self._draft = states[drafts]
         # the draft's part is always summed last, so that rounding does not depend on the block
-        self._others = [(i, state) for i, state in enumerate(states) if i != drafts]
-        self._draft_index = drafts
-        self._states = states
-        self._can_draft = self.joins and len(states) > 1
+        self._draft = draft_view(composite)
+        self._others = [place for place in range(len(engines)) if place != self._draft]
+        self._can_draft = self.joins and len(engines) > 1
         # looking at values makes the host wait for a GPU, but not for itself
         self._looks = composite.device.type == "cpu" and blocks.watches
         self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, rule)
@@ -100,9 +97,9 @@ class Batch:
         """Read the prompts of new rows."""
         start = self._clock.mark()
         with torch.inference_mode():
-            for number, state in enumerate(self._states):
-                prompts = [request.prompts[number] for _, request in arriving]
-                self._time(state.view, functools.partial(state.join, prompts))
+            for view, state in enumerate(self._states):
+                prompts = [request.prompts[view] for _, request in arriving]
+                self._time(view, functools.partial(state.join, prompts))
         self.rows += [_Row(index, request) for index, request in arriving]
         self._account(start, self._clock.mark())
 
@@ -164,7 +161,7 @@ class Batch:
         chosen: list[Tensor] = []
         kept: list[Tensor] = []
         margins: list[list[float]] = []
-        token = self._pending(self._draft_index)
+        token = self._pending(self._draft)
         reached = [1.0] * len(self.rows)
         while len(kept) < block:
             logits = self._forward(self._draft, token)[:, 0, : self._composite.vocabulary]
@@ -186,12 +183,12 @@ class Batch:
         """Sum the other members' parts at every position of the block."""
         block = drafts.shape[1]
         scores = self._composite.empty_scores(len(self.rows), block + 1)
-        for index, state in self._others:
-            tokens = self._pending(index)
+        for view in self._others:
+            tokens = self._pending(view)
             if block:
                 tokens = torch.cat([tokens, drafts.to(tokens.device)], dim=1)
-            logits = self._forward(state, tokens)
-            self._composite.accumulate(scores, state.view, logits)
+            logits = self._forward(view, tokens)
+            self._accumulate(scores, view, logits)
             del logits  # before the next member makes its own
         return scores
 
@@ -206,7 +203,7 @@ class Batch:
         chosen = []
         for position in range(block):
             logits, here = draft_logits[position], scores[:, position]
-            self._composite.accumulate(here, self._draft.view, logits)
+            self._accumulate(here, self._draft, logits)
             token = drafts[:, position].to(scores.device)
             chosen.append(self._chooser.verify(here, logits, token, noise, position))
         choice = torch.stack(chosen, dim=1)
@@ -221,10 +218,10 @@ class Batch:
             The tokens, and what `BlockChooser` wants to know of a plain round.
         """
         block = drafts.shape[1]
-        token = drafts[:, -1:] if block else self._pending(self._draft_index)
+        token = drafts[:, -1:] if block else self._pending(self._draft)
         logits = self._forward(self._draft, token)[:, 0]
         here = scores[:, block]
-        self._composite.accumulate(here, self._draft.view, logits)
+        self._accumulate(here, self._draft, logits)
         chosen = self._chooser.choose(here, noise, block)
         if block or not (self._can_draft and self._blocks.watches):
             return chosen, runs if block else []
@@ -287,10 +284,13 @@ class Batch:
 
     # ------------------------------------------------------------------ time
 
-    def _forward(self, state: ViewState, tokens: Tensor) -> Tensor:
-        return self._time(state.view, lambda: state.forward(tokens))
+    def _forward(self, view: int, tokens: Tensor) -> Tensor:
+        return self._time(view, lambda: self._states[view].forward(tokens))
 
-    def _time(self, view: View, work: Callable[[], T]) -> T:
+    def _accumulate(self, scores: Tensor, view: int, logits: Tensor) -> None:
+        self._composite.accumulate(scores, self._composite.views[view], logits)
+
+    def _time(self, view: int, work: Callable[[], T]) -> T:
         start = self._clock.mark()
         result = work()
         self._timed.append((view, start, self._clock.mark()))
@@ -321,12 +321,12 @@ class Batch:
         self._account(marks[0], self._clock.mark())
 
     def _account(self, start: Any, end: Any) -> None:
-        seen = self._statistics
+        seen, views = self._statistics, self._composite.views
         for view, begun, over in self._timed:
-            seen.seconds[view.member.role] += self._clock.seconds(begun, over)
+            seen.seconds[views[view].role] += self._clock.seconds(begun, over)
         self._timed.clear()
-        for state in self._states:
-            seen.passes[state.view.member.role] += state.passes
+        for of, state in zip(views, self._states, strict=True):
+            seen.passes[of.role] += state.passes
             state.passes = 0
         seen.total_seconds += self._clock.seconds(start, end)
 

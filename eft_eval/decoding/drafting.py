@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 
 from eft_eval.composite.model import CompositeModel
-from eft_eval.engine.positions import check_positions
-from eft_eval.engine.states import cannot_roll_back
 
 __all__ = ["draft_view", "plain_reason"]
 
@@ -25,7 +23,7 @@ def draft_view(composite: CompositeModel) -> int:
     if composite.recipe.decoding.weight_top_p is not None:
         return len(views) - 1
 
-    costs = [float(view.member.model.num_parameters()) for view in views]
+    costs = [float(view.member.engine.num_parameters) for view in views]
     # padded vocabularies make equal models differ a little
     cheap = [place for place, cost in enumerate(costs) if cost <= _ALIKE * min(costs)]
     return max(cheap, key=lambda place: (views[place].coefficient, place))  # tuned ones come last
@@ -39,11 +37,11 @@ def plain_reason(composite: CompositeModel, length: int) -> str | None:
         length: Longest sequence to come, in tokens.
 
     Raises:
-        ConfigError: A member's positions would depend on its batch; see `check_positions`.
+        ConfigError: A member's positions would depend on its batch; see `Engine.check_positions`.
     """
     for view in composite.views:
-        check_positions(view.member, length)
-        if (why := cannot_roll_back(view, length)) is not None:
+        view.member.engine.check_positions(length)
+        if (why := view.member.engine.cannot_roll_back(length)) is not None:
             reason = f"{view.member.label}: {why}"
             if reason not in _TOLD:
                 _TOLD.add(reason)

@@ -14,7 +14,6 @@ from torch import Tensor
 from eft_eval.composite.mathematics import total_variation
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.drafting import draft_view
-from eft_eval.engine.passes import view_logits
 from eft_eval.runs.traces import MemberChoice, Shift, TokenTrace, Trace
 
 __all__ = ["MemberChoice", "Shift", "TokenTrace", "Trace", "trace_tokens"]
@@ -40,12 +39,13 @@ def trace_tokens(
     best: list[_Best] = []
     draft_probs = total
     for number, view in enumerate(composite.views):
-        logits, first = view_logits(view, [[*prompts[number], *response[:-1]]], [len(response)])
+        read = [*prompts[number], *response[:-1]]
+        logits, first = view.member.engine.logits([read], [len(response)])
         start = len(prompts[number]) - 1 - first
         own = logits[0, start : start + len(response)]
         composite.accumulate(total, view, own)
         probs = own[:, : composite.vocabulary].float().softmax(dim=-1).to(total.device)
-        best.append(_Best(view.member.role, *probs.max(dim=-1)))
+        best.append(_Best(view.role, *probs.max(dim=-1)))
         if number == draft:
             draft_probs = probs
     probs = total.softmax(dim=-1)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-__all__ = ["RowCache", "to_device"]
+__all__ = ["GROWTH", "RowCache", "to_device"]
 
-_GROWTH = 128  # positions; growing copies, so it is done in steps
+GROWTH = 128  # positions; growing copies, so it is done in steps
 
 
 def to_device(values: Sequence[int], device: torch.device) -> Tensor:
@@ -144,7 +144,7 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers has no types here
         """
         needed = max(starts) + width
         if needed > self.capacity:
-            self.capacity = -(-needed // _GROWTH) * _GROWTH
+            self.capacity = -(-needed // GROWTH) * GROWTH
             for layer in self.layers:
                 layer.resize()
         self.span = _Span(first_row, starts, width)

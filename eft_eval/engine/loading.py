@@ -1,9 +1,9 @@
-"""Loading a composite's models: configurations and tokenizers first, weights at first use."""
+"""Loading models: configurations and tokenizers first, weights at first use."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +12,12 @@ from typing import Any
 
 import torch
 
-from eft_eval.errors import ConfigError
+from eft_eval.engine.engine import Engine
+from eft_eval.engine.transformers import TransformersEngine
+from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import MemberSpec, Recipe
+
+__all__ = ["ENGINES", "LoadOptions", "Member", "common_vocabulary", "load_members"]
 
 log = logging.getLogger("eft_eval")
 
@@ -27,27 +31,49 @@ class LoadOptions:
         trust_remote_code: Let checkpoints run their own Python code.
         use_fast_tokenizer: Prefer the Rust tokenizers.
         add_bos_token: Override the tokenizer's own policy on the beginning-of-sequence token.
+        engine: What runs the members, a key of `ENGINES`.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     trust_remote_code: bool = False
     use_fast_tokenizer: bool = True
     add_bos_token: bool | None = None
+    engine: str = "transformers"
 
 
 class Member:
-    """One model of a composite; its weights are loaded when `model` is first read."""
+    """One model, of a composite or alone; its weights are loaded when `engine` is first read.
 
-    def __init__(self, spec: MemberSpec, role: str, options: LoadOptions) -> None:
+    Args:
+        spec: Which model, and how to load it.
+        options: Of the process.
+        label: What errors and logs call it; by default its name.
+    """
+
+    def __init__(self, spec: MemberSpec, options: LoadOptions, label: str | None = None) -> None:
         self.spec = spec
-        self.role = role
+        self.label = label or f"model {spec.model!r}"
         self._options = options
+        if options.engine not in ENGINES:
+            raise ConfigError(
+                f"engine: got {options.engine!r}{nearest(options.engine, ENGINES)}; "
+                f"known: {', '.join(ENGINES)}"
+            )
         self._check_folder()
         self.config = self._load_config()
 
+    def __repr__(self) -> str:
+        return f"Member({self.label!r})"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The loaded model."""
+        return ENGINES[self._options.engine](self)
+
     @property
-    def label(self) -> str:
-        return f"{self.role} member {self.spec.model!r}"
+    def loaded(self) -> bool:
+        """Whether the weights are there."""
+        return "engine" in vars(self) or "model" in vars(self)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -76,7 +102,7 @@ class Member:
         from transformers import AutoModelForCausalLM
 
         log.info("loading %s", self.label)
-        options: dict[str, Any] = {"dtype": self._dtype}
+        options: dict[str, Any] = {"dtype": "auto" if self.spec.dtype == "auto" else self.dtype}
         if self.spec.quantization is not None:
             options["quantization_config"] = self._quantization()
         if self.spec.placement == "auto":
@@ -99,10 +125,39 @@ class Member:
         return torch.device(str(self.spec.placement))
 
     @property
+    def text_config(self) -> Any:
+        """The language model's part of the configuration."""
+        return self.config.get_text_config(decoder=True)
+
+    @property
     def vocabulary_size(self) -> int:
         """Number of logits that the model gives, padding included."""
-        text = self.config.get_text_config(decoder=True)
-        return int(text.vocab_size)
+        return int(self.text_config.vocab_size)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that the model can read; None where it does not say."""
+        for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+            if (limit := getattr(self.text_config, name, None)) is not None:
+                return int(limit)
+        limit = getattr(self.tokenizer, "model_max_length", None)
+        return int(limit) if limit is not None and limit < 10**9 else None
+
+    @property
+    def stop_tokens(self) -> frozenset[int]:
+        """Every end-of-sequence id: of the tokenizer and of the generation settings."""
+        ids = getattr(self.generation_config or self.config, "eos_token_id", None)
+        listed = ids if isinstance(ids, (list, tuple)) else [ids]
+        return frozenset(int(i) for i in (*listed, self.tokenizer.eos_token_id) if i is not None)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, as asked for or declared by the checkpoint."""
+        if self.spec.dtype != "auto":
+            chosen: torch.dtype = getattr(torch, self.spec.dtype)
+            return chosen
+        declared = getattr(self.config, "dtype", None)
+        return declared if isinstance(declared, torch.dtype) else torch.float32
 
     @property
     def _revision(self) -> str:
@@ -114,10 +169,6 @@ class Member:
             "revision": self._revision,
             "trust_remote_code": self._options.trust_remote_code,
         }
-
-    @property
-    def _dtype(self) -> Any:
-        return "auto" if self.spec.dtype == "auto" else getattr(torch, self.spec.dtype)
 
     def _check_folder(self) -> None:
         name = self.spec.location
@@ -158,7 +209,7 @@ class Member:
             )
         if self.spec.quantization == "8bit":
             return BitsAndBytesConfig(load_in_8bit=True)
-        dtype = torch.bfloat16 if self.spec.dtype == "auto" else self._dtype
+        dtype = torch.bfloat16 if self.spec.dtype == "auto" else self.dtype
         return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
 
     @contextmanager
@@ -177,6 +228,12 @@ class Member:
             raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
         finally:
             hub.setLevel(level)
+
+
+ENGINES: dict[str, Callable[[Member], Engine]] = {
+    "transformers": lambda member: TransformersEngine(member.model, member.device, member.label),
+}
+"""What can run a member, by name."""
 
 
 def _advice(error: BaseException) -> str:
@@ -205,7 +262,7 @@ def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
     for role, spec in recipe.members:
         key = spec.model_copy(update={"prompt": None, "parameters": None})
         if key not in loaded:
-            loaded[key] = Member(spec, role, options)
+            loaded[key] = Member(spec, options, f"{role} member {spec.model!r}")
         members[role] = loaded[key]
     return members
 

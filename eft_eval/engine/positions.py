@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from eft_eval.engine.loading import Member
 from eft_eval.errors import ConfigError
 
 __all__ = ["attention_reach", "check_positions"]
@@ -12,9 +11,12 @@ __all__ = ["attention_reach", "check_positions"]
 _BATCH_WIDE = ("longrope", "dynamic")  # factors chosen by the longest row of a batch
 
 
-def attention_reach(member: Member) -> int | None:
-    """Return the tokens that every layer sees back, None for all; 0 for layers of another kind."""
-    text = member.config.get_text_config(decoder=True)
+def attention_reach(text: Any) -> int | None:
+    """Return the tokens that every layer sees back, None for all; 0 for layers of another kind.
+
+    Args:
+        text: A language model's configuration.
+    """
     reach: list[int | None] = [None]
     kinds = set(getattr(text, "layer_types", None) or ())
     limits = {
@@ -33,13 +35,17 @@ def attention_reach(member: Member) -> int | None:
     return min((limit for limit in reach if limit is not None), default=None)
 
 
-def check_positions(member: Member, length: int) -> None:
+def check_positions(text: Any, label: str, length: int) -> None:
     """Raise ConfigError where a row of ``length`` tokens would change its neighbours.
 
     Some rotary embeddings take other factors once any row of a batch is long; results would then
     depend on the batch, and change within a response.
+
+    Args:
+        text: A language model's configuration.
+        label: What errors call it.
+        length: Tokens of the longest row.
     """
-    text = member.config.get_text_config(decoder=True)
     for rope in _rope_settings(text):
         if rope.get("rope_type") not in _BATCH_WIDE:
             continue
@@ -50,7 +56,7 @@ def check_positions(member: Member, length: int) -> None:
         )
         if length > limit:
             raise ConfigError(
-                f"{member.label}: with {rope['rope_type']} positions, sequences of more than "
+                f"{label}: with {rope['rope_type']} positions, sequences of more than "
                 f"{limit} tokens change the others of their batch, and {length} may come; lower "
                 f"max_gen_toks, or give max_length={limit}"
             )

@@ -1,77 +1,50 @@
-"""A view's model over the batch being generated: what it has read, and how it reads on.
+"""A `transformers` model over the batch being generated: what it has read, and how it reads on.
 
 Two kinds: `RowState` keeps a length per row, so that rows join, leave and take tokens back;
 `PaddedState` serves models that cannot (sliding windows, recurrent layers), a whole batch at a
-time and forwards only.
+time and forwards only. Both are `eft_eval.engine.engine.State`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from eft_eval.engine.cache import RowCache
-from eft_eval.engine.passes import takes
-from eft_eval.engine.positions import attention_reach
-from eft_eval.engine.view import View
 from eft_eval.errors import ConfigError
 
-__all__ = ["PaddedState", "RowState", "ViewState", "cannot_roll_back"]
-
-log = logging.getLogger("eft_eval")
+__all__ = ["PaddedState", "RowState"]
 
 
-class ViewState(Protocol):
-    """What the loop needs of a view."""
-
-    view: View
-    passes: int
-    """Passes of the model since somebody set it to 0."""
-
-    @property
-    def reading(self) -> bool:
-        """Whether the next pass reads prompts too."""
-
-    def join(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Add rows that have read their prompt but for the last token."""
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Read tokens on, [rows, width], and return the logits after each, [rows, width, V']."""
-
-    def rewind(self, lengths: Sequence[int]) -> None:
-        """Take tokens back: per row the number of tokens that stay read."""
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order, and drop the rest."""
+class _Loaded(Protocol):  # what a state needs of its engine
+    model: Any
+    device: torch.device
+    label: str
+    takes_positions: bool
+    takes_kept: bool
 
 
 class RowState:
-    """A view with a `RowCache`.
+    """A model with a `RowCache`.
 
     Args:
-        view: The view; its model must pass `cannot_roll_back`.
+        engine: The model; it must pass its `cannot_roll_back`.
         rows: Most rows at a time.
         length: Most tokens of a row, drafts that nobody keeps apart.
     """
 
-    def __init__(self, view: View, rows: int, length: int) -> None:
-        self.view = view
+    def __init__(self, engine: _Loaded, rows: int, length: int) -> None:
         self.passes = 0
+        self._engine, self._model, self._device = engine, engine.model, engine.device
         self._last_position = length - 1
-        self._model = view.member.model
-        self._device = view.member.device
-        text = view.member.config.get_text_config(decoder=True)
+        text = self._model.config.get_text_config(decoder=True)
         self._cache = RowCache(int(text.num_hidden_layers), rows)
         self._lengths: list[int] = []
         self._unread: Tensor | None = None
         self._boolean = getattr(self._model.config, "_attn_implementation", "eager") == "sdpa"
-        self._takes_positions = takes(self._model, "position_ids")
-        self._takes_kept = takes(self._model, "logits_to_keep")
 
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Add rows that have read their prompt but for the last token.
@@ -133,10 +106,10 @@ class RowState:
                 ~mask, least
             )
         options: dict[str, Any] = {"attention_mask": mask, "past_key_values": self._cache}
-        if self._takes_positions:
+        if self._engine.takes_positions:
             # only a draft that nobody keeps lies beyond
             options["position_ids"] = span.index(self._device)[1].clamp(max=self._last_position)
-        if self._takes_kept:
+        if self._engine.takes_kept:
             options["logits_to_keep"] = keep
         self.passes += 1
         output = self._model(tokens.to(self._device), use_cache=True, **options)
@@ -145,11 +118,11 @@ class RowState:
 
 
 class PaddedState:
-    """A view with the model's own cache over left-padded prompts; reads one token at a time."""
+    """A model with its own cache over left-padded prompts; reads one token at a time."""
 
-    def __init__(self, view: View) -> None:
-        self.view = view
+    def __init__(self, engine: _Loaded) -> None:
         self.passes = 0
+        self._engine = engine
         self._mask = torch.zeros(0, 0, dtype=torch.long)
         self._cache: Any = None
         self._first: Tensor | None = None  # logits after the prompts, until they are asked for
@@ -167,7 +140,7 @@ class PaddedState:
         for row, tokens in enumerate(prompts):
             padded[row, longest - len(tokens) :] = torch.tensor(tokens)
             self._mask[row, longest - len(tokens) :] = 1
-        self._mask = self._mask.to(self.view.member.device)
+        self._mask = self._mask.to(self._engine.device)
         positions = (self._mask.cumsum(dim=-1) - 1).clamp(min=0)
         self._cache = None
         self._first = self._pass(padded, positions)
@@ -194,11 +167,11 @@ class PaddedState:
             _select_rows(layer, chosen)
 
     def _pass(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        model = self.view.member.model
+        model = self._engine.model
         options: dict[str, Any] = {"attention_mask": self._mask, "use_cache": True}
-        if takes(model, "position_ids"):
+        if self._engine.takes_positions:
             options["position_ids"] = positions
-        if takes(model, "logits_to_keep"):
+        if self._engine.takes_kept:
             options["logits_to_keep"] = 1
         if self._cache is not None:
             options["past_key_values"] = self._cache
@@ -207,7 +180,7 @@ class PaddedState:
         self._cache = getattr(output, "past_key_values", None)
         if self._cache is None:
             raise ConfigError(
-                f"{self.view.member.label}: {type(model).__name__} gives no key-value cache, "
+                f"{self._engine.label}: {type(model).__name__} gives no key-value cache, "
                 "which generation needs; use another member"
             )
         logits: Tensor = output.logits[:, -1:]
@@ -227,45 +200,3 @@ def _select_rows(layer: Any, chosen: Tensor) -> None:
             for place, state in list(places):
                 if isinstance(state, Tensor) and state.dim() > 1:
                     value[place] = state[chosen.to(state.device)]
-
-
-def cannot_roll_back(view: View, length: int) -> str | None:
-    """Return why a view's model cannot take tokens back within ``length`` tokens, or None.
-
-    A window that is shorter than that forgets; whether the model works with a length per row at
-    all is tried out once, on a few tokens, against a pass without a cache.
-    """
-    reach = attention_reach(view.member)
-    if reach == 0:
-        return "some of its layers are no attention over all tokens"
-    if reach is not None and reach < length:
-        return f"some of its layers see {reach} tokens back, and {length} may come"
-    model = view.member.model
-    known: str | None = getattr(model, "_eft_cannot_roll_back", None)
-    if known is None:
-        known = model._eft_cannot_roll_back = _try_out(view)
-    return known or None
-
-
-@torch.inference_mode()
-def _try_out(view: View) -> str:
-    """Return "" if a `RowState` gives the logits of passes without a cache."""
-    reason = f"{type(view.member.model).__name__} does not work with a cache length per row"
-    limit = view.member.vocabulary_size
-    rows = [[(7 * i + 3) % limit for i in range(6)], [(5 * i + 1) % limit for i in range(4)]]
-    state = RowState(view, len(rows), 8)
-    plain = [
-        view.member.model(torch.tensor([row], device=view.member.device), use_cache=False).logits[0]
-        for row in rows
-    ]
-    with suppress(Exception):  # whatever goes wrong, this model is for the other kind of state
-        state.join([row[:-2] for row in rows])
-        state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
-        state.rewind([len(row) - 2 for row in rows])
-        found = state.forward(torch.tensor([row[-2:] for row in rows]))
-        expected = torch.stack([logits[-2:] for logits in plain]).to(found.device)
-        exact = found.dtype in (torch.float32, torch.float64)
-        tolerance = (1e-3 if exact else 0.1) * expected.float().std()
-        if (found - expected).float().abs().max() <= tolerance:
-            return ""
-    return reason

@@ -14,9 +14,10 @@ class View:
     """A member as it sees one prompt form, and its factor in the sum of Eq. 5.
 
     A member that appears twice with the same prompt (a reference of two deltas, a base that is
-    also a reference) is one view whose factors are added.
+    also a reference) is one view whose factors are added; ``role`` is the first of its roles.
     """
 
     member: Member
     prompt: str | None
     coefficient: float
+    role: str

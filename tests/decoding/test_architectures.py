@@ -153,7 +153,7 @@ def test_a_padded_tuned_member_drafts_all_the_same(tmp_path: Path) -> None:
     tuned = make_model(tmp_path / "tuned", layers=1, vocabulary=264)
     recipe = {"base": base, "tuned": tuned, "reference": reference}
     composite = Composite(parse_recipe(recipe), LoadOptions())
-    assert composite.views[draft_view(composite)].member.role == "tuned"
+    assert composite.views[draft_view(composite)].role == "tuned"
 
 
 def test_one_pass_per_member_and_token(tmp_path: Path) -> None:

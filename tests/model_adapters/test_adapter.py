@@ -282,12 +282,12 @@ def test_shared_members_are_loaded_once(paths: Paths) -> None:
     composite = EFTLM(base=paths["base"], deltas=deltas).composite
     assert composite.members["base"] is composite.members["tuned2"]
     assert composite.members["reference1"] is composite.members["reference2"]
-    coefficients = {view.member.role: view.coefficient for view in composite.views}
+    coefficients = {view.role: view.coefficient for view in composite.views}
     assert coefficients == pytest.approx({"base": 1.6, "tuned1": 0.4, "reference1": -1.0})
     deltas = [{**delta, "weight": w} for delta, w in zip(deltas, (0.3, 0.7), strict=True)]
     deltas[1]["tuned"] = paths["tuned"]
     composite = EFTLM(base=paths["reference"], deltas=deltas).composite
-    assert [view.member.role for view in composite.views] == ["tuned1"], "1 - 0.3 - 0.7 cancels"
+    assert [view.role for view in composite.views] == ["tuned1"], "1 - 0.3 - 0.7 cancels"
 
 
 def test_model_call_and_model_generate_are_the_composite(paths: Paths) -> None:

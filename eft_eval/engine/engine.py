@@ -1,0 +1,77 @@
+"""What a composite needs of one loaded model: the protocol that every engine implements.
+
+Knows tokens and logits, neither text nor composites. A new engine is a file with a class of this
+form and a line in `eft_eval.engine.loading.ENGINES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Engine", "State"]
+
+
+class State(Protocol):
+    """What a model has read of the rows being generated, and how it reads on."""
+
+    passes: int
+    """Passes of the model since somebody set it to 0."""
+
+    @property
+    def reading(self) -> bool:
+        """Whether the next pass reads prompts too."""
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Add rows that have read their prompt but for the last token."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Read tokens on, [rows, width], and return the logits after each, [rows, width, V']."""
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Take tokens back: per row the number of tokens that stay read."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order, and drop the rest; row i comes from rows[i] >= i."""
+
+
+class Engine(Protocol):
+    """One loaded model. ``V'`` is the number of its logits, padding included."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+
+    @property
+    def num_parameters(self) -> int:
+        """What tells which of two models is cheaper to run."""
+
+    def logits(self, inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[Tensor, int]:
+        """Return the logits after the last ``lengths[i]`` tokens of every row.
+
+        Returns:
+            Logits [rows, positions, V'] from the first position that some row needs, and that
+            position's number; token j of a row lies at position j.
+        """
+
+    def check_positions(self, length: int) -> None:
+        """Raise ConfigError where a row of ``length`` tokens would change its neighbours."""
+
+    def cannot_roll_back(self, length: int) -> str | None:
+        """Return why it cannot take tokens back within ``length`` tokens; None where it can."""
+
+    def row_state(self, rows: int, length: int) -> State:
+        """Return a state whose rows join, leave and take tokens back one by one.
+
+        Only where `cannot_roll_back` is None.
+
+        Args:
+            rows: Most rows at a time.
+            length: Most tokens of a row, drafts that nobody keeps apart.
+        """
+
+    def plain_state(self) -> State:
+        """Return a state of whole batches, which reads one token at a time and takes none back."""

@@ -1,0 +1,39 @@
+"""What a model needs of memory, from its configuration alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from eft_eval.engine.cache import GROWTH
+from eft_eval.engine.loading import Member
+from eft_eval.recipe import bytes_per_weight
+
+__all__ = ["cache_bytes", "weight_bytes"]
+
+
+def weight_bytes(member: Member) -> int:
+    """Return the bytes of a member's weights, from its shapes alone."""
+    from transformers import AutoModelForCausalLM
+
+    if member.loaded:  # it needs nothing more
+        return 0
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(member.config)
+    except Exception:  # noqa: BLE001  # code of the checkpoint's own, say: loading will tell
+        return 0
+    return int(model.num_parameters() * bytes_per_weight(member.spec, member.dtype))
+
+
+def cache_bytes(member: Member, rows: int, length: int) -> int:
+    """Return the bytes of a member's key-value cache."""
+    text = member.text_config
+    if getattr(text, "num_attention_heads", None) is None:
+        return 0  # no attention, no such cache
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    width = torch.empty(0, dtype=member.dtype).element_size()
+    steps = -(-length // GROWTH) * GROWTH
+    return int(2 * text.num_hidden_layers * heads * size * rows * steps * width)
