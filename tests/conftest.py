@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import importlib.util
 import os
 import sys
@@ -25,11 +27,25 @@ os.environ["TQDM_DISABLE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models run several times faster on one than on two
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return a worker for each core, up to 8, for whole folders; none for single files."""
     if any(".py" in argument for argument in config.args):
         return 0
     return min(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1, 8)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: statsmodels calls it in every correction."""
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Ask for the description of the machine once: lm-eval runs `pip list` for it in every run."""
+    machine = sys.modules.get("torch.utils.collect_env")
+    if machine is not None and not hasattr(machine.get_pretty_env_info, "cache_info"):
+        machine.get_pretty_env_info = functools.cache(machine.get_pretty_env_info)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)

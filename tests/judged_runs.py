@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+from eft_eval.cli import main
 from eft_eval.judging import Status, Verdict
 from eft_eval.judging.metrics import scored_mean
 from eft_eval.judging.prompts.measures import MEASURES
@@ -155,6 +159,22 @@ class Done(NamedTuple):
 
 
 Run = Callable[..., Done]
+
+
+def command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs `eft-eval` with its arguments in this process."""
+
+    def call(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["eft-eval", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call
 
 
 def fails(done: Done, *said: str) -> None:

@@ -1,4 +1,4 @@
-"""An independent reference: float64, no cache, no batch, one token at a time.
+"""An independent reference: float64, no cache, no batch; the most probable token after each other.
 
 Written from the equations alone; it shares no code with eft_eval but the noise, which is an input.
 """
@@ -31,43 +31,47 @@ class Reference:
         models = [self.base, *(model for pair in self.deltas for model in pair[:2])]
         self.size = min(len(self.tokenizer), *(model.config.vocab_size for model in models))
 
-    def _log_probs(self, model: torch.nn.Module, tokens: Sequence[int]) -> np.ndarray:
+    def log_probs_of(self, model: torch.nn.Module, tokens: Sequence[int]) -> np.ndarray:
+        """One model's log-probabilities after each of ``tokens``, shape [tokens, size]."""
         with torch.no_grad():
-            logits = model(torch.tensor([list(tokens)])).logits[0, -1, : self.size].numpy()
-        shifted = logits - logits.max()
-        return shifted - np.log(np.exp(shifted).sum())
+            logits = model(torch.tensor([list(tokens)]), use_cache=False).logits
+        scores = logits[0, :, : self.size].numpy()
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
-    def next_log_probs(self, tokens: Sequence[int]) -> np.ndarray:
-        """The composite's log-probabilities after ``tokens``, shape [size]."""
-        base = self._log_probs(self.base, tokens)
+    def log_probs(self, tokens: Sequence[int], start: int = 0) -> np.ndarray:
+        """The composite's log-probabilities after each token from ``start`` on."""
+
+        def of(model: torch.nn.Module) -> np.ndarray:
+            return self.log_probs_of(model, tokens)[start:]
+
+        base = of(self.base)
         if self.weight_top_p is None:
             total = base.copy()
             for tuned, reference, weight in self.deltas:
-                total += weight * (
-                    self._log_probs(tuned, tokens) - self._log_probs(reference, tokens)
-                )
+                total += weight * (of(tuned) - of(reference))
         else:
             ((tuned_model, reference_model, _),) = self.deltas
-            tuned = self._log_probs(tuned_model, tokens)
-            ratio = base - self._log_probs(reference_model, tokens)
-            mass, inside = 0.0, set()
-            for token in np.argsort(-tuned, kind="stable"):
-                inside.add(int(token))
-                mass += float(np.exp(tuned[token]))
-                if mass >= self.weight_top_p:
-                    break
-            total = np.array(
-                [tuned[t] + (ratio[t] if t in inside else 0.0) for t in range(self.size)]
-            )
-        total -= total.max()
-        return total - np.log(np.exp(total).sum())
+            tuned, ratio = of(tuned_model), base - of(reference_model)
+            total = tuned + np.where([self._nucleus(row) for row in tuned], ratio, 0.0)
+        total -= total.max(axis=1, keepdims=True)
+        return total - np.log(np.exp(total).sum(axis=1, keepdims=True))
 
-    def log_likelihood(self, context: Sequence[int], continuation: Sequence[int]) -> float:
-        total, tokens = 0.0, list(context)
-        for token in continuation:
-            total += float(self.next_log_probs(tokens)[token])
-            tokens.append(token)
-        return total
+    def _nucleus(self, tuned: np.ndarray) -> list[bool]:
+        """Mark the most probable tokens that reach ``weight_top_p`` together."""
+        mass, inside = 0.0, set()
+        for token in np.argsort(-tuned, kind="stable"):
+            inside.add(int(token))
+            mass += float(np.exp(tuned[token]))
+            if mass >= self.weight_top_p:
+                break
+        return [token in inside for token in range(self.size)]
+
+    def score(self, context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
+        """Log-likelihood of the continuation, and whether it is the greedy one."""
+        rows = self.log_probs([*context, *continuation[:-1]], len(context) - 1)
+        value = float(rows[np.arange(len(continuation)), list(continuation)].sum())
+        return value, rows.argmax(axis=1).tolist() == list(continuation)
 
     def generate(
         self,
@@ -76,11 +80,20 @@ class Reference:
         stop_tokens: frozenset[int] = frozenset(),
         temperature: float = 0.0,
         noise: Callable[[int], np.ndarray] | None = None,
+        guess: Sequence[int] = (),
     ) -> list[int]:
-        """Greedy, or by the Gumbel-max rule with ``noise(timestep)``."""
+        """Greedy, or by the Gumbel-max rule with ``noise(timestep)``.
+
+        A ``guess`` of the answer saves passes and changes nothing: what comes after its first wrong
+        token is not looked at.
+        """
         made: list[int] = []
+        rows = self.log_probs([*prompt, *guess], len(prompt) - 1)
         while len(made) < length:
-            scores = self.next_log_probs([*prompt, *made])
+            if len(made) == len(rows) or made != list(guess[: len(made)]):
+                scores = self.log_probs([*prompt, *made], len(prompt) + len(made) - 1)[0]
+            else:
+                scores = rows[len(made)]
             if temperature > 0:
                 assert noise is not None
                 scores = scores / temperature + noise(len(made))

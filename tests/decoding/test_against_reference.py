@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,59 +40,81 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     }
 
 
-def recipe_of(family: dict, case: str) -> tuple[dict, Reference]:
+def recipe_of(family: dict, case: str) -> dict:
     tuned, reference, safe = family["tuned"], family["reference"], family["safe"]
-    if case == "one delta":
-        return (
-            {"base": family["base"], "tuned": tuned, "reference": reference},
-            Reference(family["base"], [(tuned, reference, 1.0)]),
-        )
-    if case == "filtered":
-        return (
-            {"base": family["base"], "tuned": tuned, "reference": reference, "weight_top_p": 0.9},
-            Reference(family["base"], [(tuned, reference, 1.0)], weight_top_p=0.9),
-        )
-    deltas = [(tuned, reference, 0.3), (safe, reference, 0.7)]
-    listed = [{"tuned": t, "reference": r, "weight": w} for t, r, w in deltas]
-    return {"base": family["padded"], "deltas": listed}, Reference(family["padded"], deltas)
+    if case == "two deltas, padded":
+        deltas = [(tuned, 0.3), (safe, 0.7)]
+        listed = [{"tuned": t, "reference": reference, "weight": weight} for t, weight in deltas]
+        return {"base": family["padded"], "deltas": listed}
+    recipe = {"base": family["base"], "tuned": tuned, "reference": reference}
+    return {**recipe, "weight_top_p": 0.9} if case == "filtered" else recipe
+
+
+@pytest.fixture(scope="session")
+def reference_of(family: dict) -> Callable[[str], Reference]:
+    """Load the reference of a case, once for all tests of the family."""
+    tuned, reference, safe = family["tuned"], family["reference"], family["safe"]
+
+    @functools.cache
+    def load(case: str) -> Reference:
+        if case == "two deltas, padded":
+            return Reference(family["padded"], [(tuned, reference, 0.3), (safe, reference, 0.7)])
+        top_p = 0.9 if case == "filtered" else None
+        return Reference(family["base"], [(tuned, reference, 1.0)], weight_top_p=top_p)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def composite_of(family: dict) -> Callable[[str], Composite]:
+    """Load the composite of a case, once for all tests of the family."""
+    return functools.cache(
+        lambda case: Composite(parse_recipe(recipe_of(family, case)), LoadOptions())
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("case", ["one delta", "two deltas, padded", "filtered"])
-def test_log_likelihoods_equal_the_reference(family: dict, case: str, batch_size: int) -> None:
-    recipe, reference = recipe_of(family, case)
-    model = EFTLM(**recipe, batch_size=batch_size)
+def test_log_likelihoods_equal_the_reference(
+    family: dict, reference_of: Callable[[str], Reference], case: str, batch_size: int
+) -> None:
+    reference = reference_of(case)
+    model = EFTLM(**recipe_of(family, case), batch_size=batch_size)
     pairs = [(prompt, ending) for prompt in PROMPTS for ending in (" because", " no.", "!")]
     requests = [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
     for (context, continuation), (value, greedy) in zip(
         pairs, model.loglikelihood(requests, disable_tqdm=True), strict=True
     ):
         ids = reference.tokenizer.encode(context), reference.tokenizer.encode(continuation)
-        assert value == pytest.approx(reference.log_likelihood(*ids), abs=1e-4)
-        assert greedy == (reference.generate(ids[0], len(ids[1])) == ids[1])
+        expected, is_greedy = reference.score(*ids)
+        assert value == pytest.approx(expected, abs=1e-4)
+        assert greedy == is_greedy
 
 
-def test_is_greedy_is_true_for_the_greedy_continuation(family: dict) -> None:
-    recipe, reference = recipe_of(family, "one delta")
-    model = EFTLM(**recipe)
+def test_is_greedy_is_true_for_the_greedy_continuation(
+    family: dict, reference_of: Callable[[str], Reference]
+) -> None:
+    reference = reference_of("one delta")
+    model = EFTLM(**recipe_of(family, "one delta"))
     context = reference.tokenizer.encode("Hello")
     best = reference.generate(context, 3)
     (answer,) = model._loglikelihood_tokens([(("Hello", "?"), context, best)], disable_tqdm=True)
     assert answer[1] is True
 
 
-def test_rolling_log_likelihood_equals_the_reference(family: dict) -> None:
-    recipe, reference = recipe_of(family, "one delta")
+def test_rolling_log_likelihood_equals_the_reference(
+    family: dict, reference_of: Callable[[str], Reference]
+) -> None:
+    reference = reference_of("one delta")
     text = "some words to read, " * 15  # 300 tokens: two windows of a member that reads 256
-    model = EFTLM(**recipe, batch_size=2)
+    model = EFTLM(**recipe_of(family, "one delta"), batch_size=2)
     (value,) = model.loglikelihood_rolling(
         [Instance("loglikelihood_rolling", {}, (text,), 0)], disable_tqdm=True
     )
     tokens = reference.tokenizer.encode(text)
-    expected = reference.log_likelihood([0], tokens[:256])
     rest = tokens[256:]
     context = tokens[-257 : -len(rest)]
-    expected += reference.log_likelihood(context, rest)
+    expected = reference.score([0], tokens[:256])[0] + reference.score(context, rest)[0]
     assert value == pytest.approx(expected, rel=1e-6)
 
 
@@ -98,10 +122,13 @@ def test_rolling_log_likelihood_equals_the_reference(family: dict) -> None:
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("case", ["one delta", "two deltas, padded", "filtered"])
 def test_tokens_equal_the_reference(
-    family: dict, case: str, temperature: float, batch_size: int
+    composite_of: Callable[[str], Composite],
+    reference_of: Callable[[str], Reference],
+    case: str,
+    temperature: float,
+    batch_size: int,
 ) -> None:
-    recipe, reference = recipe_of(family, case)
-    composite = Composite(parse_recipe(recipe), LoadOptions())
+    composite, reference = composite_of(case), reference_of(case)
     assert composite.stop_tokens == {1, 7}
     prompts = [reference.tokenizer.encode(prompt) for prompt in PROMPTS]
     seeds = [request_seed(7, prompt, 0) for prompt in PROMPTS]
@@ -119,14 +146,18 @@ def test_tokens_equal_the_reference(
             rows = torch.tensor([seed]), torch.tensor([timestep])
             return gumbel_noise(*rows, reference.size)[0].double().numpy()
 
-        expected = reference.generate(prompt, 24, composite.stop_tokens, temperature, noise)
+        expected = reference.generate(
+            prompt, 24, composite.stop_tokens, temperature, noise, generation.tokens
+        )
         assert generation.tokens == expected
         assert generation.finish == ("stop" if expected[-1] in {1, 7} else "length")
 
 
-def test_members_of_unequal_prompt_forms(family: dict) -> None:
+def test_members_of_unequal_prompt_forms(
+    family: dict, reference_of: Callable[[str], Reference]
+) -> None:
     """A member with its own prompt template reads that, and scores the same continuation."""
-    recipe, reference = recipe_of(family, "one delta")
+    recipe, reference = recipe_of(family, "one delta"), reference_of("one delta")
     template = "Q: {{ prompt }} A:"
     recipe["reference"] = {"model": recipe["reference"], "prompt": template}
     model = EFTLM(**recipe, batch_size=2)
@@ -141,8 +172,8 @@ def test_members_of_unequal_prompt_forms(family: dict) -> None:
         for token in encode(ending):
             plain = encode(context) + made
             own = encode(f"Q: {context} A:") + made
-            total = reference._log_probs(reference.base, plain) + weight * (
-                reference._log_probs(tuned, plain) - reference._log_probs(ref, own)
+            total = reference.log_probs_of(reference.base, plain)[-1] + weight * (
+                reference.log_probs_of(tuned, plain)[-1] - reference.log_probs_of(ref, own)[-1]
             )
             total -= total.max()
             expected += float(total[token] - np.log(np.exp(total).sum()))
@@ -164,4 +195,4 @@ def test_left_truncated_contexts(tmp_path: Path) -> None:
     )
     ids = reference.tokenizer.encode(context), reference.tokenizer.encode(ending)
     kept = (ids[0] + ids[1])[-33:-4]
-    assert answer[0] == pytest.approx(reference.log_likelihood(kept, ids[1]), abs=1e-4)
+    assert answer[0] == pytest.approx(reference.score(kept, ids[1])[0], abs=1e-4)

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from judged_runs import (
     PEOPLE,
     VERDICTS,
-    Done,
     Run,
+    command_line,
     counted,
     items_in_order,
     write_judged_run,
     write_labels,
 )
 
-from eft_eval.cli import main
-
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command of eft-eval in this process."""
-
-    def call(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["eft-eval", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    return call
+    return command_line(capsys, monkeypatch)
 
 
 @pytest.fixture
