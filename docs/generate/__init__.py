@@ -1,0 +1,1 @@
+"""What in docs/ is made by a command: the references and the figures."""

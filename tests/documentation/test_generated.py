@@ -1,0 +1,74 @@
+"""What `python -m docs.generate` writes is what is committed, and every page can be found."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.glob("reference/*.md")),
+]  # fmt: skip
+
+
+def test_the_references_and_figures_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])  # last: the installed package counts
+    made = importlib.import_module("docs.generate.__main__").generated()
+    assert len(made) == 3
+    stale = [path.name for path, text in made.items() if path.read_text("utf-8") != text]
+    assert not stale, f"{stale} differ: run `python -m docs.generate` and commit what it writes"
+
+
+def test_the_figure_shows_the_committed_figures() -> None:
+    svg = (DOCS / "figures" / "normalised.svg").read_text("utf-8")
+    arms = json.loads((DOCS / "demo_figures.json").read_text("utf-8"))["exported"]["arms"]["1"]
+    for arm in ("up-scaled", "down-scaled"):
+        for metric in ("errors", "helpfulness"):
+            value, lower, upper = arms[arm][f"{metric}_normalised"]
+            shown = f"{value:.2f} [{lower:.2f}, {upper:.2f}]"
+            assert f"{metric}, {arm}: {shown}" in svg.replace("more ", "").replace(
+                "fewer factual ", ""
+            )
+            assert f">{shown.replace('-', '−')}</text>" in svg
+
+
+def test_the_reference_names_every_command_and_public_name() -> None:
+    import eft_eval
+
+    commands = (DOCS / "reference" / "cli.md").read_text("utf-8")
+    for name in ("judge", "labels export", "agree plan", "gold import", "compare", "demo train"):
+        assert f"## `eft-eval {name}`\n" in commands
+    assert not re.search(r"^\* `[a-z]+`: .*\.\.\.$", commands, re.M), "short helps are whole"
+    names = (DOCS / "reference" / "api.md").read_text("utf-8")
+    for name in set(eft_eval.__all__) - {"__version__"}:
+        assert f"### eft_eval.{name}\n" in names
+
+
+def test_the_index_lists_every_page_once() -> None:
+    text = (DOCS / "index.md").read_text("utf-8")
+    listed = re.findall(r"^\| \[[^]]+\]\(([^)#]+)\) \|", text, re.M)
+    pages = {str(path.relative_to(DOCS)) for path in PAGES if DOCS in path.parents}
+    assert sorted(listed) == sorted(pages - {"index.md"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.S)
+    links = re.findall(
+        r"\]\((?!https?:|mailto:)([^)\s]+)\)|(?:src|href)=\"(?!http)([^\"]+)\"", text
+    )
+    for link in (one or other for one, other in links):
+        file, _, anchor = link.partition("#")
+        target = page if not file else (page.parent / file).resolve()
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in heads}
+            assert anchor in slugs, f"{page.name}: {link}"
