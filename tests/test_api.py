@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -199,11 +198,3 @@ def test_trace_command(tmp_path: Path) -> None:
 def test_the_package_still_imports_no_torch() -> None:
     code = "import eft_eval, sys; eft_eval.Recipe; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_documented_example_runs() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "decoding.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
-    names: dict[str, object] = {}
-    exec(code, names)  # the page's own code
-    assert isinstance(names["composite"], Composite)

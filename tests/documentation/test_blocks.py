@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import re
 import shlex
@@ -96,6 +97,44 @@ def test_what_does_not_exist_is_seen() -> None:
         check_harness(["--model", "eft", "--task", "demo", "--outputs", "x"], "here")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_in_the_text_exist(page: Path) -> None:
+    """Code within sentences names options of ours, of lm_eval, or of a tool that it names."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    for code in re.findall(r"`([^`\n]+)`", text):
+        if not OTHERS.search(code):
+            named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", code))
+            assert named <= options_of_all() | harness_options(), f"{page.name}: `{code}`"
+
+
+OTHERS = re.compile(r"\b(python|pip|pytest|every_eval_ever|git)\b")
+
+
+@functools.cache
+def options_of_all() -> set[str]:
+    """Return the options of all commands of eft-eval."""
+    todo: list[Any] = [get_command(app)]
+    found = {"--help"}
+    while todo:
+        command = todo.pop()
+        todo += getattr(command, "commands", {}).values()
+        found |= {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    return found
+
+
+@functools.cache
+def harness_options() -> set[str]:
+    """Return the options of ``lm_eval run``."""
+    from lm_eval._cli.harness import HarnessCLI
+
+    (commands,) = (
+        action.choices
+        for action in HarnessCLI()._parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return {name for action in commands["run"]._actions for name in action.option_strings}
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the words of each command of a block, without comments and redirections."""
     for line in text.replace("\\\n", " ").splitlines():
@@ -126,14 +165,7 @@ def check_ours(words: list[str], where: str) -> None:
 
 def check_harness(words: list[str], where: str) -> None:
     """Fail where lm_eval has no such option, or a composite cannot be read."""
-    from lm_eval._cli.harness import HarnessCLI
-
-    (commands,) = (
-        action.choices
-        for action in HarnessCLI()._parser._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
-    known = {name for action in commands["run"]._actions for name in action.option_strings}
+    known = harness_options()
     named = {word for word in words if word.startswith("--")}
     assert named <= known, f"{where}: lm_eval has no {named - known}"
     if "--model_args" in words and words[words.index("--model") + 1] == "eft":
