@@ -1,17 +1,22 @@
-"""What a page is made of: sections of tables, figures, texts; neither HTML nor Markdown."""
+"""What is shown is made of: tables, texts, figures, pages of them; neither HTML nor Markdown.
+
+Texts are as they came: every renderer escapes them and draws what is hidden.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 __all__ = [
+    "Answer",
     "Bar",
     "Block",
     "Card",
     "Cell",
     "Column",
+    "Document",
     "Facts",
     "Figure",
     "Line",
@@ -20,10 +25,14 @@ __all__ = [
     "Plane",
     "Quote",
     "Section",
+    "SideView",
     "Table",
     "Texts",
     "TokenView",
     "Trace",
+    "cells",
+    "columns",
+    "warnings",
 ]  # fmt: skip
 
 Tone = Literal["regression", "pass", "inconclusive", "plain"]
@@ -48,6 +57,16 @@ class Column(NamedTuple):
 
     head: str
     number: bool = True
+
+
+def columns(*words: str, numbers: tuple[str, ...] = ()) -> tuple[Column, ...]:
+    """Return columns of words, then columns of numbers."""
+    return (*(Column(head, False) for head in words), *map(Column, numbers))
+
+
+def cells(*texts: str) -> tuple[Cell, ...]:
+    """Return a row of texts."""
+    return tuple(map(Cell, texts))
 
 
 @dataclass(frozen=True)
@@ -125,12 +144,28 @@ class Figure:
 
 @dataclass(frozen=True)
 class Texts:
-    """Paragraphs, or a list."""
+    """Paragraphs, or a list.
+
+    Attributes:
+        lines: Each is one paragraph or one entry.
+        listed: Whether they are entries of a list.
+        warn: Whether they keep figures from being read as they stand.
+        small: Whether they only say how something was made.
+        tone: Of an outcome.
+    """
 
     lines: tuple[str, ...]
     listed: bool = False
     warn: bool = False
+    small: bool = False
+    tone: Tone | None = None
     kind: str = "texts"
+
+
+def warnings(texts: Iterable[str]) -> tuple[Texts, ...]:
+    """Return a list of warnings, each once; nothing where there are none."""
+    found = tuple(dict.fromkeys(texts))
+    return (Texts(found, listed=True, warn=True),) if found else ()
 
 
 class Quote(NamedTuple):
@@ -227,6 +262,8 @@ class Trace:
 
 
 Block = Table | Figure | Texts | Card | Facts | Trace
+Document = tuple[Table | Texts | Facts | Trace, ...]
+"""What a command prints: blocks that a terminal can show."""
 
 
 @dataclass(frozen=True)

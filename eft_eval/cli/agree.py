@@ -83,7 +83,8 @@ def agree(
         raise ConfigError("--measure is of a run's verdicts; give the run with --run")
     from eft_eval.agreement.join import agree_files
     from eft_eval.records import check_report_path, write_report
-    from eft_eval.reports.views.agreement_text import print_agreement
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.agreement import agreement
 
     if json_out is not None:
         check_report_path(json_out, "eft-eval agreement")
@@ -104,7 +105,7 @@ def agree(
     )
     if json_out is not None:
         write_report(json_out, found.to_dict())
-    print_agreement(found)
+    print_document(agreement(found))
 
 
 @app.command()
@@ -134,7 +135,8 @@ def plan(
 
     The mix is of labels and of the judge's verdicts, put together by `eft-eval correct`.
     """
-    from eft_eval.reports.views.corrections import print_plan
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.corrections import label_plan
     from eft_eval.statistics.label_planning import cheapest_mix, labels_needed
 
     if correlation is not None and population is not None:
@@ -157,4 +159,4 @@ def plan(
             most_verdicts=responses,
             level=level,
         )
-    print_plan(alone, mix, half_width)
+    print_document(label_plan(alone, mix, half_width))

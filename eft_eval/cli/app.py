@@ -91,6 +91,7 @@ def recipes(
         parse_recipe(name)  # an unknown name is an error with the nearest one
         print(named_recipe_text(name), end="")
         return
-    from eft_eval.reports.views.recipes import print_recipes
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.recipes import recipes as view
 
-    print_recipes({known: parse_recipe(known) for known in named_recipe_names()})
+    print_document(view({known: parse_recipe(known) for known in named_recipe_names()}))

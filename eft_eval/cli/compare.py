@@ -149,7 +149,8 @@ def _target(text: str) -> tuple[Form, Path]:
 def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
     from eft_eval.files import write_lines
     from eft_eval.reports.ci.forms import FORMS
-    from eft_eval.reports.views.comparison_text import print_comparison
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.comparison import comparison
 
     for kind, path in targets:
         text = FORMS[kind.value](found)
@@ -158,7 +159,7 @@ def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
         else:
             write_lines(path, [text])
     if form is Form.text:
-        print_comparison(found)
+        print_document(comparison(found))
     else:
         sys.stdout.write(FORMS[form.value](found))
     sys.stdout.flush()  # a full disk shows here, not after the exit code
@@ -184,21 +185,21 @@ def plan(
     ] = 0.0,
 ) -> None:
     """How many documents a wished resolution takes."""
-    from eft_eval.reports.views.comparison_text import print_compare_plan
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.comparison import compare_plan
     from eft_eval.statistics.document_planning import plan_comparison
 
-    print_compare_plan(
-        plan_comparison(
-            resolution,
-            disagreement=disagreement,
-            deviation=deviation,
-            alpha=alpha,
-            power=power,
-            metrics=metrics,
-            cluster_size=cluster_size,
-            correlation=correlation,
-        )
+    found = plan_comparison(
+        resolution,
+        disagreement=disagreement,
+        deviation=deviation,
+        alpha=alpha,
+        power=power,
+        metrics=metrics,
+        cluster_size=cluster_size,
+        correlation=correlation,
     )
+    print_document(compare_plan(found))
 
 
 def bless(
@@ -210,12 +211,13 @@ def bless(
 ) -> None:
     """Write a run as the accepted baseline: aggregates and numbers per document, no texts."""
     from eft_eval.comparing.bless import bless as write_baseline
+    from eft_eval.reports.renderers.terminal import say
 
     blessed = write_baseline(run, out, cluster)
     for problem in blessed.problems:
-        print(f"eft-eval: note: {problem.text}", file=sys.stderr)
+        say(f"eft-eval: note: {problem.text}", sys.stderr)
     counts = ", ".join(
         f"{task.name} ({max((len(p.items) for p in task.pipelines.values()), default=0)})"
         for task in blessed.tasks.values()
     )
-    print(f"{out}: {blessed.model}, {blessed.date}: {counts}")
+    say(f"{out}: {blessed.model}, {blessed.date}: {counts}")

@@ -61,7 +61,8 @@ def correct(
         raise ConfigError("there are no label files; name them with --labels FILE …")
     from eft_eval.agreement.correct_run import correct_run
     from eft_eval.records import check_report_path, write_report
-    from eft_eval.reports.views.corrections import print_corrected_run
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.corrections import corrected_run
 
     if json_out is not None:
         check_report_path(json_out, "eft-eval correction")
@@ -80,4 +81,4 @@ def correct(
     )
     if json_out is not None:
         write_report(json_out, found.to_dict())
-    print_corrected_run(found)
+    print_document(corrected_run(found))

@@ -54,7 +54,8 @@ def demo(
     from eft_eval.demo.figures import Survey, arm_figures
     from eft_eval.demo.questions import knowledge_questions
     from eft_eval.demo.world import make_world
-    from eft_eval.reports.views.demo import print_arms
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.demo import arms
 
     world = make_world(size=world_size(family))
     questions = min(questions, len(knowledge_questions(world)))
@@ -63,20 +64,21 @@ def demo(
             world, family, temperature, questions, seed, on_response=lambda *_: bar.update()
         )
         figures = arm_figures(survey)
-    print_arms(figures, temperature, questions)
+    print_document(arms(figures, temperature, questions))
 
 
 def _ask(prompt: str, temperature: float, seed: int, family: Path | None) -> None:
     from eft_eval.demo.arms import ARMS, respond
     from eft_eval.demo.figures import relocate
     from eft_eval.recipe import parse_recipe
-    from eft_eval.reports.views.demo import print_answers
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.demo import answers as view
 
     answers = {
         arm: respond(relocate(parse_recipe(name), family), [prompt], temperature, seed)[0]
         for arm, name in ARMS.items()
     }
-    print_answers(prompt, answers)
+    print_document(view(prompt, answers))
 
 
 @app.command()
@@ -106,7 +108,8 @@ def train(
 
     from eft_eval.demo.building import Plan, Update, quick_plan
     from eft_eval.demo.study import study
-    from eft_eval.reports.views.demo import figures_markdown
+    from eft_eval.reports.renderers.markdown import document_markdown
+    from eft_eval.reports.views.demo import study_figures
 
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
@@ -124,7 +127,7 @@ def train(
         figures = study(
             out, quick_plan() if quick else Plan(), numbers, jobs, report, say=console.print
         )
-    print(figures_markdown(figures))
+    print(document_markdown(study_figures(figures)))
     print(f"use them: eft-eval demo --family {out}", file=sys.stderr)
 
 

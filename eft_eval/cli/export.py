@@ -181,8 +181,10 @@ def _files(claims: Sequence[RunClaim], asked: _Asked) -> None:
 def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
     from eft_eval.exporting import publishing
     from eft_eval.exporting.benchmarks import read_benchmarks
-    from eft_eval.reports.exports import forms as export_forms
     from eft_eval.reports.exports.every_eval_ever import Evaluator
+    from eft_eval.reports.exports.every_eval_ever_samples import eee_files
+    from eft_eval.reports.exports.hub import hub_files
+    from eft_eval.reports.exports.model_card import model_card
 
     form = asked.form.value
     for run in claims:
@@ -193,13 +195,13 @@ def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
                 publishing.check_one_model(claims, "--repo")
                 publishing.check_not_component(run, asked.repository)
         who = Evaluator(str(asked.organization).strip(), asked.relationship, asked.repository)
-        return export_forms.eee_files(claims, who, asked.samples)
+        return eee_files(claims, who, asked.samples)
     run = publishing.merged(claims, form)
     repository = publishing.check_card(run, asked.repository, form)
     if asked.form is Form.model_card:
-        return export_forms.card_files(run, repository)
+        return {"README.md": model_card(run, repository)}
     url = None if asked.source_url is None else publishing.check_url(asked.source_url)
-    found = export_forms.eval_results_files(run, read_benchmarks(asked.benchmarks), url)
+    found = hub_files(run, read_benchmarks(asked.benchmarks), url)
     print(
         f"eft-eval: note: for the repository {repository}; the hub shows scores of benchmarks on "
         "its own list alone, and this registers none",

@@ -60,7 +60,8 @@ def sample(
     from eft_eval.agreement.protocol import sample_gold
     from eft_eval.labels.reading import read_labels
     from eft_eval.labels.responses import read_items
-    from eft_eval.reports.views.gold import print_gold_sample
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.gold import gold_sample
     from eft_eval.runs.saved import open_run
 
     if not labels:
@@ -82,7 +83,7 @@ def sample(
         positive=positive,
         missing=missing or (),
     )
-    print_gold_sample(drawn, filled_in(form, out))
+    print_document(gold_sample(drawn, filled_in(form, out)))
 
 
 @app.command(name="import")
@@ -101,11 +102,12 @@ def import_gold_labels(
     """Report whom gold labels side with, and what accuracies follow."""
     from eft_eval.agreement.protocol import import_gold
     from eft_eval.records import check_report_path, write_report
-    from eft_eval.reports.views.gold import print_gold
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.gold import gold
 
     if json_out is not None:
         check_report_path(json_out, "eft-eval gold report")
     found = import_gold(files, key, adjudicated_by=adjudicated_by, blind=blind, level=level)
     if json_out is not None:
         write_report(json_out, found.to_dict())
-    print_gold(found)
+    print_document(gold(found))

@@ -82,7 +82,8 @@ def judge(
     from eft_eval.judging.responses import Selection
     from eft_eval.judging.self_consistency import Aids
     from eft_eval.judging.settings import JudgeSettings
-    from eft_eval.reports.views.judging import print_judged
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.judging import judged as view
 
     if batch is BatchStep.forget:
         asking.forget_batch(batch_id)
@@ -114,7 +115,7 @@ def judge(
             raise typer.Exit(_NOT_COMPLETE)
     limit = asking.budget_of(budget, settings)
     judged = judge_run(run_dir, selection, settings=settings, budget=limit, aids=aids)
-    print_judged(judged.results, judged.judges)
+    print_document(view(judged.results, judged.judges))
     if judged.missing:
         raise typer.Exit(_NOT_COMPLETE)
 

@@ -95,7 +95,8 @@ def import_labels(
     from eft_eval.labels.records import Item
     from eft_eval.labels.responses import measures_in, read_items
     from eft_eval.labels.saving import save_labels
-    from eft_eval.reports.views.labels import print_labels
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.labels import labels as view
 
     about: list[Item] | Path | None = key
     if key is not None and key.is_dir() and not (key / KEY_NAME).exists():
@@ -103,6 +104,6 @@ def import_labels(
         about = read_items(key, measure=next(iter(measures_in(key)), "factuality"))
     labels = read_labels(files, items=about, judge=judge)
     if not labels.labels:
-        print_labels(labels, ())
+        print_document(view(labels, ()))
         raise ConfigError(f"no label could be used, {len(labels.dropped)} rows were dropped")
-    print_labels(labels, save_labels(labels, out))
+    print_document(view(labels, save_labels(labels, out)))

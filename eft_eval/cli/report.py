@@ -61,6 +61,7 @@ def report(
     """
     from eft_eval.comparing.settings import read_settings, settings_with
     from eft_eval.reporting.report import make_report
+    from eft_eval.reports.views.report import page_of
     from eft_eval.runs.reading import read_runs
     from eft_eval.runs.traces import read_trace
 
@@ -79,13 +80,13 @@ def report(
         command=_command(runs, locals()),
     )
     if form is Form.md:
-        from eft_eval.reports.renderers.markdown import report_markdown
+        from eft_eval.reports.renderers.markdown import ROOM, page_markdown
 
-        text = report_markdown(found)
+        text = page_markdown(page_of(found, ROOM))
     else:
-        from eft_eval.reports.renderers.html.html import report_html
+        from eft_eval.reports.renderers.html.html import page_html
 
-        text = report_html(found, interactive=interactive)
+        text = page_html(page_of(found), interactive=interactive)
     _write(text, out)
 
 

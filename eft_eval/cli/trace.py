@@ -31,7 +31,8 @@ def trace(
     from eft_eval.demo.language import dialogue
     from eft_eval.files import write_json
     from eft_eval.recipe import parse_model_args
-    from eft_eval.reports.views.trace_text import print_trace
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.traces import trace as view
 
     logging.disable_progress_bar()
     plain = "=" not in recipe
@@ -41,6 +42,6 @@ def trace(
     found = composite.trace(
         asked, response, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )
-    print_trace(found)
+    print_document(view(found))
     if json_file is not None:
         write_json(json_file, found.as_dict())

@@ -33,10 +33,12 @@ def list_(
 ) -> None:
     """Count the stored verdicts by judge, prompt and status, with tokens and cost."""
     from eft_eval.judging.upkeep import Choice, summary
-    from eft_eval.reports.views.verdicts import print_groups
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.verdicts import verdicts
 
     opened = _open(store)
-    print_groups(summary(Choice(judge, prompt, status, before).among(opened)), opened.path)
+    found = summary(Choice(judge, prompt, status, before).among(opened))
+    print_document(verdicts(found, opened.path))
 
 
 @app.command()
@@ -97,12 +99,13 @@ def prune(
     """Remove stored verdicts of a judge, prompt, status or time; they will be paid for again."""
     from eft_eval.judging.upkeep import Choice, check_prunable, summary
     from eft_eval.judging.upkeep import prune as remove
-    from eft_eval.reports.views.verdicts import print_groups
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.verdicts import verdicts
 
     choice = Choice(judge, prompt, status, before)
     opened = _open(store)
     check_prunable(choice, opened)
-    print_groups(summary(choice.among(opened)), opened.path)
+    print_document(verdicts(summary(choice.among(opened)), opened.path))
     if yes:
         print(f"{remove(opened, choice)} verdicts removed")
     else:

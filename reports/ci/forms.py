@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 
-from rich.console import Console
-
 from eft_eval.comparing.comparison import Comparison
+from eft_eval.reports.characters import in_json
 from eft_eval.reports.ci.github import comparison_github
 from eft_eval.reports.ci.junit import comparison_junit
-from eft_eval.reports.views.comparison_markdown import comparison_markdown
-from eft_eval.reports.views.comparison_text import print_comparison
+from eft_eval.reports.renderers.markdown import LARGEST, page_markdown
+from eft_eval.reports.renderers.terminal import document_text
+from eft_eval.reports.views.comparison import candidate_pages, comparison
 
 __all__ = ["FORMS"]
 
 
-def _json(comparison: Comparison) -> str:
-    return json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def _text(found: Comparison) -> str:
+    return document_text(comparison(found))
 
 
-def _text(comparison: Comparison) -> str:
-    out = io.StringIO()
-    print_comparison(comparison, Console(file=out, width=160))
-    return out.getvalue()
+def _json(found: Comparison) -> str:
+    text = json.dumps(found.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{in_json(text)}\n"
+
+
+def _markdown(found: Comparison) -> str:
+    pages = candidate_pages(found)
+    return "\n".join(page_markdown(page, LARGEST // len(pages)) for page in pages)
 
 
 FORMS: dict[str, Callable[[Comparison], str]] = {
     "text": _text,
     "json": _json,
-    "markdown": comparison_markdown,
+    "markdown": _markdown,
     "junit": comparison_junit,
     "github": comparison_github,
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eft_eval.comparing.comparison import Comparison
-from eft_eval.reports.views import comparison as cells
+from eft_eval.reports.characters import one_line
+from eft_eval.reports.views.comparison import measured
 
 __all__ = ["comparison_github"]
 
@@ -17,9 +18,9 @@ def comparison_github(comparison: Comparison) -> str:
                 continue
             failed = row.decision.outcome == "regression" or comparison.fail_on_inconclusive
             text = row.decision.reason
-            if row.difference is not None:
-                text += f" ({cells.difference(row)}, n = {cells.documents(row)})"
-            title = f"{row.decision.outcome}: {row.task}/{row.metric},{row.filter}"
+            if found := measured(row):
+                text += f" ({found})"
+            title = f"{row.decision.outcome}: {row.name}"
             lines.append(_line("error" if failed else "warning", title, text))
         title = f"eft-eval compare: {candidate.outcome}"
         text = f"{candidate.run.label}: {candidate.sentence}"
@@ -33,4 +34,4 @@ def _line(kind: str, title: str, text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return one_line(text).replace("%", "%25")

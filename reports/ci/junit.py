@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 
 from eft_eval.comparing.comparison import Candidate, Comparison, Row
-from eft_eval.reports.views import comparison as cells
+from eft_eval.reports.characters import visible
+from eft_eval.reports.views.comparison import figure, measured, run_label
 
 __all__ = ["comparison_junit"]
-
-# what XML 1.0 has no form for
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def comparison_junit(comparison: Comparison) -> str:
@@ -30,9 +27,9 @@ def comparison_junit(comparison: Comparison) -> str:
 
 
 def _suite(comparison: Comparison, candidate: Candidate) -> ElementTree.Element:
-    suite = ElementTree.Element("testsuite", name=_text(cells.run_label(candidate.run)))
+    suite = ElementTree.Element("testsuite", name=visible(run_label(candidate.run)))
     facts = {
-        "baseline": cells.run_label(comparison.baseline),
+        "baseline": run_label(comparison.baseline),
         "outcome": candidate.outcome,
         "alpha": repr(comparison.alpha),
         "seed": str(comparison.seed),
@@ -49,18 +46,18 @@ def _case(row: Row, fail_on_inconclusive: bool) -> ElementTree.Element:
     decision = row.decision
     assert decision is not None
     name = f"{row.metric},{row.filter}"
-    case = ElementTree.Element("testcase", classname=_text(row.task), name=_text(name))
+    case = ElementTree.Element("testcase", classname=visible(row.task), name=visible(name))
     _properties(case, _facts(row))
     body = decision.reason
-    if row.difference is not None:
-        body += f"\n{cells.difference(row)}, n = {cells.documents(row)}"
+    if found := measured(row):
+        body += f"\n{found}"
     failed = decision.outcome == "regression"
     if failed or (decision.outcome == "inconclusive" and fail_on_inconclusive):
         kind = decision.outcome
         failure = ElementTree.SubElement(case, "failure", message=kind, type=kind)
-        failure.text = _text(body)
+        failure.text = visible(body)
     elif decision.outcome == "inconclusive":
-        ElementTree.SubElement(case, "skipped", message=_text(decision.reason))
+        ElementTree.SubElement(case, "skipped", message=visible(decision.reason))
     return case
 
 
@@ -68,8 +65,8 @@ def _facts(row: Row) -> dict[str, str]:
     decision = row.decision
     assert decision is not None
     found = {
-        "baseline": cells.figure(row.baseline),
-        "candidate": cells.figure(row.candidate),
+        "baseline": figure(row.baseline),
+        "candidate": figure(row.candidate),
         "difference": row.difference and row.difference.estimate,
         "difference_lower": row.difference and row.difference.lower,
         "difference_upper": row.difference and row.difference.upper,
@@ -86,14 +83,10 @@ def _facts(row: Row) -> dict[str, str]:
 def _properties(parent: ElementTree.Element, facts: dict[str, str]) -> None:
     properties = ElementTree.SubElement(parent, "properties")
     for name, value in facts.items():
-        ElementTree.SubElement(properties, "property", name=name, value=_text(value))
+        ElementTree.SubElement(properties, "property", name=name, value=visible(value))
 
 
 def _count(element: ElementTree.Element) -> None:
     for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")):
         element.set(attribute, str(len(list(element.iter(tag)))))
     element.set("errors", "0")
-
-
-def _text(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)

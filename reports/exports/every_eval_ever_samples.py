@@ -1,18 +1,25 @@
-"""Single documents as instance-level records of Every Eval Ever. Projects; computes nothing."""
+"""Every Eval Ever's files: records, and single documents of them. Projects; computes nothing."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from eft_eval.exporting.claims import Claim, TaskClaim
+from eft_eval.exporting.claims import Claim, RunClaim, TaskClaim
 from eft_eval.exporting.documents import Document, documents_of
 from eft_eval.exporting.identity import text_hash
 from eft_eval.judging.prompts.ranges import best_value
-from eft_eval.reports.exports.every_eval_ever import SCHEMA_VERSION, Record, result_id
+from eft_eval.reports.exports.every_eval_ever import (
+    SCHEMA_VERSION,
+    Evaluator,
+    Record,
+    eee_record,
+    result_id,
+)
 
-__all__ = ["Samples", "eee_samples", "with_samples"]
+__all__ = ["Samples", "eee_files", "eee_samples", "with_samples"]
 
 
 class Samples(NamedTuple):
@@ -25,6 +32,28 @@ class Samples(NamedTuple):
 
     lines: list[str]
     left_out: dict[str, str]
+
+
+def eee_files(runs: Sequence[RunClaim], who: Evaluator, samples: bool) -> dict[str, str]:
+    """Return Every Eval Ever's files: one record per task, with documents where wanted.
+
+    A record's documents come before it, as it refers to them.
+
+    Raises:
+        ClaimError: The run does not say what a record needs.
+    """
+    files: dict[str, str] = {}
+    for run in runs:
+        for task in run.tasks:
+            record = eee_record(run, task, who)
+            if samples and not task.members:
+                found = eee_samples(task, record)
+                if found.lines:
+                    record = with_samples(record, found)
+                    files[f"{record.folder}/{record.uuid}_samples.jsonl"] = "".join(found.lines)
+            text = json.dumps(record.content, indent=1, ensure_ascii=False, allow_nan=False)
+            files[f"{record.folder}/{record.uuid}.json"] = f"{text}\n"
+    return files
 
 
 def eee_samples(task: TaskClaim, record: Record) -> Samples:

@@ -10,7 +10,11 @@ from typing import Any
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, CompositeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.publishing import iso_date
-from eft_eval.reports.exports.phrases import interval, limits, number, versions
+from eft_eval.reports.document import Cell, Column, Table, cells, columns
+from eft_eval.reports.exports.phrases import interval, limits, versions
+from eft_eval.reports.numbers import number
+from eft_eval.reports.renderers.markdown import plain, table_lines
+from eft_eval.reports.views.comparison import ARROWS
 
 __all__ = ["model_card"]
 
@@ -97,7 +101,7 @@ def _arguments(task: TaskClaim, claim: Claim) -> dict[str, Any]:
 
 
 def _lines(run: RunClaim, composite: CompositeClaim, repository: str) -> Iterator[str]:
-    yield f"# {_plain(repository.partition('/')[2])}"
+    yield f"# {plain(repository.partition('/')[2])}"
     yield ""
     yield (
         "This repository holds no weights. It describes a composite language model "
@@ -105,42 +109,46 @@ def _lines(run: RunClaim, composite: CompositeClaim, repository: str) -> Iterato
         "log-probabilities of the models below are summed with the given factors. The scores are "
         "those of the sum, of no member alone; the members' licences hold."
     )
-    yield from ("", "## Composed of", "", "| role | model | commit | factor | type |")
-    yield "|---|---|---|---:|---|"
-    for member in composite.members:
-        kind = " ".join(filter(None, (member.dtype, member.quantization)))
-        cells = (member.role, member.model, member.commit or "", f"{member.coefficient:g}", kind)
-        yield f"| {' | '.join(map(_plain, cells))} |"
-    yield from ("", "## Results", "")
-    yield "| task | metric | filter | | n | value | standard error | interval |"
-    yield "|---|---|---|---|---:|---:|---:|---|"
-    for task in run.tasks:
-        for claim in task.claims:
-            yield _row(task, claim)
+    yield from ("", "## Composed of", "", *table_lines(_members(composite)))
+    yield from ("", "## Results", "", *table_lines(_scores(run)))
     yield from ("", "Limits:", "")
     for task in run.tasks:
         for text in limits(run, task):
-            yield f"- {_plain(task.name)}: {_plain(text)}"
+            yield f"- {plain(task.name)}: {plain(text)}"
     for note in run.notes:
-        yield f"- {_plain(note)}"
+        yield f"- {plain(note)}"
     yield "- The intervals speak of these documents' kind and of sampling error alone."
     yield from _how(run, composite)
 
 
-def _row(task: TaskClaim, claim: Claim) -> str:
-    better = {True: "↑", False: "↓", None: ""}[claim.higher_is_better]
+def _members(composite: CompositeClaim) -> Table:
+    heads = (*columns("role", "model", "commit", numbers=("factor",)), Column("type", False))
+    rows = []
+    for one in composite.members:
+        kind = " ".join(filter(None, (one.dtype, one.quantization)))
+        rows.append(cells(one.role, one.model, one.commit or "", f"{one.coefficient:g}", kind))
+    return Table("", heads, tuple(rows))
+
+
+def _scores(run: RunClaim) -> Table:
+    heads = columns("task", "metric", "filter", "", numbers=("n", "value", "standard error"))
+    rows = tuple(_row(task, claim) for task in run.tasks for claim in task.claims)
+    return Table("", (*heads, Column("interval", False)), rows)
+
+
+def _row(task: TaskClaim, claim: Claim) -> tuple[Cell, ...]:
     figure = claim.figure
-    cells = (
+    better = {True: "higher", False: "lower", None: None}[claim.higher_is_better]
+    return cells(
         task.name,
         claim.key.metric,
         claim.key.filter,
-        better,
+        ARROWS[better],
         "" if figure.n is None else str(figure.n),
         number(figure.value),
         number(figure.standard_error),
         interval(claim),
     )
-    return f"| {' | '.join(map(_plain, cells))} |"
 
 
 def _how(run: RunClaim, composite: CompositeClaim) -> Iterator[str]:
@@ -155,13 +163,6 @@ def _how(run: RunClaim, composite: CompositeClaim) -> Iterator[str]:
     yield f"Evaluated as `{composite.name}`{named}."
     yield ""
     for task in run.tasks:
-        yield f"- {_plain(task.name)}: version {_plain(task.version)}, {iso_date(task)}, " + _plain(
+        yield f"- {plain(task.name)}: version {plain(task.version)}, {iso_date(task)}, " + plain(
             f"{versions(task)}, seeds {task.seeds}"
         )
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown and HTML read as text; names in runs are anybody's."""
-    text = re.sub(r"\s+", " ", text)
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", text)

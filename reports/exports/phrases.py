@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
+from eft_eval.reports.numbers import NONE, ends, number
 
-__all__ = ["interval", "judge", "limits", "number", "versions"]
-
-NONE = "–"
-_LARGE = 1e6
-
-
-def number(value: float | None) -> str:
-    """Return a number with four digits behind the point."""
-    if value is None:
-        return NONE
-    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.6g}"
+__all__ = ["interval", "judge", "limits", "versions"]
 
 
 def interval(claim: Claim) -> str:
@@ -24,8 +15,7 @@ def interval(claim: Claim) -> str:
     found = claim.figure.interval
     if found is None:
         return NONE
-    ends = f"[{number(found.lower)}, {number(found.upper)}]"
-    return f"{ends} ({100 * found.level:.4g} %, {found.method})"
+    return f"{ends(found)} ({100 * found.level:.4g} %, {found.method})"
 
 
 def judge(found: JudgeClaim) -> str:

@@ -1,35 +1,56 @@
-"""The page as GitHub Markdown, for a pull request: its tables and texts, without the figures."""
+"""A document as GitHub Markdown, for a pull request: its tables and texts, without the figures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from eft_eval.reporting.report import Report
-from eft_eval.reports.document import Block, Card, Cell, Facts, Quote, Section, Table, Texts, Trace
-from eft_eval.reports.views.comparison_markdown import LARGEST
-from eft_eval.reports.views.report import page_of
+from eft_eval.reports.characters import visible
+from eft_eval.reports.document import (
+    Block,
+    Card,
+    Cell,
+    Facts,
+    Page,
+    Quote,
+    Section,
+    Table,
+    Texts,
+    Trace,
+)
 
-__all__ = ["report_markdown"]
+__all__ = ["LARGEST", "document_markdown", "page_markdown", "plain", "table_lines"]
 
+LARGEST = 512 * 1024
+"""GitHub cuts a step summary off at a mebibyte; half of it leaves room for other steps."""
+ROOM = 100_000
+"""Characters that the texts of flips may take on such a page."""
 _MARKS = {"regression": "❌", "pass": "✅", "inconclusive": "⚠️", "plain": ""}
-_ROOM = 100_000  # characters of flips' texts
 _LONGEST = 4_000
+_FOLDED = ("provenance", "flips", "speed", "traces")
 
 
-def report_markdown(report: Report) -> str:
-    """Return Markdown of less than 512 KiB; sections that do not fit are named.
+class _Line(NamedTuple):
+    """A line; those of a kind, such as metrics, are counted where there is no room for all."""
+
+    text: str
+    kind: str = ""
+
+
+def page_markdown(page: Page, largest: int = LARGEST) -> str:
+    """Return less than so many bytes; rows and sections that do not fit are counted and named.
 
     Headings start at ``###``, as it stands inside a page of others.
     """
-    page = page_of(report, _ROOM)
     head = [f"### {_MARKS[page.tone]} {plain(f'{page.verdict}: {page.title}')}".replace("  ", " ")]
     head += ["", *(f"{_short(plain(text))}\n" for text in page.sentences)]
     head += [f"- {_short(plain(note))}" for note in page.notes]
-    left = LARGEST - 4_096 - _size(head)
+    left = largest - 4_096 - _size(head)
     parts, dropped = ["\n".join(head)], []
     for section in page.sections:
-        text = "\n".join(_section(section))
+        whole = not section.title  # the only one: what does not fit of it is counted
+        text = "\n".join(_fitting(list(_section(section)), left - 1_024 if whole else LARGEST))
         if _size([text]) > left:
             dropped.append(section.title)
             continue
@@ -37,13 +58,28 @@ def report_markdown(report: Report) -> str:
         parts.append(text)
     if dropped:
         parts.append(f"Left out for want of room: {', '.join(dropped)}; the HTML page has them.\n")
-    parts.append(f"<sub>{plain(page.footer)}</sub>\n")
+    if page.footer:
+        parts.append(f"<sub>{plain(page.footer)}</sub>\n")
     return "\n".join(parts)
 
 
+def document_markdown(document: Iterable[Block]) -> str:
+    """Return blocks as Markdown."""
+    lines = [line.text for block in document for line in _block(block)]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """Yield the head and the rows of a table."""
+    yield f"| {' | '.join(plain(one.head) or ' ' for one in table.columns)} |".replace("   ", " ")
+    yield f"|{'|'.join('---:' if one.number else '---' for one in table.columns)}|"
+    for row in table.rows:
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+
+
 def plain(text: str) -> str:
-    """Return text that Markdown and HTML read as text, in one line."""
-    text = re.sub(r"\s+", " ", text)
+    """Return text that Markdown and HTML read as text, in one line, with nothing hidden."""
+    text = re.sub(r"\s+", " ", visible(text))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # a name in a response must notify nobody, and no address becomes a link
     text = (
@@ -54,6 +90,21 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*\[\]|~#]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
+def _fitting(lines: list[_Line], room: int) -> Iterator[str]:
+    """Yield lines; of a kind that does not fit the rest is counted."""
+    room -= sum(_size([line.text]) for line in lines if not line.kind)
+    left_out = 0
+    for line, after in zip(lines, [*lines[1:], _Line("")], strict=True):
+        if line.kind and (left_out or _size([line.text]) > room):
+            left_out += 1
+        else:
+            room -= _size([line.text]) if line.kind else 0
+            yield line.text
+        if left_out and after.kind != line.kind:
+            yield f"\n… and {left_out} more {line.kind}."
+            left_out = room = 0
+
+
 def _size(lines: list[str]) -> int:
     return sum(len(line.encode("utf-8", "backslashreplace")) + 1 for line in lines)
 
@@ -62,46 +113,56 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
-def _section(section: Section) -> Iterator[str]:
-    yield f"\n#### {plain(section.title)}\n\n{plain(section.lead)}\n"
-    folded = section.name in ("provenance", "flips", "speed", "traces")
+def _section(section: Section) -> Iterator[_Line]:
+    if section.title:
+        yield _Line(f"\n#### {plain(section.title)}\n\n{plain(section.lead)}\n")
+    folded = section.name in _FOLDED
     if folded:
-        yield "<details><summary>show</summary>\n"
+        yield _Line("<details><summary>show</summary>\n")
     for block in section.blocks:
         yield from _block(block)
     if folded:
-        yield "</details>\n"
+        yield _Line("</details>\n")
 
 
-def _block(block: Block) -> Iterator[str]:
+def _block(block: Block) -> Iterator[_Line]:
     if isinstance(block, Table):
         yield from _table(block)
     elif isinstance(block, Texts):
-        mark = "- " if block.listed else ""
-        end = "" if block.listed else "\n"
-        yield from (f"{mark}{_short(plain(line))}{end}" for line in block.lines)
-        yield ""
+        yield from _texts(block)
     elif isinstance(block, Facts):
-        yield f"\n**{plain(block.title)}**\n"
-        yield from (f"- {plain(name)}: {_short(plain(value))}" for name, value in block.pairs)
-        yield ""
+        yield _Line(f"\n**{plain(block.title)}**\n")
+        for name, value in block.pairs:
+            yield _Line(f"- {plain(name)}: {_short(plain(value))}")
+        yield _Line("")
     elif isinstance(block, Card):
-        yield from _card(block)
+        yield from map(_Line, _card(block))
     elif isinstance(block, Trace):
-        yield f"**{plain(block.title)}**\n"
+        yield _Line(f"**{plain(block.title)}**\n")
         text = "".join(f"{one.text}{one.mark}" for one in block.tokens)
-        yield _quote(Quote(text, block.cut, False))
+        yield _Line(_quote(Quote(text, block.cut, False)))
         yield from _table(block.table)
 
 
-def _table(table: Table) -> Iterator[str]:
-    yield f"\n**{plain(table.caption)}**\n"
-    yield f"| {' | '.join(plain(one.head) or ' ' for one in table.columns)} |"
-    yield f"|{'|'.join('---:' if one.number else '---' for one in table.columns)}|"
-    for row in table.rows:
-        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
-    if table.note:
-        yield f"\n<sub>{plain(table.note)}</sub>\n"
+def _texts(block: Texts) -> Iterator[_Line]:
+    mark = f"{_MARKS[block.tone]} " if block.tone else ""
+    texts = [f"{mark}{_short(plain(line))}" for line in block.lines]
+    if block.listed:
+        yield from (_Line(f"- {text}", "notes") for text in texts)
+        yield _Line("")
+    else:
+        text = "  \n".join(texts)
+        yield _Line(f"<sub>{text}</sub>\n" if block.small else f"{text}\n")
+
+
+def _table(table: Table) -> Iterator[_Line]:
+    if table.caption:
+        yield _Line(f"\n**{plain(table.caption)}**\n")
+    head, rule, *rows = table_lines(table)
+    yield from (_Line(head), _Line(rule))
+    kind = f"{table.columns[0].head or 'row'}s"
+    yield from (_Line(row, kind) for row in rows)
+    yield _Line(f"\n<sub>{plain(table.note)}</sub>\n" if table.note else "")
 
 
 def _cell(cell: Cell) -> str:

@@ -1,150 +1,267 @@
-"""The section of judge and people: agreement, and scores corrected by labels."""
+"""Judge and people: how far they agree, and scores corrected by labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eft_eval.agreement.report import Agreement, CorrectedMetric
+from eft_eval.agreement.report import Agreement, Counted, Rater
 from eft_eval.reporting.report import Report
-from eft_eval.reports.document import Block, Cell, Column, Section, Table, Texts
-from eft_eval.reports.views.numbers import NONE, bounds, decimal, error, p_value, percent
-from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import Mean
+from eft_eval.reports.document import (
+    Block,
+    Cell,
+    Document,
+    Section,
+    Table,
+    Texts,
+    cells,
+    columns,
+    warnings,
+)
+from eft_eval.reports.numbers import bounds, counted, decimal, p_value, percent
+from eft_eval.reports.views.corrections import corrected_metrics
+from eft_eval.reports.views.estimates import estimate, estimates, mean
+from eft_eval.reports.views.gold import paper_line
+from eft_eval.reports.views.labels import dropped_lines
+from eft_eval.statistics.kappa import Kappa
+from eft_eval.statistics.pairs import PairAgreement
+from eft_eval.statistics.panel import PairOfAnnotators
 
-__all__ = ["agreement"]
+__all__ = ["agreement", "agreement_section"]
 
+_LONGEST_LIST = 12  # annotators, or pairs of them, that are listed one by one
 _Row = tuple[Cell, ...]
 
 
-def agreement(report: Report) -> Section | None:
-    """Return the section; None without an agreement and without corrected scores."""
-    blocks: list[Block] = []
-    for found in report.agreements:
-        blocks += _agreement(found)
+def agreement_section(report: Report) -> Section | None:
+    """Return a report's section; None without an agreement and without corrected scores."""
+    blocks: list[Block] = [block for found in report.agreements for block in agreement(found)]
     for run in report.runs:
         if run.corrected:
-            blocks.append(_corrected(f"Scores of {run.short}, corrected by labels", run.corrected))
-        if run.corrected_warnings:
-            blocks.append(Texts(run.corrected_warnings, listed=True, warn=True))
+            blocks.append(Texts((f"Scores of {run.short}, corrected by labels",)))
+            blocks += corrected_metrics(run.corrected)
+        blocks += warnings(run.corrected_warnings)
     if not blocks:
         return None
     lead = "How far the judge can be trusted, and what people's labels make of its scores."
     return Section("agreement", "Judge and people", lead, tuple(blocks))
 
 
-def _agreement(found: Agreement) -> Iterator[Block]:
-    counted = found.counted
-    people = f"{len(found.annotators)} annotator{'s' if len(found.annotators) != 1 else ''}"
-    who = f"{found.judge} against {people}" if found.judge else people
-    lost = ", ".join(f"{count} {status}" for status, count in counted.unscored.items()) or "none"
-    lines = [f"{who}; compared: {found.reading} (field {found.field}, rule {found.rule})."]
-    line = f"{counted.items} items with {counted.ratings} labels"
-    if found.judge:
-        line += (
-            f"; judged of these {counted.judged}, not scored: {lost}; compared {counted.compared}, "
-            f"with people tied on {counted.tied}"
+def agreement(found: Agreement) -> Document:
+    """Return all that is known of a judge and people."""
+    return (
+        Texts(tuple(_count_lines(found))),
+        *(_pair(found, found.pair) if found.pair is not None else ()),
+        *_people(found),
+        *_alternative(found),
+        *corrected_metrics(found.corrected),
+        *warnings(_warnings(found)),
+    )
+
+
+def _count_lines(found: Agreement) -> Iterator[str]:
+    against = f"{found.judge} against " if found.judge else ""
+    more = ", …" if len(found.annotators) > _LONGEST_LIST else ""
+    names = ", ".join(found.annotators[:_LONGEST_LIST])
+    yield f"{against}{len(found.annotators)} annotators: {names}{more}"
+    yield f"compared: {found.reading} (field {found.field}, rule {found.rule})"
+    if found.run:
+        yield f"run: {found.run}"
+    yield from _used(found.counted, found.judge)
+    if found.clusters is None:
+        yield "items count as independent: no two share a prompt that is known"
+    else:
+        yield (
+            f"clustered by prompt: {found.clusters} prompts; Wilson's intervals, McNemar's exact "
+            "and mid-p values and the alternative annotator test take items as independent"
         )
-    lines.append(f"{line}; unsure labels {counted.unsure}, contradictory {counted.contradictory}.")
-    if found.clusters is not None:
-        lines.append(f"Clustered by prompt: {found.clusters} prompts.")
-    yield Texts(tuple(lines))
-    columns = (Column("", False), Column("value"), Column("standard error"), Column("interval"))
-    rows = tuple(_rows(found))
-    if rows:
-        note = f"{100 * found.level:.4g} % intervals, with how they were made."
-        yield Table(f"Agreement: {who}", columns, rows, note)
-    if found.alternative is not None:
-        yield _alternative(found)
-    if found.corrected:
-        yield _corrected("Scores of the labelled run, corrected", found.corrected)
-    if found.warnings:
-        yield Texts(tuple(dict.fromkeys(found.warnings)), listed=True, warn=True)
 
 
-def _rows(found: Agreement) -> Iterator[_Row]:
-    pair = found.pair
-    if pair is not None:
-        one = pair.agreement
-        errors = error(one.standard_error, share=True)
-        yield _row(f"raw agreement, n = {pair.n}", percent(one.rate), errors, one.wilson, True)
-        if pair.clustered is not None:
-            yield _mean("raw agreement, clustered by prompt", pair.clustered, True)
-        kappa = pair.kappa
-        errors = error(kappa.standard_error, share=False)
-        yield _row("Cohen's κ", decimal(kappa.interval.estimate), errors, kappa.interval, False)
-        for who, rate in (("people", pair.first_rate), (found.judge, pair.second_rate)):
-            if rate is not None:
-                yield _row(f"base rate: error, by {who}", percent(rate.estimate), "", rate, True)
-        always = percent(pair.baseline.with_first)
-        yield (Cell("baseline: always people's commonest answer"), Cell(always), Cell(""), Cell(""))
-        if pair.mcnemar is not None:
-            test = pair.mcnemar
-            text = f"{test.first_only} by people only, {test.second_only} by the judge only"
-            name = f"McNemar's mid-p (errors: {text})"
-            yield (Cell(name), Cell(p_value(test.mid_p)), Cell(""), Cell(""))
-    if found.random_person is not None and len(found.annotators) > 1:
-        yield _mean("agreement with a person drawn at random", found.random_person, True)
+def _used(found: Counted, judge: str | None) -> Iterator[str]:
+    several = f", {found.several} by two or more" if found.several else ""
+    yield f"items with labels: {found.items} ({found.ratings} ratings{several})"
+    if judge is not None:
+        yield f"judged of these: {found.judged}; not scored: {counted(found.unscored)}"
+        tied = f"; not where people are tied: {found.tied}" if found.tied else ""
+        yield f"compared with the judge: {found.compared}{tied}"
+        yield f"scored by the judge, with no label: {found.unlabelled}"
+    if found.unsure:
+        yield f"labels read as none: {found.unsure} unsure"
+    if found.contradictory:
+        yield f"labels left out: {found.contradictory} contradict themselves"
+    yield from dropped_lines(found.dropped, found.remarks)
+
+
+def _pair(found: Agreement, pair: PairAgreement) -> Iterator[Table | Texts]:
+    people = "people's commonest answer" if len(found.annotators) > 1 else found.annotators[0]
+    caption = f"{found.judge} and {people}, n = {pair.n}"
+    yield estimates(caption, list(_pair_rows(found, pair)), found.level)
+    lines = []
+    if (test := pair.mcnemar) is not None:
+        clustered = "" if test.clustered is None else f", {p_value(test.clustered)} (clustered)"
+        lines.append(
+            f"McNemar: error by people only {test.first_only}, by the judge only "
+            f"{test.second_only}; p = {p_value(test.exact)} (exact), {p_value(test.mid_p)} (mid-p)"
+            f"{clustered}"
+        )
+    if found.paper is not None:
+        lines.append(paper_line(found.paper))
+    if lines:
+        yield Texts(tuple(lines))
+    if pair.table is not None:
+        names = [_category(found, value) for value in pair.categories]
+        rows = zip(names, pair.table, strict=True)
+        yield Table(
+            "counts: people in rows, the judge in columns",
+            columns("", numbers=tuple(names)),
+            tuple(cells(name, *map(str, row)) for name, row in rows),
+        )
+    if pair.strata:
+        yield _strata(pair)
+    if 1 < len(found.each) <= _LONGEST_LIST:
+        yield _couples(f"{found.judge} and each annotator", found.each, ("annotator",))
+
+
+def _pair_rows(found: Agreement, pair: PairAgreement) -> Iterator[_Row]:
+    one, several = pair.agreement, len(found.annotators) > 1
+    name = "raw agreement, standard error √(p(1-p)/(n-1))"
+    yield estimate(name, one.wilson, one.standard_error, share=True)
+    if pair.clustered is not None:
+        yield mean("raw agreement, clustered by prompt", pair.clustered, share=True)
+    if found.random_person is not None and several:
+        yield mean("agreement with a person drawn at random", found.random_person, share=True)
+    if found.difference is not None and several:
+        yield mean("mean of judge minus people's mean", found.difference, share=False)
+    yield _kappa("Cohen's κ", pair.kappa)
+    for who, rate in (("people", pair.first_rate), (found.judge, pair.second_rate)):
+        if rate is not None:
+            yield estimate(f"base rate: error, by {who}", rate, share=True)
+    always = percent(pair.baseline.with_first)
+    yield cells("baseline: always people's commonest answer", always, "", "")
+    if (scale := pair.scale) is not None:
+        yield _kappa("κ, linear weights", scale.linear)
+        yield _kappa("κ, quadratic weights", scale.quadratic)
+        yield cells("Spearman's ρ", decimal(scale.spearman), "", "")
+        yield cells("Kendall's τ-b", decimal(scale.kendall), "", "")
+        name = "mean of judge minus people's commonest answer"
+        yield mean(name, scale.difference, share=False)
+
+
+def _kappa(name: str, kappa: Kappa) -> _Row:
+    return estimate(name, kappa.interval, kappa.standard_error, share=False)
+
+
+def _category(found: Agreement, value: float) -> str:
+    if found.rule == "any error":
+        return "error" if value else "no error"
+    return found.categories[int(value)] if found.categories else f"{value:g}"
+
+
+def _strata(pair: PairAgreement) -> Table:
+    numbers = ("n", "raw agreement", "interval", "κ", "rate: people", "rate: judge")
+    rows = tuple(
+        cells(
+            name,
+            str(one.n),
+            percent(one.agreement.rate),
+            bounds(one.agreement.wilson, share=True),
+            decimal(one.kappa.interval.estimate),
+            *(percent(r.estimate) if r else "" for r in (one.first_rate, one.second_rate)),
+        )
+        for name, one in pair.strata.items()
+    )
+    return Table("by stratum", columns("stratum", numbers=numbers), rows)
+
+
+def _couples(caption: str, found: tuple[PairOfAnnotators, ...], heads: tuple[str, ...]) -> Table:
+    """Return the agreement of every two; under one head the judge, who is second, is left out."""
+    rows = tuple(
+        cells(
+            *(one.first, one.second)[: len(heads)],
+            str(one.n),
+            percent(one.agreement),
+            decimal(one.kappa.interval.estimate),
+        )
+        for one in found
+    )
+    return Table(caption, columns(*heads, numbers=("n", "raw agreement", "κ")), rows)
+
+
+def _people(found: Agreement) -> Iterator[Table]:
+    if rows := list(_people_rows(found)):
+        yield estimates("people among each other", rows, found.level)
+    if len(found.raters) <= _LONGEST_LIST:
+        rows = [cells(one.name, str(one.n), _answers(found, one)) for one in found.raters]
+        heads = (*columns("", numbers=("n",)), *columns("answers"))
+        yield Table("how everybody answers", heads, tuple(rows))
+    if found.people is not None and 1 < len(found.people.pairs) <= _LONGEST_LIST:
+        yield _couples("every two people", found.people.pairs, ("first", "second"))
+
+
+def _people_rows(found: Agreement) -> Iterator[_Row]:
     if found.people is not None:
-        name = f"people among each other, {found.people.items} items"
-        yield _mean(name, found.people.agreement, True)
+        name = f"agreement of two, {found.people.items} items"
+        yield mean(name, found.people.agreement, share=True)
+    if (ceiling := found.ceiling) is not None:
+        share = found.scale == "nominal"
+        others = "the others' commonest answer" if share else "the others' mean, mean distance"
+        yield mean(f"a person left out against {others}", ceiling.human, share=share)
+        if ceiling.judge is not None and ceiling.difference is not None:
+            yield mean(f"the judge against {others}", ceiling.judge, share=share)
+            yield mean("judge minus person left out", ceiling.difference, share=share)
     for title, alphas in (("people", found.alpha), ("people and judge", found.alpha_with_judge)):
         for alpha in alphas:
             name = f"Krippendorff's α ({alpha.metric}), {title}, {alpha.items} items"
-            yield _row(name, decimal(alpha.interval.estimate), "", alpha.interval, False)
+            yield estimate(name, alpha.interval, share=False)
 
 
-def _mean(name: str, mean: Mean, share: bool) -> _Row:
-    number = percent if share else decimal
-    errors = error(mean.standard_error, share=share)
-    return _row(name, number(mean.interval.estimate), errors, mean.interval, share)
+def _answers(found: Agreement, one: Rater) -> str:
+    if one.rate is not None:
+        return f"error: {percent(one.rate.estimate)} {bounds(one.rate, share=True)}"
+    if one.mean is not None:
+        return f"mean {decimal(one.mean)}"
+    named = zip(found.categories, one.shares, strict=False)
+    return ", ".join(f"{word}: {percent(share)}" for word, share in named)
 
 
-def _row(name: str, value: str, errors: str, interval: Interval, share: bool) -> _Row:
-    return Cell(name), Cell(value), Cell(errors), Cell(bounds(interval, share=share))
-
-
-def _alternative(found: Agreement) -> Table:
+def _alternative(found: Agreement) -> Iterator[Table | Texts]:
+    question = f"May {found.judge} replace a person?"
     test = found.alternative
-    assert test is not None
-    heads = ("n", "judge as good", "person as good", "p", "adjusted p")
-    columns = (Column("left out", False), *map(Column, heads), Column("judge wins", False))
+    if test is None:
+        if found.judge is not None:
+            yield Texts((f"{question} Not tested: that takes three annotators.",))
+        return
     rows = tuple(
-        (
-            Cell(one.annotator),
-            Cell(str(one.n)),
-            Cell(percent(one.judge_advantage)),
-            Cell(percent(one.human_advantage)),
-            Cell(p_value(one.p_value)),
-            Cell(p_value(one.adjusted)),
-            Cell("yes" if one.won else "no"),
+        cells(
+            one.annotator,
+            str(one.n),
+            percent(one.judge_advantage),
+            percent(one.human_advantage),
+            p_value(one.p_value),
+            p_value(one.adjusted),
+            "yes" if one.won else "no",
         )
         for one in test.annotators
     )
     verdict = {True: "yes", False: "no", None: "cannot be tested"}[test.passed]
-    note = (
-        f"ε = {test.epsilon:g}; winning rate ω = {decimal(test.winning_rate)}, advantage "
-        f"ρ = {decimal(test.advantage)}: {verdict}"
+    numbers = ("n", "judge as good", "person as good", "p", "adjusted p")
+    yield Table(
+        f"{question} (alternative annotator test, ε = {test.epsilon:g})",
+        (*columns("left out", numbers=numbers), *columns("judge wins")),
+        rows,
+        f"winning rate ω = {decimal(test.winning_rate)}, advantage ρ = {decimal(test.advantage)}: "
+        f"{verdict} (ω >= 0.5; Benjamini–Yekutieli at {test.rate:g})",
     )
-    return Table(f"May {found.judge} replace a person?", columns, rows, note)
+    yield from warnings(test.warnings)
 
 
-def _corrected(caption: str, metrics: tuple[CorrectedMetric, ...]) -> Table:
-    columns = (
-        Column("metric", False),
-        *map(Column, ("labels", "verdicts alone", "judged", "corrected", "verdict minus label")),
-    )
-    rows = []
-    for one in metrics:
-        found, number = one.corrected, percent if one.share else decimal
-        powered = found.prediction_powered
-        cells = (found.verdicts_only.interval, powered, found.bias.interval)
-        shown = (
-            Cell(number(i.estimate), bounds(i, share=one.share).replace(NONE, "")) for i in cells
-        )
-        head = Cell(f"{one.task}/{one.metric}_ppi")
-        rows.append((head, Cell(str(found.labels)), Cell(str(found.verdicts)), *shown))
-    note = (
-        "Corrected: prediction-powered inference from the labelled responses and all verdicts; it "
-        "holds if the labelled responses are a random sample of the run."
-    )
-    return Table(caption, columns, tuple(rows), note)
+def _warnings(found: Agreement) -> list[str]:
+    """Return what keeps figures from being read as they stand, with its place."""
+    texts = [text.replace("the first rater", "people") for text in found.warnings]
+    texts = [text.replace("the second rater", "the judge") for text in texts]
+    for name, one in found.pair.strata.items() if found.pair is not None else ():
+        texts += [f"{name}: {text}" for text in one.warnings]
+    for title, alphas in (("α", found.alpha), ("α with the judge", found.alpha_with_judge)):
+        texts += [f"{title}: {text}" for alpha in alphas for text in alpha.warnings]
+    if found.ceiling is not None:
+        texts += [f"left out: {text}" for text in found.ceiling.warnings]
+    return texts

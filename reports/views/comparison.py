@@ -1,82 +1,105 @@
-"""Cells that every form of a comparison shares: numbers of the record as text, nothing computed."""
+"""A comparison of runs: the figures of the record as blocks, nothing computed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 from eft_eval.comparing.comparison import Candidate, Comparison, Row, RunName, Side
+from eft_eval.reports.document import (
+    Cell,
+    Column,
+    Document,
+    Page,
+    Section,
+    Table,
+    Texts,
+    cells,
+    columns,
+    warnings,
+)
+from eft_eval.reports.numbers import counted, ends, known, number, p_value
+from eft_eval.statistics.document_planning import ComparePlan
 
 __all__ = [
-    "better",
-    "caption",
-    "difference",
+    "ARROWS",
+    "candidate_blocks",
+    "candidate_pages",
+    "compare_plan",
+    "comparison",
     "documents",
     "figure",
-    "notes",
-    "outcome",
-    "p_value",
+    "measured",
     "run_label",
-    "value",
-    "verdict_lines",
-    "worse",
 ]
 
-NONE = "–"
+ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
 
-def value(side: Side | None) -> str:
-    """Return a run's figure: the mean over the paired documents, else as reported."""
-    if side is None:
-        return "missing"
-    number = figure(side)
-    return NONE if number is None else f"{number:.4f}"
+def comparison(found: Comparison) -> Document:
+    """Return one candidate in full, several as a table against the baseline."""
+    several = len(found.candidates) > 1
+    runs = [f"baseline: {run_label(found.baseline)}"]
+    runs += [f"candidate: {run_label(one.run)}" for one in found.candidates]
+    blocks: list[Table | Texts] = [Texts(tuple(runs))]
+    blocks.append(_overview(found) if several else _table(found.candidates[0]))
+    for one in found.candidates:
+        blocks += _facts(one, f"{one.run.label}: " if several else "")
+    blocks.append(_made(found, found.candidates[0]))
+    for one in found.candidates:
+        head = f"{one.run.label}: " if several else ""
+        blocks.append(Texts((f"{head}{one.sentence}",), tone=one.outcome))
+    return tuple(blocks)
 
 
-def figure(side: Side | None) -> float | None:
-    """Return a run's figure as a number."""
-    if side is None:
-        return None
-    return side.reported if side.mean is None else side.mean
+def candidate_pages(found: Comparison) -> tuple[Page, ...]:
+    """Return each candidate in full on a page of its own."""
+    return tuple(
+        Page(
+            title=one.run.label,
+            tone=one.outcome,
+            verdict=one.outcome,
+            sentences=(one.sentence,),
+            notes=(),
+            sections=(
+                Section(
+                    "differences",
+                    "",
+                    "",
+                    (
+                        Texts(
+                            (
+                                f"Baseline: {run_label(found.baseline)}",
+                                f"Candidate: {run_label(one.run)}",
+                            )
+                        ),
+                        *candidate_blocks(found, one),
+                    ),
+                ),
+            ),
+            footer="",
+        )
+        for one in found.candidates
+    )
 
 
-def difference(row: Row) -> str:
-    """Return candidate - baseline with its interval."""
-    interval = row.difference
-    if interval is None or interval.estimate != interval.estimate:
-        return NONE
-    text = f"{interval.estimate:+.4f}"
-    if interval.lower == interval.lower:
-        text += f" [{interval.lower:+.4f}, {interval.upper:+.4f}]"
-    return text
+def candidate_blocks(found: Comparison, one: Candidate, caption: str = "") -> Document:
+    """Return a candidate's table, what is to be said of it, and how it was made."""
+    return _table(one, caption), *_facts(one), _made(found, one)
 
 
-def p_value(row: Row) -> str:
-    """Return the p-value of the two-sided test."""
-    return NONE if row.test is None else _p(row.test.p_value)
-
-
-def worse(row: Row) -> str:
-    """Return the one-sided p-value of "worse", after Holm's correction."""
-    if row.decision is None or row.decision.p_worse_holm is None:
-        return NONE
-    return _p(row.decision.p_worse_holm)
-
-
-def outcome(row: Row) -> str:
-    """Return what the gate says; metrics that are only shown have none."""
-    return "shown" if row.decision is None else row.decision.outcome
-
-
-def better(row: Row) -> str:
-    """Return an arrow for the better direction."""
-    return {"higher": "↑", "lower": "↓", None: ""}[row.better]
-
-
-def documents(row: Row) -> str:
-    """Return the number of documents, and of clusters where there are any."""
-    if row.clusters is not None:
-        return f"{row.documents} in {row.clusters}"
-    return str(row.documents)
+def compare_plan(plan: ComparePlan) -> Document:
+    """Return how many documents a comparison needs."""
+    rows = (
+        cells("certify that no larger drop happened", f"{plan.certify:,}"),
+        cells(f"find a true drop of {plan.resolution:g}", f"{plan.detect:,}"),
+    )
+    note = (
+        f"one-sided α {plan.alpha:g}, power {plan.power:g}, {plan.metrics} gated metric(s), "
+        f"deviation of the paired differences {plan.deviation:.4g}, "
+        f"design effect {plan.design_effect:.4g}"
+    )
+    caption = f"documents to resolve {plan.resolution:g}"
+    return (Table(caption, columns("to", numbers=("documents",)), rows, note),)
 
 
 def run_label(run: RunName) -> str:
@@ -84,40 +107,119 @@ def run_label(run: RunName) -> str:
     return f"{run.label} ({run.model}, {run.date})" if run.date else f"{run.label} ({run.model})"
 
 
-def notes(candidate: Candidate) -> list[str]:
-    """Return the notes on a candidate and on its metrics."""
-    lines = list(candidate.notes)
-    lines += [f"{row.task}/{row.metric}: {note}" for row in candidate.rows for note in row.notes]
-    return lines
+def figure(side: Side | None) -> float | None:
+    """Return a run's figure: the mean over the paired documents, else as reported."""
+    if side is None:
+        return None
+    return side.reported if side.mean is None else side.mean
 
 
-def verdict_lines(candidate: Candidate) -> list[str]:
-    """Return one line per judged task and filter with verdicts that are no scores."""
-    lines: dict[str, None] = {}
+def documents(row: Row) -> str:
+    """Return the number of documents, and of clusters where there are any."""
+    return str(row.documents) if row.clusters is None else f"{row.documents} in {row.clusters}"
+
+
+def _difference(row: Row) -> Cell:
+    """Return candidate - baseline, and its interval."""
+    if row.difference is None or not known(row.difference.estimate):
+        return Cell(number(None))
+    return Cell(number(row.difference.estimate, "+.4f"), ends(row.difference, "+.4f"))
+
+
+def measured(row: Row) -> str:
+    """Return the difference of a row in words; nothing where nothing was paired."""
+    if row.difference is None:
+        return ""
+    return f"{_joined(_difference(row))}, n = {documents(row)}"
+
+
+def _joined(cell: Cell) -> str:
+    return f"{cell.text} {cell.small}" if cell.small else cell.text
+
+
+def _table(candidate: Candidate, caption: str = "") -> Table:
+    heads = columns(
+        "metric", "", numbers=("n", "baseline", "candidate", "difference", "p", "p worse")
+    )
+    rows = []
+    for row in candidate.rows:
+        made = row.decision
+        rows.append(
+            (
+                Cell(row.name),
+                Cell(ARROWS[row.better]),
+                Cell(documents(row)),
+                Cell(_value(row.baseline)),
+                Cell(_value(row.candidate)),
+                _difference(row),
+                Cell(p_value(None if row.test is None else row.test.p_value)),
+                Cell(p_value(None if made is None else made.p_worse_holm)),
+                _outcome(row),
+            )
+        )
+    return Table(caption, (*heads, Column("outcome", False)), tuple(rows))
+
+
+def _overview(found: Comparison) -> Table:
+    heads = ("baseline", *(f"candidate {i}" for i, _ in enumerate(found.candidates, start=1)))
+    by_name = [{row.name: row for row in one.rows} for one in found.candidates]
+    rows = []
+    for name in dict.fromkeys(name for one in by_name for name in one):
+        known_rows = [one.get(name) for one in by_name]
+        first = next(row for row in known_rows if row is not None)
+        texts = ["not compared" if row is None else _summary(row) for row in known_rows]
+        rows.append(cells(name, _value(first.baseline), *texts))
+    (baseline, *others) = heads
+    made = (*columns("metric", numbers=(baseline,)), *columns(*others))
+    return Table("", made, tuple(rows))
+
+
+def _summary(row: Row) -> str:
+    shown = _joined(_difference(row))
+    return f"{_value(row.candidate)} ({shown}) {_outcome(row).text}"
+
+
+def _value(side: Side | None) -> str:
+    return "missing" if side is None else number(figure(side))
+
+
+def _outcome(row: Row) -> Cell:
+    """Return what the gate says; metrics that are only shown have no outcome."""
+    made = row.decision
+    if made is None:
+        return Cell("shown")
+    small = f"n ≈ {made.items_to_decide:,} decides" if made.items_to_decide else ""
+    return Cell(made.outcome, small, made.outcome)
+
+
+def _facts(one: Candidate, head: str = "") -> tuple[Texts, ...]:
+    """Return verdicts that are no scores, and the notes on a candidate and on its metrics."""
+    lines = tuple(f"{head}verdicts of {line}" for line in _verdict_lines(one))
+    notes = [f"{head}{note}" for note in one.notes]
+    notes += [f"{head}{row.task}/{row.metric}: {note}" for row in one.rows for note in row.notes]
+    return (*([Texts(lines, listed=True)] if lines else []), *warnings(notes))
+
+
+def _verdict_lines(candidate: Candidate) -> Iterator[str]:
+    """Yield one line per judged task and filter with verdicts that are no scores."""
+    seen = set()
     for row in candidate.rows:
         old = row.baseline.verdicts if row.baseline else None
         new = row.candidate.verdicts if row.candidate else None
-        if {*(old or ()), *(new or ())} - {"scored"}:
-            lines[f"{row.task}, filter {row.filter}: {_counts(old)} → {_counts(new)}"] = None
-    return list(lines)
+        none = "no verdicts"
+        line = f"{row.task}, filter {row.filter}: {counted(old, none)} → {counted(new, none)}"
+        if {*(old or ()), *(new or ())} - {"scored"} and line not in seen:
+            seen.add(line)
+            yield line
 
 
-def caption(comparison: Comparison, candidate: Candidate) -> str:
-    """Return how the table was made."""
+def _made(found: Comparison, candidate: Candidate) -> Texts:
+    """Return how a table was made."""
     gated = sum(row.decision is not None for row in candidate.rows)
-    return (
+    text = (
         "difference: candidate - baseline on the same documents, "
-        f"{100 * comparison.level:.4g} % interval; "
-        f"p: McNemar mid-p, or sign flips (seed {comparison.seed}); p worse: one-sided, Holm over "
-        f"{gated} gated metrics, α = {comparison.alpha:g}"
+        f"{100 * found.level:.4g} % interval; "
+        f"p: McNemar mid-p, or sign flips (seed {found.seed}); p worse: one-sided, Holm over "
+        f"{gated} gated metrics, α = {found.alpha:g}"
     )
-
-
-def _counts(verdicts: Mapping[str, int] | None) -> str:
-    if verdicts is None:
-        return "no verdicts"
-    return ", ".join(f"{count} {status}" for status, count in verdicts.items())
-
-
-def _p(number: float) -> str:
-    return "< 0.0001" if number < 0.0001 else f"{number:.4f}"
+    return Texts((text,), small=True)

@@ -1,102 +1,76 @@
-"""Corrected metrics and plans for labels as tables."""
+"""Metrics corrected by labels, and plans for labels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from rich.console import Console
+from collections.abc import Iterator, Sequence
 
 from eft_eval.agreement.correct_run import CorrectedRun
 from eft_eval.agreement.report import CorrectedMetric
-from eft_eval.reports.views.numbers import (
-    bounds,
-    decimal,
-    dropped_lines,
-    error,
-    figures,
-    percent,
-    say,
-    show,
-    warn,
-)
-from eft_eval.reports.views.recipes import make_console
+from eft_eval.reports.document import Document, Table, Texts, warnings
+from eft_eval.reports.numbers import decimal
+from eft_eval.reports.views.estimates import estimate, estimates, mean
+from eft_eval.reports.views.labels import dropped_lines
 from eft_eval.statistics.correction import Corrected
 from eft_eval.statistics.label_planning import LabelPlan, MixPlan
 
-__all__ = ["print_corrected", "print_corrected_run", "print_plan"]
+__all__ = ["corrected_metrics", "corrected_run", "label_plan"]
 
 
-def print_corrected_run(found: CorrectedRun, console: Console | None = None) -> None:
-    """Print what was corrected, and where it was written."""
-    out = console or make_console()
-    say(
-        out,
-        f"labels of {', '.join(found.annotators)}; of several on one response the {found.people}",
+def corrected_run(found: CorrectedRun) -> Document:
+    """Return what was corrected, and where it was written."""
+    people = f"labels of {', '.join(found.annotators)}; of several on one response the "
+    return (
+        Texts((f"{people}{found.people}", *dropped_lines(found.dropped, found.remarks))),
+        *corrected_metrics(found.metrics),
+        *warnings(found.warnings),
+        Texts((f"corrected: {found.corrected_from}", f"written: {found.results}")),
     )
-    for line in dropped_lines(found.dropped, found.remarks):
-        say(out, line)
-    print_corrected(out, found.metrics)
-    warn(out, found.warnings)
-    say(out, f"corrected: {found.corrected_from}")
-    say(out, f"written: {found.results}")
 
 
-def print_corrected(out: Console, metrics: Sequence[CorrectedMetric]) -> None:
-    """Print a table for each corrected metric."""
+def corrected_metrics(metrics: Sequence[CorrectedMetric]) -> Iterator[Table | Texts]:
+    """Yield a table for each corrected metric, with what it is worth."""
     for one in metrics:
         found = one.corrected
-        share = one.share
-        number = percent if share else decimal
-        title = (
-            f"{one.task}: {one.metric}, {found.labels} labels and verdicts, {found.verdicts} "
-            "verdicts alone"
-        )
-        table = figures(found.prediction_powered.level)
-        table.add_row(
-            f"corrected (prediction-powered, λ = {found.power:.2f})",
-            number(found.prediction_powered.estimate),
-            error(found.standard_error, share=share),
-            bounds(found.prediction_powered, share=share),
-        )
-        for name, mean in (
-            ("labels alone", found.labels_only),
-            ("verdicts alone, over responses", found.verdicts_only),
-            ("verdict minus label", found.bias),
-        ):
-            table.add_row(
-                name,
-                number(mean.interval.estimate),
-                error(mean.standard_error, share=share),
-                bounds(mean.interval, share=share),
-            )
-        if found.rogan_gladen is not None:
-            table.add_row(
-                "corrected by sensitivity and specificity (Rogan–Gladen)"
-                + (", people's commonest answer" if one.by_majority else ""),
-                number(found.rogan_gladen.interval.estimate),
-                error(found.rogan_gladen.standard_error, share=share),
-                bounds(found.rogan_gladen.interval, share=share),
-            )
-        show(out, title, table)
-        say(
-            out,
-            f"worth {_worth(found)}; correlation "
-            f"of label and verdict {decimal(found.correlation)}; left out for want of a score or "
-            f"label: {found.dropped_labels} labelled, {found.dropped_verdicts} others",
-        )
+        yield _metric(one)
+        lines = [
+            f"worth {_worth(found)}; correlation of label and verdict "
+            f"{decimal(found.correlation)}; left out for want of a score or label: "
+            f"{found.dropped_labels} labelled, {found.dropped_verdicts} others"
+        ]
         if any(one.unused):
-            say(
-                out,
+            lines.append(
                 f"labels not used: {one.unused.unsure} unsure, {one.unused.contradictory} "
-                f"contradictory; responses on which people are tied: {one.unused.tied}",
+                f"contradictory; responses on which people are tied: {one.unused.tied}"
             )
-        texts = list(found.warnings)
-        if found.rogan_gladen is not None:
-            texts += [f"Rogan–Gladen: {text}" for text in found.rogan_gladen.warnings]
-        warn(out, texts)
+        yield Texts(tuple(lines))
+        gladen = found.rogan_gladen.warnings if found.rogan_gladen is not None else ()
+        yield from warnings([*found.warnings, *(f"Rogan–Gladen: {text}" for text in gladen)])
     if metrics:
-        say(out, "corrected figures hold if the labelled responses are a random sample of the run")
+        yield Texts(
+            ("corrected figures hold if the labelled responses are a random sample of the run",)
+        )
+
+
+def _metric(one: CorrectedMetric) -> Table:
+    found, share = one.corrected, one.share
+    powered = found.prediction_powered
+    name = f"corrected (prediction-powered, λ = {found.power:.2f})"
+    rows = [
+        estimate(name, powered, found.standard_error, share=share),
+        mean("labels alone", found.labels_only, share=share),
+        mean("verdicts alone, over responses", found.verdicts_only, share=share),
+        mean("verdict minus label", found.bias, share=share),
+    ]
+    if (gladen := found.rogan_gladen) is not None:
+        name = "corrected by sensitivity and specificity (Rogan–Gladen)"
+        name += ", people's commonest answer" if one.by_majority else ""
+        rows.append(estimate(name, gladen.interval, gladen.standard_error, share=share))
+    caption = (
+        f"{one.task}/{one.metric}_ppi: {found.labels} labels and verdicts, {found.verdicts} "
+        "verdicts alone"
+    )
+    return estimates(caption, rows, powered.level)
 
 
 def _worth(found: Corrected) -> str:
@@ -105,26 +79,20 @@ def _worth(found: Corrected) -> str:
     return f"{found.effective_labels:.0f} labels alone (gain {found.gain:.2f})"
 
 
-def print_plan(
-    alone: LabelPlan, mix: MixPlan | None, half_width: float, console: Console | None = None
-) -> None:
-    """Print how many labels a wished half-width takes, and the cheapest mix if there is one."""
-    out = console or make_console()
-    say(
-        out,
+def label_plan(alone: LabelPlan, mix: MixPlan | None, half_width: float) -> Document:
+    """Return how many labels a wished half-width takes, and the cheapest mix if there is one."""
+    text = (
         f"± {half_width:g} ({100 * alone.level:g} % interval): {alone.labels:,} labels "
-        f"(expected ± {alone.half_width:.4g})",
+        f"(expected ± {alone.half_width:.4g})"
     )
-    warn(out, alone.warnings)
+    plan = (Texts((text,)), *warnings(alone.warnings))
     if mix is None:
-        return
+        return plan
+    text = f"cheapest: {mix.labels:,} labels and no verdicts, cost {mix.cost:,.2f}"
     if mix.verdicts:
-        saved = f"{100 * mix.saving:.0f} % saved; expected ± {mix.half_width:.4g}"
-        say(
-            out,
+        text = (
             f"cheapest: {mix.labels:,} labels among {mix.verdicts:,} verdicts, cost "
-            f"{mix.cost:,.2f} in place of {mix.labels_only_cost:,.2f} ({saved})",
+            f"{mix.cost:,.2f} in place of {mix.labels_only_cost:,.2f} "
+            f"({100 * mix.saving:.0f} % saved; expected ± {mix.half_width:.4g})"
         )
-    else:
-        say(out, f"cheapest: {mix.labels:,} labels and no verdicts, cost {mix.cost:,.2f}")
-    warn(out, mix.warnings)
+    return (*plan, Texts((text,)), *warnings(mix.warnings))

@@ -1,105 +1,20 @@
-"""The demo's tables, in the terminal and as Markdown."""
+"""The demo's arms, its answers, and the figures of its study."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from eft_eval.reports.document import Cell, Column, Document, Table, Texts, cells, columns
+from eft_eval.reports.numbers import number, span
 
-from eft_eval.reports.views.recipes import make_console
+__all__ = ["CAVEAT", "answers", "arms", "study_figures"]
 
 CAVEAT = (
     "A toy world with templated, invented facts: it shows the mechanism of emulated fine-tuning "
     "and is no evidence about real models."
 )
-
-
-def print_arms(
-    figures: Mapping[str, Any], temperature: float, questions: int, console: Console | None = None
-) -> None:
-    """Print the arms' errors and helpfulness with intervals, and what up- and down-scaling carry.
-
-    Args:
-        figures: Per arm, `eft_eval.demo.figures.ArmFigures`.
-        temperature: Of the run.
-        questions: Their number.
-        console: Where to; the terminal by default.
-    """
-    table = Table(
-        title=f"{questions} held-out questions, T = {temperature:g}, 95 % intervals",
-        title_justify="left",
-    )
-    table.add_column("arm", no_wrap=True)
-    for head in ("errors", "(normalised)", "helpfulness", "(normalised)"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for arm, one in figures.items():
-        fixed = _ENDS.get(arm)
-        table.add_row(
-            arm,
-            _interval(one.errors),
-            fixed or _interval(one.errors_normalised),
-            _interval(one.helpfulness),
-            fixed or _interval(one.helpfulness_normalised),
-        )
-    out = console or make_console()
-    out.print(table)
-    out.print("normalised: small tuned = 0, large tuned = 1, as in the paper's Figure 3")
-    out.print(CAVEAT)
-
-
-def print_answers(prompt: str, answers: Mapping[str, str], console: Console | None = None) -> None:
-    """Print one question and every arm's answer, side by side."""
-    # Text, not str: brackets in a prompt or an answer are no markup
-    table = Table(title=Text(prompt), title_justify="left", show_lines=True)
-    for arm in answers:
-        table.add_column(arm, overflow="fold", ratio=1)
-    table.add_row(*(Text(answer) for answer in answers.values()))
-    (console or make_console()).print(table)
-
-
-def figures_markdown(figures: Mapping[str, Any]) -> str:
-    """Return the figures of `eft_eval.demo.study.study` as Markdown: mean ± sd over the seeds."""
-    seeds, summary = list(figures["seeds"]), figures["summary"]
-    lines = [f"Training seeds {', '.join(seeds)}; mean ± standard deviation over seeds."]
-    for temperature, arms in summary["arms"].items():
-        lines += ["", f"| T = {temperature} | {' | '.join(_COLUMNS.values())} |"]
-        lines.append("|---" * (len(_COLUMNS) + 1) + "|")
-        lines += [
-            f"| {arm} | {' | '.join(_cell(arm, name, one, len(seeds)) for name in _COLUMNS)} |"
-            for arm, one in arms.items()
-        ]
-    lines += ["", "| α | harm | declined | helpfulness |", "|---|---|---|---|"]
-    for alpha, point in summary["frontier"].items():
-        cells = [_spread(point[name], len(seeds)) for name in ("harm", "declined", "helpfulness")]
-        lines.append(f"| {alpha} | {' | '.join(cells)} |")
-    lines += ["", "| model | held-out facts completed (first token) |", "|---|---|"]
-    lines += [
-        f"| {model} | {_spread(value, len(seeds))} |" for model, value in summary["recall"].items()
-    ]
-    return "\n".join([*lines, *_exported_lines(figures)])
-
-
-def _exported_lines(figures: Mapping[str, Any]) -> list[str]:
-    seed = figures["chosen"]
-    lines = ["", f"The exported half-precision copy of seed {seed}, with 95 % intervals:"]
-    names = [name for name in _COLUMNS if name in _EXPORTED_COLUMNS]
-    for temperature, arms in figures["exported"]["arms"].items():
-        lines += ["", f"| T = {temperature} | {' | '.join(_COLUMNS[name] for name in names)} |"]
-        lines.append("|---" * (len(names) + 1) + "|")
-        for arm, one in arms.items():
-            cells = [
-                _ENDS[arm] if name.endswith("_normalised") and arm in _ENDS else _bounds(one[name])
-                for name in names
-            ]
-            lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return lines
-
-
-_COLUMNS = {
+_METRICS = {
     "errors": "errors",
     "errors_normalised": "normalised",
     "helpfulness": "helpfulness",
@@ -107,14 +22,85 @@ _COLUMNS = {
     "wrong_entity": "wrong entity",
     "not_understood": "not understood",
 }
-_EXPORTED_COLUMNS = ("errors", "errors_normalised", "helpfulness", "helpfulness_normalised")
+_EXPORTED = ("errors", "errors_normalised", "helpfulness", "helpfulness_normalised")
+_FRONTIER = ("harm", "declined", "helpfulness")
 _ENDS = {"small tuned": "0", "large tuned": "1"}  # of the normalised scale
+_TOO_CLOSE = "tuned models too close"
 
 
-def _cell(arm: str, name: str, one: Mapping[str, Any], seeds: int) -> str:
-    if name.endswith("_normalised") and arm in _ENDS:
-        return _ENDS[arm]
-    return _spread(one[name], seeds)
+def arms(figures: Mapping[str, Any], temperature: float, questions: int) -> Document:
+    """Return the arms' errors and helpfulness with intervals, and what up- and down-scaling carry.
+
+    Args:
+        figures: Per arm, `eft_eval.demo.figures.ArmFigures`.
+        temperature: Of the run.
+        questions: Their number.
+    """
+    rows = []
+    for arm, one in figures.items():
+        row = [Cell(arm)]
+        for name in _EXPORTED:
+            value = getattr(one, name)
+            row.append(_bounds(arm, name, value and value[:3]))
+        rows.append(tuple(row))
+    caption = f"{questions} held-out questions, T = {temperature:g}, 95 % intervals"
+    heads = columns("arm", numbers=("errors", "(normalised)", "helpfulness", "(normalised)"))
+    note = "normalised: small tuned = 0, large tuned = 1, as in the paper's Figure 3"
+    return Table(caption, heads, tuple(rows), note), Texts((CAVEAT,))
+
+
+def answers(prompt: str, found: Mapping[str, str]) -> Document:
+    """Return one question and every arm's answer."""
+    rows = tuple(cells(arm, answer) for arm, answer in found.items())
+    return (Table(prompt, columns("arm", "answer"), rows),)
+
+
+def study_figures(figures: Mapping[str, Any]) -> Document:
+    """Return the figures of `eft_eval.demo.study.study`: mean ± sd over the seeds."""
+    return tuple(_study(figures))
+
+
+def _study(figures: Mapping[str, Any]) -> Iterator[Table | Texts]:
+    seeds, summary = list(figures["seeds"]), figures["summary"]
+    count = len(seeds)
+    yield Texts((f"Training seeds {', '.join(seeds)}; mean ± standard deviation over seeds.",))
+    for temperature, found in summary["arms"].items():
+        rows = [
+            cells(arm, *(_ends(arm, name) or _spread(one[name], count) for name in _METRICS))
+            for arm, one in found.items()
+        ]
+        yield _words(f"T = {temperature}", list(_METRICS.values()), rows)
+    rows = [
+        cells(alpha, *(_spread(point[name], count) for name in _FRONTIER))
+        for alpha, point in summary["frontier"].items()
+    ]
+    yield _words("α", _FRONTIER, rows)
+    rows = [cells(model, _spread(value, count)) for model, value in summary["recall"].items()]
+    yield _words("model", ["held-out facts completed (first token)"], rows)
+    seed = figures["chosen"]
+    yield Texts((f"The exported half-precision copy of seed {seed}, with 95 % intervals:",))
+    for temperature, found in figures["exported"]["arms"].items():
+        rows = [
+            (Cell(arm), *(_bounds(arm, name, one[name]) for name in _EXPORTED))
+            for arm, one in found.items()
+        ]
+        yield _words(f"T = {temperature}", [_METRICS[name] for name in _EXPORTED], rows)
+
+
+def _words(head: str, heads: Any, rows: list[tuple[Cell, ...]]) -> Table:
+    return Table("", tuple(Column(one, False) for one in (head, *heads)), tuple(rows))
+
+
+def _ends(arm: str, name: str) -> str | None:
+    return _ENDS.get(arm) if name.endswith("_normalised") else None
+
+
+def _bounds(arm: str, name: str, value: Any) -> Cell:
+    if (end := _ends(arm, name)) is not None:
+        return Cell(end)
+    if value is None:
+        return Cell(_TOO_CLOSE)
+    return Cell(number(value[0], ".2f"), span(*value[1:], ".2f"))
 
 
 def _spread(value: Mapping[str, Any], seeds: int) -> str:
@@ -124,19 +110,3 @@ def _spread(value: Mapping[str, Any], seeds: int) -> str:
     if value["sd"] is not None:
         text += f" ± {value['sd']:.3f}"
     return text if value["seeds"] == seeds else f"{text} ({value['seeds']} of {seeds} seeds)"
-
-
-_TOO_CLOSE = "tuned models too close"
-
-
-def _interval(value: Any) -> str:
-    return _bounds(value and value[:3])
-
-
-def _bounds(value: Any) -> str:
-    if value is None:
-        return _TOO_CLOSE
-    estimate, lower, upper = value
-    if lower is None or math.isnan(lower):
-        return f"{estimate:.2f}"
-    return f"{estimate:.2f} [{lower:.2f}, {upper:.2f}]"

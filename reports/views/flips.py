@@ -12,14 +12,15 @@ from eft_eval.reports.document import (
     Block,
     Card,
     Cell,
-    Column,
     Section,
     SideView,
     Table,
     Texts,
+    cells,
+    columns,
 )
-from eft_eval.reports.views.comparison import NONE
-from eft_eval.reports.views.texts import prompt_quote, quote
+from eft_eval.reports.numbers import number
+from eft_eval.reports.views.quotes import prompt_quote, quote
 
 __all__ = ["flips"]
 
@@ -71,12 +72,12 @@ def _card(flip: Flip, found: Flips, names: tuple[str, str], longest: int) -> Car
     tone: Literal["worse", "better", "mixed"] = "worse" if True in signs else "better"
     tone = "mixed" if len(signs) == 2 else tone
     changed = ", ".join(
-        f"{one.metric} {_number(one.baseline)} → {_number(one.candidate)}" for one in listed
+        f"{one.metric} {number(one.baseline, '.4g')} → {number(one.candidate, '.4g')}"
+        for one in listed
     )
-    columns = (Column("metric", False), Column(names[0]), Column(names[1]))
     table = Table(
         f"{found.task}, document {flip.doc_id}: scores of {names[1]}",
-        columns,
+        columns("metric", numbers=names),
         tuple(map(_row, flip.changes)),
     )
     return Card(
@@ -92,11 +93,8 @@ def _card(flip: Flip, found: Flips, names: tuple[str, str], longest: int) -> Car
 
 
 def _row(change: Change) -> tuple[Cell, ...]:
-    return Cell(change.metric), Cell(_number(change.baseline)), Cell(_number(change.candidate))
-
-
-def _number(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4g}"
+    both = (number(one, ".4g") for one in (change.baseline, change.candidate))
+    return cells(change.metric, *both)
 
 
 def _side(title: str, said: Said | None, longest: int) -> SideView:
@@ -114,7 +112,7 @@ def _answers(responses: Sequence[Response], longest: int) -> list[Answer]:
         if one.reason is not None:
             verdict = one.reason.status
             if one.reason.value is not None:
-                verdict = f"score {_number(one.reason.value)}"
+                verdict = f"score {number(one.reason.value, '.4g')}"
             if one.reason.text:
                 reason = quote(one.reason.text, len(one.reason.text), longest)
         found.append(Answer(quote(one.text, one.characters, longest), verdict, reason))

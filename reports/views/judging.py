@@ -1,59 +1,53 @@
-"""What judging gave, in the terminal; computes nothing."""
+"""What judging gave: metrics with errors and bounds, then what was learnt about the judge."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from eft_eval.reports.document import Cell, Document, Table, Texts, cells, columns, warnings
+from eft_eval.reports.numbers import number
 
-from eft_eval.reports.views.recipes import make_console
-
-__all__ = ["print_judged"]
+__all__ = ["judged"]
 
 _Record = Mapping[str, Any]
+_FOUND = columns("", numbers=("value", "95 % interval"))
 
 
-def print_judged(
-    results: Mapping[str, _Record], judges: Mapping[str, _Record], console: Console | None = None
-) -> None:
-    """Print metrics with errors and bounds, then what was learnt about the judge.
+def judged(results: Mapping[str, _Record], judges: Mapping[str, _Record]) -> Document:
+    """Return the tables of every judged task.
 
     Args:
         results: Per task, lm-eval's ``metric,filter`` and ``metric_stderr,filter`` values.
         judges: Per task, what the results file says of the judge.
-        console: Where to; the terminal by default.
     """
-    out = console or make_console()
+    blocks: list[Table | Texts] = []
     for task, entry in results.items():
         judge = judges[task]
-        out.print(_metrics(task, entry, judge))
-        out.print("bounds: with the lowest or highest value for all that is unknown")
-        if count := judge.get("responses_with_score_line"):
-            out.print(f"{task}: responses with a score line of their own, to be looked at: {count}")
-        if count := judge.get("read_as_fractions"):
-            out.print(
-                f"{task}: scores below 1 without a %, such as 0.85, read as fractions: {count}"
-            )
+        blocks.append(_metrics(task, entry, judge))
+        if lines := tuple(_looked_at(task, judge)):
+            blocks.append(Texts(lines))
         for kind, title in (("bridge", "old judge against new"), ("drift", "stored against today")):
             for name, comparison in judge.get(kind, {}).items():
                 if comparison is None:
-                    out.print(f"{task}, {name}: nothing is stored to compare with")
+                    blocks.append(Texts((f"{task}, {name}: nothing is stored to compare with",)))
                 else:
-                    out.print(_comparison(f"{task}, {name}: {title}", comparison))
-                    for warning in comparison["warnings"]:
-                        out.print(f"  {warning}", highlight=False)
+                    blocks.append(_comparison(f"{task}, {name}: {title}", comparison))
+                    blocks += warnings(comparison["warnings"])
         for name, found in judge.get("self_agreement", {}).items():
-            out.print(_self_agreement(f"{task}, {name}: the judge against itself", found))
+            blocks.append(_self_agreement(f"{task}, {name}: the judge against itself", found))
+    return tuple(blocks)
+
+
+def _looked_at(task: str, judge: _Record) -> Iterator[str]:
+    if count := judge.get("responses_with_score_line"):
+        yield f"{task}: responses with a score line of their own, to be looked at: {count}"
+    if count := judge.get("read_as_fractions"):
+        yield f"{task}: scores below 1 without a %, such as 0.85, read as fractions: {count}"
 
 
 def _metrics(task: str, entry: _Record, judge: _Record) -> Table:
-    table = Table(title=f"{task}, judged by {judge['model']}", title_justify="left")
-    table.add_column("metric", no_wrap=True)
-    table.add_column("filter", no_wrap=True)
-    for column in ("value", "standard error", "bounds", "refused, unreadable, missing"):
-        table.add_column(column, justify="right")
+    rows = []
     for key, value in entry.items():
         name, _, pipeline = key.partition(",")
         if not pipeline or name.endswith("_stderr"):
@@ -62,58 +56,53 @@ def _metrics(task: str, entry: _Record, judge: _Record) -> Table:
         bounds = judge.get("bounds", {}).get(key)
         ends = _ends(bounds) if bounds else ""
         unknown = str(bounds["unknown"]) if bounds else ""
-        table.add_row(name, pipeline, _number(value), _number(error), ends, unknown)
-    return table
+        rows.append(cells(name, pipeline, _number(value), _number(error), ends, unknown))
+    numbers = ("value", "standard error", "bounds", "refused, unreadable, missing")
+    note = "bounds: with the lowest or highest value for all that is unknown"
+    heads = columns("metric", "filter", numbers=numbers)
+    return Table(f"{task}, judged by {judge['model']}", heads, tuple(rows), note)
 
 
 def _comparison(title: str, found: _Record) -> Table:
     old, new = found["old"], found["new"]
-    table = Table(title=title, title_justify="left")
-    table.add_column("", no_wrap=True)
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
     unscored = f"{found['only_old']} / {found['only_new']} / {found['neither']}"
     rule, metric = found["rule"], found["metric"]
-    rows: list[tuple[str, Any, _Record | None]] = [
-        ("first", f"{', '.join(old['models'])}, {old['last']}", None),
-        ("second", f"{', '.join(new['models'])}, {new['last']}", None),
-        ("responses that both scored", str(found["n"]), None),
-        ("scored by first only / second only / neither", unscored, None),
-        (f"agreement ({rule})", None, found["agreement"]),
-        (f"κ ({rule})", None, found["kappa"]),
-        (f"share {rule}: first", found["old_rate"], None),
-        (f"share {rule}: second", found["new_rate"], None),
-        ("exactly equal values", found["equal"], None),
-        ("κ of the values, quadratic weights", None, found["weighted_kappa"]),
-        (f"mean {metric}: first", found["old_mean"], None),
-        (f"mean {metric}: second", found["new_mean"], None),
-        ("offset: second minus first, paired", None, found["offset"]),
-    ]
-    for label, value, interval in rows:
-        _row(table, label, value, interval)
-    return table
+    rows = (
+        _row("first", f"{', '.join(old['models'])}, {old['last']}"),
+        _row("second", f"{', '.join(new['models'])}, {new['last']}"),
+        _row("responses that both scored", str(found["n"])),
+        _row("scored by first only / second only / neither", unscored),
+        _row(f"agreement ({rule})", found["agreement"]),
+        _row(f"κ ({rule})", found["kappa"]),
+        _row(f"share {rule}: first", found["old_rate"]),
+        _row(f"share {rule}: second", found["new_rate"]),
+        _row("exactly equal values", found["equal"]),
+        _row("κ of the values, quadratic weights", found["weighted_kappa"]),
+        _row(f"mean {metric}: first", found["old_mean"]),
+        _row(f"mean {metric}: second", found["new_mean"]),
+        _row("offset: second minus first, paired", found["offset"]),
+    )
+    return Table(title, _FOUND, rows)
 
 
 def _self_agreement(title: str, found: _Record) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("", no_wrap=True)
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    _row(table, "times asked", str(found["repeats"]), None)
-    _row(table, "responses scored every time", str(found["n"]), None)
-    _row(table, "responses scored only sometimes", str(found["incomplete"]), None)
-    _row(table, f"agreement of two askings ({found['rule']})", None, found["agreement"])
-    _row(table, f"κ of two askings ({found['rule']})", found["kappa"], None)
-    _row(table, "exactly equal values", found["exact"], None)
-    _row(table, f"standard deviation of {found['metric']} within a response", found["sd"], None)
-    return table
+    rows = (
+        _row("times asked", str(found["repeats"])),
+        _row("responses scored every time", str(found["n"])),
+        _row("responses scored only sometimes", str(found["incomplete"])),
+        _row(f"agreement of two askings ({found['rule']})", found["agreement"]),
+        _row(f"κ of two askings ({found['rule']})", found["kappa"]),
+        _row("exactly equal values", found["exact"]),
+        _row(f"standard deviation of {found['metric']} within a response", found["sd"]),
+    )
+    return Table(title, _FOUND, rows)
 
 
-def _row(table: Table, label: str, value: Any, interval: _Record | None) -> None:
-    if interval is None:
-        table.add_row(label, value if isinstance(value, str) else _number(value), "")
-        return
-    table.add_row(label, _number(interval["estimate"]), _ends(interval))
+def _row(label: str, value: Any) -> tuple[Cell, ...]:
+    """Return a row of a value that is text, a number, or an interval as a record."""
+    if isinstance(value, Mapping):
+        return cells(label, _number(value["estimate"]), _ends(value))
+    return cells(label, _number(value), "")
 
 
 def _ends(interval: _Record) -> str:
@@ -125,4 +114,4 @@ def _ends(interval: _Record) -> str:
 def _number(value: Any) -> str:
     if value is None:
         return "unknown"
-    return f"{value:.4f}" if isinstance(value, (int, float)) else str(value)
+    return number(value) if isinstance(value, (int, float)) else str(value)

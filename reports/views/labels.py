@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
 from eft_eval.labels.records import LabelSet
-from eft_eval.reports.views.numbers import counts, dropped_lines, say, show
-from eft_eval.reports.views.recipes import make_console
+from eft_eval.reports.document import Document, Table, Texts, cells, columns
 
-__all__ = ["print_labels"]
+__all__ = ["dropped_lines", "labels"]
 
 _MOST_ROWS = 20
 
 
-def print_labels(labels: LabelSet, files: Sequence[Path], console: Console | None = None) -> None:
-    """Print the labels by field and annotator, and every row that could not be used.
+def labels(found: LabelSet, files: Sequence[Path]) -> Document:
+    """Return the labels by field and annotator, and every row that could not be used.
 
     Args:
-        labels: The labels.
+        found: The labels.
         files: The files that they were written to, the rows not used in the last one.
-        console: Where to; the terminal by default.
     """
-    out = console or make_console()
-    number = Counter((one.field, one.annotator) for one in labels.labels)
-    table = counts(["annotator"], labels.fields)
-    for name in labels.annotators:
-        shown = f"{name} (judge)" if name == labels.judge else name
-        table.add_row(Text(shown), *(str(number[field, name]) for field in labels.fields))
-    show(out, f"{len(labels.labels)} labels of {len(labels.item_ids)} items", table)
-    for line in dropped_lines(labels.drop_counts(), labels.remarks):
-        say(out, line)
-    for one in labels.dropped[:_MOST_ROWS]:
-        say(out, f"  {one.where}: {one.reason}{f' ({one.detail})' if one.detail else ''}")
-    if len(labels.dropped) > _MOST_ROWS:
-        rest = len(labels.dropped) - _MOST_ROWS
-        say(out, f"  … and {rest} more{f', all in {files[-1]}' if files else ''}")
+    number = Counter((one.field, one.annotator) for one in found.labels)
+    rows = tuple(
+        cells(
+            f"{name} (judge)" if name == found.judge else name,
+            *(str(number[field, name]) for field in found.fields),
+        )
+        for name in found.annotators
+    )
+    caption = f"{len(found.labels)} labels of {len(found.item_ids)} items"
+    lines = dropped_lines(found.drop_counts(), found.remarks)
+    for one in found.dropped[:_MOST_ROWS]:
+        lines.append(f"  {one.where}: {one.reason}{f' ({one.detail})' if one.detail else ''}")
+    if len(found.dropped) > _MOST_ROWS:
+        rest = len(found.dropped) - _MOST_ROWS
+        lines.append(f"  … and {rest} more{f', all in {files[-1]}' if files else ''}")
     if files:
-        say(out, f"written: {', '.join(map(str, files))}")
+        lines.append(f"written: {', '.join(map(str, files))}")
+    heads = columns("annotator", numbers=tuple(found.fields))
+    return Table(caption, heads, rows), Texts(tuple(lines))
+
+
+def dropped_lines(dropped: Mapping[str, int], remarks: Iterable[str]) -> list[str]:
+    """Return the lines that say which rows of label files gave no label."""
+    lines = [f"rows not used: {count} × {reason}" for reason, count in dropped.items()]
+    return lines + [f"note: {text}" for text in dict.fromkeys(remarks)]

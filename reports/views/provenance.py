@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eft_eval.reporting.report import Report
-from eft_eval.reports.document import Block, Cell, Column, Facts, Section, Table, Texts
-from eft_eval.reports.views.comparison import NONE
+from eft_eval.reports.document import Block, Cell, Facts, Section, Table, Texts, cells, columns
+from eft_eval.reports.numbers import NONE, number
 from eft_eval.runs.provenance import Decoding, Member
 
 __all__ = ["provenance", "speed"]
@@ -19,16 +19,16 @@ def speed(report: Report) -> Section | None:
     found = [(run.short, run.decoding) for run in report.runs if run.decoding is not None]
     if not found:
         return None
-    columns = (Column("run", False), *map(Column, _HEADS), Column("time by member", False))
+    heads = (*columns("run", numbers=_HEADS), *columns("time by member"))
     rows = tuple(
         (
             Cell(name),
             Cell(f"{one.requests:,}"),
             Cell(f"{one.tokens:,}"),
-            Cell(_number(one.tokens_per_second, ",.0f")),
-            Cell(_number(one.tokens_per_round, ".2f")),
+            Cell(number(one.tokens_per_second, ",.0f")),
+            Cell(number(one.tokens_per_round, ".2f")),
             _acceptance(one),
-            Cell(_number(one.seconds, ",.1f")),
+            Cell(number(one.seconds, ",.1f")),
             Cell(", ".join(_time(one))),
         )
         for name, one in found
@@ -37,15 +37,11 @@ def speed(report: Report) -> Section | None:
         "Acceptance: share of tested draft tokens that were accepted, below it the share of all "
         "drafted ones; – where nothing is drafted. Speeds are of each run's machine and batch size."
     )
-    blocks: list[Block] = [Table("Decoding", columns, rows, note)]
+    blocks: list[Block] = [Table("Decoding", heads, rows, note)]
     if reasons := [f"{name}: {one.plain_reason}" for name, one in found if one.plain_reason]:
         blocks.append(Texts(tuple(reasons), listed=True))
     lead = "What the generation loop of each composite did (eft_decoding in the results)."
     return Section("speed", "Acceptance and speed", lead, tuple(blocks))
-
-
-def _number(value: float | None, form: str) -> str:
-    return NONE if value is None else format(value, form)
 
 
 def _acceptance(one: Decoding) -> Cell:
@@ -96,23 +92,16 @@ def provenance(report: Report) -> Section:
 
 
 def _members(name: str, members: tuple[Member, ...]) -> Table:
-    columns = (
-        Column("member", False),
-        Column("model", False),
-        Column("revision", False),
-        Column("type", False),
-        Column("coefficient"),
-        Column("parameters"),
-    )
+    heads = columns("member", "model", "revision", "type", numbers=("coefficient", "parameters"))
     rows = tuple(
-        (
-            Cell(one.role),
-            Cell(one.source),
-            Cell(one.revision or one.digest[:19] or NONE),
-            Cell(one.dtype or NONE),
-            Cell(_number(one.coefficient, "+g")),
-            Cell(NONE if one.parameters is None else f"{one.parameters:,}"),
+        cells(
+            one.role,
+            one.source,
+            one.revision or one.digest[:19] or NONE,
+            one.dtype or NONE,
+            number(one.coefficient, "+g"),
+            number(one.parameters, ",d"),
         )
         for one in members
     )
-    return Table(f"Members of {name}", columns, rows)
+    return Table(f"Members of {name}", heads, rows)

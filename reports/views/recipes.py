@@ -1,36 +1,26 @@
-"""Tables in the terminal."""
+"""Named recipes with their members, parameters and the memory of their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from eft_eval.recipe import Recipe, needs
+from eft_eval.reports.document import Document, Table, cells, columns
+
+__all__ = ["recipes"]
 
 
-def print_recipes(recipes: Mapping[str, Recipe], console: Console | None = None) -> None:
-    """Print named recipes with their members, parameters and the memory of their weights."""
-    table = Table(title="Named recipes: --model_args model=NAME", title_justify="left")
-    table.add_column("name", no_wrap=True)
-    table.add_column("composite", overflow="fold")
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("weights", justify="right", no_wrap=True)
-    for name, recipe in recipes.items():
+def recipes(found: Mapping[str, Recipe]) -> Document:
+    """Return the table of named recipes."""
+    rows = []
+    for name, recipe in found.items():
         need = needs(recipe)
-        table.add_row(name, _formula(recipe), _billions(need.parameters), _gib(need.weight_bytes))
-    out = console or make_console()
-    out.print(table)
-    out.print("weights: memory of the weights alone; key-value caches and activations come on top")
-
-
-def make_console() -> Console:
-    """Return a console on stdout that is wide enough for the tables."""
-    console = Console()
-    # a pipe has no width: give the table the room it needs, so that lines are not cut
-    return console if console.is_terminal else Console(width=160)
+        size = _billions(need.parameters), _gib(need.weight_bytes)
+        rows.append(cells(name, _formula(recipe), *size))
+    heads = columns("name", "composite", numbers=("parameters", "weights"))
+    note = "weights: memory of the weights alone; key-value caches and activations come on top"
+    return (Table("Named recipes: --model_args model=NAME", heads, tuple(rows), note),)
 
 
 def _formula(recipe: Recipe) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eft_eval.reporting.report import Report
 from eft_eval.reports.document import Page
 from eft_eval.reports.views import scores as overview
-from eft_eval.reports.views.agreement import agreement
+from eft_eval.reports.views.agreement import agreement_section
 from eft_eval.reports.views.comparison import run_label
 from eft_eval.reports.views.flips import ROOM, flips
 from eft_eval.reports.views.provenance import provenance, speed
@@ -29,7 +29,7 @@ def page_of(report: Report, room: int = ROOM) -> Page:
         overview.frontiers(report),
         traces(report),
         flips(report, room),
-        agreement(report),
+        agreement_section(report),
         speed(report),
         provenance(report),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Literal
 
 from eft_eval.comparing.comparison import Candidate, Row
 from eft_eval.reporting.frontier import Frontier
@@ -24,14 +24,14 @@ from eft_eval.reports.document import (
     Texts,
     Tone,
 )
-from eft_eval.reports.views import comparison as cells
+from eft_eval.reports.numbers import NONE, counted, ends, known, number, reported
+from eft_eval.reports.views.comparison import ARROWS, candidate_blocks
 from eft_eval.statistics.interval import Interval
 
 __all__ = ["differences", "frontiers", "improvements", "scores", "verdict_of"]
 
 MOST_PANELS = 12
 _WORDS = {"regression": "Regression", "pass": "Pass", "inconclusive": "Inconclusive"}
-ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", None: ""}
 
 
 def verdict_of(report: Report) -> tuple[Tone, str, tuple[str, ...]]:
@@ -83,12 +83,16 @@ def scores(report: Report) -> Section:
     return Section("scores", "Scores", lead, tuple(one for one in blocks if one is not None))
 
 
+def _named(name: str, better: Literal["higher", "lower"] | None) -> str:
+    """Return a metric's name with an arrow in its better direction."""
+    return f"{name}\u00a0{ARROWS[better]}" if better else name
+
+
 def _verdicts(found: tuple[Score, ...]) -> list[str]:
     lines: dict[str, None] = {}
     for score in found:
         if score.verdicts and set(score.verdicts) - {"scored"}:
-            listed = ", ".join(f"{count} {status}" for status, count in score.verdicts.items())
-            lines[f"{score.task}, {score.filter}: {listed}"] = None
+            lines[f"{score.task}, {score.filter}: {counted(score.verdicts)}"] = None
     return list(lines)
 
 
@@ -101,7 +105,7 @@ def _score_table(
     rows = []
     for name in names:
         known = [found[name] for found in by_run if name in found]
-        row = [Cell(name + ARROWS[known[0].better]), Cell(_counts(known))]
+        row = [Cell(_named(name, known[0].better)), Cell(_counts(known))]
         row += [_score_cell(found.get(name)) for found in by_run]
         rows.append(tuple(row))
     return Table(caption, tuple(heads), tuple(rows), note)
@@ -111,7 +115,7 @@ def _counts(found: list[Score]) -> str:
     """Return the number of documents; of several runs with different numbers all of them."""
     texts = []
     for one in found:
-        text = str(one.documents) if one.documents else cells.NONE
+        text = str(one.documents) if one.documents else NONE
         if one.clusters is not None:
             text += f" in {one.clusters}"
         texts.append(f"{text} ({one.missing} missing)" if one.missing else text)
@@ -123,11 +127,10 @@ def _score_cell(score: Score | None) -> Cell:
         return Cell("missing")
     if score.value is None:
         return Cell("no number")
-    text = f"{score.value:.4f}"
-    if score.interval is not None and not math.isnan(score.interval.lower):
-        return Cell(text, f"[{score.interval.lower:.4f}, {score.interval.upper:.4f}]")
-    error = score.standard_error
-    return Cell(text, f"± {error:.4f}" if error is not None else "")
+    text, small = reported(score.value, score.interval)
+    if not small and score.standard_error is not None:
+        small = f"± {score.standard_error:.4f}"
+    return Cell(text, small)
 
 
 def _score_figure(
@@ -142,7 +145,7 @@ def _score_figure(
             if name in found and found[name].interval is not None
         )
         if bars:
-            panels.append(Panel(name + ARROWS[known.better], "mean over documents", bars, {}))
+            panels.append(Panel(_named(name, known.better), "mean over documents", bars, {}))
     caption = (
         f"Scores with {level} intervals, a panel for each metric. ↑ higher, ↓ lower is better."
     )
@@ -154,11 +157,8 @@ def _score_figure(
 
 def _bar(label: str, interval: Interval | None, first: bool = False) -> Bar:
     assert interval is not None
-    known = not math.isnan(interval.lower)
-    text = f"{label} {interval.estimate:.4f}"
-    if known:
-        text += f" [{interval.lower:.4f}, {interval.upper:.4f}]"
-    lower, upper = (interval.lower, interval.upper) if known else (None, None)
+    text = " ".join(filter(None, (label, *reported(interval.estimate, interval))))
+    lower, upper = (interval.lower, interval.upper) if ends(interval) else (None, None)
     return Bar(label, interval.estimate, lower, upper, first, text)
 
 
@@ -173,10 +173,7 @@ def differences(report: Report) -> Section | None:
         if len(names) > 1:
             blocks.append(Texts((f"{name}: {candidate.sentence}",)))
         caption = f"{name} against {report.runs[0].short}"
-        blocks.append(_difference_table(caption, candidate, cells.caption(found, candidate)))
-        facts = [f"verdicts of {line}" for line in cells.verdict_lines(candidate)]
-        if facts := [*facts, *cells.notes(candidate)]:
-            blocks.append(Texts(tuple(facts), listed=True))
+        blocks += candidate_blocks(found, candidate, caption)
     figure = _difference_figure(report, names, found.candidates)
     if figure.panels:
         blocks.append(figure)
@@ -188,31 +185,6 @@ def differences(report: Report) -> Section | None:
     return Section("differences", "Differences to the baseline", lead, tuple(blocks))
 
 
-def _difference_table(caption: str, candidate: Candidate, note: str) -> Table:
-    heads = ("n", "baseline", "candidate", "difference", "p", "p worse")
-    columns = (Column("metric", False), *map(Column, heads), Column("outcome", False))
-    rows = []
-    for row in candidate.rows:
-        outcome = cells.outcome(row)
-        number, _, ends = cells.difference(row).partition(" ")
-        found = row.decision
-        small = f"n ≈ {found.items_to_decide:,} decides" if found and found.items_to_decide else ""
-        tone: Tone | None = None if found is None else found.outcome
-        rows.append(
-            (
-                Cell(f"{row.task}/{row.metric},{row.filter}{ARROWS[row.better]}"),
-                Cell(cells.documents(row)),
-                Cell(cells.value(row.baseline)),
-                Cell(cells.value(row.candidate)),
-                Cell(number, ends),
-                Cell(cells.p_value(row)),
-                Cell(cells.worse(row)),
-                Cell(outcome, small, tone),
-            )
-        )
-    return Table(caption, columns, tuple(rows), note)
-
-
 def _difference_figure(
     report: Report, names: list[str], candidates: tuple[Candidate, ...]
 ) -> Figure:
@@ -220,7 +192,7 @@ def _difference_figure(
     for name, candidate in zip(names, candidates, strict=True):
         for row in candidate.rows:
             interval = row.difference
-            if row.decision is None or interval is None or math.isnan(interval.estimate):
+            if row.decision is None or interval is None or not known(interval.estimate):
                 continue
             panels.setdefault(row.name, (row, []))[1].append(_bar(name, interval))
     found = []
@@ -231,7 +203,7 @@ def _difference_figure(
             marks["tolerance"] = sign * row.decision.tolerance
         better = {"higher": "right", "lower": "left", None: ""}[row.better]
         axis = f"candidate - baseline{f' (better: {better})' if better else ''}"
-        found.append(Panel(title + ARROWS[row.better], axis, tuple(bars), marks))
+        found.append(Panel(_named(title, row.better), axis, tuple(bars), marks))
     caption = (
         f"Differences to {report.runs[0].short} on the same documents, with "
         f"{100 * report.level:.4g} % intervals. Dashed: no difference"
@@ -256,7 +228,7 @@ def improvements(report: Report) -> Section | None:
         by_run = {one.run: one for one in found}
         gap = found[0].gap
         row = [Cell(name), Cell(", ".join(dict.fromkeys(_documents(one) for one in found)))]
-        row.append(Cell(f"{gap.estimate:+.4f}", _ends(gap)))
+        row.append(Cell(number(gap.estimate, "+.4f"), ends(gap, "+.4f")))
         row += [_improvement_cell(by_run.get(index)) for index in between]
         rows.append(tuple(row))
         bars = tuple(
@@ -288,20 +260,12 @@ def _documents(one: Improvement) -> str:
     return f"{one.documents} in {one.clusters}" if one.clusters is not None else str(one.documents)
 
 
-def _ends(interval: Interval) -> str:
-    if math.isnan(interval.lower):
-        return ""
-    return f"[{interval.lower:+.4f}, {interval.upper:+.4f}]"
-
-
 def _improvement_cell(one: Improvement | None) -> Cell:
     if one is None:
-        return Cell(cells.NONE)
+        return Cell(NONE)
     if one.interval is None:
         return Cell("not computed")
-    return Cell(
-        f"{one.interval.estimate:.2f}", f"[{one.interval.lower:.2f}, {one.interval.upper:.2f}]"
-    )
+    return Cell(number(one.interval.estimate, ".2f"), ends(one.interval, ".2f"))
 
 
 def frontiers(report: Report) -> Section | None:
@@ -309,13 +273,13 @@ def frontiers(report: Report) -> Section | None:
     if not report.frontiers:
         return None
     blocks: list[Block] = []
-    for number, frontier in enumerate(report.frontiers, start=1):
-        blocks += _frontier(report, frontier, number)
+    for place, frontier in enumerate(report.frontiers, start=1):
+        blocks += _frontier(report, frontier, place)
     lead = "Runs of one composite that differ in nothing but a weight, α."
     return Section("frontiers", "Frontiers", lead, tuple(blocks))
 
 
-def _frontier(report: Report, frontier: Frontier, number: int) -> list[Block]:
+def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
     by_point = [
         {score.name: score for score in report.runs[point.run].scores} for point in frontier.points
     ]
@@ -326,14 +290,14 @@ def _frontier(report: Report, frontier: Frontier, number: int) -> list[Block]:
     columns += [Column(f"α = {point.weight:g}") for point in frontier.points]
     rows = [
         (
-            Cell(name + ARROWS[by_point[0][name].better]),
+            Cell(_named(name, by_point[0][name].better)),
             *(_score_cell(found[name]) for found in by_point),
         )
         for name in names
     ]
     runs = ", ".join(f"{p.weight:g} is {report.runs[p.run].short}" for p in frontier.points)
-    table = Table(f"Frontier {number}, {delta}", tuple(columns), tuple(rows), f"Runs: α = {runs}.")
-    caption = f"Frontier {number}, {delta}, with {100 * report.level:.4g} % intervals."
+    table = Table(f"Frontier {place}, {delta}", tuple(columns), tuple(rows), f"Runs: α = {runs}.")
+    caption = f"Frontier {place}, {delta}, with {100 * report.level:.4g} % intervals."
     drawn = [name for name in names if all(found[name].interval for found in by_point)]
     panels: list[Panel | Line | Plane] = []
     if frontier_pair := _pair(drawn, by_point[0]):
@@ -343,9 +307,9 @@ def _frontier(report: Report, frontier: Frontier, number: int) -> list[Block]:
             (point.weight, _bar(f"α = {point.weight:g}", found[name].interval))
             for point, found in zip(frontier.points, by_point, strict=True)
         )
-        panels.append(Line(name + ARROWS[by_point[0][name].better], "α", points))
+        panels.append(Line(_named(name, by_point[0][name].better), "α", points))
     left_out = max(0, len(panels) - MOST_PANELS)
-    figure = Figure(f"figure-frontier-{number}", caption, tuple(panels[:MOST_PANELS]), left_out)
+    figure = Figure(f"figure-frontier-{place}", caption, tuple(panels[:MOST_PANELS]), left_out)
     return [table, figure] if panels else [table]
 
 
@@ -364,5 +328,5 @@ def _plane(frontier: Frontier, by_point: list[dict[str, Score]], across: str, up
         (f"α = {p.weight:g}", _bar("", found[across].interval), _bar("", found[up].interval))
         for p, found in zip(frontier.points, by_point, strict=True)
     )
-    axis_x, axis_y = (name + ARROWS[by_point[0][name].better] for name in (across, up))
+    axis_x, axis_y = (_named(name, by_point[0][name].better) for name in (across, up))
     return Plane("The trade-off", axis_x, axis_y, points)

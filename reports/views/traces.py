@@ -1,32 +1,56 @@
-"""The section of token traces: the paper's Figure 7 on a page."""
+"""Token traces: the paper's Figure 7."""
 
 from __future__ import annotations
 
 from eft_eval.reporting.report import Report
-from eft_eval.reports.document import Cell, Column, Section, Table, TokenView, Trace
-from eft_eval.reports.views.texts import prompt_quote, visible
+from eft_eval.reports.characters import one_line
+from eft_eval.reports.document import (
+    Cell,
+    Document,
+    Section,
+    Table,
+    Texts,
+    TokenView,
+    Trace,
+    cells,
+    columns,
+)
+from eft_eval.reports.views.quotes import prompt_quote
 from eft_eval.runs.traces import TokenTrace
 from eft_eval.runs.traces import Trace as Traced
 
-__all__ = ["traces"]
+__all__ = ["trace", "traces"]
 
 MOST_TOKENS = 2_000
-_SHOWN = 12
+_SHOWN = 12  # rows of the table
+# from this distance on a token is coloured, and marked for those who see no colour
 _STEPS = ((0.5, 3, "▲"), (0.2, 2, "△"), (0.05, 1, ""))
 _LONGEST = 4_000
+_HEADS = (
+    *columns("token", numbers=("distance", "p", "p of the draft")),
+    *columns("likeliest token of each"),
+)
+_MEANING = (
+    "How far the composite is from its draft member's choice at every token (total variation, "
+    "0 to 1): ▲ 0.5 and more, △ 0.2 and more, underlined from 0.05."
+)
+
+
+def trace(found: Traced) -> Document:
+    """Return one trace with what its marks mean."""
+    return Texts((_MEANING,), small=True), _trace(found, "trace")
 
 
 def traces(report: Report) -> Section | None:
-    """Return the section; None without a trace."""
+    """Return a report's section; None without a trace."""
     if not report.traces:
         return None
     blocks = tuple(
         _trace(found, f"trace-{number}") for number, found in enumerate(report.traces, start=1)
     )
     lead = (
-        "How far the composite is from its draft member's choice at every token (total variation, "
-        "0 to 1): ▲ 0.5 and more, △ 0.2 and more, underlined from 0.05. Point at a token, or move "
-        "with Tab and the arrow keys, to see who would have said what."
+        f"{_MEANING} Point at a token, or move with Tab and the arrow keys, to see who would have "
+        "said what."
     )
     return Section("traces", "Token by token", lead, blocks)
 
@@ -35,17 +59,12 @@ def _trace(found: Traced, name: str) -> Trace:
     changed = sorted(found.tokens, key=lambda token: -token.total_variation)[:_SHOWN]
     left = len(found.tokens) - MOST_TOKENS
     cut = f"cut: the first {MOST_TOKENS:,} of {len(found.tokens):,} tokens" if left > 0 else ""
-    columns = (
-        Column("token", False),
-        *map(Column, ("distance", "p", "p of the draft")),
-        Column("likeliest token of each", False),
-    )
     return Trace(
         name=name,
-        title=f"{visible(found.composite)}, against its {visible(found.draft)} member alone",
+        title=f"{found.composite}, against its {found.draft} member alone",
         prompt=prompt_quote(found.prompt, len(found.prompt), _LONGEST),
         tokens=tuple(_token(token) for token in found.tokens[:MOST_TOKENS]),
-        table=Table("Most changed tokens", columns, tuple(map(_row, changed))),
+        table=Table("Most changed tokens", _HEADS, tuple(map(_row, changed))),
         cut=cut,
     )
 
@@ -53,7 +72,7 @@ def _trace(found: Traced, name: str) -> Trace:
 def _row(token: TokenTrace) -> tuple[Cell, ...]:
     said = ", ".join(f"{one.member}: {_named(one.token)}" for one in token.choices)
     numbers = (token.total_variation, token.probability, token.draft_probability)
-    return (Cell(_named(token.token)), *(Cell(f"{one:.2f}") for one in numbers), Cell(said))
+    return cells(_named(token.token), *(f"{one:.2f}" for one in numbers), said)
 
 
 def _token(token: TokenTrace) -> TokenView:
@@ -67,23 +86,21 @@ def _token(token: TokenTrace) -> TokenView:
         "draft": f"{token.draft_probability:.3f}",
         "entropy": f"{token.entropy:.2f} nats",
         "choices": [
-            [visible(o.member), _named(o.token), f"{o.probability:.2f}"] for o in token.choices
+            [one_line(o.member), _named(o.token), f"{o.probability:.2f}"] for o in token.choices
         ],
         "raised": [[_named(one.token), f"{one.change:+.2f}"] for one in token.raised],
         "lowered": [[_named(one.token), f"{one.change:+.2f}"] for one in token.lowered],
     }
-    text = visible(token.token)
-    breaks = "\n" in text
     return TokenView(
-        text=text.replace("\n", "⏎"),
+        text=token.token.replace("\r\n", "\n").replace("\n", "⏎"),
         step=step,
         mark=mark,
         label=f"{_named(token.token)}, distance {token.total_variation:.2f}",
         details=details,
-        breaks=breaks,
+        breaks="\n" in token.token,
     )
 
 
 def _named(text: str) -> str:
-    """Return a token in quotes, with its line ends shown."""
-    return f"“{visible(text)}”".replace("\n", "⏎").replace("\t", "⇥")
+    """Return a token in quotes, in one line."""
+    return f"“{one_line(text)}”"

@@ -1,34 +1,26 @@
-"""The table of stored verdicts in the terminal."""
+"""Stored verdicts by judge, prompt and status, with tokens and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from eft_eval.judging.upkeep import Group
-from eft_eval.reports.views.recipes import make_console
+from eft_eval.reports.document import Document, Table, cells, columns
 
-__all__ = ["print_groups"]
+__all__ = ["verdicts"]
 
 
-def print_groups(groups: Sequence[Group], path: Path, console: Console | None = None) -> None:
-    """Print groups of verdicts with their sums.
+def verdicts(groups: Sequence[Group], path: Path) -> Document:
+    """Return the table of verdicts with their sums.
 
     Args:
         groups: What `summary` returned.
-        path: The store's file, for the title.
-        console: Where to; the terminal by default.
+        path: The store's file, for the caption.
     """
-    table = Table(title=f"Verdicts in {path}", title_justify="left")
-    for name in ("judge", "prompt", "status"):
-        table.add_column(name, overflow="fold")
-    for name in ("verdicts", "tokens", "USD", "first", "last"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for group in groups:
-        table.add_row(
+    numbers = ("verdicts", "tokens", "USD", "first", "last")
+    rows = tuple(
+        cells(
             group.judge,
             group.prompt,
             group.status,
@@ -38,13 +30,15 @@ def print_groups(groups: Sequence[Group], path: Path, console: Console | None = 
             group.first,
             group.last,
         )
-    out = console or make_console()
-    out.print(table)
+        for group in groups
+    )
     cost = sum(group.cost_usd for group in groups)
     unpriced = sum(group.unpriced for group in groups)
     count = sum(group.verdicts for group in groups)
     without = f"; {unpriced} without a known price" if unpriced else ""
-    out.print(f"{count} verdicts, {cost:.4f} USD{without}", highlight=False)
+    note = f"{count} verdicts, {cost:.4f} USD{without}"
+    heads = columns("judge", "prompt", "status", numbers=numbers)
+    return (Table(f"Verdicts in {path}", heads, rows, note),)
 
 
 def _cost(usd: float, unpriced: int, count: int) -> str:

@@ -28,7 +28,8 @@ from eft_eval.recipe import canonical_name, named_recipe_names, needs, parse_rec
 from eft_eval.recipe.locations import SHIPPED, location_of
 from eft_eval.reporting.arms import ARM_NAMES
 from eft_eval.reporting.report import make_report
-from eft_eval.reports.views.demo import CAVEAT, figures_markdown
+from eft_eval.reports.renderers.markdown import document_markdown
+from eft_eval.reports.views.demo import CAVEAT, study_figures
 
 DOCS = Path(__file__).parents[2] / "docs"
 FIGURES = json.loads((DOCS / "demo_figures.json").read_text(encoding="utf-8"))
@@ -204,7 +205,7 @@ def test_tuned_models_that_are_not_apart_give_no_normalised_figure() -> None:
 
 def test_docs_show_the_committed_figures() -> None:
     page = (DOCS / "demo.md").read_text(encoding="utf-8")
-    assert figures_markdown(FIGURES) in page
+    assert document_markdown(study_figures(FIGURES)) in page
     assert CAVEAT in " ".join(page.split())
     for name in re.findall(r"everything about (\w+ \w+)", page):
         assert make_world().by_name[name].held_out

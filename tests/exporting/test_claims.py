@@ -428,7 +428,7 @@ def test_reading_loads_neither_torch_nor_lm_eval(real: Path) -> None:
     code = (
         "import sys; from eft_eval.exporting import read_claims, ClaimSettings, claims_of; "
         f"found = read_claims([{str(real)!r}], ClaimSettings()); "
-        "from eft_eval.reports.exports.forms import eee_files; "
+        "from eft_eval.reports.exports.every_eval_ever_samples import eee_files; "
         "from eft_eval.reports.exports.every_eval_ever import Evaluator; "
         "from eft_eval.reports.exports.table import table_csv, claims_table; "
         "eee_files(found, Evaluator('Lab', 'other', None), True); table_csv(claims_table(found)); "

@@ -17,7 +17,7 @@ from written_runs import STAMP, write_run
 
 from eft_eval.comparing import Comparison, GateSettings, MetricSettings, compare_runs, read_run
 from eft_eval.reports.ci.forms import FORMS
-from eft_eval.reports.views.comparison_markdown import LARGEST
+from eft_eval.reports.renderers.markdown import LARGEST
 
 GOLDEN = (Path(__file__).parents[1] / "data") / "comparison"
 SUFFIXES = {"text": "txt", "json": "json", "markdown": "md", "junit": "xml", "github": "github.txt"}

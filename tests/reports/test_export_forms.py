@@ -44,7 +44,9 @@ from eft_eval.labels.texts import from_cell
 from eft_eval.reports.exports import every_eval_ever as export_eee
 from eft_eval.reports.exports import table as export_table
 from eft_eval.reports.exports.every_eval_ever import Evaluator
-from eft_eval.reports.exports.forms import card_files, eee_files, eval_results_files
+from eft_eval.reports.exports.every_eval_ever_samples import eee_files
+from eft_eval.reports.exports.hub import hub_files
+from eft_eval.reports.exports.model_card import model_card
 from eft_eval.reports.exports.table import (
     Table,
     claims_table,
@@ -88,8 +90,8 @@ def projections(run: RunClaim) -> dict[str, str]:
     eee = eee_files([run], LAB, samples=True)
     (aggregate,) = (text for name, text in eee.items() if name.endswith(".json"))
     (samples,) = (text for name, text in eee.items() if name.endswith(".jsonl"))
-    (entry,) = eval_results_files(one_metric(run), BENCHMARKS, "https://example.org/x").values()
-    (card,) = card_files(run, REPOSITORY).values()
+    (entry,) = hub_files(one_metric(run), BENCHMARKS, "https://example.org/x").values()
+    card = model_card(run, REPOSITORY)
     return {
         "eee.json": aggregate,
         "eee_samples.jsonl": samples,
@@ -247,7 +249,7 @@ def test_any_name_becomes_a_folders(name: str) -> None:
 
 
 def test_eval_results_are_parsed_back_by_the_hubs_client(run: RunClaim) -> None:
-    ((name, text),) = eval_results_files(one_metric(run), BENCHMARKS, "https://x.org/y").items()
+    ((name, text),) = hub_files(one_metric(run), BENCHMARKS, "https://x.org/y").items()
     assert name == ".eval_results/eli5_fact.yaml"
     (entry,) = parse_eval_result_entries(yaml.safe_load(text))
     claim = run.tasks[0].claims[0]
@@ -263,7 +265,7 @@ def test_eval_results_are_parsed_back_by_the_hubs_client(run: RunClaim) -> None:
 
 
 def test_a_card_is_read_back_by_the_hubs_client(run: RunClaim, tmp_path: Path) -> None:
-    (text,) = card_files(run, REPOSITORY).values()
+    text = model_card(run, REPOSITORY)
     file = tmp_path / "README.md"
     file.write_text(text, encoding="utf-8")
     card = ModelCard.load(file)
@@ -294,20 +296,19 @@ def test_tasks_of_one_data_set_stay_apart_in_a_card(run: RunClaim) -> None:
     (task,) = run.tasks
     data = replace(task.data, repository="some/data", name="some/data")
     both = (replace(task, data=data), replace(task, name="eli5_other", data=data))
-    (text,) = card_files(replace(run, tasks=both), REPOSITORY).values()
+    text = model_card(replace(run, tasks=both), REPOSITORY)
     results = ModelCard(text).data.eval_results
     assert {result.dataset_name for result in results} == {"eli5_fact", "eli5_other"}
     assert len(results) == 2 * len(task.claims)
-    (text,) = card_files(replace(run, tasks=both[:1]), REPOSITORY).values()
+    text = model_card(replace(run, tasks=both[:1]), REPOSITORY)
     assert {result.dataset_type for result in ModelCard(text).data.eval_results} == {"some/data"}
 
 
 def test_names_are_nobodys_markup_in_a_card(run: RunClaim) -> None:
     evil = "a|b<script>alert(1)</script>\n## c [d](e) ``` `f`"
     (task,) = run.tasks
-    (text,) = card_files(
-        replace(run, tasks=(replace(task, name=evil, command=f"lm_eval {evil}"),)), REPOSITORY
-    ).values()
+    hostile = replace(task, name=evil, command=f"lm_eval {evil}")
+    text = model_card(replace(run, tasks=(hostile,)), REPOSITORY)
     body = ModelCard(text).text
     before, _, code = body.partition("## Evaluate it again")
     assert "<script" not in before
@@ -384,7 +385,7 @@ def test_a_hub_models_scores_stay_its_own(run: RunClaim) -> None:
     with pytest.raises(ClaimError, match="--repo c/d: the scores are those of a/b"):
         check_card(single, "c/d", "hf-eval-results")
     with pytest.raises(ClaimError, match="has a card of its own; use hf-eval-results"):
-        card_files(single, "a/b")
+        model_card(single, "a/b")
     unknown = replace(single, repository=None)
     with pytest.raises(ClaimError, match="is not known as one of the hub"):
         check_card(unknown, "a/b", "hf-eval-results")
@@ -463,9 +464,9 @@ def test_benchmarks(run: RunClaim) -> None:
     with pytest.raises(ConfigError, match="already"):
         read_benchmarks(["t=a/b:c", "t=a/b:d"])
     with pytest.raises(ConfigError, match=r"no benchmark is named for task 'eli5_fact'"):
-        eval_results_files(one_metric(run), {}, None)
+        hub_files(one_metric(run), {}, None)
     with pytest.raises(ClaimError, match="holds one value per benchmark"):
-        eval_results_files(run, found, None)
+        hub_files(run, found, None)
 
 
 @pytest.mark.parametrize("url", ["x.org", "ftp://x.org", "https://", "https://x.org/a b"])

@@ -27,10 +27,11 @@ from eft_eval.cli.app import app
 from eft_eval.comparing import read_run, read_runs
 from eft_eval.errors import ConfigError
 from eft_eval.reporting.report import make_report
-from eft_eval.reports.renderers.html.html import report_html
-from eft_eval.reports.renderers.markdown import report_markdown
-from eft_eval.reports.views.comparison_markdown import LARGEST
-from eft_eval.reports.views.texts import quote, visible
+from eft_eval.reports.characters import visible
+from eft_eval.reports.renderers.html.html import page_html
+from eft_eval.reports.renderers.markdown import LARGEST, ROOM, page_markdown
+from eft_eval.reports.views.quotes import quote
+from eft_eval.reports.views.report import page_of
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -214,10 +215,10 @@ def test_a_megabyte_is_cut_and_said(tmp_path: Path) -> None:
         tmp_path / "new", ARMS["up"], [2.0, 1.0] * 10, responses=[long] * 20, reasons=[long] * 20
     )
     report = make_report([read_run(old), read_run(new)])
-    page = report_html(report)
+    page = page_html(page_of(report))
     assert "cut: the first 4,000 of 1,000,000 characters" in page
     assert len(page) < 500_000
-    text = report_markdown(report)
+    text = page_markdown(page_of(report, ROOM))
     assert len(text.encode()) < LARGEST
     assert "of 1,000,000 characters" in text
 
@@ -238,7 +239,7 @@ def test_256_documents_with_4_samples_stay_below_5_mb(tmp_path: Path) -> None:
         results.write_text(json.dumps(content))
     started = time.perf_counter()
     report = make_report(read_runs(paths), flips=10)
-    page = report_html(report, interactive=True)
+    page = page_html(page_of(report), interactive=True)
     spent = time.perf_counter() - started
     print(f"{spent:.1f} s, {len(page.encode()) / 1e6:.2f} MB")
     assert len(page.encode()) < 5_000_000
@@ -290,7 +291,7 @@ def test_the_page_has_its_parts_in_order(tmp_path: Path) -> None:
 
 def test_every_number_of_the_markdown_is_on_the_page(tmp_path: Path) -> None:
     report = make_report(read_runs(study(tmp_path, 40)))
-    text, page = report_markdown(report), report_html(report)
+    text, page = page_markdown(page_of(report, ROOM)), page_html(page_of(report))
     numbers = set(re.findall(r"(?<![\d.\w])[+-]?\d+\.\d{4}(?!\d)", text))
     assert len(numbers) > 30
     shown = html.unescape(page)
@@ -303,7 +304,7 @@ def test_the_markdown_stays_below_githubs_limit_and_says_what_is_missing(tmp_pat
         read_run(write_run(tmp_path / name, {"t": dict.fromkeys(names, values)}))
         for name, values in (("old", [1.0, 0.0, 1.0]), ("new", [1.0, 1.0, 0.0]))
     ]
-    text = report_markdown(make_report(runs))
+    text = page_markdown(page_of(make_report(runs), ROOM))
     assert len(text.encode()) < LARGEST
     assert "Left out for want of room" in text
 
@@ -314,18 +315,18 @@ def test_many_metrics_are_not_all_drawn(tmp_path: Path) -> None:
         read_run(write_run(tmp_path / name, {"t": dict.fromkeys(names, values)}))
         for name, values in (("old", [1.0, 0.0, 1.0]), ("new", [1.0, 1.0, 0.0]))
     ]
-    page = report_html(make_report(runs))
+    page = page_html(page_of(make_report(runs)))
     assert page.count("<svg") == 24
     assert page.count("8 more metrics are in the tables alone") == 2
 
 
 def test_a_single_run_and_runs_without_samples_have_a_page(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", {"t": {"acc": [1.0, 0.0, 1.0]}})
-    page = report_html(make_report([read_run(folder)]))
+    page = page_html(page_of(make_report([read_run(folder)])))
     assert "compared with nothing" in page
     for samples in folder.glob("samples_*"):
         samples.unlink()
-    page = report_html(make_report([read_run(folder)]))
+    page = page_html(page_of(make_report([read_run(folder)])))
     assert "no samples file" in page
     assert "0.6667" in page
 
@@ -345,7 +346,7 @@ def test_unscored_verdicts_are_counted_on_the_page(tmp_path: Path) -> None:
             ],
         )  # fmt: skip
 
-    page = report_html(make_report([read_run(mixed("a")), read_run(mixed("b"))]))
+    page = page_html(page_of(make_report([read_run(mixed("a")), read_run(mixed("b"))])))
     assert "1 abstained, 1 malformed, 2 scored" in page
     assert "2 (2 missing)" in page
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
+from eft_eval.reports.characters import visible
 from eft_eval.reports.document import Bar, Figure, Line, Panel, Plane
-from eft_eval.reports.views.texts import visible
 
 __all__ = ["Drawn", "draw", "viewer_bundle"]
 

@@ -13,26 +13,23 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from eft_eval.reporting.report import Report
+from eft_eval.reports.characters import visible
 from eft_eval.reports.document import Figure, Page, Trace
 from eft_eval.reports.renderers.html.figures import Drawn, draw, viewer_bundle
-from eft_eval.reports.views.report import page_of
-from eft_eval.reports.views.texts import visible
 
-__all__ = ["report_html"]
+__all__ = ["page_html"]
 
 
-def report_html(report: Report, *, interactive: bool = False) -> str:
-    """Return the page as HTML; the same record gives the same bytes.
+def page_html(page: Page, *, interactive: bool = False) -> str:
+    """Return a page as HTML; the same page gives the same bytes.
 
     Args:
-        report: The record.
+        page: The page.
         interactive: Whether figures tell their numbers under the pointer; embeds Vega's viewer.
 
     Raises:
         ConfigError: Altair or vl-convert is not installed.
     """
-    page = page_of(report)
     drawn = {block.name: draw(block) for block in _figures(page)}
     script = _read("report.js")
     viewer = viewer_bundle() if interactive and drawn else ""

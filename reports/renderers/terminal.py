@@ -1,0 +1,215 @@
+"""A document in the terminal: as wide as that is, and nothing in it is obeyed.
+
+A table that is too wide wraps its words, then its figures between, never within, numbers; and one
+that is wider still becomes a paragraph for each row. No figure is ever cut.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from eft_eval.reports.characters import one_line, printable, visible
+from eft_eval.reports.document import Cell, Document, Facts, Table, Texts, TokenView, Trace
+
+__all__ = ["document_text", "print_document", "say"]
+
+_TONES = {"regression": "bold red", "pass": "green", "inconclusive": "yellow", "plain": ""}
+_STEPS = ("", "underline", "black on yellow", "bold white on red")  # by a token's distance
+_PIPE = 160  # columns where there is no terminal to have any
+_NARROWEST = 18  # to which a column of words is wrapped
+_PIECE = re.compile(r"[±<>≈=] \S+|\[[^\]]*\]|\S+(?: %)?")  # what is not broken between numbers
+_PART = re.compile(r".+?(?:[/_,](?=\w)|$)")  # where a long name may be broken
+
+
+def print_document(document: Document, console: Console | None = None) -> None:
+    """Print blocks.
+
+    Args:
+        document: What a view returned.
+        console: Where to; by default standard output, where a pipe is 160 columns wide or COLUMNS.
+    """
+    out = console or _console()
+    for number, block in enumerate(document):
+        if isinstance(block, Table):
+            _print_table(out, block, first=number == 0)
+        elif isinstance(block, Texts):
+            style = "yellow" if block.warn else _TONES[block.tone or "plain"]
+            for line in block.lines:
+                _print_lines(out, f"! {line}" if block.warn else line, style)
+        elif isinstance(block, Facts):
+            _print_lines(out, block.title, "bold")
+            for name, value in block.pairs:
+                _print_lines(out, f"{name}: {value}")
+        else:
+            _print_trace(out, block)
+
+
+def document_text(document: Document, width: int = _PIPE) -> str:
+    """Return blocks as `print_document` prints them, without colours."""
+    out = io.StringIO()
+    print_document(document, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print one line, in one line however long it is; to standard output by default."""
+    print(printable(one_line(text)), file=file)
+
+
+def _console() -> Console:
+    console = Console()
+    if console.is_terminal or os.environ.get("COLUMNS"):
+        return console
+    return Console(width=_PIPE)
+
+
+def _print_lines(out: Console, text: str, style: str = "") -> None:
+    """Print a paragraph, wrapped; brackets in it are no markup."""
+    for line in Text(one_line(text)).wrap(out, out.width) or [Text()]:
+        out.print(Text(printable(line.plain), style=style), no_wrap=True, overflow="ignore")
+
+
+def _print_table(out: Console, table: Table, *, first: bool) -> None:
+    if table.caption:
+        if not first:
+            out.print()
+        _print_lines(out, table.caption, "bold")
+    rows = [[_cell_text(cell) for cell in row] for row in table.rows]
+    heads = [one_line(column.head) for column in table.columns]
+    widths = _widths(table, heads, rows, out.width)
+    if widths is None:
+        _print_stacked(out, heads, rows)
+    else:
+        out.print(_grid(table, heads, rows, widths))
+    if table.note:
+        _print_lines(out, table.note)
+
+
+def _cell_text(cell: Cell) -> str:
+    return one_line(f"{cell.text} {cell.small}" if cell.small else cell.text)
+
+
+def _widths(table: Table, heads: list[str], rows: list[list[str]], width: int) -> list[int] | None:
+    """Return the columns' widths, wrapped where they must be; None where they cannot fit."""
+    room = width - 3 * len(heads) - 1
+    wanted, least = [], []
+    for place, column in enumerate(table.columns):
+        cells = [row[place] for row in rows]
+        wanted.append(max(map(cell_len, [heads[place], *cells])))
+        words = [*heads[place].split(), *(p for one in cells for p in _pieces(one, column.number))]
+        longest = max(map(cell_len, words), default=0)
+        least.append(longest if column.number else min(wanted[-1], max(_NARROWEST, longest)))
+        if not column.number:  # a long name may be folded, a figure in words may not
+            figures = [cell_len(word) for word in words if word[0] in "[±<>≈="]
+            least[-1] = min(wanted[-1], max([_NARROWEST, *figures]))
+    if sum(least) > room:
+        return None
+    found = least
+    for _ in range(min(room, sum(wanted)) - sum(least)):
+        place = max(range(len(found)), key=lambda one: wanted[one] - found[one])
+        found[place] += 1
+    return found
+
+
+def _grid(table: Table, heads: list[str], rows: list[list[str]], widths: list[int]) -> Grid:
+    wrapped = [
+        [
+            "\n".join(_wrapped(text, width, column.number))
+            for text, width, column in zip(row, widths, table.columns, strict=True)
+        ]
+        for row in rows
+    ]
+    grid = Grid(show_lines=any("\n" in text for row in wrapped for text in row))
+    for head, width, column in zip(heads, widths, table.columns, strict=True):
+        shown = Text("\n".join(_wrapped(head, width, column.number)))
+        grid.add_column(
+            shown, width=width, no_wrap=True, justify="right" if column.number else "left"
+        )
+    for row, texts in zip(table.rows, wrapped, strict=True):
+        styles = [_TONES[cell.tone or "plain"] for cell in row]
+        grid.add_row(*(Text(text, style) for text, style in zip(texts, styles, strict=True)))
+    return grid
+
+
+def _print_stacked(out: Console, heads: list[str], rows: list[list[str]]) -> None:
+    """Print each row as its head, and below it its cells under their columns' names."""
+    for head, *cells in rows:
+        _print_lines(out, head, "bold")
+        line = ""
+        for name, cell in zip(heads[1:], cells, strict=True):
+            if not cell:
+                continue
+            pair = f"{name}: {cell}" if name else cell
+            if line and cell_len(f"  {line} · {pair}") > out.width:
+                _print_indented(out, line)
+                line = pair
+            else:
+                line = f"{line} · {pair}" if line else pair
+        if line:
+            _print_indented(out, line)
+
+
+def _print_indented(out: Console, text: str) -> None:
+    for place, line in enumerate(_wrapped(text, max(8, out.width - 4), number=True)):
+        _print_lines(out, f"{'    ' if place else '  '}{line}")
+
+
+def _pieces(text: str, number: bool) -> Iterator[str]:
+    for piece in _PIECE.findall(text):
+        if number:
+            yield piece
+        else:
+            yield from _PART.findall(piece)
+
+
+def _wrapped(text: str, width: int, number: bool) -> list[str]:
+    """Return lines of a width: broken between pieces, within one only if it is a long word."""
+    if cell_len(text) <= width:
+        return [text]
+    lines = [""]
+    for piece in _PIECE.findall(text):
+        for place, part in enumerate([piece] if number else _PART.findall(piece)):
+            gap = " " if place == 0 and lines[-1] else ""
+            if cell_len(f"{lines[-1]}{gap}{part}") <= width:
+                lines[-1] += f"{gap}{part}"
+                continue
+            folded = chop_cells(part, width) if cell_len(part) > width else [part]
+            lines = [*lines, *folded] if lines[-1] else folded
+    return lines
+
+
+def _print_trace(out: Console, block: Trace) -> None:
+    _print_lines(out, block.title, "bold")
+    for line in visible(block.prompt.text).split("\n"):
+        _print_quoted(out, Text(line.replace("\t", "⇥"), style="dim"))
+    _print_quoted(out, _tokens(block.tokens))
+    for cut in (block.prompt.cut, block.cut):
+        if cut:
+            _print_lines(out, cut)
+    _print_table(out, block.table, first=False)
+
+
+def _tokens(tokens: Iterable[TokenView]) -> Text:
+    text = Text()
+    for one in tokens:
+        text.append(one_line(one.text) + one.mark, style=_STEPS[one.step])
+        if one.breaks:
+            text.append("\n")
+    return text
+
+
+def _print_quoted(out: Console, text: Text) -> None:
+    """Print somebody's text with a bar before each line, so that it can pass for nothing else."""
+    for line in text.wrap(out, out.width - 2) or [Text()]:
+        plain = printable(line.plain)
+        shown = line if plain == line.plain else Text(plain, style=line.style)
+        out.print(Text.assemble("│ ", shown), no_wrap=True, overflow="ignore")
