@@ -26,7 +26,7 @@ _TONES = {"regression": "bold red", "pass": "green", "inconclusive": "yellow", "
 _STEPS = ("", "underline", "black on yellow", "bold white on red")  # by a token's distance
 _PIPE = 160  # columns where there is no terminal to have any
 _NARROWEST = 18  # to which a column of words is wrapped
-_PIECE = re.compile(r"[±<>≈=] \S+|\[[^\]]*\]|\S+(?: %)?")  # what is not broken between numbers
+_PIECE = re.compile(r"[±<>≈=] \S+|\[[^\]]*\]\S*|\S+(?: %)?")  # what is not broken between numbers
 _PART = re.compile(r".+?(?:[/_,](?=\w)|$)")  # where a long name may be broken
 
 
@@ -143,12 +143,10 @@ def _grid(table: Table, heads: list[str], rows: list[list[str]], widths: list[in
 def _print_stacked(out: Console, heads: list[str], rows: list[list[str]]) -> None:
     """Print each row as its head, and below it its cells under their columns' names."""
     for head, *cells in rows:
-        _print_lines(out, head, "bold")
+        named = [(name, cell) for name, cell in zip(heads[1:], cells, strict=True) if cell]
+        _print_lines(out, " ".join([head, *(cell for name, cell in named if not name)]), "bold")
         line = ""
-        for name, cell in zip(heads[1:], cells, strict=True):
-            if not cell:
-                continue
-            pair = f"{name}: {cell}" if name else cell
+        for pair in (f"{name}: {cell}" for name, cell in named if name):
             if line and cell_len(f"  {line} · {pair}") > out.width:
                 _print_indented(out, line)
                 line = pair
