@@ -84,7 +84,7 @@ def _print_table(out: Console, table: Table, *, first: bool) -> None:
             out.print()
         _print_lines(out, table.caption, "bold")
     rows = [[_cell_text(cell) for cell in row] for row in table.rows]
-    heads = [one_line(column.head) for column in table.columns]
+    heads = [printable(one_line(column.head)) for column in table.columns]
     widths = _widths(table, heads, rows, out.width)
     if widths is None:
         _print_stacked(out, heads, rows)
@@ -95,7 +95,7 @@ def _print_table(out: Console, table: Table, *, first: bool) -> None:
 
 
 def _cell_text(cell: Cell) -> str:
-    return one_line(f"{cell.text} {cell.small}" if cell.small else cell.text)
+    return printable(one_line(f"{cell.text} {cell.small}" if cell.small else cell.text))
 
 
 def _widths(table: Table, heads: list[str], rows: list[list[str]], width: int) -> list[int] | None:

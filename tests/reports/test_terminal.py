@@ -1,0 +1,201 @@
+"""Documents in the terminal: every figure whole at every width, and nothing in a text is obeyed."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judged_runs import PEOPLE, VERDICTS, counted, items_in_order, write_judged_run, write_labels
+from reported_runs import HOSTILE, study, trace_record
+from rich.cells import cell_len
+from rich.console import Console
+from written_runs import write_run
+
+from eft_eval.agreement import agree_files
+from eft_eval.comparing import compare_runs, read_run
+from eft_eval.reports.ci.forms import FORMS
+from eft_eval.reports.document import Cell, Document, Facts, Table, Texts, cells, columns
+from eft_eval.reports.numbers import number, p_value, percent
+from eft_eval.reports.renderers.markdown import document_markdown
+from eft_eval.reports.renderers.terminal import document_text, print_document, say
+from eft_eval.reports.views.agreement import agreement
+from eft_eval.reports.views.comparison import comparison
+from eft_eval.reports.views.demo import answers
+from eft_eval.reports.views.traces import trace
+from eft_eval.runs.traces import read_trace
+
+WIDTHS = (60, 80, 120)
+UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+COMMAND = re.compile(r"^\s*::|##\w*\[", re.MULTILINE)
+COMMANDS = (
+    "::error title=x::gone",
+    "##[error]gone",
+    "##vso[task.complete result=Failed;]",
+    "\n::e",
+)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
+    """What `agree` and `compare` print of runs with every kind of row."""
+    folder = tmp_path_factory.mktemp("runs")
+    run = write_judged_run(folder / "judged", counted(VERDICTS), repeats=2)
+    labels = write_labels(folder / "labels.csv", items_in_order(run), PEOPLE)
+    runs = [read_run(path) for path in study(folder, 60)]
+    return {
+        "agree": agreement(agree_files([labels], run_dir=run)),
+        "compare": comparison(compare_runs(runs[0], runs[1:2])),
+        "several": comparison(compare_runs(runs[0], runs[1:])),
+    }
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["agree", "compare", "several"])
+def test_no_figure_is_cut_at_any_width(
+    documents: dict[str, Document], name: str, width: int
+) -> None:
+    text = document_text(documents[name], width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "…" not in text
+    shown = set(re.findall(r"[+-]?\d+\.\d+", text))
+    intervals = set(re.findall(r"\[[^\]\n]*\]", text))
+    found = 0
+    for block in documents[name]:
+        for row in block.rows if isinstance(block, Table) else ():
+            for cell in row:
+                every = f"{cell.text} {cell.small}"
+                assert set(re.findall(r"[+-]?\d+\.\d+", every)) <= shown, every
+                assert set(re.findall(r"\[[^\]\n]*\]", every)) <= intervals, every
+                found += every.count("[")
+    assert found >= 2
+
+
+def test_a_table_wraps_and_then_stacks() -> None:
+    heads = (*columns("metric", numbers=("n", "value")), *columns("outcome"))
+    rows = ((Cell("task_of_a_long_name/metric,none"), Cell("60"), Cell("0.5", "[0.4, 0.6]"),
+             Cell("pass", tone="pass")),)  # fmt: skip
+    table = (Table("", heads, rows, "a note"),)
+    assert document_text(table, 80).splitlines()[3:4] == [
+        "│ task_of_a_long_name/metric,none │ 60 │ 0.5 [0.4, 0.6] │ pass    │"
+    ]
+    wrapped = document_text(table, 60).splitlines()
+    assert wrapped[3].startswith("│ task_of_a_long_name/metric, ")
+    assert wrapped[4].startswith("│ none ")
+    assert document_text(table, 40) == (
+        "task_of_a_long_name/metric,none\n  n: 60 · value: 0.5 [0.4, 0.6]\n  outcome: pass\n"
+        "a note\n"
+    )
+
+
+def test_names_that_are_too_long_are_folded_whole() -> None:
+    name = "metric" * 30
+    rows = (cells(name, "1"),)
+    for width in (30, 60, 160):
+        text = document_text((Table("", columns("metric", numbers=("n",)), rows),), width)
+        assert name in re.sub(r"[^a-z]", "", text)
+
+
+def hostile_document(text: str) -> Document:
+    rows = ((Cell(text, text), Cell(text)), cells("plain", text))
+    return (
+        Texts((text, f"before {text}")),
+        Table(text, columns(text, numbers=(text,)), rows, text),
+        Texts((text,), warn=True, tone="regression"),
+        Facts(text, ((text, text),)),
+    )
+
+
+@pytest.mark.parametrize("width", [20, 60, 160])
+@pytest.mark.parametrize(
+    "text", [*HOSTILE, *COMMANDS, "[red]x[/red] :warning: [/]", "a" * 19 + "::e"]
+)
+def test_hostile_texts_are_texts(text: str, width: int) -> None:
+    shown = document_text(hostile_document(text), width)
+    assert not UNSEEN.search(shown)
+    assert not COMMAND.search(shown)
+    if "[red]" in text and width == 160:
+        assert text in shown
+
+
+@given(st.text(max_size=40), st.integers(12, 60))
+def test_no_text_at_all_is_obeyed(text: str, width: int) -> None:
+    shown = document_text(hostile_document(text), width)
+    assert not UNSEEN.search(shown)
+    assert not COMMAND.search(shown)
+
+
+def test_a_line_end_in_a_text_makes_no_line() -> None:
+    text = document_text((Texts(("model\nPass: no regression",)),))
+    assert text == "model⏎Pass: no regression\n"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_trace_and_answers_of_hostile_texts(tmp_path: Path, width: int) -> None:
+    texts = [*HOSTILE, *COMMANDS, "##", "[error]", "\n", "::", "warning::x"]
+    file = tmp_path / "trace.json"
+    distances = ([0.6, 0.3, 0.1, 0.0] * 5)[: len(texts)]
+    file.write_text(json.dumps(trace_record(texts, distances)))
+    for document in (trace(read_trace(file)), answers(COMMANDS[0], {"up": "\n".join(texts)})):
+        shown = document_text(document, width)
+        assert not UNSEEN.search(shown)
+        assert not COMMAND.search(shown)
+    out = io.StringIO()
+    print_document(trace(read_trace(file)), Console(file=out, width=width, force_terminal=True))
+    colours = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
+    assert colours != out.getvalue()
+    assert not UNSEEN.search(colours)
+    assert not COMMAND.search(colours)
+
+
+def test_a_trace_marks_what_was_changed(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    file.write_text(
+        json.dumps(trace_record(["Hello", " the", "re", "\n", "x"], [0.6, 0.3, 0.1, 0, 0]))
+    )
+    text = document_text(trace(read_trace(file)), 80)
+    assert "│ Hello▲ the△re⏎\n│ x\n" in text
+    assert "│ A prompt?\n" in text
+    assert re.search(r"│ “Hello” +│ +0\.60 │ 0\.75 │", text)
+
+
+def test_one_line_to_say_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("::error::x\n\x1b[31m y " + "z" * 300)
+    assert capsys.readouterr().out == ": :error::x⏎␛[31m y " + "z" * 300 + "\n"
+
+
+def test_no_form_of_a_comparison_holds_hidden_characters(tmp_path: Path) -> None:
+    for name, values in (("old", [1.0, 0.0] * 30), ("new", [0.0] * 60)):
+        evil = "".join(HOSTILE).replace("\ud800", "")
+        write_run(tmp_path / name, {"t": {"acc": values}}, changes={"model_name": evil})
+    found = compare_runs(read_run(tmp_path / "old"), [read_run(tmp_path / "new")])
+    for name, form in FORMS.items():
+        assert not UNSEEN.search(form(found)), name
+    assert json.loads(FORMS["json"](found)) == found.to_dict()
+
+
+def test_numbers_have_one_word_each() -> None:
+    assert [p_value(value) for value in (0.00009, 0.0001, 0.5, 1.0, None, math.nan)] == [
+        "< 0.0001", "0.0001", "0.5000", "1.0000", "–", "–",
+    ]  # fmt: skip
+    assert [number(value) for value in (0.25, 1e6, -2e6, math.nan, None)] == [
+        "0.2500", "1e+06", "-2e+06", "–", "–",
+    ]  # fmt: skip
+    assert (number(0.5, "+.4f"), number(None, ".4g"), percent(0.615)) == ("+0.5000", "–", "61.5 %")
+
+
+def test_the_same_blocks_are_markdown() -> None:
+    document = (
+        Texts(("one", "two")),
+        Table("A *table*", columns("name", numbers=("n",)), (cells("a|b", "1"),), "a note"),
+        Texts(("first", "second"), listed=True, warn=True),
+    )
+    assert document_markdown(document) == (
+        "one  \ntwo\n\n**A \\*table\\***\n\n| name | n |\n|---|---:|\n| a\\|b | 1 |\n\n"
+        "<sub>a note</sub>\n\n- first\n- second"
+    )
