@@ -100,7 +100,8 @@ def _bounds(arm: str, name: str, value: Any) -> Cell:
         return Cell(end)
     if value is None:
         return Cell(_TOO_CLOSE)
-    return Cell(number(value[0], ".2f"), span(*value[1:], ".2f"))
+    estimate, lower, upper = value
+    return Cell(number(estimate, ".2f"), span(lower, upper, ".2f"))
 
 
 def _spread(value: Mapping[str, Any], seeds: int) -> str:

@@ -53,7 +53,7 @@ def test_a_results_file_is_a_run_of_its_own(tmp_path: Path) -> None:
     old = folder / f"results_{OLD}.json"
     assert [item.stratum for item in read_items(old)] == ["hh_fact"] * 3
     assert list(read_run(old).tasks) == ["hh_fact"]
-    with pytest.raises(ConfigError, match="has no task 'eli5_fact'.*: hh_fact"):
+    with pytest.raises(ConfigError, match=r"has no task 'eli5_fact'.*: hh_fact"):
         read_items(old, tasks=["eli5_fact"])
 
 
