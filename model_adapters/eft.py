@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs, find_executable_batch_size
+from accelerate import find_executable_batch_size
 from lm_eval.api.model import CacheHook, TemplateLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import (
@@ -24,25 +22,27 @@ from lm_eval.models.utils import (
     configure_pad_token,
     postprocess_generated_text,
 )
-from lm_eval.models.utils_hf import clear_torch_cache, get_dtype
+from lm_eval.models.utils_hf import clear_torch_cache
 from tqdm import tqdm
 
-from eft_eval.composite.mathematics import request_seed
+from eft_eval.composite.mathematics import hash_of, request_seed
 from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
-from eft_eval.composite.prompting import view_tokens
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError, one_line_errors
+from eft_eval.model_adapters.chat import ChatTurns
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.settings import (
     GenerationPlan,
+    batch_attributes,
     generation_plan,
+    join_ranks,
     limit_threads,
-    pick_device,
+    text_attributes,
 )
 from eft_eval.recipe import identity, parse_model_args
 
@@ -75,9 +75,13 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         TemplateLM.__init__(self)
         recipe, runtime = parse_model_args(model_args)
         self._runtime = runtime
-        self._set_ranks(runtime.get("device"))
+        ranks = join_ranks(runtime.get("device"))
+        self._device, self._rank, self._world_size = ranks.device, ranks.rank, ranks.world_size
+        if ranks.accelerator is not None:
+            self.accelerator = ranks.accelerator
         limit_threads(recipe, self._device)
-        self.add_bos_token = runtime.get("add_bos_token")
+        # what HFLM's own constructor sets, which would load one model
+        self.__dict__.update(text_attributes(runtime) | batch_attributes(runtime))
         self.composite = CompositeModel(
             recipe,
             LoadOptions(
@@ -88,66 +92,14 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             ),
         )
         self.decoder = Decoder(self.composite)
-        base = self.composite.members["base"]
-        self._config = base.config
-        self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=base.config)
+        self._config = self.composite.members["base"].config
+        self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=self._config)
         self.vocab_size = self.tokenizer.vocab_size
         self.pretrained = self.composite.name
         self.revision, self.peft, self.delta = None, None, None
-        self._set_text_options(runtime)
-        self._set_batch_options(runtime)
-        self._messages: dict[str, list[dict[str, str]]] = {}
-        self._chat_template_used = False
-        self._chat_template_asked = False
-        self._prompt_checked = False
+        self._turns = ChatTurns(self.composite)
 
     # ------------------------------------------------------------------ set-up
-
-    def _set_ranks(self, device: str | None) -> None:
-        """Join the ranks of `accelerate launch` or torchrun, and pick this process's device."""
-        self._rank, self._world_size = 0, 1
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            # a rank may wait long for another's judge or download
-            patience = InitProcessGroupKwargs(timeout=timedelta(weeks=1))
-            self.accelerator = Accelerator(kwargs_handlers=[patience])
-            self._rank = self.accelerator.process_index
-            self._world_size = self.accelerator.num_processes
-            self._device = self.accelerator.device
-        else:
-            self._device = pick_device(device)
-
-    def _set_text_options(self, runtime: dict[str, Any]) -> None:
-        self.truncation = bool(runtime.get("truncation", False))
-        self.logits_cache = bool(runtime.get("logits_cache", True))
-        limit = runtime.get("max_length")
-        self._max_length = None if limit is None else int(limit)
-        self.custom_prefix_token_id = runtime.get("prefix_token_id")
-        self.enable_thinking = runtime.get("enable_thinking")
-        self.chat_template_args = dict(runtime.get("chat_template_args") or {})
-        if self.enable_thinking is not None:
-            self.chat_template_args["enable_thinking"] = self.enable_thinking
-        end: Any = runtime.get("think_end_token")
-        self.think_end_token: int | str | None = int(end) if str(end).isdigit() else end
-        if self.enable_thinking and end is None:
-            raise ConfigError(
-                "enable_thinking=True needs think_end_token=..., the token that ends the "
-                "reasoning (for example think_end_token=</think>)"
-            )
-
-    def _set_batch_options(self, runtime: dict[str, Any]) -> None:
-        size, _, schedule = str(runtime.get("batch_size") or 1).partition(":")
-        try:
-            self.batch_size_per_gpu = size if size == "auto" else int(size)
-            self.batch_schedule = float(schedule or 1)
-        except ValueError:
-            raise ConfigError(
-                f"batch_size: got {runtime.get('batch_size')!r}, expected a number, auto or auto:N"
-            ) from None
-        self.batch_sizes: dict[int, int] = {}
-        self.max_batch_size = int(runtime.get("max_batch_size") or 64)
-        softmax, mixed = runtime.get("softmax_dtype"), runtime.get("mixed_precision_dtype")
-        self.softmax_dtype = None if softmax is None else get_dtype(softmax)
-        self.mixed_precision_dtype = None if mixed is None else get_dtype(mixed)
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Give this composite a table of its own in lm-eval's request cache.
@@ -157,7 +109,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         super().set_cache_hook(cache_hook)
         if cache_hook.dbdict is not None:
             text = json.dumps([identity(self.composite.recipe), self._cache_settings()])
-            table = f"eft_{request_seed(0, text, 0) & (2**63 - 1):016x}"
+            table = f"eft_{hash_of(text) & (2**63 - 1):016x}"
             cache_hook.dbdict.tablename = table
             cache_hook.dbdict.conn.execute(
                 f'CREATE TABLE IF NOT EXISTS "{table}" (key TEXT PRIMARY KEY, value BLOB)'
@@ -192,7 +144,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
         With cached requests `apply_chat_template` is never called: this is how one knows.
         """
-        self._chat_template_asked = self._chat_template_used = True
+        self._turns.asked_for = True
         name: str = super().tokenizer_name
         return name
 
@@ -200,34 +152,12 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """Render chat turns with the tuned member's template."""
-        self._chat_template_used = True
         text: str = super().apply_chat_template(chat_history, add_generation_prompt)
-        if any(view.prompt for view in self.composite.views):
-            self._messages[text] = chat_history
+        self._turns.remember(text, chat_history)
         return text
 
-    def _check_chat_template(self) -> None:
-        """Warn once where a chat model is asked without its template."""
-        if not self._prompt_checked:
-            self._prompt_checked = True
-            if getattr(self.tokenizer, "chat_template", None) and not self._chat_template_used:
-                log.warning(
-                    "the tuned member has a chat template, but prompts are sent as plain text: "
-                    "add --apply_chat_template to use it"
-                )
-
     def _view_tokens(self, text: str, tokens: list[int]) -> tuple[list[int], ...]:
-        """Return what each view reads where the tuned member's own sequence is ``tokens``."""
-        own = any(view.prompt for view in self.composite.views)
-        if own and self._chat_template_asked and text not in self._messages:
-            raise ConfigError(
-                "a member has a prompt of its own, but lm-eval's request cache keeps no chat "
-                "turns: run without --cache_requests, or with --cache_requests refresh"
-            )
-        messages = self._messages.get(text, [])
-        return view_tokens(
-            self.composite, text, tokens, self.tok_encode, messages, self.prefix_token_id
-        )
+        return self._turns.view_tokens(text, tokens, self.tok_encode, self.prefix_token_id)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(
@@ -259,7 +189,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self, requests: list[_TOKENS], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         """Score continuations; requests that share all but their last token share one pass."""
-        self._check_chat_template()
+        self._turns.check(self.tokenizer)
         own_prompts = any(view.prompt for view in self.composite.views)
         order = Collator(
             requests,
@@ -269,7 +199,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         )
         searching = self.batch_size == "auto" and not override_bs and len(order) > 0
         if searching:
-            self.batch_sizes = {}  # sizes found for another task's lengths do not hold
+            self.batch_sizes.clear()  # sizes found for another task's lengths do not hold
         fixed = (override_bs or 0) if self.batch_size == "auto" else self.batch_size
         bar = tqdm(
             total=len(requests),
@@ -348,7 +278,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Generate a response per request, longest prompts first, equal settings together."""
-        self._check_chat_template()
+        self._turns.check(self.tokenizer)
         seen: Counter[int] = Counter()
         encoded: dict[str, list[int]] = {}
         groups: dict[str, list[_Job]] = defaultdict(list)

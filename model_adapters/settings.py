@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+from lm_eval.models.utils_hf import get_dtype
 
 from eft_eval.decoding.requests import SamplingRule
 from eft_eval.errors import ConfigError
@@ -22,6 +26,80 @@ def pick_device(asked: str | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ConfigError(f"device: got {asked!r}, but this machine has {count} CUDA devices")
     return device
+
+
+class Ranks(NamedTuple):
+    """This process among those of `accelerate launch` or torchrun.
+
+    Attributes:
+        device: Its device.
+        accelerator: Joins them; None where it is alone.
+        rank: Its number.
+        world_size: Their number.
+    """
+
+    device: torch.device
+    accelerator: Accelerator | None
+    rank: int
+    world_size: int
+
+
+def join_ranks(asked: str | None) -> Ranks:
+    """Join the other processes, if there are any, and pick this one's device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Ranks(pick_device(asked), None, 0, 1)
+    # a rank may wait long for another's judge or download
+    patience = InitProcessGroupKwargs(timeout=timedelta(weeks=1))
+    joined = Accelerator(kwargs_handlers=[patience])
+    return Ranks(joined.device, joined, joined.process_index, joined.num_processes)
+
+
+def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of `HFLM` that say how texts are read and written, checked.
+
+    Args:
+        runtime: Run-time arguments of ``model_args``.
+    """
+    limit = runtime.get("max_length")
+    end: Any = runtime.get("think_end_token")
+    thinking = runtime.get("enable_thinking")
+    if thinking and end is None:
+        raise ConfigError(
+            "enable_thinking=True needs think_end_token=..., the token that ends the "
+            "reasoning (for example think_end_token=</think>)"
+        )
+    template_args = dict(runtime.get("chat_template_args") or {})
+    if thinking is not None:
+        template_args["enable_thinking"] = thinking
+    return {
+        "add_bos_token": runtime.get("add_bos_token"),
+        "truncation": bool(runtime.get("truncation", False)),
+        "logits_cache": bool(runtime.get("logits_cache", True)),
+        "_max_length": None if limit is None else int(limit),
+        "custom_prefix_token_id": runtime.get("prefix_token_id"),
+        "enable_thinking": thinking,
+        "chat_template_args": template_args,
+        "think_end_token": int(end) if str(end).isdigit() else end,
+    }
+
+
+def batch_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of `HFLM` that say how batches are made and summed, checked."""
+    size, _, schedule = str(runtime.get("batch_size") or 1).partition(":")
+    softmax, mixed = runtime.get("softmax_dtype"), runtime.get("mixed_precision_dtype")
+    try:
+        return {
+            "batch_size_per_gpu": size if size == "auto" else int(size),
+            "batch_schedule": float(schedule or 1),
+            "batch_sizes": {},
+            "max_batch_size": int(runtime.get("max_batch_size") or 64),
+            "softmax_dtype": None if softmax is None else get_dtype(softmax),
+            "mixed_precision_dtype": None if mixed is None else get_dtype(mixed),
+        }
+    except ValueError:
+        raise ConfigError(
+            f"batch_size: got {runtime.get('batch_size')!r}, expected a number, auto or auto:N"
+        ) from None
 
 
 _TINY = 20_000_000  # parameters

@@ -160,8 +160,13 @@ def accept_or_resample(
 
 def request_seed(run_seed: int, prompt: str, repeat: int) -> int:
     """Return the 64-bit seed of one response: of the run's seed, the prompt and the repeat."""
-    text = f"{run_seed}\0{repeat}\0{prompt}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big", signed=True)
+    return hash_of(f"{run_seed}\0{repeat}\0{prompt}")
+
+
+def hash_of(text: str) -> int:
+    """Return 64 bits of a text's SHA-256 as a signed number, the same in every process."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 # Constants of the splitmix64 generator (Steele, Lea and Flood 2014), as signed 64-bit numbers.

@@ -1,0 +1,62 @@
+"""The chat turns behind lm-eval's prompts, which members with a prompt form of their own read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from eft_eval.composite.model import CompositeModel
+from eft_eval.composite.prompting import view_tokens
+from eft_eval.errors import ConfigError
+
+__all__ = ["ChatTurns"]
+
+log = logging.getLogger("lm_eval.eft")
+
+
+class ChatTurns:
+    """Remembers which turns a prompt was rendered from, and if a chat template was used at all.
+
+    Attributes:
+        rendered: Whether prompts are rendered with the chat template.
+        asked_for: Whether lm-eval's request cache asked for the template's name; with cached
+            requests nothing is rendered again.
+    """
+
+    def __init__(self, composite: CompositeModel) -> None:
+        self._composite = composite
+        self._own_prompts = any(view.prompt for view in composite.views)
+        self._turns: dict[str, list[dict[str, str]]] = {}
+        self._checked = False
+        self.rendered = self.asked_for = False
+
+    def remember(self, text: str, turns: list[dict[str, str]]) -> None:
+        """Note the turns that ``text`` was rendered from."""
+        self.rendered = True
+        if self._own_prompts:
+            self._turns[text] = turns
+
+    def check(self, tokenizer: Any) -> None:
+        """Warn once where a chat model is asked without its template."""
+        if self._checked:
+            return
+        self._checked = True
+        unused = not (self.rendered or self.asked_for)
+        if unused and getattr(tokenizer, "chat_template", None):
+            log.warning(
+                "the tuned member has a chat template, but prompts are sent as plain text: "
+                "add --apply_chat_template to use it"
+            )
+
+    def view_tokens(
+        self, text: str, tokens: list[int], encode: Callable[[str], list[int]], empty: int
+    ) -> tuple[list[int], ...]:
+        """Return what each view reads where the tuned member's own sequence is ``tokens``."""
+        if self._own_prompts and self.asked_for and text not in self._turns:
+            raise ConfigError(
+                "a member has a prompt of its own, but lm-eval's request cache keeps no chat "
+                "turns: run without --cache_requests, or with --cache_requests refresh"
+            )
+        turns = self._turns.get(text, [])
+        return view_tokens(self._composite, text, tokens, encode, turns, empty)
