@@ -17,13 +17,10 @@ import torch
 from accelerate import find_executable_batch_size
 from lm_eval.api.model import CacheHook, TemplateLM
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import (
-    Collator,
-    configure_pad_token,
-    postprocess_generated_text,
-)
+from lm_eval.models.utils import Collator, configure_pad_token, postprocess_generated_text
 from lm_eval.models.utils_hf import clear_torch_cache
 from tqdm import tqdm
+from transformers import AutoModelForCausalLM
 
 from eft_eval.composite.mathematics import hash_of, request_seed
 from eft_eval.composite.memory import check_memory
@@ -70,6 +67,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     """
 
     backend = "causal"
+    AUTO_MODEL_CLASS = AutoModelForCausalLM
 
     def __init__(self, **model_args: Any) -> None:
         TemplateLM.__init__(self)
