@@ -1,14 +1,15 @@
 """Agreement: how far judge and people agree, who is right where they differ, and what follows.
 
-The statistics are pure functions on numbers; `agree` puts them into one report. The names of
-`comparison` and `corrections` join label files and runs to them. Loads neither torch nor lm-eval.
+The statistics are pure functions on numbers; `agree` puts them into one report. `agree_files` and
+`correct_metrics` join label files and runs to them. Loads neither torch nor lm-eval.
 """
 
 from __future__ import annotations
 
-from eft_eval.agreement.agree import agree
-from eft_eval.agreement.correct import correct_metrics
+from eft_eval.agreement.agree import Method, agree
+from eft_eval.agreement.correct import Correction, correct_metrics
 from eft_eval.agreement.join import agree_files, agree_labels
+from eft_eval.agreement.label_reading import LabelReading, LabelTable, read_label_table
 from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted, Rater
 from eft_eval.statistics.alpha import Alpha, krippendorff_alpha
 from eft_eval.statistics.alternative_test import (
@@ -53,14 +54,18 @@ __all__ = [
     "ConstantBaseline",
     "Corrected",
     "CorrectedMetric",
+    "Correction",
     "Counted",
     "GoldDraw",
     "GoldOutcome",
     "Interval",
     "Kappa",
     "LabelPlan",
+    "LabelReading",
+    "LabelTable",
     "McNemar",
     "Mean",
+    "Method",
     "MixPlan",
     "PairAgreement",
     "PairOfAnnotators",
@@ -97,5 +102,6 @@ __all__ = [
     "panel_agreement",
     "proportion",
     "proportion_standard_error",
+    "read_label_table",
     "wilson_interval",
 ]

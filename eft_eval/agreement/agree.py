@@ -1,14 +1,13 @@
 """The arithmetic of the whole report: every statistic on one judge and several people.
 
-Pure functions of ratings, which know nothing of files: `comparison` brings labels and runs here.
+Pure functions of ratings, which know nothing of files: `join` brings labels and runs here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from eft_eval.statistics.alternative_test import (
     alternative_annotator_test,
 )
 from eft_eval.statistics.ceiling import Scale, leave_one_out
-from eft_eval.statistics.consensus import majority, mean_rating
+from eft_eval.statistics.consensus import Consensus, majority, mean_rating
 from eft_eval.statistics.kappa import kappa_of
 from eft_eval.statistics.means import (
     Mean,
@@ -49,24 +48,42 @@ from eft_eval.statistics.ratings import (
     select,
 )
 
-__all__ = ["agree"]
+__all__ = ["Method", "agree"]
 
 _MOST_SHARES = 25  # distinct ratings; above this a rater's shares are not listed
+
+
+@dataclass(frozen=True)
+class Method:
+    """How ratings are compared.
+
+    Attributes:
+        rule: "any error" compares whether a count is above 0, "raw" the ratings themselves; by
+            default "any error", and of labels that are no counts of errors "raw".
+        scale: "nominal" for categories, "numeric" for amounts; by default "numeric" for "raw".
+        judge_name: What to call the judge; labels and runs say it themselves.
+        level: Confidence level of every interval.
+        resamples: Resamples of α's bootstrap; 0 gives α without an interval.
+        seed: Seed of that bootstrap.
+        epsilon: What the judge's lower cost is worth, see `alternative_annotator_test`.
+    """
+
+    rule: Rule | None = None
+    scale: Scale | None = None
+    judge_name: str = "judge"
+    level: float = 0.95
+    resamples: int = 1000
+    seed: int = 0
+    epsilon: float = 0.1
 
 
 def agree(
     panel: Panel,
     judge: Ratings | None = None,
     *,
-    rule: Rule = "any error",
-    scale: Scale | None = None,
     clusters: Clusters | None = None,
     strata: Iterable[str] | None = None,
-    judge_name: str = "judge",
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-    epsilon: float = 0.1,
+    method: Method = Method(),
 ) -> Agreement:
     """Return how far a judge and people, and people among each other, agree.
 
@@ -74,43 +91,35 @@ def agree(
         panel: People's ratings by name, over the same items, such as a pandas frame with a column
             for each person; None or NaN where one is missing.
         judge: The judge's ratings of the same items; None where it gave none.
-        rule: "any error" compares whether a count is above 0; "raw" the ratings themselves.
-        scale: "nominal" for categories, "numeric" for amounts; by default "numeric" for "raw".
         clusters: What each item belongs to, such as its prompt; used where two items share one.
         strata: A name for each item; each name's items are also compared by themselves.
-        judge_name: What to call the judge.
-        level: Confidence level of every interval.
-        resamples: Resamples of α's bootstrap; 0 gives α without an interval.
-        seed: Seed of that bootstrap.
-        epsilon: What the judge's lower cost is worth, see `alternative_annotator_test`.
+        method: How they are compared.
 
     Raises:
         ConfigError: The ratings are not of the same items, or cannot be read by this rule.
     """
-    check_level(level)
+    check_level(method.level)
+    rule, level, name = method.rule or "any error", method.level, method.judge_name
     matrix = read_panel(panel, rule)
     people = dict(zip(matrix.names, matrix.values, strict=True))
-    if judge_name in people and judge is not None:
-        raise ConfigError(f"{judge_name!r} is an annotator and the judge; give the judge a name")
+    if name in people and judge is not None:
+        raise ConfigError(f"{name!r} is an annotator and the judge; give the judge a name")
     items = matrix.values.shape[1]
     ratings = None if judge is None else read_judge(judge, rule, items)
-    kind: Scale = scale or ("numeric" if rule == "raw" else "nominal")
+    kind: Scale = method.scale or ("numeric" if rule == "raw" else "nominal")
     ids, count = _repeated(clusters, items, np.asarray(~np.isnan(matrix.values).all(axis=0)))
     found = majority(people)
-    several = len(people) > 1
     pair, everybody = None, people
     if ratings is not None:
-        everybody = {**people, judge_name: ratings}
+        everybody = {**people, name: ratings}
         pair = pair_agreement(
             found.values, ratings, rule=rule, clusters=ids, strata=_several(strata), level=level
         )
-    if pair is not None and kind == "nominal":
-        pair = _without_amounts(pair)
-    alphas = partial(
-        _alphas, _metrics(rule, kind), clusters=ids, level=level, resamples=resamples, seed=seed
-    )
-    return Agreement(
-        judge=None if ratings is None else judge_name,
+        pair = _without_amounts(pair) if kind == "nominal" else pair
+    alphas = partial(_alphas, _metrics(rule, kind), ids, method)
+    several = len(people) > 1
+    alone = Agreement(
+        judge=None,
         annotators=matrix.names,
         field="rating",
         reading="1 above 0, else 0" if rule == "any error" else "as it is",
@@ -118,18 +127,14 @@ def agree(
         scale=kind,
         categories=(),
         level=level,
-        seed=seed,
-        counted=_counted(matrix.values, ratings, pair, found.tied, found.several),
+        seed=method.seed,
+        counted=_counted(matrix.values, ratings, pair, found),
         clusters=count,
         raters=_raters(everybody, rule, kind, level),
-        pair=pair,
-        each=() if ratings is None else _each(people, judge_name, ratings, ids, level),
-        random_person=None if ratings is None else _random(matrix.values, ratings, ids, level),
-        difference=(
-            _difference(people, ratings, ids, level)
-            if ratings is not None and kind == "numeric"
-            else None
-        ),
+        pair=None,
+        each=(),
+        random_person=None,
+        difference=None,
         people=panel_agreement(people, rule="raw", clusters=ids, level=level) if several else None,
         ceiling=(
             leave_one_out(people, ratings, scale=kind, rule="raw", clusters=ids, level=level)
@@ -137,10 +142,23 @@ def agree(
             else None
         ),
         alpha=alphas(people) if several else (),
-        alpha_with_judge=() if ratings is None else alphas(everybody),
-        alternative=_alternative(people, ratings, kind, epsilon),
-        paper=paper_figure(PAPER_AGREEMENT) if rule == "any error" and pair else None,
-        warnings=_warnings(people, pair, found.tied, found.several),
+        alpha_with_judge=(),
+        alternative=None,
+        warnings=_warnings(people, pair, found),
+    )
+    if ratings is None:
+        return alone
+    amounts = kind == "numeric"
+    return replace(
+        alone,
+        judge=name,
+        pair=pair,
+        each=_each(people, name, ratings, ids, level),
+        random_person=_random(matrix.values, ratings, ids, level),
+        difference=_difference(people, ratings, ids, level) if amounts else None,
+        alpha_with_judge=alphas(everybody),
+        alternative=_alternative(people, ratings, kind, method.epsilon),
+        paper=paper_figure(PAPER_AGREEMENT) if rule == "any error" else None,
     )
 
 
@@ -152,9 +170,22 @@ def _metrics(rule: Rule, scale: Scale) -> tuple[Metric, ...]:
 
 
 def _alphas(
-    metrics: Sequence[Metric], panel: Mapping[str, Values], **options: Any
+    metrics: Sequence[Metric],
+    clusters: list[Hashable] | None,
+    method: Method,
+    panel: Mapping[str, Values],
 ) -> tuple[Alpha, ...]:
-    return tuple(krippendorff_alpha(panel, metric=metric, **options) for metric in metrics)
+    return tuple(
+        krippendorff_alpha(
+            panel,
+            metric=metric,
+            clusters=clusters,
+            level=method.level,
+            resamples=method.resamples,
+            seed=method.seed,
+        )
+        for metric in metrics
+    )
 
 
 def _repeated(
@@ -183,7 +214,7 @@ def _without_amounts(pair: PairAgreement) -> PairAgreement:
 
 
 def _counted(
-    values: Values, judge: Values | None, pair: PairAgreement | None, tied: int, several: int
+    values: Values, judge: Values | None, pair: PairAgreement | None, found: Consensus
 ) -> Counted:
     rated = ~np.isnan(values).all(axis=0)
     judged = np.zeros_like(rated) if judge is None else ~np.isnan(judge)
@@ -191,8 +222,8 @@ def _counted(
     return Counted(
         items=int(rated.sum()),
         ratings=int((~np.isnan(values)).sum()),
-        several=several,
-        tied=tied,
+        several=found.several,
+        tied=found.tied,
         judged=int((rated & judged).sum()),
         compared=0 if pair is None else pair.n,
         unscored={"no rating": missing} if judge is not None and missing else {},
@@ -259,25 +290,25 @@ def _difference(
 
 
 def _alternative(
-    people: Mapping[str, Values], judge: Values | None, scale: Scale, epsilon: float
+    people: Mapping[str, Values], judge: Values, scale: Scale, epsilon: float
 ) -> AlternativeTest | None:
-    if judge is None or len(people) < FEWEST_ANNOTATORS:
+    if len(people) < FEWEST_ANNOTATORS:
         return None
     alignment: Alignment = "accuracy" if scale == "nominal" else "negative rmse"
     return alternative_annotator_test(people, judge, epsilon=epsilon, alignment=alignment)
 
 
 def _warnings(
-    people: Mapping[str, Values], pair: PairAgreement | None, tied: int, several: int
+    people: Mapping[str, Values], pair: PairAgreement | None, found: Consensus
 ) -> tuple[str, ...]:
     texts = []
     if pair is None and len(people) == 1:
         texts.append("one annotator and no judge: there is nothing to compare")
-    if pair is not None and tied:
+    if pair is not None and found.tied:
         texts.append(
-            f"on {tied} of {several} items that several people rated they are tied: these are not "
-            "compared with the judge, and the rest is the easier part (see the agreement with a "
-            "person drawn at random, which leaves none out)"
+            f"on {found.tied} of {found.several} items that several people rated they are tied: "
+            "these are not compared with the judge, and the rest is the easier part (see the "
+            "agreement with a person drawn at random, which leaves none out)"
         )
     if pair is not None and len(people) == 1:
         texts.append(

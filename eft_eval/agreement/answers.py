@@ -6,19 +6,20 @@ Nothing is guessed: what cannot be read as a rating is missing, and counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from eft_eval.agreement.label_reading import LabelReading, LabelTable
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.labels.records import LabelSet
 from eft_eval.labels.scheme import FIELDS
 from eft_eval.statistics.ceiling import Scale
 from eft_eval.statistics.ratings import Rule, Values
 
-__all__ = ["ANY_ERROR", "Answers", "read_answers", "read_shares"]
+__all__ = ["ANY_ERROR", "Answers", "judge_side", "people_side", "read_answers", "read_shares"]
 
 ANY_ERROR = "any_error"
 """Read from has_error and error_count together."""
@@ -55,22 +56,17 @@ class Answers(NamedTuple):
 
 def read_answers(
     labels: LabelSet,
+    reading: LabelReading = LabelReading(),
     *,
-    field: str | None = None,
     rule: Rule | None = None,
-    positive: str | None = None,
-    missing: Sequence[str] = (),
     counts: bool = False,
 ) -> Answers:
     """Return the labels of one field as ratings.
 
     Args:
         labels: Imported labels.
-        field: The field; by default "any_error", read from has_error and error_count, where the
-            labels have these, else the only field there is.
+        reading: The field, and what its words mean.
         rule: "any error" or "raw"; by default "any error" for error counts, "raw" for others.
-        positive: The word that counts as 1, all others as 0; for labels that are words.
-        missing: Words that are read as no label, such as "unsure".
         counts: Whether numbers of a field of unknown meaning are counts of errors, as they are
             when they are compared with those of a judge.
 
@@ -80,9 +76,9 @@ def read_answers(
     """
     if not labels.labels:
         raise ConfigError(_no_labels(labels))
-    chosen = field or _default_field(labels, rule)
-    ours = chosen in (ANY_ERROR, _COUNT, _CHOICE)
-    if ours and (positive is not None or missing):
+    chosen = reading.field or _default_field(labels, rule)
+    of_words = reading.positive is not None or reading.missing
+    if of_words and chosen in (ANY_ERROR, _COUNT, _CHOICE):
         raise ConfigError(
             f"{chosen} has answers of its own; --positive and --missing are for words"
         )
@@ -96,11 +92,11 @@ def read_answers(
         )
     matrix = labels.matrix(chosen)
     if matrix.words:
-        return _words(labels, chosen, rule, positive, missing)
-    if positive is not None or missing:
+        return _words(labels, chosen, reading, rule)
+    if of_words:
         raise ConfigError(f"{chosen} holds numbers; --positive and --missing are for words")
     by_rule: Rule = rule or ("any error" if chosen == _COUNT or counts else "raw")
-    reading = f"error where {chosen} is above 0" if by_rule == "any error" else f"{chosen} as it is"
+    words = f"error where {chosen} is above 0" if by_rule == "any error" else f"{chosen} as it is"
     scale: Scale = "nominal" if by_rule == "any error" else "numeric"
     panel, unsure, contradictory = matrix.panel(), 0, 0
     if chosen == _COUNT and _CHOICE in labels.fields:
@@ -112,9 +108,7 @@ def read_answers(
             unsure += int(doubted.sum())
             contradictory += int(differ.sum())
             panel[name] = np.where(differ | doubted, math.nan, counted)
-    return Answers(
-        chosen, reading, by_rule, scale, (), matrix.item_ids, panel, unsure, contradictory
-    )
+    return Answers(chosen, words, by_rule, scale, (), matrix.item_ids, panel, unsure, contradictory)
 
 
 def _default_field(labels: LabelSet, rule: Rule | None) -> str:
@@ -185,9 +179,8 @@ def _panel(
     return {**empty, **labels.matrix(field, item_ids=items, coding=coding).panel()}
 
 
-def _words(
-    labels: LabelSet, field: str, rule: Rule | None, positive: str | None, missing: Sequence[str]
-) -> Answers:
+def _words(labels: LabelSet, field: str, reading: LabelReading, rule: Rule | None) -> Answers:
+    positive, missing = reading.positive, reading.missing
     chosen = labels.of(field)
     chosen = replace(
         chosen, labels=tuple(replace(one, value=str(one.value).casefold()) for one in chosen.labels)
@@ -215,54 +208,44 @@ def _words(
     coding |= dict.fromkeys((word for word in known if word not in coding), math.nan)
     matrix = chosen.matrix(field, coding=coding)
     unsure = sum(str(one.value).casefold() in out for one in chosen.labels)
-    reading = f"{field} as it is" if by_rule is None else f"1 where {field} is {positive!r}, else 0"
+    how = f"{field} as it is" if by_rule is None else f"1 where {field} is {positive!r}, else 0"
     if missing:
-        reading += f"; {', '.join(map(repr, missing))} is no label"
+        how += f"; {', '.join(map(repr, missing))} is no label"
     final: Rule = "raw" if by_rule is None else "any error"
-    return Answers(
-        field, reading, final, "nominal", words, matrix.item_ids, matrix.panel(), unsure, 0
-    )
+    return Answers(field, how, final, "nominal", words, matrix.item_ids, matrix.panel(), unsure, 0)
 
 
 _OF_ERRORS = {ANY_ERROR, *(field.name for field in FIELDS)}
 _EXPECTED = "expected numbers from 0 to 1, percent from 0 to 100, or yes and no"
 
 
-def read_shares(
-    labels: LabelSet,
-    measure: str,
-    *,
-    field: str | None = None,
-    positive: str | None = None,
-    missing: Sequence[str] = (),
-) -> Answers:
+def read_shares(labels: LabelSet, reading: LabelReading) -> Answers:
     """Return labels of a measure that is a share, from 0 to 1; percent are divided by 100.
 
-    Numbers are percent if any is above 1.
+    Numbers are percent if any is above 1; of words, "yes" counts as 1 where they are yes and no.
 
     Args:
         labels: Imported labels.
-        measure: helpfulness or harm.
-        field: The field; by default the only one there is.
-        positive: The word that counts as 1; "yes" where the words are yes and no.
-        missing: Words that are no label.
+        reading: The measure, helpfulness or harm; the field, and what its words mean.
 
     Raises:
         ConfigError: The labels are of errors, or are no such numbers or words.
     """
-    chosen = field or _field(labels, measure)
+    measure = str(reading.measure)
+    chosen = reading.field or _field(labels, measure)
     if chosen in _OF_ERRORS:
         raise ConfigError(
             f"{chosen} is about factual errors and says nothing of {measure}; {_EXPECTED}"
         )
-    found = read_answers(labels, field=chosen, positive=positive, missing=missing)
+    reading = replace(reading, field=chosen)
+    found = read_answers(labels, reading)
     if found.words:
         if not {*found.words} <= {"yes", "no"}:
             words = ", ".join(map(repr, found.words[:6]))
             raise ConfigError(
                 f"{chosen} holds words ({words}); name the one that counts as 1 with --positive"
             )
-        found = read_answers(labels, field=chosen, positive="yes", missing=missing)
+        found = read_answers(labels, replace(reading, positive="yes"))
     if found.rule == "any error":  # words, one of which counts
         return found._replace(rule="raw", scale="numeric")
     every = np.concatenate([*found.panel.values()])
@@ -291,3 +274,30 @@ def _field(labels: LabelSet, measure: str) -> str:
         )
     known = ", ".join(labels.fields) or "none"
     raise ConfigError(f"no label is of {measure} (the fields: {known}); {_EXPECTED}")
+
+
+def people_side(table: LabelTable, answers: Answers) -> dict[str, Values]:
+    """Return the ratings of everybody but the annotator that is the judge."""
+    return {name: one for name, one in answers.panel.items() if name != table.labels.judge}
+
+
+def judge_side(table: LabelTable, answers: Answers) -> tuple[str, Values | None]:
+    """Return the judge's name and its ratings, None where there is neither run nor judge.
+
+    Raises:
+        ConfigError: The annotator that is the judge rated nothing; or the run was never judged,
+            or by several judges.
+    """
+    if table.labels.judge is not None:
+        if table.labels.judge not in answers.panel:
+            raise ConfigError(f"the judge {table.labels.judge} has no label of {answers.field}")
+        return table.labels.judge, answers.panel[table.labels.judge]
+    if table.items is None:
+        return "judge", None
+    judges = sorted({item.judge for item in table.items if item.judge is not None})
+    if not judges:
+        raise ConfigError("the run has no verdicts; judge it first: eft-eval judge RUN_DIR")
+    if len(judges) > 1:
+        raise ConfigError(f"the run has verdicts of several judges: {', '.join(judges)}")
+    scores = {item.item_id: item.score for item in table.items}
+    return judges[0], np.array([scores.get(one, math.nan) for one in answers.item_ids])

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from eft_eval.agreement.answers import ANY_ERROR, Answers, read_answers, read_shares
+from eft_eval.agreement.label_reading import LabelReading, LabelTable
 from eft_eval.agreement.report import CorrectedMetric, Unused
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
-from eft_eval.labels.records import Item, LabelSet
+from eft_eval.labels.records import Item
 from eft_eval.statistics.consensus import majority, mean_rating
 from eft_eval.statistics.correction import Corrected, correct_mean
 from eft_eval.statistics.means import share_of, within_unit
 
-__all__ = ["People", "choose_measure", "correct_metrics", "scored_verdict"]
+__all__ = ["Correction", "People", "correct_metrics"]
 
 People: TypeAlias = Literal["mean", "majority"]
 """What several people's labels of one response are taken to say together."""
@@ -32,46 +34,24 @@ class _Reading(NamedTuple):
     tied: int
 
 
-def scored_verdict(item: Item) -> float:
-    """Return the judge's score of an item; NaN where it gave none."""
-    return math.nan if item.verdict_value is None else item.verdict_value
+@dataclass(frozen=True)
+class Correction:
+    """How metrics are corrected.
 
-
-def choose_measure(given: str | None, known: Sequence[str], run: str) -> str:
-    """Return the measure given, or what a run is judged for.
-
-    Args:
-        given: The user's word; None takes factuality if the run has it, else its only measure.
-        known: The measures of the run; empty for one that was not judged.
-        run: What to call the run.
-
-    Raises:
-        ConfigError: There is no such measure, or there are several and none is named.
+    Attributes:
+        people: "mean" takes several people's labels of a response as their mean (a random
+            person's label); "majority" as the commonest, and none where they tie.
+        power: λ, the verdicts' weight, see `correct_mean`; None tunes it.
+        level: Confidence level.
     """
-    if given is not None and given not in MEASURES:
-        raise ConfigError(f"no measure {given!r}{nearest(given, MEASURES)}; known: {[*MEASURES]}")
-    if given is not None and known and given not in known:
-        raise ConfigError(f"{run} is not judged for {given}; it is judged for {', '.join(known)}")
-    if given is not None:
-        return given
-    if not known or "factuality" in known:
-        return "factuality"
-    if len(known) > 1:
-        raise ConfigError(f"{run} is judged for {', '.join(known)}; name one with --measure")
-    return known[0]
+
+    people: People = "mean"
+    power: float | None = None
+    level: float = 0.95
 
 
 def correct_metrics(
-    labels: LabelSet,
-    items: Sequence[Item],
-    *,
-    field: str | None = None,
-    positive: str | None = None,
-    missing: Sequence[str] = (),
-    people: People = "mean",
-    power: float | None = None,
-    level: float = 0.95,
-    measure: str = "factuality",
+    table: LabelTable, correction: Correction = Correction()
 ) -> tuple[CorrectedMetric, ...]:
     """Return each labelled task's judged metrics, corrected; see `correct_mean`.
 
@@ -80,65 +60,49 @@ def correct_metrics(
     responses that the judge scored. The labelled responses must be a random sample of the task's.
 
     Args:
-        labels: People's labels; the judge must not be among them.
-        items: All responses of the run, with its verdicts.
-        field: The field of the labels, see `read_answers`.
-        positive: The word that counts as an error, see `read_answers`.
-        missing: Words that are no label.
-        people: "mean" takes several people's labels of a response as their mean (a random
-            person's label); "majority" as the commonest, and none where they tie.
-        power: λ, see `correct_mean`.
-        level: Confidence level.
-        measure: What ``items`` were judged for: factuality, helpfulness or harm.
+        table: People's labels and all responses of a run with its verdicts.
+        correction: How they are corrected.
 
     Raises:
         ConfigError: The labels are no random sample, or cannot be read.
     """
+    people = correction.people
     if people not in get_args(People):
         known = ", ".join(get_args(People))
         raise ConfigError(f"unknown people {people!r}{nearest(people, get_args(People))}: {known}")
-    _check_random(labels)
-    if measure == "factuality":
-        readings = _readings(labels, field, positive, missing, people)
+    if table.chosen:
+        raise ConfigError(
+            f"{table.chosen} labelled items were picked because judge and people differ on them "
+            "(eft-eval gold sample): they say nothing of all responses; give labels of a random "
+            "sample (eft-eval labels export)"
+        )
+    items = table.items or ()
+    if table.measure == "factuality":
+        readings = _readings(table, people)
     else:
-        shares = read_shares(labels, measure, field=field, positive=positive, missing=missing)
-        metric = next(iter(MEASURES[measure].scores))
+        shares = read_shares(table.labels, table.reading)
+        metric = next(iter(MEASURES[table.measure].scores))
         readings = [_reading(metric, shares, False, people)]
     found = []
     for task in dict.fromkeys(item.stratum for item in items):
         of_task = [item for item in items if item.stratum == task]
         for reading in readings:
             if any(item.item_id in reading.labels for item in of_task):
-                found.append(_correct(task, reading, of_task, power, level))
+                found.append(_correct(task, reading, of_task, correction))
     return tuple(found)
 
 
-def _check_random(labels: LabelSet) -> None:
-    chosen = sum(origin.random is False for origin in labels.origins.values())
-    if chosen:
-        raise ConfigError(
-            f"{chosen} labelled items were picked because judge and people differ on them "
-            "(eft-eval gold sample): they say nothing of all responses; give labels of a random "
-            "sample (eft-eval labels export)"
-        )
-
-
-def _readings(
-    labels: LabelSet,
-    field: str | None,
-    positive: str | None,
-    missing: Sequence[str],
-    people: People,
-) -> list[_Reading]:
-    first = read_answers(labels, field=field, positive=positive, missing=missing, counts=True)
+def _readings(table: LabelTable, people: People) -> list[_Reading]:
+    labels = table.labels
+    first = read_answers(labels, table.reading, counts=True)
     if first.rule == "raw":
         raise ConfigError(
             f"{first.field} holds words; name the one that counts as an error with --positive"
         )
     readings = [_reading("fact_any_error", first, True, people)]
     amounts = "error_count" if first.field == ANY_ERROR else first.field
-    if positive is None and amounts in labels.fields and amounts != "has_error":
-        counts = read_answers(labels, field=amounts, rule="raw")
+    if table.reading.positive is None and amounts in labels.fields and amounts != "has_error":
+        counts = read_answers(labels, LabelReading(field=amounts), rule="raw")
         # 0 and 1 in a field of unknown meaning may be "an error or none": no numbers of errors
         if amounts == "error_count" or any((one > 1).any() for one in counts.panel.values()):
             readings.append(_reading("fact_errors", counts, False, people))
@@ -159,13 +123,13 @@ def _reading(metric: str, answers: Answers, binary: bool, people: People) -> _Re
 
 
 def _correct(
-    task: str, reading: _Reading, items: Sequence[Item], power: float | None, level: float
+    task: str, reading: _Reading, items: Sequence[Item], correction: Correction
 ) -> CorrectedMetric:
-    corrected = _corrected(reading.labels, reading.metric, items, power, level)
+    corrected = _corrected(reading.labels, reading.metric, items, correction)
     by_majority = corrected.rogan_gladen is None and reading.metric == "fact_any_error"
     if by_majority:
         commonest = _reading(reading.metric, reading.answers, True, "majority").labels
-        found = _corrected(commonest, reading.metric, items, power, level).rogan_gladen
+        found = _corrected(commonest, reading.metric, items, correction).rogan_gladen
         corrected = corrected._replace(rogan_gladen=found)
     share = reading.metric != "fact_errors"
     if share:
@@ -192,8 +156,7 @@ def _corrected(
     labels: Mapping[str, float],
     metric: str,
     items: Sequence[Item],
-    power: float | None,
-    level: float,
+    correction: Correction,
 ) -> Corrected:
     labelled = [item for item in items if item.item_id in labels]
     others = [item for item in items if item.item_id not in labels]
@@ -204,11 +167,11 @@ def _corrected(
         [_verdict(item, metric) for item in others],
         clusters=[item.cluster for item in labelled] if shared else None,
         other_clusters=[item.cluster for item in others] if shared else None,
-        power=power,
-        level=level,
+        power=correction.power,
+        level=correction.level,
     )
 
 
 def _verdict(item: Item, metric: str) -> float:
-    score = scored_verdict(item)
+    score = item.score
     return score if metric != "fact_any_error" or math.isnan(score) else float(score > 0)

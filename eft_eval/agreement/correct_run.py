@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eft_eval.agreement.correct import People, choose_measure, correct_metrics
+from eft_eval.agreement.correct import Correction, People, correct_metrics
+from eft_eval.agreement.label_reading import LabelReading, read_label_table
 from eft_eval.agreement.report import CorrectedMetric
 from eft_eval.errors import ConfigError
 from eft_eval.files import write_lines
 from eft_eval.judging.prompts.measures import MEASURES
-from eft_eval.labels.reading import read_labels
-from eft_eval.labels.records import Item, LabelSet
-from eft_eval.labels.responses import measures_in, read_items
+from eft_eval.labels.records import Item
 from eft_eval.records import plain
 from eft_eval.runs.newest import date_after, newest_results, read_results, samples_path
 from eft_eval.version import __version__
@@ -63,16 +62,8 @@ class CorrectedRun:
 def correct_run(
     run_dir: Path | str,
     files: Sequence[Path | str],
-    *,
-    judge: str | None = None,
-    tasks: Sequence[str] | None = None,
-    field: str | None = None,
-    positive: str | None = None,
-    missing: Sequence[str] = (),
-    people: People = "mean",
-    power: float | None = None,
-    level: float = 0.95,
-    measure: str | None = None,
+    reading: LabelReading = LabelReading(),
+    correction: Correction = Correction(),
 ) -> CorrectedRun:
     """Correct the judged metrics of the newest run in a folder; write new files beside the old.
 
@@ -83,40 +74,21 @@ def correct_run(
     Args:
         run_dir: The folder with results_*.json, or its parent if that has one such folder.
         files: Label files on a random sample of the run's responses.
-        judge: An annotator of the files that is no person, and is left out.
-        tasks: The tasks to correct; by default all that are judged for the measure.
-        field: The field of the labels, see `read_answers`.
-        positive: The word that counts as an error, for labels that are words.
-        missing: Words that are no label.
-        people: "mean" or "majority", see `correct_metrics`.
-        power: λ, see `correct_mean`.
-        level: Confidence level.
-        measure: factuality, helpfulness or harm; by default factuality if the run is judged for
-            it, else what it is judged for.
+        reading: How they are read; its judge is an annotator that is no person, and is left out.
+        correction: How metrics are corrected.
 
     Raises:
         ConfigError: The run or the labels cannot be used, or no labelled response has a verdict.
     """
     old = newest_results(Path(run_dir))
     results = read_results(old)
-    measure = choose_measure(measure, measures_in(run_dir, tasks), old.name)
-    items = read_items(run_dir, tasks=tasks, measure=measure)
-    if measure == "factuality":
+    table = read_label_table(files, run_dir, reading).people()
+    items, labels = table.items or (), table.labels
+    if table.measure == "factuality":
         _check_counts(results, items)
     if not any(item.verdict_status for item in items):
         raise ConfigError(f"{old} has no verdicts; judge it first: eft-eval judge {run_dir}")
-    labels = _of_people(read_labels(files, items=items, judge=judge))
-    metrics = correct_metrics(
-        labels,
-        items,
-        field=field,
-        positive=positive,
-        missing=missing,
-        people=people,
-        power=power,
-        level=level,
-        measure=measure,
-    )
+    metrics = correct_metrics(table, correction)
     for one in metrics:
         if math.isnan(one.corrected.prediction_powered.estimate):
             raise ConfigError(
@@ -126,13 +98,13 @@ def correct_run(
     found = CorrectedRun(
         metrics=metrics,
         annotators=labels.annotators,
-        people=people,
+        people=correction.people,
         dropped=labels.drop_counts(),
         remarks=labels.remarks,
         corrected_from=old.name,
         results=old.with_name(f"results_{date}.json"),
         sources=labels.sources,
-        measure=measure,
+        measure=table.measure,
         warnings=_harder(metrics, labels.drop_counts()),
     )
     for task in results["configs"]:
@@ -173,11 +145,6 @@ def _check_counts(results: dict[str, Any], items: Sequence[Item]) -> None:
                 f"{', '.join(name for name in MEASURES if name != 'factuality')}: nothing is "
                 "corrected"
             )
-
-
-def _of_people(labels: LabelSet) -> LabelSet:
-    kept = tuple(label for label in labels.labels if label.annotator != labels.judge)
-    return replace(labels, labels=kept)
 
 
 def _copy_samples(old: Path, new: Path) -> None:

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eft_eval.agreement.answers import Answers, read_answers
-from eft_eval.agreement.correct import scored_verdict
-from eft_eval.agreement.join import judge_of
+from eft_eval.agreement.answers import judge_side, people_side, read_answers
+from eft_eval.agreement.label_reading import LabelTable
 from eft_eval.agreement.paper import PAPER_GOLD, PaperFigure, paper_figure
 from eft_eval.errors import ConfigError
 from eft_eval.files import write_json
@@ -26,7 +25,7 @@ from eft_eval.labels.joining import GOLD_PREFIX
 from eft_eval.labels.people import scrub
 from eft_eval.labels.project import GOLD_KEY_FORMAT, Exported
 from eft_eval.labels.reading import read_labels
-from eft_eval.labels.records import Item, LabelSet
+from eft_eval.labels.records import Item
 from eft_eval.records import plain
 from eft_eval.statistics.consensus import majority
 from eft_eval.statistics.gold_outcome import GoldOutcome, gold_outcome_of_counts
@@ -35,7 +34,7 @@ from eft_eval.statistics.ratings import Rule, apply_rule
 from eft_eval.statistics.sampling import GoldDraw, draw_for_gold
 from eft_eval.version import __version__
 
-__all__ = ["GoldReport", "GoldSample", "import_gold", "sample_gold"]
+__all__ = ["GoldPlan", "GoldReport", "GoldSample", "import_gold", "sample_gold"]
 
 Exporter = Callable[..., Exported]
 
@@ -115,40 +114,42 @@ class GoldReport:
         return {"format": "eft-eval gold report", "eft_eval": __version__, **plain(self)}
 
 
+@dataclass(frozen=True)
+class GoldPlan:
+    """What is drawn.
+
+    Attributes:
+        disagreements: How many disagreements.
+        agreements: How many agreements as well.
+        seed: Seed of the draw and of the order.
+        rule: How ratings are compared: "any error" or "raw"; by default as the labels are.
+    """
+
+    disagreements: int = 30
+    agreements: int = 0
+    seed: int = 0
+    rule: Rule | None = None
+
+
 def sample_gold(
-    items: Sequence[Item],
-    labels: LabelSet,
+    table: LabelTable,
     out: Path | str,
     export: Exporter,
     *,
-    run: str,
+    plan: GoldPlan = GoldPlan(),
     key: Path | str | None = None,
-    disagreements: int = 30,
-    agreements: int = 0,
-    seed: int = 0,
-    field: str | None = None,
-    rule: Rule | None = None,
-    positive: str | None = None,
-    missing: Sequence[str] = (),
 ) -> GoldSample:
     """Draw items on which judge and people differ, and write the blind project and its gold key.
 
     The people's side is their commonest answer; items on which they are tied are not drawn from.
 
     Args:
-        items: The run's responses, with its verdicts.
-        labels: People's labels; ``labels.judge`` takes the place of the run's verdicts, if set.
+        table: People's labels and the run's responses, with its verdicts; ``labels.judge`` takes
+            the place of these, if set.
         out: The project's folder, new or empty.
         export: `export_potato`, `export_label_studio` or `export_csv`.
-        run: Name of the run's results file, for the record.
+        plan: What to draw.
         key: The gold key to write; by default ``OUT.gold-key.json`` beside the project.
-        disagreements: How many disagreements to draw.
-        agreements: How many agreements to draw as well.
-        seed: Seed of the draw and of the order.
-        field: The field of the labels, see `read_answers`, as for the rest.
-        rule: "any error" or "raw".
-        positive: The word that counts as an error.
-        missing: Words that are no label.
 
     Raises:
         ConfigError: Judge and people differ nowhere, the key would lie in the project or exists,
@@ -157,21 +158,21 @@ def sample_gold(
     out = Path(out)
     path = out.with_name(f"{out.name}.gold-key.json") if key is None else Path(key)
     _check_key_path(path, out)
-    answers = read_answers(
-        labels, field=field, rule=rule, positive=positive, missing=missing, counts=True
-    )
+    answers = read_answers(table.labels, table.reading, rule=plan.rule, counts=True)
     if answers.words:
         raise ConfigError(f"{answers.field} holds words; name the one that counts with --positive")
-    name, judge = _judge_side(items, labels, answers)
-    people = {name: one for name, one in answers.panel.items() if name != labels.judge}
+    name, judge = judge_side(table, answers)
+    if judge is None or table.items is None:
+        raise ConfigError("gold labels need a run, whose responses are shown to the adjudicator")
+    people = people_side(table, answers)
     commonest = majority({n: apply_rule(one, answers.rule) for n, one in people.items()})
     human = commonest.values
     draw = draw_for_gold(
         judge,
         human,
-        disagreements=disagreements,
-        agreements=agreements,
-        seed=seed,
+        disagreements=plan.disagreements,
+        agreements=plan.agreements,
+        seed=plan.seed,
         rule=answers.rule,
     )
     if not draw.items:
@@ -179,16 +180,16 @@ def sample_gold(
             f"there is nothing to adjudicate: {draw.of_disagreements} disagreements in "
             f"{draw.of_disagreements + draw.of_agreements} items that judge and people rated"
         )
-    by_id = {item.item_id: item for item in items}
+    by_id = {item.item_id: item for item in table.items}
     drawn = [by_id[answers.item_ids[i]] for i in draw.items]
     chosen = [replace(item, item_id=f"{GOLD_PREFIX}{item.item_id}") for item in drawn]
-    sides = [(judge[i], float(human[i])) for i in draw.items]
+    sides = [(float(judge[i]), float(human[i])) for i in draw.items]
     record = {
-        "run": run,
+        "run": table.run,
         "judge": name,
         "people": f"the commonest answer of {', '.join(people)}",
         "rule": answers.rule,
-        "seed": seed,
+        "seed": plan.seed,
         "disagreements": draw.of_disagreements,
         "agreements": draw.of_agreements,
         "tied": commonest.tied,
@@ -210,20 +211,6 @@ def _write(
     except BaseException:
         key.unlink(missing_ok=True)  # nor is a key without its project
         raise
-
-
-def _judge_side(
-    items: Sequence[Item], labels: LabelSet, answers: Answers
-) -> tuple[str, list[float]]:
-    """Return the judge's name, and its ratings of the items that the run can show."""
-    if labels.judge is None:
-        scores = {item.item_id: scored_verdict(item) for item in items}
-        return judge_of(items), [scores.get(one, math.nan) for one in answers.item_ids]
-    if labels.judge not in answers.panel:
-        raise ConfigError(f"the judge {labels.judge} has no label of {answers.field}")
-    shown = {item.item_id for item in items}
-    ratings = zip(answers.item_ids, answers.panel[labels.judge].tolist(), strict=True)
-    return labels.judge, [rating if one in shown else math.nan for one, rating in ratings]
 
 
 def _check_key_path(path: Path, out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eft_eval.cli.options import Form, Judge, Tasks
+from eft_eval.cli.options import Form, Judge, ProjectOptions, Tasks, grouped
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,17 +24,16 @@ app = typer.Typer(
 
 
 @app.command(name="export")
+@grouped
 def export_labels(
     run_dir: Annotated[Path, typer.Argument(help="A run's folder or results file, or a pattern.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the labelling project.")],
-    form: Annotated[Form, typer.Option("--format", help="For which tool.")] = Form.potato,
+    project: ProjectOptions,
     sample: Annotated[
         int | None,
         typer.Option(min=1, help="Size of a random sample of the responses; all without it."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample and of the order.")] = 0,
     task: Tasks = None,
-    port: Annotated[int, typer.Option(help="Where Potato is to listen.")] = 8000,
 ) -> None:
     """Write a labelling project: question and response, shuffled, the judge's verdict hidden."""
     from eft_eval.labels.responses import read_items, sample_items
@@ -50,30 +49,30 @@ def export_labels(
         "seed": seed,
         "random_sample": True,
     }
-    exported = write_project(form, port)(drawn.items, out, about=about)
+    exported = write_project(project)(drawn.items, project.out, about=about)
     print(f"{len(drawn.items)} of {drawn.of} responses of {run} (seed {seed}): {exported.folder}")
     if sample is not None and sample > drawn.of:
         print(f"{sample} were asked for; the run has {drawn.of}")
     print(f"next: {exported.next_step}")
-    if form is Form.potato:
-        print(f"people open http://127.0.0.1:{port} and log in with any name")
-    print(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(form, out)}")
+    if project.form is Form.potato:
+        print(f"people open http://127.0.0.1:{project.port} and log in with any name")
+    print(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(project)}")
 
 
-def write_project(form: Form, port: int) -> Callable[..., Exported]:
+def write_project(project: ProjectOptions) -> Callable[..., Exported]:
     """Return the exporter of a format: a function of items, folder and notes for the key."""
     from eft_eval.labels.label_studio import export_label_studio
     from eft_eval.labels.potato import export_potato
     from eft_eval.labels.tables import export_csv
 
-    if form is Form.potato:
-        return partial(export_potato, port=port)
-    return export_label_studio if form is Form.label_studio else export_csv
+    if project.form is Form.potato:
+        return partial(export_potato, port=project.port)
+    return export_label_studio if project.form is Form.label_studio else export_csv
 
 
-def filled_in(form: Form, out: Path) -> str:
+def filled_in(project: ProjectOptions) -> str:
     """Return what the labels of a project will be read from, as on a command line."""
-    return "EXPORT.json" if form is Form.label_studio else quote(str(out))
+    return "EXPORT.json" if project.form is Form.label_studio else quote(str(project.out))
 
 
 @app.command(name="import")

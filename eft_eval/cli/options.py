@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import Enum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -12,21 +15,19 @@ from typer.core import TyperCommand, TyperGroup
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eft_eval.statistics.ratings import Rule
+    from eft_eval.agreement.label_reading import LabelReading
 
 __all__ = [
     "BatchStep",
     "ClusterPath",
-    "Field",
     "Form",
     "JsonOut",
     "Judge",
-    "LabelFiles",
+    "LabelOptions",
     "Level",
-    "Measure",
     "MeasureName",
-    "Missing",
-    "Positive",
+    "MeasuredLabelOptions",
+    "ProjectOptions",
     "PromptChange",
     "RuleName",
     "RuleOption",
@@ -34,7 +35,9 @@ __all__ = [
     "SeveralFiles",
     "SeveralFilesGroup",
     "Tasks",
-    "rule_of",
+    "grouped",
+    "reported",
+    "words_of",
 ]
 
 _SEVERAL = "--labels"
@@ -108,11 +111,120 @@ JsonOut = Annotated[
 ]
 
 
-def rule_of(name: RuleName | None) -> Rule | None:
-    """Return the library's word for a rule."""
-    if name is None:
-        return None
-    return "raw" if name is RuleName.raw else "any error"
+def words_of(choice: Enum | None) -> Any:
+    """Return the library's words for a choice."""
+    return None if choice is None else choice.value.replace("-", " ")
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """Options of every command that holds labels against a run."""
+
+    labels: LabelFiles = None
+    judge: Judge = None
+    field: Field = None
+    positive: Positive = None
+    missing: Missing = None
+    task: Tasks = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The label files.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        if not self.labels:
+            raise ConfigError("there are no label files; name them with --labels FILE …")
+        return self.labels
+
+    def reading(self) -> LabelReading:
+        """Return how they are read."""
+        from eft_eval.agreement.label_reading import LabelReading
+
+        return LabelReading(
+            field=self.field,
+            positive=self.positive,
+            missing=tuple(self.missing or ()),
+            judge=self.judge,
+            tasks=tuple(self.task) if self.task else None,
+        )
+
+
+@dataclass(frozen=True)
+class MeasuredLabelOptions(LabelOptions):
+    """The same where a run may be judged for several measures."""
+
+    measure: Measure = None
+
+    def reading(self) -> LabelReading:
+        """Return how they are read."""
+        return replace(super().reading(), measure=words_of(self.measure))
+
+
+@dataclass(frozen=True)
+class ProjectOptions:
+    """Where a labelling project is written, and for which tool."""
+
+    out: Annotated[Path, typer.Option(help="A new folder for the labelling project.")]
+    form: Annotated[Form, typer.Option("--format", help="For which tool.")] = Form.potato
+    port: Annotated[int, typer.Option(help="Where Potato is to listen.")] = 8000
+
+
+class _Report(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+_Found = TypeVar("_Found", bound=_Report)
+
+
+def reported(path: Path | None, kind: str, make: Callable[[], _Found]) -> _Found:
+    """Return a result; it is also written as JSON, to a path that is looked at beforehand.
+
+    Raises:
+        ConfigError: The file exists and is no report of this kind, or cannot be written.
+    """
+    from eft_eval.records import check_report_path, write_report
+
+    if path is not None:
+        check_report_path(path, kind)
+    found = make()
+    if path is not None:
+        write_report(path, found.to_dict())
+    return found
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take records of options: typer sees one option for each of their fields."""
+    records: dict[str, type] = {}
+    parameters = []
+    for one in signature(command, eval_str=True).parameters.values():
+        record: type = one.annotation
+        if not is_dataclass(record):
+            parameters.append(one.replace(kind=Parameter.KEYWORD_ONLY))
+            continue
+        records[one.name] = record
+        hints = get_type_hints(record, include_extras=True)
+        for field in fields(record):
+            default = Parameter.empty if field.default is MISSING else field.default
+            parameters.append(
+                Parameter(
+                    field.name,
+                    Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=hints[field.name],
+                )
+            )
+
+    def call(**given: Any) -> None:
+        for name, record in records.items():
+            given[name] = record(**{field.name: given.pop(field.name) for field in fields(record)})
+        command(**given)
+
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
+    call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    return call
 
 
 def _spread_out(arguments: list[str], stop: tuple[str, ...]) -> list[str]:

@@ -53,6 +53,11 @@ class Item:
     verdict_status: str | None = None
     judge: str | None = None
 
+    @property
+    def score(self) -> float:
+        """The judge's score; NaN where it gave none."""
+        return math.nan if self.verdict_value is None else self.verdict_value
+
 
 @dataclass(frozen=True)
 class Label:

@@ -16,6 +16,8 @@ import eft_eval
 from eft_eval.agreement import (
     Agreement,
     Interval,
+    LabelReading,
+    Method,
     agree,
     agree_labels,
     krippendorff_alpha,
@@ -31,6 +33,7 @@ from eft_eval.labels import Columns, Label, LabelSet, labels_of_frame, save_labe
 from eft_eval.records import plain, write_report
 
 fewer = settings(max_examples=40)
+QUICK = Method(resamples=0)
 
 
 @st.composite
@@ -73,7 +76,7 @@ def test_the_report_is_its_parts(drawn, rule, clustered):
     panel, judge = drawn
     items = len(judge)
     prompts = [i // 2 for i in range(items)] if clustered else None
-    result = agree(panel, judge, rule=rule, clusters=prompts, resamples=20)
+    result = agree(panel, judge, clusters=prompts, method=Method(rule=rule, resamples=20))
     read = {
         name: np.where(np.isnan(one), one, one > 0) if rule == "any error" else one
         for name, one in panel.items()
@@ -108,7 +111,7 @@ def test_agreement_with_a_random_person_by_counting(drawn):
     for ratings, verdict in zip(columns(panel), judge, strict=True):
         if ratings and not math.isnan(verdict):
             shares.append(sum((r > 0) == (verdict > 0) for r in ratings) / len(ratings))
-    result = agree(panel, judge, resamples=0)
+    result = agree(panel, judge, method=QUICK)
     mean = result.random_person
     assert mean.n == len(shares)
     if shares:
@@ -130,17 +133,17 @@ def test_judge_minus_people_by_counting(drawn):
         for ratings, verdict in zip(columns(panel), judge, strict=True)
         if ratings and not math.isnan(verdict)
     ]
-    found = agree(panel, judge, rule="raw", resamples=0).difference
+    found = agree(panel, judge, method=Method(rule="raw", resamples=0)).difference
     assert found.n == len(gaps)
     if gaps:
         assert found.interval.estimate == pytest.approx(sum(gaps) / len(gaps))
-    assert agree(panel, judge, resamples=0).difference is None
+    assert agree(panel, judge, method=QUICK).difference is None
 
 
 @given(panels())
 def test_every_item_is_accounted_for(drawn):
     panel, judge = drawn
-    counted = agree(panel, judge, resamples=0).counted
+    counted = agree(panel, judge, method=QUICK).counted
     per_item = columns(panel)
     assert counted.items == sum(bool(ratings) for ratings in per_item)
     assert counted.ratings == sum(map(len, per_item))
@@ -156,7 +159,7 @@ def test_every_item_is_accounted_for(drawn):
 @given(panels(), st.booleans())
 def test_the_report_is_json_without_nan(drawn, judged):
     panel, judge = drawn
-    result = agree(panel, judge if judged else None, resamples=5)
+    result = agree(panel, judge if judged else None, method=Method(resamples=5))
     text = json.dumps(result.to_dict(), allow_nan=False)
     back = json.loads(text)
     assert back["counted"]["items"] == result.counted.items
@@ -185,12 +188,14 @@ def test_ties_are_no_agreement_and_no_disagreement():
 
 def test_words_have_no_amounts():
     panel = {"a": [0, 1, 2, 0], "b": [0, 1, 1, 2]}
-    result = agree(panel, [0, 1, 2, 2], rule="raw", scale="nominal", strata=list("xxyy"))
+    result = agree(
+        panel, [0, 1, 2, 2], strata=list("xxyy"), method=Method(rule="raw", scale="nominal")
+    )
     assert result.pair.scale is None
     assert result.pair.strata["x"].scale is None
     assert [alpha.metric for alpha in result.alpha] == ["nominal"]
     assert result.ceiling.measure == "agreement with the majority"
-    assert agree(panel, rule="raw").alpha[2].metric == "interval"
+    assert agree(panel, method=Method(rule="raw")).alpha[2].metric == "interval"
 
 
 def test_the_papers_numbers_stand_beside():
@@ -220,8 +225,8 @@ def test_pandas_frames_and_public_names():
     long = long.rename(columns={"variable": "who"})
     labels = labels_of_frame(long, Columns("item", "who", cluster="prompt"))
     assert labels.drop_counts() == {"no value": 2}
-    result = agree_labels(labels, rule="any error")
-    wanted = agree(panel, clusters=[1, 1, 2, 2, 3], rule="any error")
+    result = agree_labels(labels, method=Method(rule="any error"))
+    wanted = agree(panel, clusters=[1, 1, 2, 2, 3])
     assert same(result.alpha, wanted.alpha)
     assert result.clusters == 3
     named = labels_of_frame(long, Columns("item", "who"), judge="a")
@@ -284,7 +289,7 @@ def test_words_are_categories_or_one_of_them_counts():
     )
     found = read_answers(labels)
     assert (found.words, found.rule, found.scale) == (("?", "no", "yes"), "raw", "nominal")
-    found = read_answers(labels, positive="no", missing=["?"])
+    found = read_answers(labels, LabelReading(positive="no", missing=("?",)))
     assert found.panel["A1"].tolist() == pytest.approx([0, 1, math.nan], nan_ok=True)
     assert (found.rule, found.unsure) == ("any error", 1)
 
@@ -298,14 +303,15 @@ def test_words_are_categories_or_one_of_them_counts():
         ({("i", "A1", "x"): "a"}, {"positive": "b"}, "no label of x is 'b'"),
         ({("i", "A1", "x"): "a"}, {"rule": "any error"}, "--positive"),
         ({("i", "A1", "has_error"): "yes"}, {"rule": "raw"}, "needs counts"),
-        ({("i", "A1", "has_error"): "yes"}, {"missing": ["no"]}, "answers of its own"),
+        ({("i", "A1", "has_error"): "yes"}, {"missing": ("no",)}, "answers of its own"),
         ({("i", "A1", "x"): 1.0}, {"field": "xx"}, "no label of the field 'xx'.*'x'"),
         ({("i", "A1", "x"): 1.0}, {"field": "any_error"}, "no label of has_error"),
     ],
 )
 def test_labels_that_cannot_be_read_so(answers, options, said):
+    rule = options.pop("rule", None)
     with pytest.raises(ConfigError, match=said):
-        read_answers(make_labels(answers), **options)
+        read_answers(make_labels(answers), LabelReading(**options), rule=rule)
 
 
 # --- files

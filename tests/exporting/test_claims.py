@@ -395,6 +395,7 @@ def test_older_runs_of_lm_eval(stock: Path) -> None:
 def test_corrected_scores_have_their_own_interval(real: Path, tmp_path: Path) -> None:
     from judged_runs import write_labels
 
+    from eft_eval.agreement import LabelReading
     from eft_eval.agreement.correct_run import correct_run
     from eft_eval.labels import read_items
 
@@ -405,7 +406,7 @@ def test_corrected_scores_have_their_own_interval(real: Path, tmp_path: Path) ->
         tmp_path / "labels.csv", scored[:6], {"jane": [0, 1, 2, 0, 1, 0], "bob": [0, 1, 1, 0, 1, 0]}
     )
     before = {task.name: task for task in claims(folder).tasks}
-    corrected = correct_run(folder, [labels], tasks=["eli5_fact"])
+    corrected = correct_run(folder, [labels], LabelReading(tasks=("eli5_fact",)))
     found = claims(folder)
     after = {task.name: task for task in found.tasks}
     by_metric = {one.metric: one.corrected for one in corrected.metrics}

@@ -367,7 +367,7 @@ def test_agreement_and_corrected_scores_are_on_the_page(tmp_path: Path) -> None:
 
     folder = write_judged_run(tmp_path / "run", counted(VERDICTS))
     labels = write_labels(tmp_path / "labels.csv", items_in_order(folder), PEOPLE)
-    found = agree_files([labels], run_dir=folder)
+    found = agree_files([labels], folder)
     file = tmp_path / "agreement.json"
     write_report(file, found.to_dict())
     corrected = correct_run(folder, [labels])

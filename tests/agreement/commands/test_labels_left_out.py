@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from judged_runs import JUDGE, Run, items_in_order, write, write_labels
 
+from eft_eval.agreement import LabelReading
 from eft_eval.agreement.answers import read_answers
 from eft_eval.labels import Label, LabelSet, read_labels
 
@@ -129,7 +130,7 @@ def test_the_case_of_words_is_no_difference() -> None:
         "A1": [1, 0, 1],
         "A2": [1, 0, 0],
     }
-    positive = read_answers(labels, positive="YES")
+    positive = read_answers(labels, LabelReading(positive="YES"))
     assert positive.panel["A1"].tolist() == [1, 0, 1]
 
 

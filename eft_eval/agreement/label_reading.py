@@ -1,0 +1,128 @@
+"""How labels are read and joined to a run, and the table that comes of it: each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.labels.reading import read_labels
+from eft_eval.labels.records import Item, LabelSet, Origin
+from eft_eval.labels.responses import measures_in, read_items
+from eft_eval.runs.saved import SavedRun, open_run
+
+__all__ = ["LabelReading", "LabelTable", "read_label_table"]
+
+
+@dataclass(frozen=True)
+class LabelReading:
+    """Which labels are taken, what their words mean, and which verdicts they are held against.
+
+    Attributes:
+        field: The field of the labels; by default "any_error", read from has_error and
+            error_count, where the labels have these, else the only field there is.
+        positive: The word that counts as 1, all others as 0; for labels that are words.
+        missing: Words that are no label, such as "unsure".
+        judge: The annotator that is the judge, by its name in the files; the run's own judge
+            model means the same as None.
+        tasks: The run's tasks to take; by default all that are judged for the measure.
+        measure: The run's verdicts to take: factuality, helpfulness or harm; by default
+            factuality if the run is judged for it, else what it is judged for.
+    """
+
+    field: str | None = None
+    positive: str | None = None
+    missing: tuple[str, ...] = ()
+    judge: str | None = None
+    tasks: tuple[str, ...] | None = None
+    measure: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Labels, and the responses of a run that they are about.
+
+    Attributes:
+        labels: The labels; ``labels.judge`` is the judge, if one of the annotators is.
+        items: All responses of the run, with its verdicts; None without a run.
+        reading: How they were read, and how they are to be read as numbers.
+        run: The run's results file; None without one.
+    """
+
+    labels: LabelSet
+    items: Sequence[Item] | None = None
+    reading: LabelReading = LabelReading()
+    run: str | None = None
+
+    @property
+    def measure(self) -> str:
+        """What the run's verdicts are of."""
+        return self.reading.measure or "factuality"
+
+    @property
+    def judged_by_run(self) -> bool:
+        """Whether the judge's answers are the run's verdicts."""
+        return self.items is not None and self.labels.judge is None
+
+    @property
+    def chosen(self) -> int:
+        """How many labelled items are no random sample: picked because judge and people differ."""
+        return sum(origin.random is False for origin in self.labels.origins.values())
+
+    def people(self) -> LabelTable:
+        """Return the table without the labels of the annotator that is the judge."""
+        kept = tuple(one for one in self.labels.labels if one.annotator != self.labels.judge)
+        return replace(self, labels=replace(self.labels, labels=kept))
+
+    def origins(self) -> Mapping[str, Origin]:
+        """Return where items are from: the run's word, but the files' on how they were drawn."""
+        if self.items is None:
+            return self.labels.origins
+        drawn = {name: origin.random for name, origin in self.labels.origins.items()}
+        return {
+            item.item_id: Origin(item.stratum, item.cluster, drawn.get(item.item_id))
+            for item in self.items
+        }
+
+
+def read_label_table(
+    files: Sequence[Path | str],
+    run: SavedRun | Path | str | None = None,
+    reading: LabelReading = LabelReading(),
+) -> LabelTable:
+    """Read label files, and the run that they are about.
+
+    Args:
+        files: Label files of any known format, see `read_labels`.
+        run: A run that is opened, or what `open_run` takes: only labels about its responses, with
+            the same texts, are used.
+        reading: How they are read.
+
+    Raises:
+        ConfigError: A file or the run cannot be used, or nobody is called as the judge.
+    """
+    if run is None:
+        return LabelTable(read_labels(files, judge=reading.judge), None, reading)
+    saved = run if isinstance(run, SavedRun) else open_run(run)
+    known = measures_in(saved, reading.tasks)
+    reading = replace(reading, measure=_measure(reading.measure, known, saved.name))
+    items = read_items(saved, tasks=reading.tasks, measure=str(reading.measure))
+    labels = read_labels(files, items=items, judge=reading.judge)
+    return LabelTable(labels, items, reading, saved.name)
+
+
+def _measure(given: str | None, known: Sequence[str], run: str) -> str:
+    """Return the measure given, or what a run is judged for: ``known``, empty if not at all."""
+    if given is not None and given not in MEASURES:
+        raise ConfigError(f"no measure {given!r}{nearest(given, MEASURES)}; known: {[*MEASURES]}")
+    if given is not None and known and given not in known:
+        raise ConfigError(f"{run} is not judged for {given}; it is judged for {', '.join(known)}")
+    if given is not None:
+        return given
+    if not known or "factuality" in known:
+        return "factuality"
+    if len(known) > 1:
+        raise ConfigError(f"{run} is judged for {', '.join(known)}; name one with --measure")
+    return known[0]
