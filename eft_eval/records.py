@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import write_json
+from eft_eval.files import Kind, check_output, json_kind, write_json
 
 __all__ = ["check_report_path", "plain", "read_record_file", "restored", "write_report"]
 
@@ -151,16 +151,11 @@ def check_report_path(path: Path, kind: str) -> None:
     Raises:
         ConfigError: There is no such folder, or the file exists and is no report of this kind.
     """
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent} to write {path.name} into")
-    if not path.exists():
-        return
-    try:
-        known = str(json.loads(path.read_text("utf-8")).get("format", ""))
-    except (OSError, ValueError, AttributeError):
-        known = ""
-    if known != kind:
-        raise ConfigError(f"{path} exists and is no report {kind!r}; choose another name")
+    check_output(path, _report(kind))
+
+
+def _report(kind: str) -> Kind:
+    return json_kind(f"report {kind!r}", lambda content: content.get("format") == kind)
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

@@ -156,7 +156,8 @@ def sample_gold(
             or something cannot be read or written.
     """
     out = Path(out)
-    path = out.with_name(f"{out.name}.gold-key.json") if key is None else Path(key)
+    named = out.absolute() if out.name in ("", "..") else out  # such as "."
+    path = named.with_name(f"{named.name}.gold-key.json") if key is None else Path(key)
     _check_key_path(path, out)
     answers = read_answers(table.labels, table.reading, rule=plan.rule, counts=True)
     if answers.words:

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from eft_eval.cli.options import ClusterPath, PromptChange, SettingsFile
 from eft_eval.errors import ConfigError, EftEvalError, nearest
+from eft_eval.files import check_output, text_kind, write_output
 
 
 class RunsByDefault(TyperGroup):
@@ -34,6 +35,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+
+
+_STARTS = {  # of the forms of a comparison
+    "text": r"baseline: .*\ncandidate: ",
+    "json": r'\{\s*"format": "eft-eval comparison"',
+    "markdown": r"### \S+ (regression|pass|inconclusive): .*\nBaseline: .*\nCandidate: ",
+    "junit": r'<\?xml [^\n]*\n<testsuites name="eft-eval compare"',
+    "github": r"::(error|warning|notice) title=",
+}
+_COMPARISON = text_kind("comparison of eft-eval", "|".join(_STARTS.values()))
 
 
 class Form(str, Enum):
@@ -139,25 +150,17 @@ def _target(text: str) -> tuple[Form, Path]:
             f"{nearest(name, known) if equals else ''}"
         )
     path = Path(file)
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--out {text}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise ConfigError(f"--out {text}: {path} is a folder; name a file in it")
+    check_output(path, _COMPARISON)
     return Form(name), path
 
 
 def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
-    from eft_eval.files import write_lines
     from eft_eval.reports.ci.forms import FORMS
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.comparison import comparison
 
     for kind, path in targets:
-        text = FORMS[kind.value](found)
-        if path.exists() and not path.is_file():  # a pipe, such as /dev/stdout
-            path.write_text(text, encoding="utf-8")
-        else:
-            write_lines(path, [text])
+        write_output(path, [FORMS[kind.value](found)], _COMPARISON)
     if form is Form.text:
         print_document(comparison(found))
     else:

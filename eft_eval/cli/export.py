@@ -12,6 +12,7 @@ import typer
 
 from eft_eval.cli.options import Level
 from eft_eval.errors import ConfigError
+from eft_eval.files import check_parent, is_stream, make_folder, write_lines, write_whole
 
 if TYPE_CHECKING:
     from eft_eval.exporting.claims import RunClaim
@@ -152,8 +153,8 @@ def _check_options(asked: _Asked) -> None:
     if asked.out is None and form in (Form.eee, Form.parquet):
         what = "folder" if form is Form.eee else "file"
         raise ConfigError(f"--format {form.value} writes no text: add --out with a {what}")
-    if asked.out is not None and not asked.out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {asked.out}: there is no folder {asked.out.parent}")
+    if asked.out is not None:
+        check_parent(asked.out)
     if asked.out is not None and form in _TABLES and asked.out.is_dir():
         raise ConfigError(f"--out {asked.out} is a folder; {form.value} is one file")
     if asked.out is not None and form not in _TABLES and asked.out.is_file():
@@ -167,13 +168,11 @@ def _files(claims: Sequence[RunClaim], asked: _Asked) -> None:
         for text in files.values():
             sys.stdout.write(text)
         return
-    from eft_eval.files import write_lines
-
     paths = {asked.out / name: text for name, text in files.items()}
     for path, text in paths.items():
         _check_free(path, text.encode("utf-8", "backslashreplace"), asked.overwrite)
     for path, text in paths.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_lines(path, [text])
         print(path)
 
@@ -211,14 +210,11 @@ def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
 
 
 def _csv(claims: Sequence[RunClaim], asked: _Asked) -> None:
-    from eft_eval.files import write_lines
     from eft_eval.reports.exports.table import table_csv
 
     text = table_csv(_table(claims, asked))
     if asked.out is None:
         sys.stdout.write(text)
-    elif asked.out.exists() and not asked.out.is_file():  # a pipe, such as /dev/stdout
-        asked.out.write_text(text, encoding="utf-8", newline="")
     else:
         _check_free(asked.out, text.encode("utf-8"), asked.overwrite)
         write_lines(asked.out, [text])
@@ -226,7 +222,6 @@ def _csv(claims: Sequence[RunClaim], asked: _Asked) -> None:
 
 
 def _parquet(claims: Sequence[RunClaim], asked: _Asked) -> None:
-    from eft_eval.files import write_whole
     from eft_eval.reports.exports.table import write_parquet
 
     assert asked.out is not None
@@ -244,10 +239,10 @@ def _table(claims: Sequence[RunClaim], asked: _Asked) -> Any:
 
 def _check_free(path: Path, content: bytes | None, overwrite: bool) -> None:
     """Raise where a file would be lost: one that exists with other content."""
-    if not path.exists() or overwrite:
+    if overwrite or not path.exists() or is_stream(path):
         return
     try:
-        same = content is not None and path.read_bytes() == content
+        same = path.stat().st_size == 0 or (content is not None and path.read_bytes() == content)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     if not same:

@@ -20,6 +20,7 @@ from eft_eval.cli.options import (
     reported,
     words_of,
 )
+from eft_eval.files import check_new_folder
 
 app = typer.Typer(
     help="Who is right where judge and people differ: a blind draw, and gold labels on it.",
@@ -68,6 +69,7 @@ def sample(
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.gold import gold_sample
 
+    check_new_folder(project.out)
     table = read_label_table(files, run_dir, replace(labels.reading(), measure="factuality"))
     drawn = sample_gold(
         table,

@@ -12,6 +12,7 @@ import typer
 
 from eft_eval.cli.options import Form, Judge, ProjectOptions, Tasks, grouped
 from eft_eval.errors import ConfigError
+from eft_eval.files import check_new_folder
 
 if TYPE_CHECKING:
     from eft_eval.labels.project import Exported
@@ -39,6 +40,7 @@ def export_labels(
     from eft_eval.labels.responses import read_items, sample_items
     from eft_eval.runs.saved import open_run
 
+    check_new_folder(project.out)
     saved = open_run(run_dir)
     run = saved.name
     drawn = sample_items(read_items(saved, tasks=task), sample, seed=seed)
@@ -93,10 +95,11 @@ def import_labels(
     from eft_eval.labels.reading import read_labels
     from eft_eval.labels.records import Item
     from eft_eval.labels.responses import measures_in, read_items
-    from eft_eval.labels.saving import save_labels
+    from eft_eval.labels.saving import check_saved, save_labels
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.labels import labels as view
 
+    check_saved(out)
     about: list[Item] | Path | None = key
     if key is not None and key.is_dir() and not (key / KEY_NAME).exists():
         # the ids and texts of responses are the same whatever they were judged for

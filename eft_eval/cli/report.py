@@ -13,9 +13,16 @@ import typer
 
 from eft_eval.cli.options import ClusterPath, PromptChange, SettingsFile
 from eft_eval.errors import ConfigError
+from eft_eval.files import check_output, text_kind, write_output
 
 if TYPE_CHECKING:
     from eft_eval.agreement.report import Agreement
+
+
+_REPORT = text_kind(
+    "report of eft-eval",
+    r'<!DOCTYPE html>.*<p class="eyebrow">eft-eval report</p>|### .*<sub>Made by eft-eval ',
+)
 
 
 class Form(str, Enum):
@@ -98,10 +105,9 @@ def _check_out(out: Path | None, form: Form) -> None:
         return
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; expected a file such as {out / 'report.html'}")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
     if out.suffix in (".json", ".jsonl"):
         raise ConfigError(f"--out {out}: expected a name such as report.{form.value}")
+    check_output(out, _REPORT)
 
 
 def _sources(runs: Sequence[str], arms: Sequence[str]) -> tuple[list[str], dict[int, str]]:
@@ -152,13 +158,8 @@ def _command(runs: Sequence[str], options: dict[str, Any]) -> str:
 
 
 def _write(text: str, out: Path | None) -> None:
-    from eft_eval.files import write_lines
-
     if out is None:
         sys.stdout.write(text)
         return
-    if out.exists() and not out.is_file():  # a pipe, such as /dev/stdout
-        out.write_text(text, encoding="utf-8")
-        return
-    write_lines(out, [text])
+    write_output(out, [text], _REPORT)
     print(f"written: {out} ({len(text.encode('utf-8')) / 1e6:.2f} MB)", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -25,11 +26,15 @@ def trace(
 
     With the recipe `demo`, a question is put as the demo's dialogue.
     """
+    from eft_eval.files import check_output, write_output
+    from eft_eval.runs.traces import TRACE_FILE
+
+    if json_file is not None:
+        check_output(json_file, TRACE_FILE)
     from transformers.utils import logging
 
     from eft_eval.api import Composite
     from eft_eval.demo.language import dialogue
-    from eft_eval.files import write_json
     from eft_eval.recipe import parse_model_args
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.traces import trace as view
@@ -44,4 +49,4 @@ def trace(
     )
     print_document(view(found))
     if json_file is not None:
-        write_json(json_file, found.as_dict())
+        write_output(json_file, [json.dumps(found.as_dict(), indent=1), "\n"], TRACE_FILE)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from eft_eval.errors import ComparabilityError, ConfigError
-from eft_eval.files import write_lines
+from eft_eval.errors import ComparabilityError
+from eft_eval.files import check_output, json_kind, write_output
 from eft_eval.runs.baseline import baseline_lines, is_baseline
 from eft_eval.runs.reading import read_run
 from eft_eval.runs.records import Run
 from eft_eval.runs.samples import PROMPT
 
 __all__ = ["bless"]
+
+_BASELINE = json_kind("baseline", is_baseline)
 
 
 def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
@@ -33,7 +34,7 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
         ConfigError: There is no run, or ``out`` is another kind of file.
         ComparabilityError: The run is incomplete, or has no samples.
     """
-    _check_out(out)
+    check_output(out, _BASELINE)
     run = read_run(source, cluster)
     if errors := [problem.text for problem in run.problems if problem.severity == "error"]:
         raise ComparabilityError(f"{source} cannot be a baseline: {'; '.join(errors)}")
@@ -43,18 +44,5 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
             f"{source} cannot be a baseline: no task has metrics and samples (--log_samples)"
         )
     kept = replace(run, tasks=tasks)
-    write_lines(out, baseline_lines(kept, cluster))
+    write_output(out, baseline_lines(kept, cluster), _BASELINE)
     return kept
-
-
-def _check_out(out: Path) -> None:
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"there is no folder {out.parent} to write {out.name} into")
-    if not out.exists():
-        return
-    try:
-        known = is_baseline(json.loads(out.read_text("utf-8")))
-    except (OSError, ValueError):
-        known = False
-    if not known:
-        raise ConfigError(f"{out} exists and is no baseline; choose another name for --out")

@@ -31,7 +31,7 @@ from eft_eval.demo.training import (
 )
 from eft_eval.demo.world import WORLD_SEED, make_world
 from eft_eval.errors import ConfigError, EftEvalError
-from eft_eval.files import write_lines, write_whole
+from eft_eval.files import check_new_folder, make_folder, new_folder, write_lines
 
 __all__ = [
     "Plan", "Update", "build", "end_with_parent", "family_folder", "only_one", "quick_plan",
@@ -85,6 +85,8 @@ class Update(NamedTuple):
 
 
 _TOKENIZER = "tokenizer"
+_PLAN = "plan.json"
+_LOCK = "lock"
 
 
 class _Job(NamedTuple):
@@ -139,7 +141,8 @@ def build(
     _remember(out, plan)
     if not (out / _TOKENIZER).is_dir():
         tokenizer = make_tokenizer(make_world(WORLD_SEED, plan.world_size), plan.vocabulary)
-        write_whole(out / _TOKENIZER, tokenizer.save_pretrained)
+        with new_folder(out / _TOKENIZER) as part:
+            tokenizer.save_pretrained(part)
     waiting = [
         _Job(family_folder(out, seed), plan, seed, scale, manners)
         for seed in seeds
@@ -198,7 +201,7 @@ def _train(job: _Job, updates: Any) -> None:
     torch.set_num_threads(1)
     plan = job.plan
     world = make_world(WORLD_SEED, plan.world_size)
-    job.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(job.folder)
     checkpoint = job.folder / f"{job.model}.checkpoint"
 
     def progress(step: int, steps: int, loss: float) -> None:
@@ -219,11 +222,9 @@ def _train(job: _Job, updates: Any) -> None:
             checkpoint, progress,
         )  # fmt: skip
 
-    def save(folder: Path) -> None:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-    write_whole(job.target, save)
+    with new_folder(job.target) as part:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -242,21 +243,22 @@ def end_with_parent() -> None:
 
 @contextlib.contextmanager
 def only_one(out: Path) -> Iterator[None]:
-    """Hold a folder for this process alone.
+    """Hold a folder for this process alone: a new one, or one that `build` made.
 
     Raises:
-        ConfigError: ``out`` is a file, or another process works there.
+        ConfigError: ``out`` is a file or holds something else, or another process works there.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise ConfigError(f"--out {out}: this is a file; give a folder") from None
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: this is a file; give a folder")
+    if not (out / _PLAN).is_file() and not (out / _LOCK).is_file():
+        check_new_folder(out)
+    make_folder(out)
     try:
         import fcntl
     except ImportError:  # no such lock on Windows
         yield
         return
-    with (out / "lock").open("w") as file:
+    with (out / _LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -267,11 +269,15 @@ def only_one(out: Path) -> Iterator[None]:
 def _remember(out: Path, plan: Plan) -> None:
     import torch
 
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "plan.json"
+    make_folder(out)
+    file = out / _PLAN
     content = {**asdict(plan), "text_sha256": _text_digest(plan), "torch": torch.__version__}
     text = json.dumps(content, indent=2) + "\n"
     if not file.is_file():
+        if foreign := sorted({path.name for path in out.iterdir()} - {_LOCK}):
+            raise ConfigError(
+                f"--out {out}: it holds {foreign[0]}, not made here; give a new folder"
+            )
         write_lines(file, [text])
     elif file.read_text(encoding="utf-8") != text:
         raise ConfigError(

@@ -29,8 +29,8 @@ from eft_eval.demo.family import MODELS, WORLD_FILE
 from eft_eval.demo.figures import Survey, arm_figures, frontier, recall
 from eft_eval.demo.judge import VERSION
 from eft_eval.demo.world import WORLD_SEED, make_world
-from eft_eval.errors import EftEvalError
-from eft_eval.files import write_json, write_whole
+from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.files import replaced_folder, write_json
 from eft_eval.statistics.interval import Interval
 
 __all__ = ["TEMPERATURES", "chosen_seed", "export", "measure", "over_seeds", "study"]
@@ -74,8 +74,17 @@ def study(
         half-precision family.
     """
     with only_one(out):
+        _check_models(out / "models")
         folders = build(out, plan, seeds, processes, report)
         return _measured(out, plan, seeds, folders, processes, say)
+
+
+def _check_models(models: Path) -> None:
+    """Raise before any training if the exported family would take the place of something else."""
+    ours = {WORLD_FILE, *(f"demo-{name}" for name in MODELS)}
+    there = {path.name for path in models.iterdir()} if models.is_dir() else set()
+    if foreign := sorted(there - ours):
+        raise ConfigError(f"{models} holds {foreign[0]}, which is not ours; move it away")
 
 
 def _measured(
@@ -91,7 +100,8 @@ def _measured(
     models = out / "models"
     chosen = found["chosen"]
     cards = found["seeds"][str(chosen)]["recall"]
-    write_whole(models, lambda to: export(family_folder(out, chosen), to, plan, chosen, cards))
+    with replaced_folder(models) as part:
+        export(family_folder(out, chosen), part, plan, chosen, cards)
     say(f"measuring the exported family (seed {found['chosen']}, half precision)")
     (found["exported"],) = _measure_all([models], plan, processes)
     write_json(out / "figures.json", found)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import write_lines
+from eft_eval.files import Kind, check_output, write_output
 from eft_eval.judging.judge import reparse
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.judging.settings import kind_of
@@ -195,8 +195,9 @@ def export(verdicts: Iterable[Verdict], file: Path) -> int:
     """Write verdicts as JSON lines, oldest first; return how many.
 
     Raises:
-        ConfigError: The file cannot be written.
+        ConfigError: The file cannot be written, or is none of verdicts.
     """
+    check_output(file, _EXPORTED)
     count = 0
 
     def lines() -> Iterator[str]:
@@ -205,8 +206,17 @@ def export(verdicts: Iterable[Verdict], file: Path) -> int:
             count += 1
             yield json.dumps(verdict.to_dict(), ensure_ascii=False) + "\n"
 
-    write_lines(file, lines())
+    write_output(file, lines(), _EXPORTED)
     return count
+
+
+def _is_exported(path: Path) -> bool:
+    with path.open(encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    return isinstance(first, dict) and {"judge_model", "prompt_sha256", "status"} <= first.keys()
+
+
+_EXPORTED = Kind("file of exported verdicts", _is_exported)
 
 
 def prune(store: VerdictStore, choice: Choice) -> int:

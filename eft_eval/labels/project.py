@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
+from eft_eval.files import new_folder
 from eft_eval.labels.records import Item, Origin
 from eft_eval.labels.texts import text_hash
 
@@ -60,21 +59,9 @@ def new_export(items: Sequence[Item], out: Path, about: Mapping[str, Any] | None
             ``out`` holds something already or cannot be written.
     """
     _check(items)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not empty; choose another folder")
-    temporary = out.parent / f".{out.name}.{os.getpid()}.tmp"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        _write_key(temporary, items, about)
-        yield temporary
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with new_folder(out) as folder:
+        _write_key(folder, items, about)
+        yield folder
 
 
 def _check(items: Sequence[Item]) -> None:

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import write_json, write_lines
+from eft_eval.files import check_output, text_kind, write_json, write_lines
 from eft_eval.labels.entries import Entry, Found, Place, Remark, Shown, Unusable
 from eft_eval.labels.records import LabelSet, Origin
 from eft_eval.labels.tables import SAVED
 from eft_eval.labels.texts import to_cell
 
-__all__ = ["FORMAT", "from_saved", "is_saved", "save_labels"]
+__all__ = ["FORMAT", "check_saved", "from_saved", "is_saved", "save_labels"]
 
 FORMAT = "eft-eval labels"
 _COLUMNS = ("item_id", "annotator", "field", "value")
 _DROPPED = ("where", "reason", "detail")
 _UNKNOWN = Origin("", "", None)
+_SAVED = text_kind(
+    "file of imported labels",
+    rf'{",".join((*_COLUMNS, *SAVED))}\n|{{\n "format": "{FORMAT}"',
+)
+_LEFT_OUT = text_kind("file of dropped rows", rf"{','.join(_DROPPED)}\n")
 
 
 def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
@@ -42,12 +47,10 @@ def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
             be written.
     """
     out = Path(out)
-    _check_free(out)
+    check_saved(out)
     if out.suffix == ".json":
         write_json(out, _as_dict(labels))
         return (out,)
-    if out.suffix != ".csv":
-        raise ConfigError(f"{out}: expected a name that ends in .csv or .json")
     rows = []
     for label in labels.labels:
         origin = labels.origins.get(label.item_id, _UNKNOWN)
@@ -59,7 +62,7 @@ def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
         known = (label.item_id, label.annotator, label.field, value)
         rows.append([*known, digest, origin.stratum, origin.cluster, random])
     write_lines(out, _csv([*_COLUMNS, *SAVED], rows))
-    beside = out.with_name(f"{out.stem}.dropped.csv")
+    beside = _beside(out)
     if not labels.dropped:
         beside.unlink(missing_ok=True)
         return (out,)
@@ -68,18 +71,22 @@ def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
     return out, beside
 
 
-def _check_free(out: Path) -> None:
-    """Raise if a file would be replaced that was not written here, such as an annotator's."""
-    try:
-        with out.open(encoding="utf-8") as file:
-            start = file.read(200)
-    except FileNotFoundError:
-        return
-    except (OSError, UnicodeDecodeError):
-        start = ""
-    ours = (",".join((*_COLUMNS, *SAVED)), f'{{\n "format": "{FORMAT}"')
-    if not start.startswith(ours):
-        raise ConfigError(f"{out} exists and is no file of imported labels; choose another name")
+def check_saved(out: Path) -> None:
+    """Check before anything is read that `save_labels` may write there.
+
+    Raises:
+        ConfigError: The name ends otherwise, is that of a file that was not written so, such as an
+            annotator's, or cannot be written.
+    """
+    if out.suffix not in (".csv", ".json"):
+        raise ConfigError(f"{out}: expected a name that ends in .csv or .json")
+    check_output(out, _SAVED)
+    if out.suffix == ".csv":
+        check_output(_beside(out), _LEFT_OUT)
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.dropped.csv")
 
 
 def is_saved(raw: bytes) -> bool:

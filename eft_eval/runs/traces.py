@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
+from eft_eval.files import json_kind
 from eft_eval.records import read_record_file, restored
 
-__all__ = ["MemberChoice", "Shift", "TokenTrace", "Trace", "read_trace"]
+__all__ = ["TRACE_FILE", "MemberChoice", "Shift", "TokenTrace", "Trace", "read_trace"]
+
+TRACE_FILE = json_kind("trace", lambda content: {"composite", "draft", "tokens"} <= content.keys())
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""Writing whole or not at all; and that nothing else in the product deletes or replaces files."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from eft_eval import files
+from eft_eval.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+NOTES = files.text_kind("note", "note:")
+DANGEROUS = {
+    "rmtree", "unlink", "rmdir", "removedirs", "remove_tree", "write_text", "write_bytes", "rename",
+    "replace", "truncate", "move", "copyfile", "copy", "copytree", "mkdtemp",
+}  # fmt: skip
+# who writes into a new folder of its own, or takes back what it has just written
+KNOWN = {
+    "eft_eval/files.py": {"rmtree", "rmdir", "rename", "replace", "mkdtemp", "open"},
+    "eft_eval/agreement/protocol.py": {"unlink"},
+    "eft_eval/demo/building.py": {"unlink", "open"},
+    "eft_eval/demo/study.py": {"write_text"},
+    "eft_eval/labels/label_studio.py": {"write_text"},
+    "eft_eval/labels/potato.py": {"write_text", "open"},
+    "eft_eval/labels/project.py": {"write_text"},
+    "eft_eval/labels/saving.py": {"unlink"},
+    "eft_eval/labels/tables.py": {"open"},
+}
+
+
+def writes_in(tree: ast.AST) -> set[str]:
+    """Return the names of the calls in a module that write, replace or delete files."""
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
+        texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
+        if name == "open" and any(isinstance(t, str) and re.match("[wax+]", t) for t in texts):
+            found.add(name)
+        of = ast.unparse(node.func).rpartition(".")[0]
+        owners = {"replace": "os", "copy": "shutil", "remove": "os", "move": "shutil"}
+        if name in DANGEROUS and of == owners.get(name, of):
+            found.add(name)
+    return found
+
+
+def test_nothing_else_writes_replaces_or_deletes() -> None:
+    shipped = [path for room in ("eft_eval", "model_adapters", "tasks", "prompts", "reports")
+               for path in (ROOT / room).rglob("*.py")]  # fmt: skip
+    assert len(shipped) > 200
+    found = {
+        str(path.relative_to(ROOT)): writes_in(ast.parse(path.read_text("utf-8")))
+        for path in shipped
+        if not any(parent.is_symlink() for parent in path.parents)
+    }
+    assert {name: calls for name, calls in found.items() if calls - KNOWN.get(name, set())} == {}
+    assert writes_in(ast.parse("import shutil; shutil.rmtree(x); p.open('w')")) == {
+        "rmtree",
+        "open",
+    }
+
+
+def test_a_failing_writer_leaves_what_was(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    files.write_output(note, ["note: one"], NOTES)
+
+    def lines():  # type: ignore[no-untyped-def]
+        yield "note: two"
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        files.write_output(note, lines(), NOTES)
+    assert note.read_text() == "note: one"
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]
+
+
+def test_names_that_no_file_can_have_are_one_line(tmp_path: Path) -> None:
+    for check in (lambda path: files.check_output(path, NOTES), files.check_new_folder):
+        with pytest.raises(ConfigError):
+            check(tmp_path / ("x" * 300))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ConfigError):
+        files.write_output(tmp_path / "loop", ["note:"], NOTES)
+    (tmp_path / "file").write_text("note:")
+    with pytest.raises(ConfigError, match="no folder"):
+        files.check_output(tmp_path / "file" / "x", NOTES)
+    with pytest.raises(ConfigError):
+        files.check_new_folder(tmp_path / "file" / "x" / "y")
+
+
+def test_a_folder_is_replaced_by_the_same_files_only(tmp_path: Path) -> None:
+    def put(text: str, *names: str) -> None:
+        with files.replaced_folder(tmp_path / "models") as part:
+            for name in names:
+                (part / name).parent.mkdir(exist_ok=True)
+                (part / name).write_text(text)
+
+    put("one", "a/weights", "b")
+    put("two", "a/weights", "b", "c")
+    assert (tmp_path / "models" / "a" / "weights").read_text() == "two"
+    (tmp_path / "models" / "a" / "thesis.tex").symlink_to("elsewhere")
+    with pytest.raises(ConfigError, match="which is not ours"):
+        put("three", "a/weights", "b", "c")
+    assert (tmp_path / "models" / "a" / "weights").read_text() == "two"
+    assert os.listdir(tmp_path) == ["models"]
+
+
+def test_a_folder_is_new_or_empty(tmp_path: Path) -> None:
+    with files.new_folder(tmp_path / "a" / "b") as part:
+        (part / "x").write_text("x")
+    assert (tmp_path / "a" / "b" / "x").read_text() == "x"
+    with pytest.raises(ConfigError, match="not empty"), files.new_folder(tmp_path / "a"):
+        pass
+    with pytest.raises(RuntimeError), files.new_folder(tmp_path / "c"):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["a"]
