@@ -184,6 +184,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             write(path)
             return
         real = Path(os.path.realpath(path))
+        check_parent(path)
         if real.is_dir():
             raise ConfigError(f"cannot write {path}: a folder has that name")
         with _beside(real) as part:
@@ -258,7 +259,10 @@ def check_parent(path: Path) -> None:
     Raises:
         ConfigError: There is none.
     """
-    parent = Path(os.path.realpath(path)).parent
+    real = Path(os.path.realpath(path))
+    parent = real.parent
+    if real.is_symlink():
+        raise ConfigError(f"{path} is a link that leads nowhere but to itself")
     if not parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent} to write {path.name} into")
     if not os.access(parent, os.W_OK | os.X_OK) and not is_stream(path):
