@@ -102,7 +102,8 @@ def _members(found: griffe.Class) -> Iterator[str]:
     ]
     if fields:
         yield "\n".join(fields) + "\n"
-    for one in found.members.values():
+    inherited = (one.final_target for one in found.inherited_members.values())
+    for one in (*found.members.values(), *inherited):
         if one.docstring is None or not one.is_public:
             continue
         if isinstance(one, griffe.Function):

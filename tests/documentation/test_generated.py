@@ -49,6 +49,7 @@ def test_the_reference_names_every_command_and_public_name() -> None:
     names = (DOCS / "reference" / "api.md").read_text("utf-8")
     for name in set(eft_eval.__all__) - {"__version__"}:
         assert f"### eft_eval.{name}\n" in names
+    assert "\nComposite.load(\n" in names, "inherited methods are there"
 
 
 def test_the_index_lists_every_page_once() -> None:
