@@ -7,14 +7,14 @@ adjudicator's labels with that key.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eft_eval.agreement.answers import judge_side, people_side, read_answers
 from eft_eval.agreement.label_reading import LabelTable
@@ -23,20 +23,17 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import write_json
 from eft_eval.labels.joining import GOLD_PREFIX
 from eft_eval.labels.people import scrub
-from eft_eval.labels.project import GOLD_KEY_FORMAT, Exported
+from eft_eval.labels.project import GOLD_KEY_FORMAT, Exported, Exporter
 from eft_eval.labels.reading import read_labels
-from eft_eval.labels.records import Item
-from eft_eval.records import plain
+from eft_eval.records import plain, read_record_file, restored
 from eft_eval.statistics.consensus import majority
-from eft_eval.statistics.gold_outcome import GoldOutcome, gold_outcome_of_counts
+from eft_eval.statistics.gold_outcome import GoldOutcome, gold_outcome, gold_outcome_of_counts
 from eft_eval.statistics.means import Mean, mean_with_interval, share_of
 from eft_eval.statistics.ratings import Rule, apply_rule
 from eft_eval.statistics.sampling import GoldDraw, draw_for_gold
 from eft_eval.version import __version__
 
 __all__ = ["GoldPlan", "GoldReport", "GoldSample", "import_gold", "sample_gold"]
-
-Exporter = Callable[..., Exported]
 
 
 class GoldSample(NamedTuple):
@@ -115,6 +112,33 @@ class GoldReport:
 
 
 @dataclass(frozen=True)
+class _Drawn:
+    """What the gold key says of one drawn item."""
+
+    judge: float
+    people: float
+    text_sha256: str
+    stratum: str
+    cluster: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _GoldKey:
+    """Who said what, and from what was drawn; ``disagreements`` and ``agreements`` in all."""
+
+    run: str
+    judge: str
+    people: str
+    rule: Rule
+    seed: int
+    disagreements: int
+    agreements: int
+    items: Mapping[str, _Drawn]
+    tied: int | None = None
+
+
+@dataclass(frozen=True)
 class GoldPlan:
     """What is drawn.
 
@@ -167,10 +191,9 @@ def sample_gold(
         raise ConfigError("gold labels need a run, whose responses are shown to the adjudicator")
     people = people_side(table, answers)
     commonest = majority({n: apply_rule(one, answers.rule) for n, one in people.items()})
-    human = commonest.values
     draw = draw_for_gold(
         judge,
-        human,
+        commonest.values,
         disagreements=plan.disagreements,
         agreements=plan.agreements,
         seed=plan.seed,
@@ -182,36 +205,32 @@ def sample_gold(
             f"{draw.of_disagreements + draw.of_agreements} items that judge and people rated"
         )
     by_id = {item.item_id: item for item in table.items}
-    drawn = [by_id[answers.item_ids[i]] for i in draw.items]
-    chosen = [replace(item, item_id=f"{GOLD_PREFIX}{item.item_id}") for item in drawn]
-    sides = [(float(judge[i]), float(human[i])) for i in draw.items]
-    record = {
-        "run": table.run,
-        "judge": name,
-        "people": f"the commonest answer of {', '.join(people)}",
-        "rule": answers.rule,
-        "seed": plan.seed,
-        "disagreements": draw.of_disagreements,
-        "agreements": draw.of_agreements,
-        "tied": commonest.tied,
-        "items": {
-            item.item_id: _entry(item, *side) for item, side in zip(chosen, sides, strict=True)
+    shown = [by_id[answers.item_ids[i]] for i in draw.items]
+    shown = [replace(item, item_id=f"{GOLD_PREFIX}{item.item_id}") for item in shown]
+    sides = [(float(judge[i]), float(commonest.values[i])) for i in draw.items]
+    gold_key = _GoldKey(
+        run=str(table.run),
+        judge=name,
+        people=f"the commonest answer of {', '.join(people)}",
+        rule=answers.rule,
+        seed=plan.seed,
+        disagreements=draw.of_disagreements,
+        agreements=draw.of_agreements,
+        items={
+            item.item_id: _Drawn(*side, item.text_sha256, item.stratum, item.cluster, item.source)
+            for item, side in zip(shown, sides, strict=True)
         },
-    }
-    return GoldSample(_write(record, path, chosen, out, export), path, draw, commonest.tied)
-
-
-def _write(
-    record: Mapping[str, Any], key: Path, items: Sequence[Item], out: Path, export: Exporter
-) -> Exported:
-    """Write the gold key, then the project: a project without its key would be of no use."""
+        tied=commonest.tied,
+    )
+    # the key first: a project without it would be of no use, nor is a key without its project
     about = {"random_sample": False}
-    write_json(key, {"format": GOLD_KEY_FORMAT, "about": about, **record})
+    write_json(path, {"format": GOLD_KEY_FORMAT, "about": about, **plain(gold_key)})
     try:
-        return export(items, out, about=about)
+        exported = export(shown, out, about=about)
     except BaseException:
-        key.unlink(missing_ok=True)  # nor is a key without its project
+        path.unlink(missing_ok=True)
         raise
+    return GoldSample(exported, path, draw, commonest.tied)
 
 
 def _check_key_path(path: Path, out: Path) -> None:
@@ -224,24 +243,6 @@ def _check_key_path(path: Path, out: Path) -> None:
         raise ConfigError(f"{path} exists; it belongs to another draw: choose another name")
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent} for the gold key")
-
-
-def _entry(item: Item, judge: float, human: float) -> dict[str, Any]:
-    return {
-        "judge": judge,
-        "people": human,
-        "text_sha256": item.text_sha256,
-        "stratum": item.stratum,
-        "cluster": item.cluster,
-        "source": item.source,
-    }
-
-
-class _GoldKey(NamedTuple):
-    content: Mapping[str, Any]
-    rule: Rule
-    sides: Mapping[str, tuple[float, float]]  # judge, people; as the rule reads them
-    clusters: Mapping[str, str]
 
 
 def import_gold(
@@ -267,106 +268,76 @@ def import_gold(
     if not adjudicated_by.strip():
         raise ConfigError("who adjudicated is blank; expected words such as 'two authors'")
     known = _read_gold_key(Path(key))
+    drawn, rule = known.items, known.rule
     labels = read_labels(files, items=key, letter="G")  # no A1: they are other people
-    answers = read_answers(labels, rule=known.rule, counts=True)
-    panel = {name: apply_rule(one, known.rule) for name, one in answers.panel.items()}
+    answers = read_answers(labels, rule=rule, counts=True)
+    panel = {name: apply_rule(one, rule) for name, one in answers.panel.items()}
     found = majority(panel)
-    gold = dict(zip(answers.item_ids, found.values.tolist(), strict=True))
-    counts = _count(known, gold)
-    outcome = gold_outcome_of_counts(
-        agreements=known.content["agreements"],
-        disagreements=known.content["disagreements"],
-        level=level,
-        **counts,
-    )
-    labelled = sum(not math.isnan(gold.get(name, math.nan)) for name in known.sides)
+    gold = dict(zip(answers.item_ids, found.values, strict=True))
+    truth = np.array([gold.get(name, math.nan) for name in drawn])
+    outcome, clustered = _outcome(known, truth, level)
     return GoldReport(
         outcome=outcome,
-        clustered=_clustered(known, gold, level),
+        clustered=clustered,
         adjudicated_by=scrub(adjudicated_by.strip()),
         adjudicators=tuple(panel),
         blind=blind,
         agreements_checked=outcome.agreements_checked > 0,
-        judge=known.content["judge"],
-        people=known.content["people"],
-        rule=known.rule,
+        judge=known.judge,
+        people=known.people,
+        rule=rule,
         level=level,
-        seed=known.content["seed"],
-        drawn=len(known.sides),
-        unlabelled=len(known.sides) - labelled,
+        seed=known.seed,
+        drawn=len(drawn),
+        unlabelled=int(np.isnan(truth).sum()),
         tied=found.tied,
-        people_tied=known.content.get("tied"),
+        people_tied=known.tied,
         unsure=answers.unsure,
         contradictory=answers.contradictory,
         dropped=labels.drop_counts(),
         remarks=labels.remarks,
         paper=paper_figure(PAPER_GOLD),
-        run=known.content["run"],
+        run=known.run,
         sources=labels.sources,
     )
 
 
 def _read_gold_key(path: Path) -> _GoldKey:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the gold key {path}: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != GOLD_KEY_FORMAT:
+    content = read_record_file(path, "the gold key that eft-eval gold sample wrote")
+    if content.get("format") != GOLD_KEY_FORMAT:
         raise ConfigError(
             f"{path} is no gold key; give the file ….gold-key.json that eft-eval gold sample wrote"
         )
-    try:
-        rule: Rule = content["rule"]
-        sides = {
-            str(name): (float(entry["judge"]), float(entry["people"]))
-            for name, entry in content["items"].items()
-        }
-        # the parts that the report copies
-        for name, kind in (("agreements", int), ("disagreements", int), ("seed", int)):
-            if not isinstance(content[name], kind):
-                raise TypeError(name)
-        for name in ("judge", "people", "run"):
-            if not isinstance(content[name], str):
-                raise TypeError(name)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is a damaged gold key: {error!r}") from None
+    key = restored(_GoldKey, content, str(path))
+    if not key.items:
+        raise ConfigError(f"{path} is a damaged gold key: it has no items")
+    return key
+
+
+def _outcome(
+    known: _GoldKey, truth: NDArray[np.float64], level: float
+) -> tuple[GoldOutcome, Mean | None]:
+    """Return whom gold sides with, and the same clustered by prompt where a prompt repeats."""
+    drawn = known.items
     judge, people = (
-        apply_rule(np.array([side[one] for side in sides.values()]), rule, "the gold key").tolist()
-        for one in (0, 1)
+        apply_rule(np.array(side), known.rule, "the gold key")
+        for side in zip(*((one.judge, one.people) for one in drawn.values()), strict=True)
     )
+    counted = gold_outcome(judge, people, truth, rule=known.rule, level=level)
+    outcome = gold_outcome_of_counts(
+        agreements=known.agreements,
+        disagreements=known.disagreements,
+        with_judge=counted.with_judge,
+        with_human=counted.with_human,
+        neither=counted.neither,
+        agreements_checked=counted.agreements_checked,
+        agreements_right=counted.agreements_right,
+        level=level,
+    )
+    settled = (judge != people) & ~np.isnan(truth)
     # an item without a cluster is one of its own
-    clusters = {name: entry.get("cluster") or name for name, entry in content["items"].items()}
-    as_read = dict(zip(sides, zip(judge, people, strict=True), strict=True))
-    return _GoldKey(content, rule, as_read, clusters)
-
-
-def _clustered(known: _GoldKey, gold: Mapping[str, float], level: float) -> Mean | None:
-    """Return the share with the judge, clustered by prompt; None where no prompt repeats."""
-    sides, prompts = [], []
-    for name, (judge, human) in known.sides.items():
-        truth = gold.get(name, math.nan)
-        if judge != human and not math.isnan(truth):
-            sides.append(float(truth == judge))
-            prompts.append(known.clusters[name])
-    if len(set(prompts)) == len(prompts):
-        return None
-    return share_of(mean_with_interval(sides, prompts, level))
-
-
-def _count(known: _GoldKey, gold: Mapping[str, float]) -> dict[str, int]:
-    """Return with whom gold sides on the drawn disagreements, and how the agreements fared."""
-    counts = dict.fromkeys(
-        ("with_judge", "with_human", "neither", "agreements_checked", "agreements_right"), 0
-    )
-    for name, (judge, human) in known.sides.items():
-        truth = gold.get(name, math.nan)
-        if math.isnan(truth):
-            continue
-        if judge == human:
-            counts["agreements_checked"] += 1
-            counts["agreements_right"] += truth == judge
-        elif truth == judge:
-            counts["with_judge"] += 1
-        else:
-            counts["with_human" if truth == human else "neither"] += 1
-    return {name: int(count) for name, count in counts.items()}
+    prompts = np.array([one.cluster or name for name, one in drawn.items()])[settled]
+    if len(set(prompts.tolist())) == len(prompts):
+        return outcome, None
+    sides = (truth == judge)[settled].astype(np.float64)
+    return outcome, share_of(mean_with_interval(sides, prompts, level))

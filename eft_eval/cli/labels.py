@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -15,7 +14,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import check_new_folder
 
 if TYPE_CHECKING:
-    from eft_eval.labels.project import Exported
+    from eft_eval.labels.project import Exporter
 
 app = typer.Typer(
     help="Responses out to annotators (Potato, Label Studio, CSV), and their labels in.",
@@ -61,8 +60,8 @@ def export_labels(
     print(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(project)}")
 
 
-def write_project(project: ProjectOptions) -> Callable[..., Exported]:
-    """Return the exporter of a format: a function of items, folder and notes for the key."""
+def write_project(project: ProjectOptions) -> Exporter:
+    """Return the exporter of a format."""
     from eft_eval.labels.label_studio import export_label_studio
     from eft_eval.labels.potato import export_potato
     from eft_eval.labels.tables import export_csv

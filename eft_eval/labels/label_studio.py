@@ -149,13 +149,7 @@ def export_label_studio(
 ) -> Exported:
     """Write a Label Studio import in the order of the items, and its key.
 
-    Args:
-        items: What to label. The judge's verdicts are not written.
-        out: A new or empty folder.
-        about: What to note in the key, such as run, sample size and seed.
-
-    Raises:
-        ConfigError: The items or the folder cannot be used.
+    See `Exporter`.
     """
     out = Path(out)
     tasks = [

@@ -228,10 +228,9 @@ def export_potato(
     Every annotator logs in with a name and no password, from this computer only, and is given all
     items. Answers are kept in the project's ``annotation_output``, which can be imported as it is.
 
+    See `Exporter`.
+
     Args:
-        items: What to label. The judge's verdicts are not written.
-        out: A new or empty folder.
-        about: What to note in the key, such as run, sample size and seed.
         port: Where the printed command lets Potato listen.
 
     Raises:

@@ -8,18 +8,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import new_folder
 from eft_eval.labels.records import Item, Origin
 from eft_eval.labels.texts import text_hash
+from eft_eval.records import restored
 
 __all__ = [
     "GOLD_KEY_FORMAT",
     "KEY_FORMAT",
     "KEY_NAME",
     "Exported",
+    "Exporter",
     "Key",
     "key_in",
     "new_export",
@@ -40,11 +42,50 @@ class Exported(NamedTuple):
     next_step: str
 
 
-class Key(NamedTuple):
-    """What an export's key says of its items, by id."""
+class Exporter(Protocol):
+    """Writes items as a labelling project of one tool, with its key; no verdict is written."""
 
-    hashes: dict[str, str]
-    origins: dict[str, Origin]
+    def __call__(
+        self, items: Sequence[Item], out: Path | str, *, about: Mapping[str, Any] | None = None
+    ) -> Exported:
+        """Write the items in their order.
+
+        Args:
+            items: What to label.
+            out: A new or empty folder.
+            about: What to note in the key, such as run, sample size and seed.
+
+        Raises:
+            ConfigError: The items or the folder cannot be used.
+        """
+
+
+class _KeyItem(NamedTuple):
+    source: str
+    stratum: str
+    cluster: str
+    text_sha256: str
+
+
+class _About(NamedTuple):
+    random_sample: bool | None = None
+
+
+class Key(NamedTuple):
+    """What an export's key says of its items."""
+
+    items: Mapping[str, _KeyItem]
+    about: _About = _About()
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes of the items' texts, by id."""
+        return {name: one.text_sha256 for name, one in self.items.items()}
+
+    def origins(self) -> Iterator[tuple[str, Origin]]:
+        """Yield where each item is from."""
+        for name, one in self.items.items():
+            yield name, Origin(one.stratum, one.cluster, self.about.random_sample)
 
 
 @contextlib.contextmanager
@@ -82,12 +123,7 @@ def _check(items: Sequence[Item]) -> None:
 
 def _write_key(folder: Path, items: Sequence[Item], about: Mapping[str, Any] | None) -> None:
     entries = {
-        item.item_id: {
-            "source": item.source,
-            "stratum": item.stratum,
-            "cluster": item.cluster,
-            "text_sha256": item.text_sha256,
-        }
+        item.item_id: _KeyItem(item.source, item.stratum, item.cluster, item.text_sha256)._asdict()
         for item in sorted(items, key=lambda item: item.item_id)
     }
     key = {"format": KEY_FORMAT, "about": dict(about or {}), "items": entries}
@@ -123,14 +159,8 @@ def key_in(path: Path) -> Key | None:
     if not isinstance(key, dict) or key.get("format") not in (KEY_FORMAT, GOLD_KEY_FORMAT):
         return None
     try:
-        random = key.get("about", {}).get("random_sample")
-        entries = {str(name): dict(entry) for name, entry in key["items"].items()}
-        return Key(
-            {name: str(entry["text_sha256"]) for name, entry in entries.items()},
-            {
-                name: Origin(str(entry["stratum"]), str(entry["cluster"]), random)
-                for name, entry in entries.items()
-            },
-        )
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path} is a damaged key; take the one that was exported") from None
+        return restored(Key, key, str(path))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path} is a damaged key; take the one that was exported ({error})"
+        ) from None

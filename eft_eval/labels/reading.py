@@ -55,7 +55,7 @@ class _File(NamedTuple):
             if isinstance(found, Entry) and found.origin is not None:
                 yield found.item_id, found.origin
         if self.key is not None:
-            yield from self.key.origins.items()
+            yield from self.key.origins()
 
 
 def read_labels(

@@ -227,13 +227,7 @@ def export_csv(
     The file begins with a byte order mark, by which Excel recognises UTF-8. A text that a
     spreadsheet would take for a formula begins with an apostrophe, which the import takes away.
 
-    Args:
-        items: What to label. The judge's verdicts are not written.
-        out: A new or empty folder.
-        about: What to note in the key, such as run, sample size and seed.
-
-    Raises:
-        ConfigError: The items or the folder cannot be used.
+    See `Exporter`.
     """
     out = Path(out)
     fields = [field.name for field in FIELDS]
