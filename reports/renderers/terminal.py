@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
@@ -26,7 +27,9 @@ _TONES = {"regression": "bold red", "pass": "green", "inconclusive": "yellow", "
 _STEPS = ("", "underline", "black on yellow", "bold white on red")  # by a token's distance
 _PIPE = 160  # columns where there is no terminal to have any
 _NARROWEST = 18  # to which a column of words is wrapped
-_PIECE = re.compile(r"[±<>≈=] \S+|\[[^\]]*\]\S*|\S+(?: %)?")  # what is not broken between numbers
+_PIECE = re.compile(
+    r"[±<>≈=] \S+|[-+]?\d\S* to \S+|\[[^\]]*\]\S*|\S+(?: %)?"
+)  # what is not broken between numbers
 _PART = re.compile(r".+?(?:[/_,](?=\w)|$)")  # where a long name may be broken
 
 
@@ -62,10 +65,18 @@ def document_text(document: Document, width: int = _PIPE) -> str:
 
 def say(text: str, file: TextIO | None = None) -> None:
     """Print one line, in one line however long it is; to standard output by default."""
+    _allow_any(file or sys.stdout)
     print(printable(one_line(text)), file=file)
 
 
+def _allow_any(file: TextIO) -> None:
+    """Let what the encoding of a stream does not have be a question mark, and no crash."""
+    if isinstance(file, io.TextIOWrapper) and file.errors == "strict":
+        file.reconfigure(errors="replace")
+
+
 def _console() -> Console:
+    _allow_any(sys.stdout)
     console = Console()
     if console.is_terminal or os.environ.get("COLUMNS"):
         return console

@@ -111,7 +111,7 @@ def _pair(found: Agreement, pair: PairAgreement) -> Iterator[Table | Texts]:
         names = [_category(found, value) for value in pair.categories]
         rows = zip(names, pair.table, strict=True)
         yield Table(
-            "counts: people in rows, the judge in columns",
+            "Counts: people in rows, the judge in columns",
             columns("", numbers=tuple(names)),
             tuple(cells(name, *map(str, row)) for name, row in rows),
         )
@@ -169,7 +169,7 @@ def _strata(pair: PairAgreement) -> Table:
         )
         for name, one in pair.strata.items()
     )
-    return Table("by stratum", columns("stratum", numbers=numbers), rows)
+    return Table("By stratum", columns("stratum", numbers=numbers), rows)
 
 
 def _couples(caption: str, found: tuple[PairOfAnnotators, ...], heads: tuple[str, ...]) -> Table:
@@ -188,13 +188,13 @@ def _couples(caption: str, found: tuple[PairOfAnnotators, ...], heads: tuple[str
 
 def _people(found: Agreement) -> Iterator[Table]:
     if rows := list(_people_rows(found)):
-        yield estimates("people among each other", rows, found.level)
+        yield estimates("People among each other", rows, found.level)
     if len(found.raters) <= _LONGEST_LIST:
         rows = [cells(one.name, str(one.n), _answers(found, one)) for one in found.raters]
         heads = (*columns("", numbers=("n",)), *columns("answers"))
-        yield Table("how everybody answers", heads, tuple(rows))
+        yield Table("How everybody answers", heads, tuple(rows))
     if found.people is not None and 1 < len(found.people.pairs) <= _LONGEST_LIST:
-        yield _couples("every two people", found.people.pairs, ("first", "second"))
+        yield _couples("Every two people", found.people.pairs, ("first", "second"))
 
 
 def _people_rows(found: Agreement) -> Iterator[_Row]:

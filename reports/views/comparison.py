@@ -98,7 +98,7 @@ def compare_plan(plan: ComparePlan) -> Document:
         f"deviation of the paired differences {plan.deviation:.4g}, "
         f"design effect {plan.design_effect:.4g}"
     )
-    caption = f"documents to resolve {plan.resolution:g}"
+    caption = f"Documents to resolve {plan.resolution:g}"
     return (Table(caption, columns("to", numbers=("documents",)), rows, note),)
 
 

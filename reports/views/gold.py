@@ -78,7 +78,7 @@ def paper_line(figure: PaperFigure) -> str:
 def _share(found: GoldReport) -> Table:
     outcome = found.outcome
     caption = (
-        f"gold on {outcome.adjudicated} disagreements: {outcome.with_judge} with the judge, "
+        f"Gold on {outcome.adjudicated} disagreements: {outcome.with_judge} with the judge, "
         f"{outcome.with_human} with people, {outcome.neither} with neither"
     )
     share = outcome.share

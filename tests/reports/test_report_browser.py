@@ -230,6 +230,21 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser: Any, pages: dict[str, 
             ), name
 
 
+def test_a_phone_shows_every_figure_of_a_comparison(browser: Any, pages: dict[str, Path]) -> None:
+    with Visit(browser, pages["plain"], viewport={"width": 390, "height": 800}) as visit:
+        table = visit.page.locator("#differences table").first
+        assert table.get_by_role("columnheader", name="difference").count() == 1
+        for cell in table.get_by_role("cell").filter(has_text="0.").all():
+            box = cell.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+        heads = "e => getComputedStyle(e, '::before').content"
+        cells = table.locator("tbody tr").first.get_by_role("cell")
+        said = [one.evaluate(heads).strip('"') for one in cells.all()]
+        assert said[1:] == ["n", "baseline", "candidate", "difference", "p", "p worse", "outcome"]
+
+
 def test_print_shows_folded_texts_and_no_navigation(browser: Any, pages: dict[str, Path]) -> None:
     with Visit(browser, pages["plain"], color_scheme="dark") as visit:
         visit.page.emulate_media(media="print", color_scheme="dark")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -199,3 +202,36 @@ def test_the_same_blocks_are_markdown() -> None:
         "one  \ntwo\n\n**A \\*table\\***\n\n| name | n |\n|---|---:|\n| a\\|b | 1 |\n\n"
         "<sub>a note</sub>\n\n- first\n- second"
     )
+
+
+def test_a_stream_that_lacks_characters_is_no_crash() -> None:
+    program = (
+        "from eft_eval.reports.document import Table, cells, columns\n"
+        "from eft_eval.reports.renderers.terminal import print_document, say\n"
+        "rows = (cells('Cohen\\'s κ', '0.461'),)\n"
+        "print_document((Table('caption ≈', columns('', numbers=('value',)), rows),))\n"
+        "say('κ = 0.461')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+    text = done.stdout.decode("latin-1")
+    assert "Cohen's ? | 0.461" in text
+    assert text.endswith("? = 0.461\n")
+
+
+def test_a_pipe_is_wide_and_columns_say_otherwise() -> None:
+    program = (
+        "from eft_eval.reports.document import Texts\n"
+        "from eft_eval.reports.renderers.terminal import print_document\n"
+        "print_document((Texts(('word ' * 40,)),))"
+    )
+    plain = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    for env, width in ((plain, 160), ({**plain, "COLUMNS": "60"}, 60)):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        )
+        assert max(map(len, done.stdout.splitlines())) == width

@@ -143,7 +143,7 @@ def test_agree_by_task(run: Run, tmp_path: Path) -> None:
     assert found["pair"]["strata"]["hh_fact"]["n"] == 55
     assert [one["task"] for one in found["corrected"]] == ["eli5_fact"] * 2 + ["hh_fact"] * 2
     assert found["clusters"] == 60  # the same question in both tasks
-    assert "by stratum" in done.out
+    assert "By stratum" in done.out
     alone = run("agree", "--labels", path, "--run", folder, "--task", "hh_fact", "--json", out)
     assert alone.code == 0
     found = json.loads(out.read_text("utf-8"))
