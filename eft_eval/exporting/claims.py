@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 MemberKind = Literal["hub", "folder", "demo"]
-JudgeKind = Literal["openai", "endpoint", "hf", "scripted", "program"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class JudgeClaim:
 
     model: str
     answered: tuple[str, ...]
-    kind: JudgeKind
+    kind: str
     prompt: str | None
     prompt_sha256: str | None
     prompt_text: str | None

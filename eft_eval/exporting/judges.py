@@ -9,15 +9,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eft_eval.errors import ClaimError, ConfigError
-from eft_eval.exporting.claims import JudgeClaim, JudgeKind
+from eft_eval.exporting.claims import JudgeClaim
 from eft_eval.exporting.models import public_name
+from eft_eval.judging.judges.registry import prefix_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
-from eft_eval.judging.settings import OPENAI_URL, kind_of
+from eft_eval.judging.settings import OPENAI_URL
 from eft_eval.runs.records import JudgeSeen, Pipeline, TaskRun
 from eft_eval.verdicts.verdict import Status
 
 __all__ = ["judge_of", "load_prompts", "possible_range"]
 
+_FILES = (".json", ".yaml", ".yml")
 _ANSWERS = {Status.scored.value, Status.abstained.value}
 
 
@@ -110,9 +112,8 @@ def _own_prompt(task: TaskRun, sha256: str) -> JudgePrompt | None:
     return None
 
 
-def _kind(model: str, pipeline: str, described: Mapping[str, Any]) -> JudgeKind:
-    kind = kind_of(model)
-    if kind != "endpoint":
+def _kind(model: str, pipeline: str, described: Mapping[str, Any]) -> str:
+    if kind := prefix_of(model):
         return kind
     if described.get("model") == model and not described.get("prompts"):
         return "program"  # such as the demo's own judge
@@ -123,10 +124,12 @@ def _kind(model: str, pipeline: str, described: Mapping[str, Any]) -> JudgeKind:
 
 def _public(model: str) -> str:
     """Return a judge's name without the path of a folder or file on somebody's machine."""
-    if kind_of(model) == "endpoint":
+    prefix = prefix_of(model)
+    if not prefix:
         return public_name(model)
-    prefix, _, name = model.partition(":")
-    return f"{prefix}:{PurePath(name).name if prefix == 'scripted' else public_name(name)}"
+    name = model.removeprefix(f"{prefix}:")
+    path = PurePath(name)
+    return f"{prefix}:{path.name if path.suffix in _FILES else public_name(name)}"
 
 
 def _temperature(parameters: str) -> float | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eft_eval.judging.judge import JudgeItem, judge_responses, reparse, unjudged
     from eft_eval.judging.prompts.parsing import PARSER_VERSION, Parsed, parse_reply
     from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
-    from eft_eval.judging.settings import DEFAULT_MODEL, JudgeSettings, parameters_for
+    from eft_eval.judging.settings import DEFAULT_MODEL, JudgeSettings
     from eft_eval.verdicts.store import VerdictStore, default_store_path
     from eft_eval.verdicts.verdict import Scale, Status, Verdict, content_key
 
@@ -37,7 +37,6 @@ __all__ = [
     "judge_responses",
     "known_prompts",
     "load_prompt",
-    "parameters_for",
     "parse_reply",
     "preflight",
     "reparse",
@@ -62,7 +61,6 @@ _HOMES = {
     "judge_responses": "eft_eval.judging.judge",
     "known_prompts": "eft_eval.judging.prompts.prompt",
     "load_prompt": "eft_eval.judging.prompts.prompt",
-    "parameters_for": "eft_eval.judging.settings",
     "parse_reply": "eft_eval.judging.prompts.parsing",
     "preflight": "eft_eval.judging.availability",
     "reparse": "eft_eval.judging.judge",

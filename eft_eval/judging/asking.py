@@ -1,6 +1,6 @@
 """Asking many prompts at once: workers, the breaker, and event loops.
 
-Knows nothing of judge prompts, parsing or the store; how one prompt is asked is the sender's.
+Knows nothing of judge prompts, parsing or the store; how one prompt is asked is the judge's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judges.base import Failure, Outcome, Sender
-from eft_eval.judging.judges.registry import sender_for
+from eft_eval.judging.judges.base import Failure, Judge, Outcome
+from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Source", "ask_all", "judging_progress"]
@@ -121,12 +121,12 @@ async def _ask_all(
     source: Source,
     budget: Budget | None,
 ) -> None:
-    sender = sender_for(settings, budget)
-    breaker = _Breaker(max(_LEAST_FAILURES, sender.at_once))
+    judge = judge_for(settings, budget)
+    breaker = _Breaker(max(_LEAST_FAILURES, judge.at_once))
     watch = asyncio.ensure_future(source.watch())
     workers = [
-        asyncio.ensure_future(_work(prompts, sender, breaker, on_outcome, source))
-        for _ in range(min(sender.at_once, len(prompts)))
+        asyncio.ensure_future(_work(prompts, judge, breaker, on_outcome, source))
+        for _ in range(min(judge.at_once, len(prompts)))
     ]
     try:
         await asyncio.gather(*workers)
@@ -134,12 +134,12 @@ async def _ask_all(
         for task in (*workers, watch):
             task.cancel()
         await asyncio.gather(*workers, watch, return_exceptions=True)
-        await sender.close()
+        await judge.close()
 
 
 async def _work(
     prompts: Sequence[str],
-    sender: Sender,
+    judge: Judge,
     breaker: _Breaker,
     on_outcome: OnOutcome,
     source: Source,
@@ -148,7 +148,7 @@ async def _work(
         if breaker.tripped:
             on_outcome(number, Failure(f"not sent: {breaker.tripped}"))
             continue
-        outcome = await sender.send(prompts[number])
+        outcome = await judge.send(prompts[number])
         breaker.note(outcome)
         if isinstance(outcome, Failure) and outcome.blame == "budget":
             outcome = Failure(f"not sent: {outcome.error}")

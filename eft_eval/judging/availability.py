@@ -3,126 +3,25 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timezone
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.judges.endpoint import explain
-from eft_eval.judging.judges.scripted import load_script
-from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
-
-if TYPE_CHECKING:
-    import openai
+from eft_eval.judging.judges.registry import judge_for
+from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["preflight"]
 
-_TIMEOUT_SECONDS = 20.0
-_WARNING_DAYS = 90
-_NAMES_SHOWN = 10
-
 
 def preflight(settings: JudgeSettings, *, today: date | None = None) -> str | None:
-    """Look the judge up at its endpoint; costs nothing.
-
-    An endpoint without model lookups is taken on trust, as is one that is merely busy.
+    """Look whether the judge can be asked; costs nothing.
 
     Args:
         settings: The judge.
         today: The day to measure shutdown dates from, by default the present one (UTC).
 
     Returns:
-        A warning if the model is to be shut down within 90 days, else None.
+        A warning, such as that the model is to be shut down within 90 days; else None.
 
     Raises:
-        ConfigError: The key is refused, the endpoint is down or no OpenAI-compatible one, or it
-            lists its models and the judge is not among them; a script or a local model's folder
-            is wrong.
+        ConfigError: It cannot be asked: the key is refused, the endpoint is down or lacks the
+            model, a script or a local model's folder is wrong.
     """
-    if settings.kind != "endpoint":
-        _check_in_process(settings)
-        return None
-    import openai
-
-    with openai.OpenAI(
-        api_key=settings.api_key,
-        base_url=settings.base_url or OPENAI_URL,
-        max_retries=1,
-        timeout=_TIMEOUT_SECONDS,
-    ) as client:
-        try:
-            found = client.models.retrieve(settings.model)
-        except openai.NotFoundError:
-            _check_listed(client, settings)
-            return None
-        except (openai.OpenAIError, ValueError) as error:
-            _raise_if_certain(error, settings)
-            return None
-    if not isinstance(found, openai.types.Model):
-        raise ConfigError(
-            f"{settings.endpoint} does not answer like an OpenAI-compatible endpoint; its "
-            "address usually ends in /v1 (EFT_JUDGE_BASE_URL)"
-        )
-    shutdown = getattr(found, "shutdown_date", None)
-    return _shutdown_warning(settings.model, shutdown, today or datetime.now(timezone.utc).date())
-
-
-def _check_in_process(settings: JudgeSettings) -> None:
-    name = settings.model.partition(":")[2]
-    if settings.kind == "scripted":
-        load_script(Path(name))
-    elif Path(name).is_dir() and not (Path(name) / "config.json").is_file():
-        raise ConfigError(f"the judge's model folder {name} has no config.json")
-
-
-def _check_listed(client: openai.OpenAI, settings: JudgeSettings) -> None:
-    import openai
-
-    try:
-        listed = client.models.list().data
-    except (openai.OpenAIError, ValueError) as error:
-        _raise_if_certain(error, settings)
-        return
-    except AttributeError:
-        return  # the list came as something other than JSON
-    names = sorted(model.id for model in listed or [])
-    if not names or settings.model in names:
-        return
-    shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-    raise ConfigError(
-        f"{settings.endpoint} has no model {settings.model!r}{nearest(settings.model, names)}; "
-        f"set EFT_JUDGE_MODEL to one of: {shown}"
-    )
-
-
-def _raise_if_certain(error: Exception, settings: JudgeSettings) -> None:
-    """Raise for a refused key and a silent endpoint; any other answer proves nothing."""
-    import openai
-
-    if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-        # A 403 may be about a scope or a region, which only the server's own words tell.
-        detail = "" if error.status_code == 401 else f" ({explain(error, settings)})"
-        raise ConfigError(
-            f"key refused: {settings.endpoint} does not accept OPENAI_API_KEY{detail}"
-        ) from None
-    if isinstance(error, openai.APIConnectionError):
-        raise ConfigError(
-            f"endpoint down: no answer from {settings.endpoint} ({explain(error, settings)}); "
-            "check EFT_JUDGE_BASE_URL and the network"
-        ) from None
-
-
-def _shutdown_warning(model: str, shutdown: object, today: date) -> str | None:
-    if not isinstance(shutdown, str):
-        return None
-    try:
-        day = date.fromisoformat(shutdown[:10])
-    except ValueError:
-        return None
-    days = (day - today).days
-    if days > _WARNING_DAYS:
-        return None
-    when = f"will be shut down in {days} days" if days > 0 else "was due to be shut down"
-    return (
-        f"the judge {model} {when} ({day.isoformat()}); scores of different judges are not "
-        "comparable, so plan to judge again with its successor"
-    )
+    return judge_for(settings).check(today or datetime.now(timezone.utc).date())

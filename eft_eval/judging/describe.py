@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from eft_eval.judging.judges.registry import judge_class, judge_for
 from eft_eval.judging.judges.structured import FORMAT_NAME, parse_structured
 from eft_eval.judging.prompts.measures import Measure
 from eft_eval.judging.prompts.parsing import PARSER_VERSION, has_fraction, has_score_line
 from eft_eval.judging.prompts.prompt import JudgePrompt
-from eft_eval.judging.settings import JudgeSettings, kind_of, parameters_for
+from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = ["describe_judge"]
@@ -39,7 +40,7 @@ def describe_judge(
     described: dict[str, Any] = {
         "model": settings.model,
         "endpoint": settings.endpoint,
-        "parameters": parameters_for(settings.model, settings.max_tokens),
+        "parameters": judge_for(settings).key(),
         "parser_version": PARSER_VERSION,
         "prompts": {
             name: {"name": prompt.name, "version": prompt.version, "sha256": prompt.sha256}
@@ -84,7 +85,7 @@ def _usage(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """
     answered = [verdict for verdict in verdicts if verdict.status is not Status.api_error]
     distinct = {verdict.key: verdict for verdict in answered}.values()
-    costs = [0.0 if kind_of(v.judge_model) != "endpoint" else v.cost_usd for v in distinct]
+    costs = [v.cost_usd if judge_class(v.judge_model).priced else 0.0 for v in distinct]
     known = [cost for cost in costs if cost is not None]
     return {
         "prompt_tokens": sum(v.prompt_tokens or 0 for v in distinct),

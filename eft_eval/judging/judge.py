@@ -13,10 +13,11 @@ from eft_eval.judging.asking import ask_all
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.prices import cost_usd
 from eft_eval.judging.judges.base import Failure, Outcome, Reply
+from eft_eval.judging.judges.registry import judge_class, judge_for
 from eft_eval.judging.judges.structured import FORMAT_NAME, parse_structured
 from eft_eval.judging.prompts.parsing import PARSER_VERSION, Parsed, parse_reply
 from eft_eval.judging.prompts.prompt import JudgePrompt
-from eft_eval.judging.settings import JudgeSettings, parameters_for
+from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.leases import Claims, SharedSource, Taken
 from eft_eval.verdicts.store import VerdictStore
 from eft_eval.verdicts.verdict import Scale, Status, Verdict, content_key
@@ -93,7 +94,7 @@ def plan(
 
     Arguments and errors are those of `judge_responses`.
     """
-    parameters = parameters_for(settings.model, settings.max_tokens)
+    parameters = judge_for(settings).key()
     rendered = [_render(prompt, item, index) for index, item in enumerate(items)]
     keys = [content_key(text, settings.model, parameters, repeat=repeat) for text in rendered]
     stored = store.get_many(keys)
@@ -258,10 +259,10 @@ def verdict_of(
         prompt: The judge prompt, or what is known of it.
         settings: The judge.
         batch: Whether the Batch API's prices count.
-        parameters: What `parameters_for` gives for the judge, where many verdicts share it: for a
+        parameters: What `Judge.key` gives, where many verdicts share it: for a
             model's folder it reads files.
     """
-    parameters = dict(parameters or parameters_for(settings.model, settings.max_tokens))
+    parameters = dict(parameters or judge_for(settings).key())
     blank = _blank(key, prompt, settings.model, parameters)
     if isinstance(outcome, Failure):
         return dataclasses.replace(blank, error=outcome.error)
@@ -289,7 +290,7 @@ def verdict_of(
 
 def _cost(reply: Reply, settings: JudgeSettings, *, batch: bool) -> tuple[float | None, str | None]:
     """Price a reply by the model that answered, else by the one asked for."""
-    if settings.kind != "endpoint":
+    if not judge_class(settings.model).priced:
         return 0.0, None
     used = (reply.prompt_tokens, reply.completion_tokens)
     if reply.model:

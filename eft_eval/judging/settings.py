@@ -1,36 +1,31 @@
-"""Which judge to ask, where and how; read from the environment."""
+"""Which judge to ask, where and how; read from the environment.
+
+What follows from a judge's kind is the kind's own affair, see `eft_eval.judging.judges`.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, cast, get_args
-from urllib.parse import urlsplit, urlunsplit
+from typing import Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from eft_eval.errors import ConfigError
+from eft_eval.judging.judges.registry import judge_class, judge_for
 
-__all__ = ["DEFAULT_MODEL", "OPENAI_URL", "JudgeKind", "JudgeSettings", "kind_of", "parameters_for"]
+__all__ = ["DEFAULT_MODEL", "OPENAI_URL", "JudgeSettings"]
 
 DEFAULT_MODEL = "gpt-4.1-2025-04-14"
 """The last of the GPT-4 family; the paper's own judge, gpt-4-0314, is shut down."""
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-JudgeKind = Literal["endpoint", "hf", "scripted"]
-"""``hf:MODEL`` runs in this process with transformers, ``scripted:FILE`` follows written rules."""
-
 Structured = Literal["auto", "on", "off"]
 
 # The client insists on some key; local endpoints ignore it.
 _PLACEHOLDER_KEY = "no-key"
-_REASONING = re.compile(r"(o[1-9]|gpt-([5-9]|[12][0-9]))(?![0-9])")
-_TAKES_SCHEMA = re.compile(r"(o[1-9]|gpt-(4o|4\.[1-9]|([5-9]|[12][0-9])(?![0-9])))")
-_TAKES_NO_SCHEMA = ("gpt-4o-2024-05-13", "o1-mini", "o1-preview")
-_SAMPLED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,8 @@ class JudgeSettings:
     """Which judge to ask, and how patiently.
 
     Attributes:
-        model: The judge's name, as its endpoint knows it; ``hf:MODEL`` or ``scripted:FILE``.
+        model: The judge's name, as its endpoint knows it; or ``hf:MODEL``, ``scripted:FILE``, or
+            another prefix that the registry knows.
         base_url: Of an OpenAI-compatible endpoint; None is OpenAI itself.
         api_key: Sent as the bearer token; never shown.
         concurrency: Requests in flight at once, at most; at least 1. For ``hf:``, the batch.
@@ -47,6 +43,8 @@ class JudgeSettings:
         timeout_s: Of one try from first to last byte, in seconds.
         max_tokens: Of one reply; hidden reasoning counts.
         structured: Whether to ask for JSON: ``auto`` where the endpoint is known to have it.
+        placement: Where the weights of an ``hf:`` judge go, as in a recipe; None is the first GPU
+            where there is one, else the CPU.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -60,6 +58,7 @@ class JudgeSettings:
     timeout_s: float = 120
     max_tokens: int = 2048
     structured: Structured = "auto"
+    placement: str | None = None
 
     def __post_init__(self) -> None:
         if not self.model or self.model.endswith(":"):
@@ -98,8 +97,8 @@ class JudgeSettings:
         """Read the settings from environment variables; an empty one counts as unset.
 
         ``EFT_JUDGE_MODEL``, ``EFT_JUDGE_BASE_URL`` (else ``OPENAI_BASE_URL``), ``OPENAI_API_KEY``,
-        ``EFT_JUDGE_CONCURRENCY``, ``EFT_JUDGE_MAX_TOKENS``, ``EFT_JUDGE_TIMEOUT`` (seconds) and
-        ``EFT_JUDGE_STRUCTURED``.
+        ``EFT_JUDGE_CONCURRENCY``, ``EFT_JUDGE_MAX_TOKENS``, ``EFT_JUDGE_TIMEOUT`` (seconds),
+        ``EFT_JUDGE_STRUCTURED`` and ``EFT_JUDGE_PLACEMENT``.
 
         Args:
             env: The variables.
@@ -112,7 +111,7 @@ class JudgeSettings:
         known = {name: value.strip() for name, value in env.items() if value.strip()}
         base_url = known.get("EFT_JUDGE_BASE_URL") or known.get("OPENAI_BASE_URL")
         model = judge.strip() if judge is not None else known.get("EFT_JUDGE_MODEL", DEFAULT_MODEL)
-        own = base_url is not None or kind_of(model) != "endpoint"
+        own = base_url is not None or not judge_class(model).needs_key
         key = known.get("OPENAI_API_KEY") or (_PLACEHOLDER_KEY if own else None)
         if key is None:
             raise ConfigError(
@@ -129,95 +128,13 @@ class JudgeSettings:
             max_tokens=_whole(known, "EFT_JUDGE_MAX_TOKENS", cls.max_tokens),
             timeout_s=_whole(known, "EFT_JUDGE_TIMEOUT", int(cls.timeout_s)),
             structured=cast(Structured, known.get("EFT_JUDGE_STRUCTURED", "auto").lower()),
+            placement=known.get("EFT_JUDGE_PLACEMENT"),
         )
 
     @property
-    def kind(self) -> JudgeKind:
-        """How the judge is asked, told from its name."""
-        return kind_of(self.model)
-
-    @property
     def endpoint(self) -> str:
-        """The endpoint's address for people: without user, password and query."""
-        if self.kind != "endpoint":
-            return "this process"
-        parts = urlsplit(self.base_url or OPENAI_URL)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether the endpoint is OpenAI's own, whose ways are known."""
-        return urlsplit(self.base_url or OPENAI_URL).hostname == urlsplit(OPENAI_URL).hostname
-
-    @property
-    def asks_for_json(self) -> bool:
-        """Whether requests carry a JSON schema."""
-        if self.kind != "endpoint" or self.structured == "off":
-            return False
-        return self.structured == "on" or (self.is_openai and _takes_schema(self.model))
-
-
-def kind_of(model: str) -> JudgeKind:
-    """Return how a judge of this name is asked."""
-    prefix = model.partition(":")[0]
-    return cast(JudgeKind, prefix) if prefix in ("hf", "scripted") else "endpoint"
-
-
-def parameters_for(model: str, max_tokens: int) -> dict[str, Any]:
-    """Return the sampling parameters that a model of this kind is asked with.
-
-    Reasoning models (o1, o3-mini, gpt-5 and later, by name) refuse a temperature and count their
-    tokens in ``max_completion_tokens``; others at an endpoint are asked at temperature 0.
-    ``hf:`` models decode greedily; a local folder's fingerprint is among the parameters, as are
-    the rules' hash for ``scripted:``, because there a name does not tell what answers.
-
-    Raises:
-        ConfigError: A script cannot be read.
-    """
-    kind, name = kind_of(model), model.partition(":")[2]
-    if kind == "scripted":
-        return {"script_sha256": _file_hash(Path(name))}
-    if kind == "hf":
-        local = {"model_files": _fingerprint(Path(name))} if Path(name).is_dir() else {}
-        return {"do_sample": False, "max_new_tokens": max_tokens, **local}
-    if _REASONING.match(_family(model)):
-        return {"max_completion_tokens": max_tokens}
-    return {"temperature": 0, "max_tokens": max_tokens}
-
-
-def _family(model: str) -> str:
-    return model.lower().removeprefix("ft:").rpartition("/")[2]
-
-
-def _takes_schema(model: str) -> bool:
-    name = _family(model)
-    return bool(_TAKES_SCHEMA.match(name)) and not name.startswith(_TAKES_NO_SCHEMA)
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"cannot read the judge's script {path}: {error}") from error
-
-
-def _fingerprint(folder: Path) -> str:
-    """Return a hash of a model folder: names and sizes, and both ends of every file.
-
-    Reading gigabytes of weights whole would take longer than judging with them.
-    """
-    digest = hashlib.sha256()
-    try:
-        for path in sorted(path for path in folder.iterdir() if path.is_file()):
-            size = path.stat().st_size
-            digest.update(f"{path.name}\0{size}\0".encode())
-            with path.open("rb") as file:
-                digest.update(file.read(_SAMPLED_BYTES))
-                file.seek(max(0, size - _SAMPLED_BYTES))
-                digest.update(file.read(_SAMPLED_BYTES))
-    except OSError as error:
-        raise ConfigError(f"cannot read the judge's model folder {folder}: {error}") from error
-    return digest.hexdigest()
+        """Where the judge is asked, for people: an address without user, password and query."""
+        return judge_for(self).place
 
 
 def _is_http(url: str) -> bool:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from eft_eval.errors import ConfigError
 from eft_eval.files import Kind, check_output, write_output
 from eft_eval.judging.judge import reparse
+from eft_eval.judging.judges.registry import judge_class
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
-from eft_eval.judging.settings import kind_of
 from eft_eval.verdicts.store import VerdictStore
 from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
@@ -142,7 +142,7 @@ def summary(verdicts: Iterable[Verdict]) -> list[Group]:
 
 
 def _is_paid(verdict: Verdict) -> bool:
-    return kind_of(verdict.judge_model) == "endpoint"
+    return judge_class(verdict.judge_model).priced
 
 
 def reparse_store(

@@ -31,10 +31,10 @@ from eft_eval.judging import (
     cost_usd,
     judge_responses,
     load_prompt,
-    parameters_for,
     preflight,
 )
-from eft_eval.judging.judges.endpoint import explain
+from eft_eval.judging.judges.client import explain
+from eft_eval.judging.judges.registry import judge_for, prefix_of
 
 Start = Callable[..., Any]
 
@@ -107,7 +107,8 @@ def test_reasoning_models_get_no_temperature(openai_server: Start, store: Verdic
 )
 def test_parameters_follow_the_kind_of_model(model: str, reasons: bool) -> None:
     expected = {"max_completion_tokens": 7} if reasons else {"temperature": 0, "max_tokens": 7}
-    assert parameters_for(model, 7) == expected
+    judge = judge_for(settings("http://127.0.0.1:1/v1", model=model, max_tokens=7))
+    assert judge.key() == expected
 
 
 def test_another_model_or_limit_is_another_call(openai_server: Start, store: VerdictStore) -> None:
@@ -467,7 +468,8 @@ def test_settings_from_the_environment() -> None:
     assert (local.model, local.concurrency) == ("local", 4)
     assert (local.max_tokens, local.timeout_s, local.structured) == (9000, 600, "on")
     named = JudgeSettings.from_environment({"EFT_JUDGE_MODEL": "x"}, judge="hf:some/model@main")
-    assert (named.kind, named.model, named.endpoint) == ("hf", "hf:some/model@main", "this process")
+    assert (named.model, named.endpoint) == ("hf:some/model@main", "this process")
+    assert [prefix_of(name) for name in (named.model, "llama3:8b", "hf", "x")] == ["hf", "", "", ""]
     assert local.endpoint == "http://localhost:8000/v1"
     assert local.api_key
 

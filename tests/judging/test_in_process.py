@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from eft_eval.judging import (
 from eft_eval.judging.describe import describe_judge
 from eft_eval.judging.judge import verdict_of
 from eft_eval.judging.judges.base import Failure, Reply, read_completion
+from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.judges.scripted import load_script
 from eft_eval.judging.prompts.measures import measure_of
 
@@ -165,6 +167,54 @@ def test_a_local_model_is_greedy_generation(
         assert verdict.completion_tokens == len(own)
         assert verdict.finish_reason == ("stop" if own[-1] == 1 else "length")
     assert len(store) == 5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_local_model_is_loaded_as_members_are(
+    tmp_path: Path, store: VerdictStore, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("EFT_JUDGE_PLACEMENT", "cpu")
+    tokenizer = byte_tokenizer(bos=True, chat=False)
+    folder = make_model(tmp_path / "judge", positions=1024, tokenizer=tokenizer)
+    judge = JudgeSettings.from_environment(judge=f"hf:{folder},dtype={dtype}")
+    judge = replace(judge, max_tokens=24)
+    (verdict,) = judge_responses(items("a response"), PROMPT, judge, store)
+    plain = judge_responses(items("a response"), PROMPT, local(folder, max_tokens=24), store)[0]
+    assert verdict.key != plain.key, "the type of the weights changes replies"
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    tokens = tokenizer(PROMPT.render(response="a response"), return_tensors="pt").input_ids
+    with torch.inference_mode():
+        written = model.generate(tokens, do_sample=False, max_new_tokens=24)[0]
+    own = written[tokens.shape[1] :]
+    assert verdict.raw == tokenizer.decode(own, skip_special_tokens=True)
+
+
+def test_where_the_weights_lie_is_no_part_of_the_key(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "judge")
+    keys = [judge_for(local(folder, placement=place)).key() for place in (None, "cpu", "auto")]
+    assert keys[0] == keys[1] == keys[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "placement", "message"),
+    [
+        ("a/b,dtyp=float32", None, "option 'dtyp' .did you mean 'dtype'"),
+        ("a/b,dtype=float8", None, "dtype is 'float8'"),
+        ("a/b,quantization=2bit", None, "quantization is '2bit'"),
+        ("a/b", "moon", "placement .EFT_JUDGE_PLACEMENT. is 'moon'"),
+        ("a/b,dtype=float16,quantization=3bit", None, "quantization is '3bit'"),
+    ],
+)
+def test_wrong_options_are_one_line_before_anything_is_loaded(
+    name: str, placement: str | None, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        preflight(local(name, placement=placement))
+    assert "\n" not in str(caught.value)
 
 
 def test_retrained_models_are_asked_again(tmp_path: Path, store: VerdictStore) -> None:

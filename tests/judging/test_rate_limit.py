@@ -28,6 +28,7 @@ from eft_eval.judging import (
 from eft_eval.judging.asking import judging_progress
 from eft_eval.judging.cost.budget import Budget, most_prompt_tokens
 from eft_eval.judging.cost.prices import price_of
+from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.rate_limit import Pacer, duration_s, retry_after_s
 
 Start = Callable[..., Any]
@@ -294,7 +295,8 @@ def test_text_where_the_endpoint_takes_no_schema(
 def test_who_is_asked_for_json(
     model: str, url: str | None, structured: Any, json_asked: bool
 ) -> None:
-    assert JudgeSettings(model, url, "k", structured=structured).asks_for_json is json_asked
+    judge = EndpointJudge(JudgeSettings(model, url, "k", structured=structured))
+    assert judge.asks_for_json is json_asked
 
 
 # --- money

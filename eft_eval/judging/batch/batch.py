@@ -23,7 +23,8 @@ from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judge import PromptMark, verdict_of
 from eft_eval.judging.judges.base import Failure
-from eft_eval.judging.settings import JudgeSettings, parameters_for
+from eft_eval.judging.judges.endpoint import EndpointJudge
+from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.leases import is_gone, this_process
 from eft_eval.verdicts.store import VerdictStore
 from eft_eval.verdicts.verdict import Verdict
@@ -278,7 +279,7 @@ def _new_job(settings: JudgeSettings, requests: int) -> BatchJob:
         endpoint=settings.endpoint,
         model=settings.model,
         max_tokens=settings.max_tokens,
-        structured=settings.asks_for_json,
+        structured=EndpointJudge(settings).asks_for_json,
         requests=requests,
         created=time.time(),
     )
@@ -351,7 +352,7 @@ def _read(
     answers = read_answers(files, structured=job.structured)
     items = states.items(job)
     judge = replace(settings, model=job.model, max_tokens=job.max_tokens)
-    parameters = parameters_for(judge.model, judge.max_tokens)
+    parameters = EndpointJudge(judge).key()
     verdicts: list[Verdict] = []
     without: Counter[str] = Counter()
     for key, item in items.items():

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.batch.jobs import BatchJob, BatchStates
-from eft_eval.judging.judges.endpoint import explain
+from eft_eval.judging.judges.client import explain
+from eft_eval.judging.judges.endpoint import EndpointJudge
+from eft_eval.judging.judges.registry import judge_class
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ _TIMEOUT_SECONDS = 600.0
 @contextlib.contextmanager
 def open_client(settings: JudgeSettings) -> Iterator[openai.OpenAI]:
     """Open a client that tries nothing twice: a batch that is sent twice is paid twice."""
-    if settings.kind != "endpoint":
-        raise ConfigError(f"--batch needs a judge at an endpoint; {settings.model!r} runs here")
+    if not issubclass(judge_class(settings.model), EndpointJudge):
+        raise ConfigError(f"--batch needs a judge at an endpoint; {settings.model!r} is none")
     import openai
 
     with openai.OpenAI(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from eft_eval.judging.judges.base import Failure, Outcome, read_completion
-from eft_eval.judging.judges.endpoint import request_body
+from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Answers", "BatchLimits", "read_answers", "request_line", "split"]
@@ -40,7 +40,8 @@ class Answers(NamedTuple):
 
 def request_line(key: str, prompt: str, settings: JudgeSettings) -> bytes:
     """Return one line of a request file; its custom_id is the verdict's key."""
-    body = request_body(prompt, settings, schema=settings.asks_for_json)
+    judge = EndpointJudge(settings)
+    body = judge.body(prompt, schema=judge.asks_for_json)
     line = {"custom_id": key, "method": "POST", "url": _ENDPOINT, "body": body}
     # ASCII: a lone surrogate of a model's output has no UTF-8, but a JSON escape
     return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"

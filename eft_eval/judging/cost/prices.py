@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.settings import kind_of
+from eft_eval.judging.judges.registry import judge_class
 
 __all__ = ["PRICES_VARIABLE", "Price", "cost_usd", "price_of"]
 
@@ -62,7 +62,7 @@ def price_of(model: str) -> Price | None:
     Raises:
         ConfigError: The file of ``EFT_JUDGE_PRICES`` cannot be read or is wrong.
     """
-    if kind_of(model) != "endpoint":
+    if not judge_class(model).priced:
         return Price(0.0, 0.0, 1.0, None)
     own = os.environ.get(PRICES_VARIABLE, "").strip()
     for table in ([_own_table(own)] if own else []) + [_shipped_table()]:

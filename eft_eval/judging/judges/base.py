@@ -1,13 +1,22 @@
-"""What comes back when a judge is asked: a reply, or a failure with who is to blame for it."""
+"""A judge, and what comes back from it: a reply, or a failure with who is to blame for it.
+
+A new kind of judge is a subclass of `Judge` and a line in the registry, or an entry point.
+"""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from datetime import date
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-__all__ = ["Blame", "Failure", "Outcome", "Reply", "Sender", "read_completion"]
+if TYPE_CHECKING:
+    from eft_eval.judging.cost.budget import Budget
+    from eft_eval.judging.settings import JudgeSettings
+
+__all__ = ["Blame", "Failure", "Judge", "Outcome", "Reply", "read_completion"]
 
 Blame = Literal["item", "endpoint", "key", "budget"]
 """``item``: this text only; ``endpoint``: perhaps all; ``key``, ``budget``: all that follow."""
@@ -47,18 +56,62 @@ class Failure:
 Outcome = Reply | Failure
 
 
-class Sender(Protocol):
-    """Something that answers prompts, many at once."""
+class Judge(ABC):
+    """Who answers judge prompts. Making one is cheap: files, models and connections wait.
+
+    Args:
+        settings: The judge's settings; what follows the prefix in their model is `name`.
+        budget: What may be spent; None is any sum. For a judge that is priced.
+    """
+
+    priced: ClassVar[bool] = False
+    """Whether its tokens cost money: the price table then tells how much, else nothing."""
+    needs_key: ClassVar[bool] = False
+    """Whether it is asked with OPENAI_API_KEY, unless a base URL says where."""
+
+    def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
+        self.settings = settings
+        self.budget = budget
+        self.name = settings.model.partition(":")[2]
+
+    @property
+    def place(self) -> str:
+        """Where it is asked, for people, without any secret."""
+        return "this process"
 
     @property
     def at_once(self) -> int:
         """How many prompts it is worth to hand over at once, at least 1."""
+        return self.settings.concurrency
 
+    def key(self) -> dict[str, Any]:
+        """Return all that its replies depend on besides name and prompt, as plain JSON values.
+
+        Part of a verdict's key: another value is another call.
+
+        Raises:
+            ConfigError: A file that answers cannot be read.
+        """
+        return {}
+
+    def check(self, today: date) -> str | None:
+        """Look before the first prompt whether it can be asked, at no cost; return a warning.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        return None
+
+    @abstractmethod
     async def send(self, prompt: str) -> Outcome:
-        """Return the judge's outcome on a prompt; raises nothing that concerns one item only."""
+        """Return the outcome on a prompt; many may be under way at once, in one event loop.
+
+        Raises nothing that concerns one prompt only.
+        """
 
     async def close(self) -> None:
         """Let go of connections and models, and say what went wrong on the way."""
+        return
 
 
 def read_completion(completion: Mapping[str, Any], *, structured: bool = False) -> Outcome:

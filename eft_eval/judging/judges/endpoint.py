@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import json
 import logging
-import os
 import random
-import ssl
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judges.base import Failure, Outcome, Reply, read_completion
+from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, read_completion
+from eft_eval.judging.judges.client import explain, make_client
+from eft_eval.judging.judges.lookup import look_up
 from eft_eval.judging.judges.rate_limit import Pacer, retry_after_s
 from eft_eval.judging.judges.structured import response_format
-from eft_eval.judging.settings import OPENAI_URL, JudgeSettings, parameters_for
+from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["EndpointSender", "explain", "request_body"]
+__all__ = ["EndpointJudge"]
 
 _log = logging.getLogger("eft_eval.judging")
 
-_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_CONNECT_SECONDS = 10.0
-_LONGEST_ERROR = 300
 _LONGEST_PAUSE_S = 300.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
@@ -43,6 +41,9 @@ _TYPICAL_TOKENS_PER_BYTE = 0.3
 _TRY_AGAIN = (408, 409, 429)
 _OVERLOADED = (429, 503, 529)
 _ITEMS_OWN = (400, 413, 422)
+_REASONING = re.compile(r"(o[1-9]|gpt-([5-9]|[12][0-9]))(?![0-9])")
+_TAKES_SCHEMA = re.compile(r"(o[1-9]|gpt-(4o|4\.[1-9]|([5-9]|[12][0-9])(?![0-9])))")
+_TAKES_NO_SCHEMA = ("gpt-4o-2024-05-13", "o1-mini", "o1-preview")
 
 
 class _Try(NamedTuple):
@@ -57,67 +58,83 @@ class _Try(NamedTuple):
     billed: bool = False  # perhaps, though no usage came
 
 
-@functools.cache
-def _trusted(certificates: tuple[str | None, ...]) -> ssl.SSLContext:
-    """Return the client library's own TLS settings, read once per process.
-
-    Reading the certificates takes a tenth of a second, and a task with three judges makes three
-    clients.
-
-    Args:
-        certificates: The variables that the library reads, as what is read depends on them.
-    """
-    import openai
-
-    library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
-    made: ssl.SSLContext = importlib.import_module(library).create_ssl_context()
-    return made
-
-
-class EndpointSender:
-    """Asks one endpoint; many `send` may run at once, in one event loop.
+class EndpointJudge(Judge):
+    """A model at an OpenAI-compatible endpoint.
 
     Tries per prompt are at most ``settings.max_retries + 1``; where the endpoint answers 400 to a
     JSON schema, the same try goes out once more without.
-
-    Args:
-        settings: The judge.
-        budget: What may be spent; None is any sum.
     """
 
-    def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
-        import openai
+    priced = True
+    needs_key = True
 
-        self._settings = settings
-        self._budget = budget
+    def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
+        super().__init__(settings, budget)
+        self.name = settings.model
         self._pacer = Pacer(settings.concurrency)
         self._changed = asyncio.Condition()
-        self._schema = settings.asks_for_json
+        self._schema = self.asks_for_json
         self._schema_taken = False
         self._answered = False
         self._anomalies: Counter[str] = Counter()
-        timeout = settings.timeout_s
-        certificates = tuple(os.environ.get(name) for name in _CERTIFICATE_VARIABLES)
-        self._client = openai.AsyncOpenAI(
-            api_key=settings.api_key,
-            base_url=settings.base_url or OPENAI_URL,
-            max_retries=0,
-            timeout=openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout)),
-            http_client=openai.DefaultAsyncHttpxClient(verify=_trusted(certificates)),
-        )
+
+    @functools.cached_property
+    def _client(self) -> openai.AsyncOpenAI:
+        return make_client(self.settings)
 
     @property
-    def at_once(self) -> int:
-        """Requests at once, at most."""
-        return self._settings.concurrency
+    def place(self) -> str:
+        """The endpoint's address without user, password and query."""
+        parts = urlsplit(self.settings.base_url or OPENAI_URL)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    @property
+    def asks_for_json(self) -> bool:
+        """Whether requests carry a JSON schema: where the endpoint is known to take it."""
+        if self.settings.structured == "auto":
+            return self._is_openai and _takes_schema(self.name)
+        return self.settings.structured == "on"
+
+    def key(self) -> dict[str, Any]:
+        """Return the sampling parameters.
+
+        Reasoning models (o1, o3-mini, gpt-5 and later, by name) refuse a temperature and count
+        their tokens in ``max_completion_tokens``; others are asked at temperature 0.
+        """
+        if _REASONING.match(_family(self.name)):
+            return {"max_completion_tokens": self.settings.max_tokens}
+        return {"temperature": 0, "max_tokens": self.settings.max_tokens}
+
+    def check(self, today: date) -> str | None:
+        """Look the model up; an endpoint without look-ups, or a busy one, is taken on trust."""
+        return look_up(self.settings, self.place, today)
+
+    def body(self, prompt: str, *, schema: bool) -> dict[str, Any]:
+        """Return a chat request's JSON, live or in a batch.
+
+        Args:
+            prompt: The user's message.
+            schema: Whether to ask for JSON.
+        """
+        return {
+            "model": self.name,
+            "messages": [{"role": "user", "content": prompt}],
+            **self.key(),
+            **({"response_format": response_format()} if schema else {}),
+        }
+
+    @property
+    def _is_openai(self) -> bool:
+        url = self.settings.base_url or OPENAI_URL
+        return urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname
 
     async def send(self, prompt: str) -> Outcome:
         """Return the reply, or why there is none after the last try."""
-        for number in range(self._settings.max_retries + 1):
+        for number in range(self.settings.max_retries + 1):
             done = await self._paced(prompt)
             if done.anomaly is not None:
                 self._anomalies[done.anomaly] += 1
-            if not done.again or number == self._settings.max_retries:
+            if not done.again or number == self.settings.max_retries:
                 break
             await asyncio.sleep(_backoff_s(number) if done.wait_s is None else done.wait_s)
         return done.outcome
@@ -126,25 +143,26 @@ class EndpointSender:
         """Close the connections; log one line per kind of failure that was met on the way."""
         for anomaly, count in self._anomalies.most_common():
             times = "once" if count == 1 else f"{count} times"
-            _log.warning("%s, %s: %s", self._settings.endpoint, times, anomaly)
+            _log.warning("%s, %s: %s", self.place, times, anomaly)
         self._anomalies.clear()
-        await self._client.close()
+        if "_client" in vars(self):
+            await self._client.close()
 
     async def _paced(self, prompt: str) -> _Try:
         """Try once, as soon as the pace and the budget have room."""
         typical = int(len(prompt.encode("utf-8", "surrogatepass")) * _TYPICAL_TOKENS_PER_BYTE)
-        tokens = typical + self._settings.max_tokens
+        tokens = typical + self.settings.max_tokens
         async with self._changed:
             while True:
                 wait = self._pacer.wait_s(time.monotonic(), tokens)
                 if wait != 0:
                     await self._change(wait)
                     continue
-                reserved = self._budget.reserve(prompt) if self._budget else 0.0
+                reserved = self.budget.reserve(prompt) if self.budget else 0.0
                 if reserved is not None:
                     break
-                if self._budget and not self._budget.under_way:
-                    return _Try(Failure(self._budget.exhausted, "budget"))
+                if self.budget and not self.budget.under_way:
+                    return _Try(Failure(self.budget.exhausted, "budget"))
                 await self._change(None)  # a reply under way may cost less than its reservation
             ticket = self._pacer.sent(time.monotonic(), tokens)
         done = _Try(Failure("interrupted"), billed=True)
@@ -171,42 +189,42 @@ class EndpointSender:
             self._pacer.answered(ticket, now, done.headers or {})
         else:
             self._pacer.failed(ticket)
-        if self._budget is None:
+        if self.budget is None:
             return
         if isinstance(done.outcome, Reply):
             used = done.outcome
-            self._budget.settle(reserved_usd, used.prompt_tokens, used.completion_tokens)
+            self.budget.settle(reserved_usd, used.prompt_tokens, used.completion_tokens)
         elif done.billed:
-            self._budget.settle(reserved_usd, None, None)
+            self.budget.settle(reserved_usd, None, None)
         else:
-            self._budget.release(reserved_usd)
+            self.budget.release(reserved_usd)
 
     async def _try(self, prompt: str, schema: bool) -> _Try:
         import openai
 
         try:
-            raw = await asyncio.wait_for(self._request(prompt, schema), self._settings.timeout_s)
+            raw = await asyncio.wait_for(self._request(prompt, schema), self.settings.timeout_s)
             completion = json.loads(raw.content)
         except openai.APIStatusError as error:
             if schema and error.status_code in (400, 422) and not self._schema_taken:
                 done = await self._try(prompt, False)
                 if self._schema and isinstance(done.outcome, Reply):
                     self._schema = False
-                    _log.warning("%s takes no JSON schema; text it is", self._settings.endpoint)
+                    _log.warning("%s takes no JSON schema; text it is", self.place)
                 return done
             return self._status(error)
         except (asyncio.TimeoutError, openai.APITimeoutError):
-            why = f"no whole reply within {self._settings.timeout_s:g} s"
+            why = f"no whole reply within {self.settings.timeout_s:g} s"
             return _Try(Failure(why), anomaly=why, again=True, billed=True)
         except openai.APIConnectionError as error:
             lost = not type(error.__cause__).__name__.startswith("Connect")
-            why = explain(error, self._settings)
+            why = explain(error, self.settings)
             anomaly = "connection lost" if lost else "no connection"
             return _Try(Failure(why), anomaly=anomaly, again=True, billed=lost)
         except UnicodeError as error:
-            return _Try(Failure(explain(error, self._settings), "item"))
+            return _Try(Failure(explain(error, self.settings), "item"))
         except (openai.OpenAIError, ValueError) as error:
-            why = f"the endpoint's reply is no JSON: {explain(error, self._settings)}"
+            why = f"the endpoint's reply is no JSON: {explain(error, self.settings)}"
             return _Try(Failure(why), anomaly="reply is no JSON", again=True, billed=True)
         outcome = read_completion(
             completion if isinstance(completion, dict) else {}, structured=schema
@@ -219,15 +237,15 @@ class EndpointSender:
     async def _request(self, prompt: str, schema: bool) -> Any:
         # What is in extra_body is sent as it is. The typed arguments say the same, but walking
         # through their types takes the client longer than all else that it does.
-        body = request_body(prompt, self._settings, schema=schema)
+        body = self.body(prompt, schema=schema)
         return await self._client.chat.completions.with_raw_response.create(
-            model=self._settings.model, messages=[], extra_body=body
+            model=self.name, messages=[], extra_body=body
         )
 
     def _status(self, error: openai.APIStatusError) -> _Try:
         """Return what follows from an HTTP status other than 200."""
         status, headers = error.status_code, error.response.headers
-        why = explain(error, self._settings)
+        why = explain(error, self.settings)
         if status in _ITEMS_OWN:
             # The endpoint is up and dislikes this one text.
             return _Try(Failure(why, "item"), headers)
@@ -248,36 +266,13 @@ class EndpointSender:
         return _Try(Failure(why), headers, anomaly, again=again, wait_s=wait, refused=refused)
 
 
-def request_body(prompt: str, settings: JudgeSettings, *, schema: bool) -> dict[str, Any]:
-    """Return a chat request's JSON, live or in a batch.
-
-    Args:
-        prompt: The user's message.
-        settings: The judge.
-        schema: Whether to ask for JSON.
-    """
-    return {
-        "model": settings.model,
-        "messages": [{"role": "user", "content": prompt}],
-        **parameters_for(settings.model, settings.max_tokens),
-        **({"response_format": response_format()} if schema else {}),
-    }
+def _family(model: str) -> str:
+    return model.lower().removeprefix("ft:").rpartition("/")[2]
 
 
-def explain(error: Exception, settings: JudgeSettings) -> str:
-    """Return one line on a client's error, without key, user and password."""
-    import openai
-
-    text = str(error)
-    if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
-        text = f"{text} {error.__cause__}"
-    text = " ".join(text.split()).replace(settings.api_key, "***")
-    parts = urlsplit(settings.base_url or "")
-    text = text.replace(f"{parts.netloc.rpartition('@')[0]}@", "***@") if parts.username else text
-    for secret in (parts.password, parts.username):
-        for form in {secret, unquote(secret)} if secret else ():
-            text = text.replace(form, "***")
-    return text[:_LONGEST_ERROR] or type(error).__name__
+def _takes_schema(model: str) -> bool:
+    name = _family(model)
+    return bool(_TAKES_SCHEMA.match(name)) and not name.startswith(_TAKES_NO_SCHEMA)
 
 
 def _backoff_s(number: int) -> float:

@@ -1,48 +1,67 @@
 """``hf:MODEL``: a judge in this process, with transformers; no endpoint, no network needed.
 
-torch and transformers are imported when the first prompt is sent, not before.
+Loaded as members of composites are. torch and transformers are imported when the first prompt is
+sent, not before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
+import re
 from collections import deque
+from datetime import date
+from pathlib import Path
 from typing import Any
 
-from eft_eval.errors import ConfigError, EftEvalError
-from eft_eval.judging.judges.base import Failure, Outcome, Reply
-from eft_eval.judging.settings import JudgeSettings, parameters_for
+from pydantic import ValidationError
 
-__all__ = ["LocalSender"]
+from eft_eval.errors import ConfigError, EftEvalError, nearest
+from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
+from eft_eval.judging.settings import JudgeSettings
+from eft_eval.recipe import MemberSpec
+
+__all__ = ["LocalJudge"]
 
 _LONGEST_ERROR = 300
+_SAMPLED_BYTES = 1 << 20
+_OPTIONS = ("dtype", "quantization")
+_OPTION = re.compile(r",(?P<name>[a-z_]+)=(?P<value>[^,=]*)$")
 
 
-class LocalSender:
+class LocalJudge(Judge):
     """Decodes greedily, in batches of up to ``settings.concurrency`` prompts.
 
     A prompt is the user's turn of the model's chat template, or plain text where it has none.
-    ``hf:NAME@REVISION`` pins a revision on the hub.
-
-    Args:
-        settings: The judge.
+    ``hf:NAME@REVISION`` pins a revision on the hub; ``,dtype=bfloat16`` and ``,quantization=4bit``
+    behind it are a recipe's, and part of the judge's name, as they change its replies.
     """
 
-    def __init__(self, settings: JudgeSettings) -> None:
-        name, _, revision = settings.model.partition(":")[2].partition("@")
-        self._name = name
-        self._revision = revision or None
-        self._settings = settings
+    def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
+        super().__init__(settings, budget)
         self._waiting: deque[tuple[str, asyncio.Future[Outcome]]] = deque()
         self._runner: asyncio.Task[None] | None = None
         self._model: Any = None
         self._tokenizer: Any = None
 
-    @property
-    def at_once(self) -> int:
-        """The largest batch."""
-        return self._settings.concurrency
+    @functools.cached_property
+    def _spec(self) -> MemberSpec:
+        return _spec(self.name, self.settings.placement)
+
+    def key(self) -> dict[str, Any]:
+        """Return how it decodes, and the fingerprint of a local folder, whose name tells little."""
+        folder = Path(self._spec.location)
+        files = {"model_files": _fingerprint(folder)} if folder.is_dir() else {}
+        return {"do_sample": False, "max_new_tokens": self.settings.max_tokens, **files}
+
+    def check(self, today: date) -> str | None:
+        """Look whether a local folder holds a model."""
+        folder = Path(self._spec.location)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            raise ConfigError(f"the judge's model folder {folder} has no config.json")
+        return None
 
     async def send(self, prompt: str) -> Outcome:
         """Return the model's reply; prompts that wait at the same time share a batch."""
@@ -72,7 +91,7 @@ class LocalSender:
                 raise
             except Exception as error:  # noqa: BLE001  # out of memory, or what else models raise
                 why = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
-                text = f"{self._settings.model} failed ({why}); lower EFT_JUDGE_CONCURRENCY where "
+                text = f"{self.settings.model} failed ({why}); lower EFT_JUDGE_CONCURRENCY where "
                 outcomes = [Failure(f"{text}memory is short")] * size
             for (_, answer), outcome in zip(batch, outcomes, strict=True):
                 if not answer.done():
@@ -80,8 +99,8 @@ class LocalSender:
 
     def _answer(self, prompts: list[str]) -> list[Outcome]:
         if self._model is None:
-            files = parameters_for(self._settings.model, 1).get("model_files")
-            self._tokenizer, self._model = _load(self._name, self._revision, files)
+            files = self.key().get("model_files")
+            self._tokenizer, self._model = _load(self._spec, files)
         texts = [self._as_turn(prompt) for prompt in prompts]
         room = self._room()
         lengths = [len(self._tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
@@ -91,7 +110,7 @@ class LocalSender:
             next(replies)
             if length <= room
             else Failure(
-                f"the prompt has {length} tokens; {self._name} has room for {room}", "item"
+                f"the prompt has {length} tokens; {self._spec.model} has room for {room}", "item"
             )
             for length in lengths
         ]
@@ -111,7 +130,7 @@ class LocalSender:
 
     def _room(self) -> int:
         most = getattr(self._model.config, "max_position_embeddings", None)
-        return (most or 1 << 30) - self._settings.max_tokens
+        return (most or 1 << 30) - self.settings.max_tokens
 
     def _generate(self, texts: list[str]) -> list[Outcome]:
         import torch
@@ -127,7 +146,7 @@ class LocalSender:
                 temperature=None,
                 top_p=None,
                 top_k=None,
-                max_new_tokens=self._settings.max_tokens,
+                max_new_tokens=self.settings.max_tokens,
                 pad_token_id=self._tokenizer.pad_token_id,
             )
         replies = written[:, batch.input_ids.shape[1] :].tolist()
@@ -142,29 +161,78 @@ class LocalSender:
         return Reply(
             text=self._tokenizer.decode(own, skip_special_tokens=True),
             finish_reason="length" if stop is None else "stop",
-            model=self._settings.model,
+            model=self.settings.model,
             prompt_tokens=sent,
             completion_tokens=len(own) + (stop is not None),
         )
 
 
+def _spec(name: str, placement: str | None) -> MemberSpec:
+    """Read what follows ``hf:``.
+
+    Raises:
+        ConfigError: An option is unknown or has a wrong value.
+    """
+    options: dict[str, str] = {}
+    model = name
+    while found := _OPTION.search(model):
+        if found["name"] not in _OPTIONS:
+            hint = nearest(found["name"], _OPTIONS)
+            raise ConfigError(
+                f"the judge hf:{name} has the option {found['name']!r}{hint}; known: "
+                f"{', '.join(_OPTIONS)} (EFT_JUDGE_PLACEMENT says where it goes)"
+            )
+        options[found["name"]] = found["value"]
+        model = model[: found.start()]
+    model, _, revision = model.partition("@")
+    try:
+        return MemberSpec.model_validate(
+            {"model": model, "revision": revision or None, "placement": placement, **options}
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        variable = " (EFT_JUDGE_PLACEMENT)" if where == "placement" else ""
+        raise ConfigError(
+            f"the judge hf:{name}: {where}{variable} is {problem['input']!r}: {problem['msg']}"
+        ) from error
+
+
 @functools.lru_cache(maxsize=1)  # a run asks the same judge once per task and prompt
-def _load(name: str, revision: str | None, files: str | None) -> tuple[Any, Any]:
+def _load(spec: MemberSpec, files: str | None) -> tuple[Any, Any]:
     """Return tokenizer and model; ``files`` tells a folder's contents apart."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from eft_eval.engine.loading import LoadOptions, Member
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype="auto")
-    except (OSError, ValueError, KeyError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"cannot load the judge hf:{name}: {why}") from error
-    model.eval()
-    if torch.cuda.is_available():
-        model.to("cuda")
+        member = Member(spec, "judge", LoadOptions(device=device))
+        tokenizer, model = member.tokenizer, member.model
+    except ConfigError as error:
+        raise ConfigError(f"cannot load the judge hf:{spec.model}: {error}") from error
+    tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
-        raise ConfigError(f"the tokenizer of hf:{name} has neither pad nor end token")
+        raise ConfigError(f"the tokenizer of hf:{spec.model} has neither pad nor end token")
     return tokenizer, model
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return a hash of a model folder: names and sizes, and both ends of every file.
+
+    Reading gigabytes of weights whole would take longer than judging with them.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            size = path.stat().st_size
+            digest.update(f"{path.name}\0{size}\0".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_SAMPLED_BYTES))
+                file.seek(max(0, size - _SAMPLED_BYTES))
+                digest.update(file.read(_SAMPLED_BYTES))
+    except OSError as error:
+        raise ConfigError(f"cannot read the judge's model folder {folder}: {error}") from error
+    return digest.hexdigest()

@@ -1,28 +1,84 @@
-"""Which judge a name means."""
+"""Which judge a name means: a line for each kind; other packages add theirs as entry points.
+
+A package adds a kind by an entry point in the group ``eft_eval.judges``: its name is the prefix,
+its value a subclass of `Judge`. Nothing is imported before a judge of the kind is asked for.
+"""
 
 from __future__ import annotations
 
-from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judges.base import Sender
-from eft_eval.judging.settings import JudgeSettings
+import functools
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, cast
 
-__all__ = ["sender_for"]
+from eft_eval.errors import ConfigError
+from eft_eval.judging.judges.base import Judge
+
+if TYPE_CHECKING:
+    from eft_eval.judging.cost.budget import Budget
+    from eft_eval.judging.settings import JudgeSettings
+
+__all__ = ["GROUP", "judge_class", "judge_for", "prefix_of"]
+
+GROUP = "eft_eval.judges"
+
+_JUDGES = {
+    "": "eft_eval.judging.judges.endpoint:EndpointJudge",
+    "hf": "eft_eval.judging.judges.local:LocalJudge",
+    "scripted": "eft_eval.judging.judges.scripted:ScriptedJudge",
+}
 
 
-def sender_for(settings: JudgeSettings, budget: Budget | None = None) -> Sender:
-    """Return what asks this judge; made where an event loop runs.
+def judge_for(settings: JudgeSettings, budget: Budget | None = None) -> Judge:
+    """Return the judge that the settings name, ready to be asked.
+
+    Args:
+        settings: The judge.
+        budget: What may be spent; None is any sum.
 
     Raises:
-        ConfigError: The judge's model or script cannot be used.
+        ConfigError: Another package's judge cannot be loaded.
     """
-    if settings.kind == "scripted":
-        from eft_eval.judging.judges.scripted import ScriptedSender
+    return judge_class(settings.model)(settings, budget)
 
-        return ScriptedSender(settings)
-    if settings.kind == "hf":
-        from eft_eval.judging.judges.local import LocalSender
 
-        return LocalSender(settings)
-    from eft_eval.judging.judges.endpoint import EndpointSender
+def judge_class(model: str) -> type[Judge]:
+    """Return the class of judges that a name is of.
 
-    return EndpointSender(settings, budget)
+    Raises:
+        ConfigError: Another package's judge cannot be loaded.
+    """
+    return _load(prefix_of(model))
+
+
+def prefix_of(model: str) -> str:
+    """Return the prefix that tells a judge's kind; "" for a model at the endpoint.
+
+    A colon alone tells nothing: endpoints have models such as ``llama3:8b``.
+    """
+    prefix, colon, _ = model.partition(":")
+    return prefix if colon and (prefix in _JUDGES or prefix in _added()) else ""
+
+
+@functools.cache
+def _added() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@functools.cache
+def _load(prefix: str) -> type[Judge]:
+    if prefix in _JUDGES:
+        module, _, name = _JUDGES[prefix].partition(":")
+        return cast("type[Judge]", getattr(import_module(module), name))
+    point = _added()[prefix]
+    try:
+        found = point.load()
+    except Exception as error:  # whatever another package raises at import
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"the judge {prefix}: ({point.value}) cannot be loaded: {why}") from error
+    if not (isinstance(found, type) and issubclass(found, Judge)):
+        raise ConfigError(
+            f"the judge {prefix}: ({point.value}) is no subclass of "
+            "eft_eval.judging.judges.base.Judge"
+        )
+    return found

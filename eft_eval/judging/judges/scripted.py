@@ -10,16 +10,18 @@ request fails, so that a gap in the script is never taken for a verdict.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.judges.base import Failure, Outcome, Reply
-from eft_eval.judging.settings import JudgeSettings
+from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
 
-__all__ = ["Rule", "ScriptedSender", "load_script"]
+__all__ = ["Rule", "ScriptedJudge", "load_script"]
 
 _KEYS = ("match", "reply", "finish_reason", "refusal", "status")
 
@@ -42,13 +44,28 @@ class Rule:
         return Reply(text, self.finish_reason, self.refusal)
 
 
-class ScriptedSender:
-    """Answers from a script; see `Sender`."""
+class ScriptedJudge(Judge):
+    """``scripted:FILE``. The rules' hash is part of the key: an edited script is another judge."""
 
-    def __init__(self, settings: JudgeSettings) -> None:
-        self._path = Path(settings.model.partition(":")[2])
-        self._rules = load_script(self._path)
-        self.at_once = settings.concurrency
+    @functools.cached_property
+    def _path(self) -> Path:
+        return Path(self.name)
+
+    @functools.cached_property
+    def _rules(self) -> list[Rule]:
+        return load_script(self._path)
+
+    def key(self) -> dict[str, Any]:
+        """Return the script's hash."""
+        try:
+            return {"script_sha256": hashlib.sha256(self._path.read_bytes()).hexdigest()}
+        except OSError as error:
+            raise ConfigError(f"cannot read the judge's script {self._path}: {error}") from error
+
+    def check(self, today: date) -> str | None:
+        """Read the script."""
+        load_script(self._path)
+        return None
 
     async def send(self, prompt: str) -> Outcome:
         """Return the first matching rule's answer."""
@@ -56,9 +73,6 @@ class ScriptedSender:
             if found := rule.match.search(prompt):
                 return rule.answer(found)
         return Failure(f"no rule of {self._path} matches this prompt", "item")
-
-    async def close(self) -> None:
-        """Nothing is open."""
 
 
 def load_script(path: Path) -> list[Rule]:
