@@ -13,6 +13,7 @@ from eft_eval.judging.batch.batch import BatchRequest, JobStatus, collect, forge
 from eft_eval.judging.batch.jobs import BatchJob
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.estimate import Planned, estimate, plan_run
+from eft_eval.judging.judges.registry import budget_for, judge_for
 from eft_eval.judging.responses import Selection, read_run
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.store import VerdictStore, default_store_path
@@ -38,7 +39,7 @@ class Work(NamedTuple):
 
 def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False) -> Budget | None:
     """Return the budget that ``--budget`` asks for."""
-    return None if usd is None else Budget(usd, settings, batch=batch)
+    return None if usd is None else budget_for(usd, settings, batch=batch)
 
 
 def dry_run(work: Work, *, batch: bool) -> None:
@@ -46,7 +47,7 @@ def dry_run(work: Work, *, batch: bool) -> None:
     store = VerdictStore(default_store_path())
     planned = work.plan(store)
     found = estimate(planned, work.settings, store, batch=batch)
-    print(f"judge           {work.settings.model} at {work.settings.endpoint}")
+    print(f"judge           {work.settings.model} at {judge_for(work.settings).place}")
     for one in planned:
         again = f", asking {one.repeat + 1}" if one.repeat else ""
         counts = f"{len(one.plan.missing)} new, {len(one.plan.found)} stored"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eft_eval import hook
 from eft_eval.errors import EftEvalError
+from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import canonical_name, parse_model_args
 
@@ -53,7 +54,7 @@ def _check_early(arguments: list[str]) -> None:
     judged = hook.only_our_tasks and any(our_tasks()[name] for name in asked)
     if judged and not {"--predict_only", "-x"} & {*arguments}:
         settings = JudgeSettings.from_environment()
-        print(f"eft-eval: judge {settings.model} at {settings.endpoint}", file=sys.stderr)
+        print(f"eft-eval: judge {settings.model} at {judge_for(settings).place}", file=sys.stderr)
 
 
 def our_tasks() -> dict[str, bool]:

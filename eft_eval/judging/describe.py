@@ -37,10 +37,11 @@ def describe_judge(
         responses: What was judged; those with a score line of their own are counted.
         further: Verdicts that were asked for besides, which count in the usage alone.
     """
+    judge = judge_for(settings)
     described: dict[str, Any] = {
         "model": settings.model,
-        "endpoint": settings.endpoint,
-        "parameters": judge_for(settings).key(),
+        "endpoint": judge.place,
+        "parameters": judge.key(),
         "parser_version": PARSER_VERSION,
         "prompts": {
             name: {"name": prompt.name, "version": prompt.version, "sha256": prompt.sha256}

@@ -13,7 +13,6 @@ from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging.judges.registry import judge_class, judge_for
 
 __all__ = ["DEFAULT_MODEL", "OPENAI_URL", "JudgeSettings"]
 
@@ -36,7 +35,7 @@ class JudgeSettings:
         model: The judge's name, as its endpoint knows it; or ``hf:MODEL``, ``scripted:FILE``, or
             another prefix that the registry knows.
         base_url: Of an OpenAI-compatible endpoint; None is OpenAI itself.
-        api_key: Sent as the bearer token; never shown.
+        api_key: Sent as the bearer token; never shown. None for a judge that is asked without.
         concurrency: Requests in flight at once, at most; at least 1. For ``hf:``, the batch.
         max_retries: Of one request, on 408, 409, 429, 5xx, lost connections and replies that are
             no chat completion.
@@ -52,7 +51,7 @@ class JudgeSettings:
 
     model: str
     base_url: str | None
-    api_key: str = field(repr=False)
+    api_key: str | None = field(repr=False)
     concurrency: int = 32
     max_retries: int = 6
     timeout_s: float = 120
@@ -66,7 +65,7 @@ class JudgeSettings:
                 f"the judge {self.model!r} lacks a name; set EFT_JUDGE_MODEL or --judge to a "
                 "model at the endpoint, hf:MODEL or scripted:FILE"
             )
-        if not re.fullmatch(r"[!-~]+", self.api_key):
+        if self.api_key is not None and not re.fullmatch(r"[!-~]+", self.api_key):
             # Such a key cannot be a header, and the error for it would show the key.
             raise ConfigError("OPENAI_API_KEY is empty or holds characters that no key has")
         if self.base_url is not None and not _is_http(self.base_url):
@@ -105,21 +104,12 @@ class JudgeSettings:
             judge: The judge's name in place of ``EFT_JUDGE_MODEL``.
 
         Raises:
-            ConfigError: There is neither a key nor a base URL for a judge that needs one, or a
-                value is wrong.
+            ConfigError: A value is wrong.
         """
         known = {name: value.strip() for name, value in env.items() if value.strip()}
         base_url = known.get("EFT_JUDGE_BASE_URL") or known.get("OPENAI_BASE_URL")
         model = judge.strip() if judge is not None else known.get("EFT_JUDGE_MODEL", DEFAULT_MODEL)
-        own = base_url is not None or not judge_class(model).needs_key
-        key = known.get("OPENAI_API_KEY") or (_PLACEHOLDER_KEY if own else None)
-        if key is None:
-            raise ConfigError(
-                "no judge to ask: set OPENAI_API_KEY; or set EFT_JUDGE_BASE_URL (and "
-                "EFT_JUDGE_MODEL) to any OpenAI-compatible endpoint; or EFT_JUDGE_MODEL=hf:MODEL "
-                "for a judge in this process; or run with --predict_only and judge later with "
-                "`eft-eval judge RUN_DIR`"
-            )
+        key = known.get("OPENAI_API_KEY") or (None if base_url is None else _PLACEHOLDER_KEY)
         return cls(
             model=model,
             base_url=base_url,
@@ -130,11 +120,6 @@ class JudgeSettings:
             structured=cast(Structured, known.get("EFT_JUDGE_STRUCTURED", "auto").lower()),
             placement=known.get("EFT_JUDGE_PLACEMENT"),
         )
-
-    @property
-    def endpoint(self) -> str:
-        """Where the judge is asked, for people: an address without user, password and query."""
-        return judge_for(self).place
 
 
 def _is_http(url: str) -> bool:

@@ -29,9 +29,9 @@ from eft_eval.judging import DEFAULT_MODEL, JudgeSettings, VerdictStore, judge_r
 from eft_eval.judging.batch.batch import BatchRequest, collect, forget, status, submit
 from eft_eval.judging.batch.files import BatchLimits, read_answers, request_line, split
 from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
-from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judge import plan
 from eft_eval.judging.judges.base import Failure, Reply
+from eft_eval.judging.judges.registry import budget_for, judge_for
 
 RESPONSES = tuple(f"{number} " + "wrong " * number for number in range(5))
 Start = Callable[..., Any]
@@ -313,7 +313,7 @@ def test_a_batch_that_another_machine_prepares_is_shown(
         job="abc",
         state="prepared",
         owner="elsewhere/-/1/x",
-        endpoint=judge.endpoint,
+        endpoint=judge_for(judge).place,
         model=judge.model,
         max_tokens=9,
         structured=False,
@@ -359,7 +359,7 @@ def test_batches_elsewhere_are_told_and_left(
     submit(to_send(judge, store), judge, store)
     other = openai_server(score, routes=BatchEndpoint(completion).routes)
     assert status(replace(judge, base_url=other.url), store).open == []
-    assert f"batch batch_0 is at {judge.endpoint}" in caplog.text
+    assert f"batch batch_0 is at {judge_for(judge).place}" in caplog.text
 
 
 def test_a_budget_bounds_a_batch(
@@ -367,12 +367,12 @@ def test_a_budget_bounds_a_batch(
 ) -> None:
     requests = to_send(judge, store)
     worst = sum(
-        Budget(100, judge, batch=True).worst_usd(request.text)
+        budget_for(100, judge, batch=True).worst_usd(request.text)
         for request in list(requests.values())[:3]
     )
-    done = submit(requests, judge, store, budget=Budget(worst * 1.0001, judge, batch=True))
+    done = submit(requests, judge, store, budget=budget_for(worst * 1.0001, judge, batch=True))
     assert (done.requests, done.unaffordable) == (3, 2)
-    rest = submit(requests, judge, store, budget=Budget(worst * 1.0001, judge, batch=True))
+    rest = submit(requests, judge, store, budget=budget_for(worst * 1.0001, judge, batch=True))
     assert (rest.requests, rest.elsewhere, rest.unaffordable) == (2, 3, 0)
 
 

@@ -452,7 +452,7 @@ def test_preflight_with_the_endpoint_down(openai_server: Start) -> None:
 def test_settings_from_the_environment() -> None:
     plain = JudgeSettings.from_environment({"OPENAI_API_KEY": KEY + "\n"})
     assert (plain.model, plain.base_url, plain.api_key) == (DEFAULT_MODEL, None, KEY)
-    assert plain.endpoint == "https://api.openai.com/v1"
+    assert judge_for(plain).place == "https://api.openai.com/v1"
     local = JudgeSettings.from_environment(
         {
             "OPENAI_API_KEY": "",
@@ -468,15 +468,15 @@ def test_settings_from_the_environment() -> None:
     assert (local.model, local.concurrency) == ("local", 4)
     assert (local.max_tokens, local.timeout_s, local.structured) == (9000, 600, "on")
     named = JudgeSettings.from_environment({"EFT_JUDGE_MODEL": "x"}, judge="hf:some/model@main")
-    assert (named.model, named.endpoint) == ("hf:some/model@main", "this process")
+    assert (named.model, judge_for(named).place) == ("hf:some/model@main", "this process")
     assert [prefix_of(name) for name in (named.model, "llama3:8b", "hf", "x")] == ["hf", "", "", ""]
-    assert local.endpoint == "http://localhost:8000/v1"
+    assert judge_for(local).place == "http://localhost:8000/v1"
     assert local.api_key
 
 
 def test_no_judge_at_all_is_one_line_with_three_ways_on() -> None:
     with pytest.raises(ConfigError) as caught:
-        JudgeSettings.from_environment({"OPENAI_API_KEY": " "})
+        judge_for(JudgeSettings.from_environment({"OPENAI_API_KEY": " "}))
     message = str(caught.value)
     for way in ("OPENAI_API_KEY", "EFT_JUDGE_BASE_URL", "--predict_only", "eft-eval judge RUN_DIR"):
         assert way in message

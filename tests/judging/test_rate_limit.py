@@ -26,10 +26,11 @@ from eft_eval.judging import (
     judge_responses,
 )
 from eft_eval.judging.asking import judging_progress
-from eft_eval.judging.cost.budget import Budget, most_prompt_tokens
+from eft_eval.judging.cost.budget import most_prompt_tokens
 from eft_eval.judging.cost.prices import price_of
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.rate_limit import Pacer, duration_s, retry_after_s
+from eft_eval.judging.judges.registry import budget_for, judge_for
 
 Start = Callable[..., Any]
 
@@ -311,7 +312,7 @@ def test_no_prompt_has_more_tokens_than_the_bound(text: str) -> None:
 def test_a_budget_is_never_passed(openai_server: Start, store: VerdictStore) -> None:
     server = openai_server(score)
     asked = settings(server.url, model=DEFAULT_MODEL, concurrency=8, max_tokens=50)
-    budget = Budget(0.004, asked)
+    budget = budget_for(0.004, asked)
     verdicts = judge_responses(items(*map(str, range(60))), PROMPT, asked, store, budget=budget)
     done = [verdict for verdict in verdicts if verdict.status.value == "scored"]
     cost = (100 * 2 + 10 * 8) / 1e6
@@ -321,7 +322,7 @@ def test_a_budget_is_never_passed(openai_server: Start, store: VerdictStore) -> 
     assert budget.spent_usd <= 0.004
     assert budget.spent_usd + budget.worst_usd(server.prompts()[0]) > 0.004 * 0.99  # used up
     assert all("not sent: the budget of 0.004 USD" in str(v.error) for v in verdicts if v.error)
-    more = Budget(10, asked)
+    more = budget_for(10, asked)
     judge_responses(items(*map(str, range(60))), PROMPT, asked, store, budget=more)
     assert len(server.chats) == 60  # the rest, and only that
 
@@ -332,12 +333,12 @@ def test_lost_replies_count_as_paid(
     reply = openai_server_module.Reply
     server = openai_server(lambda *_: reply("x", fault="reset"))
     asked = settings(server.url, model=DEFAULT_MODEL, max_retries=1, concurrency=1)
-    budget = Budget(1, asked)
+    budget = budget_for(1, asked)
     judge_responses(items("a"), PROMPT, asked, store, budget=budget)
     assert budget.spent_usd == pytest.approx(2 * budget.worst_usd(server.prompts()[0]))
     refusing = openai_server(lambda *_: reply("no", status=500))
     asked = settings(refusing.url, model=DEFAULT_MODEL, concurrency=1)
-    free = Budget(1, asked)
+    free = budget_for(1, asked)
     judge_responses(items("a"), PROMPT, asked, store, budget=free)
     assert (free.spent_usd, free.reserved_usd) == (0, 0)
 
@@ -345,12 +346,12 @@ def test_lost_replies_count_as_paid(
 @pytest.mark.parametrize("usd", [0, -1, math.nan, math.inf])
 def test_budgets_must_be_sums(usd: float) -> None:
     with pytest.raises(ConfigError, match="US dollars above 0"):
-        Budget(usd, settings("http://x/v1", model=DEFAULT_MODEL))
+        budget_for(usd, settings("http://x/v1", model=DEFAULT_MODEL))
 
 
 def test_a_budget_needs_a_price() -> None:
     with pytest.raises(ConfigError, match=r"price of 'local'.*EFT_JUDGE_PRICES"):
-        Budget(1, settings("http://x/v1", model="local"))
+        budget_for(1, settings("http://x/v1", model="local"))
 
 
 def test_prices_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,8 +363,9 @@ def test_prices_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert cost_usd("local", 10**6, 10**6, batch=True) == (2.0, "2026-11-01")
     assert cost_usd(DEFAULT_MODEL, 10**6, 0) == (4.0, "2026-11-01")
     assert cost_usd("gpt-4o-2024-08-06", 10**6, 0) == (2.5, "2025-04-14")
-    assert price_of("hf:x") is not None
-    assert cost_usd("hf:x", 10, 10) == (0.0, None)
+    free = judge_for(settings("http://x/v1", model="hf:x")).price
+    assert free is not None
+    assert (free.cost_usd(10, 10), free.table) == (0.0, None)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judge import PromptMark, verdict_of
 from eft_eval.judging.judges.base import Failure
 from eft_eval.judging.judges.endpoint import EndpointJudge
+from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.leases import is_gone, this_process
 from eft_eval.verdicts.store import VerdictStore
@@ -176,7 +177,7 @@ def status(settings: JudgeSettings, store: VerdictStore) -> Looked:
                 batch = retrieve(client, job, settings)
                 found.append(_status_of(job.with_(status=batch.status), batch))
         for job in states.jobs():
-            if job.state == "prepared" and job.endpoint == settings.endpoint:
+            if job.state == "prepared" and job.endpoint == judge_for(settings).place:
                 found.append(JobStatus(job, None, None, None))
     errors.tell()
     return Looked(found, errors.jobs)
@@ -276,7 +277,7 @@ def _new_job(settings: JudgeSettings, requests: int) -> BatchJob:
         job=uuid.uuid4().hex,
         state="prepared",
         owner=this_process(),
-        endpoint=settings.endpoint,
+        endpoint=judge_for(settings).place,
         model=settings.model,
         max_tokens=settings.max_tokens,
         structured=EndpointJudge(settings).asks_for_json,
@@ -296,7 +297,7 @@ def _recover(client: openai.OpenAI, states: BatchStates, settings: JudgeSettings
     lost = {
         job.job: job
         for job in states.jobs()
-        if job.state == "prepared" and job.endpoint == settings.endpoint and _is_dead(job)
+        if job.state == "prepared" and job.endpoint == judge_for(settings).place and _is_dead(job)
     }
     if not lost:
         return
@@ -330,7 +331,7 @@ def _open_jobs(states: BatchStates, settings: JudgeSettings) -> Iterator[BatchJo
     for job in states.jobs():
         if job.state != "submitted":
             continue
-        if job.endpoint == settings.endpoint:
+        if job.endpoint == judge_for(settings).place:
             yield job
         else:
             _log.warning("batch %s is at %s, not asked now", job.batch_id, job.endpoint)

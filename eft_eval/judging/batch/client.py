@@ -11,7 +11,7 @@ from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.batch.jobs import BatchJob, BatchStates
 from eft_eval.judging.judges.client import explain
 from eft_eval.judging.judges.endpoint import EndpointJudge
-from eft_eval.judging.judges.registry import judge_class
+from eft_eval.judging.judges.registry import judge_class, judge_for
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def send(
         raise refused(error, settings) from None
     except openai.APIConnectionError as error:
         raise EftEvalError(
-            f"the connection to {settings.endpoint} was lost while a batch was sent "
+            f"the connection to {judge_for(settings).place} was lost while a batch was sent "
             f"({explain(error, settings)}); submit again later: it looks first whether this one "
             "arrived"
         ) from None
@@ -92,8 +92,8 @@ def retrieve(client: openai.OpenAI, job: BatchJob, settings: JudgeSettings) -> o
         return client.batches.retrieve(job.batch_id)
     except openai.NotFoundError:
         raise ConfigError(
-            f"{settings.endpoint} knows no batch {job.batch_id} (submitted {date(job.created)}); "
-            "is OPENAI_API_KEY that of the same project?"
+            f"{judge_for(settings).place} knows no batch {job.batch_id} (submitted "
+            f"{date(job.created)}); is OPENAI_API_KEY that of the same project?"
         ) from None
     except openai.OpenAIError as error:
         raise refused(error, settings) from None
@@ -111,7 +111,7 @@ def download(client: openai.OpenAI, file_id: str, settings: JudgeSettings) -> st
         return client.files.content(file_id).content.decode("utf-8")
     except (openai.OpenAIError, UnicodeDecodeError) as error:
         raise EftEvalError(
-            f"cannot read the result file {file_id} at {settings.endpoint} "
+            f"cannot read the result file {file_id} at {judge_for(settings).place} "
             f"({explain(error, settings)}); collect again later"
         ) from None
 
@@ -119,7 +119,8 @@ def download(client: openai.OpenAI, file_id: str, settings: JudgeSettings) -> st
 def refused(error: Exception, settings: JudgeSettings) -> ConfigError:
     """Return the error for an endpoint that does not do what is needed."""
     return ConfigError(
-        f"{settings.endpoint} does not do what the Batch API needs: {explain(error, settings)}"
+        f"{judge_for(settings).place} does not do what the Batch API needs: "
+        f"{explain(error, settings)}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging.cost.prices import Price, price_of
+from eft_eval.judging.cost.prices import Price
 from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Budget", "most_prompt_tokens"]
@@ -24,17 +24,16 @@ class Budget:
 
     Args:
         limit_usd: The sum, above 0.
-        settings: The judge; an endpoint's model needs a price.
-        batch: Whether the Batch API's prices count.
+        settings: The judge.
+        price: What its tokens cost.
 
     Raises:
         ConfigError: The sum is not above 0, or the model has no known price.
     """
 
-    def __init__(self, limit_usd: float, settings: JudgeSettings, *, batch: bool = False) -> None:
+    def __init__(self, limit_usd: float, settings: JudgeSettings, price: Price | None) -> None:
         if not 0 < limit_usd < float("inf"):
             raise ConfigError(f"--budget is {limit_usd}; it must be US dollars above 0")
-        price = price_of(settings.model)
         if price is None:
             raise ConfigError(
                 f"--budget needs the price of {settings.model!r}, which the price table lacks; "
@@ -46,7 +45,7 @@ class Budget:
         self.spent_usd = 0.0
         self.reserved_usd = 0.0
         self.under_way = 0
-        self._price: Price = price.batch() if batch else price
+        self._price: Price = price
         self._most_reply_tokens = settings.max_tokens
 
     def worst_usd(self, prompt: str) -> float:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from eft_eval.judging.cost.budget import most_prompt_tokens
-from eft_eval.judging.cost.prices import price_of
 from eft_eval.judging.judge import Plan, plan
+from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.responses import Pipeline
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.store import VerdictStore
@@ -107,7 +107,7 @@ def estimate(
     prompt_tokens, prompt_rule = _prompt_tokens(list(texts.values()), settings.model)
     each, reply_rule = _reply_tokens(store.newest(_LOOKED_AT), settings, prompts)
     reply_tokens = round(each * len(texts))
-    price = price_of(settings.model)
+    price = judge_for(settings).price
     if price is not None and batch:
         price = price.batch()
     most = sum(map(most_prompt_tokens, texts.values()))

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.judges.registry import judge_class
 
-__all__ = ["PRICES_VARIABLE", "Price", "cost_usd", "price_of"]
+__all__ = ["FREE", "PRICES_VARIABLE", "Price", "cost_usd", "price_of"]
 
 PRICES_VARIABLE = "EFT_JUDGE_PRICES"
 
@@ -50,11 +49,14 @@ class Price:
         return Price(self.input * factor, self.output * factor, 1.0, self.table)
 
 
+FREE = Price(0.0, 0.0, 1.0, None)
+"""The price of judges that cost nothing."""
+
+
 def price_of(model: str) -> Price | None:
     """Return a model's list price; None for a model that the tables lack.
 
     The file named by ``EFT_JUDGE_PRICES``, of the same layout as the shipped table, comes first.
-    Judges in this process cost nothing.
 
     Args:
         model: The judge's full name, with its snapshot date (an alias has no fixed price).
@@ -62,8 +64,6 @@ def price_of(model: str) -> Price | None:
     Raises:
         ConfigError: The file of ``EFT_JUDGE_PRICES`` cannot be read or is wrong.
     """
-    if not judge_class(model).priced:
-        return Price(0.0, 0.0, 1.0, None)
     own = os.environ.get(PRICES_VARIABLE, "").strip()
     for table in ([_own_table(own)] if own else []) + [_shipped_table()]:
         if model in table["models"]:

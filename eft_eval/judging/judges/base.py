@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-if TYPE_CHECKING:
-    from eft_eval.judging.cost.budget import Budget
-    from eft_eval.judging.settings import JudgeSettings
+from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.cost.prices import FREE, Price, price_of
+from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Blame", "Failure", "Judge", "Outcome", "Reply", "read_completion"]
 
@@ -66,13 +66,16 @@ class Judge(ABC):
 
     priced: ClassVar[bool] = False
     """Whether its tokens cost money: the price table then tells how much, else nothing."""
-    needs_key: ClassVar[bool] = False
-    """Whether it is asked with OPENAI_API_KEY, unless a base URL says where."""
 
     def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
         self.settings = settings
         self.budget = budget
         self.name = settings.model.partition(":")[2]
+
+    @property
+    def price(self) -> Price | None:
+        """What its tokens cost, None where nobody knows."""
+        return price_of(self.settings.model) if self.priced else FREE
 
     @property
     def place(self) -> str:

@@ -49,7 +49,7 @@ def explain(error: Exception, settings: JudgeSettings) -> str:
     text = str(error)
     if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
-    text = " ".join(text.split()).replace(settings.api_key, "***")
+    text = " ".join(text.split()).replace(settings.api_key or "\n", "***")
     parts = urlsplit(settings.base_url or "")
     text = text.replace(f"{parts.netloc.rpartition('@')[0]}@", "***@") if parts.username else text
     for secret in (parts.password, parts.username):

@@ -19,6 +19,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, read_completion
 from eft_eval.judging.judges.client import explain, make_client
@@ -63,13 +64,22 @@ class EndpointJudge(Judge):
 
     Tries per prompt are at most ``settings.max_retries + 1``; where the endpoint answers 400 to a
     JSON schema, the same try goes out once more without.
+
+    Raises:
+        ConfigError: There is neither a key nor a base URL.
     """
 
     priced = True
-    needs_key = True
 
     def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
         super().__init__(settings, budget)
+        if settings.api_key is None and settings.base_url is None:
+            raise ConfigError(
+                "no judge to ask: set OPENAI_API_KEY; or set EFT_JUDGE_BASE_URL (and "
+                "EFT_JUDGE_MODEL) to any OpenAI-compatible endpoint; or EFT_JUDGE_MODEL=hf:MODEL "
+                "for a judge in this process; or run with --predict_only and judge later with "
+                "`eft-eval judge RUN_DIR`"
+            )
         self.name = settings.model
         self._pacer = Pacer(settings.concurrency)
         self._changed = asyncio.Condition()

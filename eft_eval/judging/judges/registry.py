@@ -9,16 +9,14 @@ from __future__ import annotations
 import functools
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from eft_eval.errors import ConfigError
+from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Judge
+from eft_eval.judging.settings import JudgeSettings
 
-if TYPE_CHECKING:
-    from eft_eval.judging.cost.budget import Budget
-    from eft_eval.judging.settings import JudgeSettings
-
-__all__ = ["GROUP", "judge_class", "judge_for", "prefix_of"]
+__all__ = ["GROUP", "budget_for", "judge_class", "judge_for", "prefix_of"]
 
 GROUP = "eft_eval.judges"
 
@@ -40,6 +38,23 @@ def judge_for(settings: JudgeSettings, budget: Budget | None = None) -> Judge:
         ConfigError: Another package's judge cannot be loaded.
     """
     return judge_class(settings.model)(settings, budget)
+
+
+def budget_for(limit_usd: float, settings: JudgeSettings, *, batch: bool = False) -> Budget:
+    """Return a budget for a judge.
+
+    Args:
+        limit_usd: The sum, above 0.
+        settings: The judge; one that is priced needs a price.
+        batch: Whether the Batch API's prices count.
+
+    Raises:
+        ConfigError: The sum is not above 0, or the model has no known price.
+    """
+    price = judge_for(settings).price
+    if price is not None and batch:
+        price = price.batch()
+    return Budget(limit_usd, settings, price)
 
 
 def judge_class(model: str) -> type[Judge]:
