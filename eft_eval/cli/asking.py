@@ -44,13 +44,15 @@ def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False
 
 def dry_run(work: Work, *, batch: bool) -> None:
     """Print calls, tokens and cost; asks nobody."""
-    store = VerdictStore(default_store_path())
+    store = VerdictStore(default_store_path(), writable=False)
     planned = work.plan(store)
     found = estimate(planned, work.settings, store, batch=batch)
     print(f"judge           {work.settings.model} at {judge_for(work.settings).place}")
     for one in planned:
         again = f", asking {one.repeat + 1}" if one.repeat else ""
-        counts = f"{len(one.plan.missing)} new, {len(one.plan.found)} stored"
+        counts = f"{len(one.plan.missing)} new, {len(one.plan.stored)} stored"
+        if unreadable := len(one.plan.found) - len(one.plan.stored):
+            counts += f", {unreadable} unreadable in the store"
         print(f"                {one.pipeline.task}, {one.pipeline.name}{again}: {counts}")
     print(f"calls           {found.new} new, {found.stored} stored")
     print(f"prompt tokens   {found.prompt_tokens:,} ({found.prompt_rule})")

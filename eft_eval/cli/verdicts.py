@@ -60,12 +60,14 @@ def reparse(
     from eft_eval.judging.upkeep import Choice, reparse_store
 
     choice = Choice(judge, prompt, status, before)
-    done = reparse_store(_open(store), choice, template or (), write=write)
+    done = reparse_store(_open(store, writable=write), choice, template or (), write=write)
     print(f"{done.read} verdicts read again, {sum(done.changes.values())} read differently")
     for change, count in done.changes.items():
         print(f"  {count} {change}")
     for name, count in done.unknown.items():
         print(f"  {count} not read: the prompt {name!r} is not known (--template FILE)")
+    if done.unreadable:
+        print(f"  {done.unreadable} not read: the records are damaged")
     if done.changes and not write:
         print("nothing was written; --write adds the new readings")
 
@@ -83,8 +85,10 @@ def export(
     from eft_eval.judging.upkeep import Choice
     from eft_eval.judging.upkeep import export as write
 
-    count = write(Choice(judge, prompt, status, before).among(_open(store)), file)
-    print(f"{count} verdicts written to {file}")
+    done = write(Choice(judge, prompt, status, before).among(_open(store)), file)
+    print(f"{done.verdicts} verdicts written to {file}")
+    if done.unreadable:
+        print(f"{done.unreadable} records cannot be read any more, and were left out")
 
 
 @app.command()
@@ -103,7 +107,7 @@ def prune(
     from eft_eval.reports.views.verdicts import verdicts
 
     choice = Choice(judge, prompt, status, before)
-    opened = _open(store)
+    opened = _open(store, writable=yes)
     check_prunable(choice, opened)
     print_document(verdicts(summary(choice.among(opened)), opened.path))
     if yes:
@@ -112,11 +116,11 @@ def prune(
         print("nothing was removed; --yes removes these")
 
 
-def _open(path: Path | None) -> VerdictStore:
+def _open(path: Path | None, *, writable: bool = False) -> VerdictStore:
     from eft_eval.errors import ConfigError
     from eft_eval.verdicts.store import VerdictStore, default_store_path
 
     found = path or default_store_path()
     if not found.is_file():
         raise ConfigError(f"there is no verdict store {found} (EFT_VERDICT_STORE, --store)")
-    return VerdictStore(found)
+    return VerdictStore(found, writable=writable)

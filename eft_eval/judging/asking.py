@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
+from eft_eval.errors import EftEvalError
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Judge, Outcome
 from eft_eval.judging.judges.registry import judge_for
@@ -21,6 +22,7 @@ from eft_eval.judging.settings import JudgeSettings
 __all__ = ["Source", "ask_all", "judging_progress"]
 
 _LEAST_FAILURES = 3
+_LONGEST_ERROR = 300
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 10.0
 
@@ -148,7 +150,7 @@ async def _work(
         if breaker.tripped:
             on_outcome(number, Failure(f"not sent: {breaker.tripped}"))
             continue
-        outcome = await judge.send(prompts[number])
+        outcome = await _send(judge, prompts[number])
         breaker.note(outcome)
         if isinstance(outcome, Failure) and outcome.blame == "budget":
             outcome = Failure(f"not sent: {outcome.error}")
@@ -156,6 +158,15 @@ async def _work(
         if kept is not None:
             # A worker that sent its next request now could lose two paid replies in one crash.
             await asyncio.wrap_future(kept)
+
+
+async def _send(judge: Judge, prompt: str) -> Outcome:
+    try:
+        return await judge.send(prompt)
+    except EftEvalError:
+        raise
+    except Exception as error:  # noqa: BLE001  # one odd reply must not cost the others
+        return Failure(" ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR])
 
 
 def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

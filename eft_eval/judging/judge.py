@@ -19,7 +19,7 @@ from eft_eval.judging.prompts.parsing import PARSER_VERSION, Parsed, parse_reply
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.leases import Claims, SharedSource, Taken
-from eft_eval.verdicts.store import VerdictStore
+from eft_eval.verdicts.store import Unreadable, VerdictStore
 from eft_eval.verdicts.verdict import Scale, Status, Verdict, content_key
 from eft_eval.verdicts.writer import Keeper
 
@@ -71,7 +71,8 @@ class Plan(NamedTuple):
 
     Attributes:
         keys: The verdicts' keys, in the items' order.
-        found: Stored verdicts by key, as the prompt reads them.
+        found: Stored verdicts by key, as the prompt reads them; one that nobody can read any more
+            is an api_error.
         missing: Texts to send, by key; equal texts once.
         parameters: The judge's sampling parameters, which are part of the keys.
     """
@@ -80,6 +81,11 @@ class Plan(NamedTuple):
     found: dict[str, Verdict]
     missing: dict[str, str]
     parameters: dict[str, Any]
+
+    @property
+    def stored(self) -> set[str]:
+        """Keys of the verdicts that are stored and can be read."""
+        return {key for key, one in self.found.items() if one.status is not Status.api_error}
 
 
 def plan(
@@ -97,8 +103,10 @@ def plan(
     parameters = judge_for(settings).key()
     rendered = [_render(prompt, item, index) for index, item in enumerate(items)]
     keys = [content_key(text, settings.model, parameters, repeat=repeat) for text in rendered]
-    stored = store.get_many(keys)
-    found = {key: _under_prompt(verdict, prompt) for key, verdict in stored.items()}
+    found = {
+        key: _as_found(key, entry, prompt, settings, parameters)
+        for key, entry in store.look_up(keys).items()
+    }
     missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
     return Plan(keys, found, missing, parameters)
 
@@ -195,7 +203,9 @@ class _Judging:
     def _on_settled(self, number: int, state: Taken) -> None:
         key = self._asked[number]
         if state == "stored":  # by another process, after we looked
-            self._found(_under_prompt(self._store.get_many([key])[key], self._prompt))
+            entry = self._store.look_up([key])[key]
+            parameters = self._planned.parameters
+            self._found(_as_found(key, entry, self._prompt, self._settings, parameters))
         else:
             failure = Failure(_IN_A_BATCH)
             self._found(self._verdict(key, failure))
@@ -314,6 +324,20 @@ def _render(prompt: JudgePrompt, item: JudgeItem, index: int) -> str:
         return prompt.render(**values)
     except ConfigError as error:
         raise ConfigError(f"item {index}: {error}") from error
+
+
+def _as_found(
+    key: str,
+    entry: Verdict | Unreadable,
+    prompt: JudgePrompt,
+    settings: JudgeSettings,
+    parameters: Mapping[str, Any],
+) -> Verdict:
+    """Return what is stored as this prompt reads it; without a verdict where nobody can."""
+    if isinstance(entry, Verdict):
+        return _under_prompt(entry, prompt)
+    failure = Failure(f"not sent: {entry.why}; `eft-eval verdicts prune` removes such")
+    return verdict_of(key, failure, prompt, settings, parameters=parameters)
 
 
 def _under_prompt(verdict: Verdict, prompt: JudgePrompt) -> Verdict:

@@ -15,11 +15,13 @@ from eft_eval.files import Kind, check_output, write_output
 from eft_eval.judging.judge import reparse
 from eft_eval.judging.judges.registry import judge_class
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
-from eft_eval.verdicts.store import VerdictStore
+from eft_eval.verdicts.store import Unreadable, VerdictStore
 from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
 __all__ = [
+    "UNREADABLE",
     "Choice",
+    "Exported",
     "Group",
     "Reread",
     "check_prunable",
@@ -29,6 +31,7 @@ __all__ = [
     "summary",
 ]
 
+UNREADABLE = "unreadable"
 _AT_ONCE = 5000
 
 
@@ -39,7 +42,7 @@ class Choice:
     Attributes:
         judge: The judge's name, as asked for.
         prompt: The judge prompt's name.
-        status: How they ended.
+        status: How they ended; ``unreadable`` are records that nobody can read any more.
         before: Stored before this date, YYYY-MM-DD, UTC.
 
     Raises:
@@ -53,6 +56,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         known = [status.value for status in Status if status is not Status.api_error]
+        known.append(UNREADABLE)
         if self.status is not None and self.status not in known:
             raise ConfigError(f"--status is {self.status!r}; it must be one of {', '.join(known)}")
         if self.before is not None:
@@ -68,8 +72,12 @@ class Choice:
         """Whether nothing was given."""
         return all(getattr(self, field.name) is None for field in fields(self))
 
-    def has(self, verdict: Verdict) -> bool:
-        """Whether a verdict is meant."""
+    def has(self, entry: Verdict | Unreadable) -> bool:
+        """Whether a stored record is meant; of one that nobody can read, only that is known."""
+        if isinstance(entry, Unreadable):
+            others = (self.judge, self.prompt, self.before)
+            return self.status in (None, UNREADABLE) and all(one is None for one in others)
+        verdict = entry
         return (
             self.judge in (None, verdict.judge_model)
             and self.prompt in (None, verdict.prompt_name)
@@ -77,9 +85,9 @@ class Choice:
             and (self.before is None or verdict.created[:10] < self.before)
         )
 
-    def among(self, store: VerdictStore) -> Iterator[Verdict]:
-        """Iterate over the verdicts that are meant, in the order in which they were stored."""
-        return (verdict for verdict in store if self.has(verdict))
+    def among(self, store: VerdictStore) -> Iterator[Verdict | Unreadable]:
+        """Iterate over what is meant, in the order in which it was stored."""
+        return filter(self.has, store.entries())
 
 
 class Group(NamedTuple):
@@ -116,17 +124,31 @@ class Reread(NamedTuple):
         changes: Those now read differently, by "old status -> new status", or "value".
         unknown: Verdicts stored without a scale whose judge prompt's text is not known, by its
             name; not read.
+        unreadable: Records that nobody can read any more.
     """
 
     read: int
     changes: dict[str, int]
     unknown: dict[str, int]
+    unreadable: int
 
 
-def summary(verdicts: Iterable[Verdict]) -> list[Group]:
-    """Return the verdicts in groups, sorted by judge, prompt and status."""
+class Exported(NamedTuple):
+    """How many verdicts were written, and how many records nobody can read any more."""
+
+    verdicts: int
+    unreadable: int
+
+
+def summary(entries: Iterable[Verdict | Unreadable]) -> list[Group]:
+    """Return what is stored in groups, sorted by judge, prompt and status."""
     groups: dict[tuple[str, str, str], Group] = {}
-    for one in verdicts:
+    for one in entries:
+        if isinstance(one, Unreadable):
+            key = ("?", "?", UNREADABLE)
+            old = groups.get(key, Group(*key, 0, 0, 0.0, 0, "", ""))
+            groups[key] = old._replace(verdicts=old.verdicts + 1)
+            continue
         key = (one.judge_model, f"{one.prompt_name} {one.prompt_version}", one.status.value)
         day = one.created[:10]
         old = groups.get(key, Group(*key, 0, 0, 0.0, 0, day, day))
@@ -162,9 +184,12 @@ def reparse_store(
     scales = _Scales([load_prompt(name) for name in [*known_prompts(), *prompts]])
     changes: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
-    read = 0
+    read = unreadable = 0
     changed: list[Verdict] = []
     for verdict in choice.among(store):
+        if isinstance(verdict, Unreadable):
+            unreadable += 1
+            continue
         scale = scales.of(verdict)
         if scale is None:
             unknown[verdict.prompt_name] += 1
@@ -188,26 +213,29 @@ def reparse_store(
             changed.clear()
     if changed:
         store.add_readings(changed)
-    return Reread(read, dict(changes.most_common()), dict(unknown.most_common()))
+    return Reread(read, dict(changes.most_common()), dict(unknown.most_common()), unreadable)
 
 
-def export(verdicts: Iterable[Verdict], file: Path) -> int:
-    """Write verdicts as JSON lines, oldest first; return how many.
+def export(entries: Iterable[Verdict | Unreadable], file: Path) -> Exported:
+    """Write verdicts as JSON lines, oldest first.
 
     Raises:
         ConfigError: The file cannot be written, or is none of verdicts.
     """
     check_output(file, _EXPORTED)
-    count = 0
+    count = unreadable = 0
 
     def lines() -> Iterator[str]:
-        nonlocal count
-        for verdict in verdicts:
+        nonlocal count, unreadable
+        for verdict in entries:
+            if isinstance(verdict, Unreadable):
+                unreadable += 1
+                continue
             count += 1
             yield json.dumps(verdict.to_dict(), ensure_ascii=False) + "\n"
 
     write_output(file, lines(), _EXPORTED)
-    return count
+    return Exported(count, unreadable)
 
 
 def _is_exported(path: Path) -> bool:

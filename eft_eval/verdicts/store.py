@@ -12,11 +12,12 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.verdicts.verdict import Status, Verdict
 
-__all__ = ["STORE_VARIABLE", "VerdictStore", "default_store_path"]
+__all__ = ["STORE_VARIABLE", "Unreadable", "VerdictStore", "default_store_path", "readable"]
 
 STORE_VARIABLE = "EFT_VERDICT_STORE"
 
@@ -58,29 +59,55 @@ def default_store_path(env: Mapping[str, str] = os.environ) -> Path:
     return Path(data).expanduser() / "eft-eval" / "verdicts.sqlite3"
 
 
+class Unreadable(NamedTuple):
+    """A stored record that nobody can read any more.
+
+    Attributes:
+        key: The key under which it is stored.
+        why: What is wrong, with the key and the store.
+    """
+
+    key: str
+    why: str
+
+
+def readable(entry: Verdict | Unreadable) -> Verdict:
+    """Return an entry's verdict.
+
+    Raises:
+        EftEvalError: It cannot be read.
+    """
+    if isinstance(entry, Unreadable):
+        raise EftEvalError(entry.why)
+    return entry
+
+
 class VerdictStore:
     """Verdicts by key. The first verdict under a key stays; only `prune` removes any.
 
     Args:
         path: The SQLite file; it and its folders are made if missing.
+        writable: Whether anything is to be written; a store on a read-only disk can be read only
+            without.
 
     Raises:
         ConfigError: The file cannot be made, opened or written, or is no verdict store.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, writable: bool = True) -> None:
         self.path = Path(path)
+        self._source = str(self.path)
+        self._record = _RECORD
+        self._uri = False
+        if not writable and self.path.is_file() and not self._can_be_written():
+            self._open_to_read()
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unusable(error) from error
         with self.connection() as connection:
-            layout = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            if layout > _LAYOUT:
-                raise ConfigError(
-                    f"the verdict store {self.path} has the layout {layout} of a later eft-eval; "
-                    f"this one knows {_LAYOUT}: upgrade, or set {STORE_VARIABLE} to another file"
-                )
+            layout = self._layout(connection)
             # Some file systems have no shared memory; the default journal is safe there too.
             with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -93,20 +120,50 @@ class VerdictStore:
                 connection.execute(f"PRAGMA user_version={_LAYOUT}")
             connection.execute("COMMIT")
 
+    def _layout(self, connection: sqlite3.Connection) -> int:
+        layout = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if layout > _LAYOUT:
+            raise ConfigError(
+                f"the verdict store {self.path} has the layout {layout} of a later eft-eval; "
+                f"this one knows {_LAYOUT}: upgrade, or set {STORE_VARIABLE} to another file"
+            )
+        return layout
+
+    def _can_be_written(self) -> bool:
+        as_who = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+        # SQLite puts files of its own beside the store
+        return all(os.access(path, os.W_OK, **as_who) for path in (self.path, self.path.parent))
+
+    def _open_to_read(self) -> None:
+        """Open a store that cannot be written."""
+        address = f"{self.path.resolve().as_uri()}?mode=ro"
+        journal = self.path.with_name(f"{self.path.name}-wal")
+        if not journal.exists() or not journal.stat().st_size:
+            address += "&immutable=1"  # no lock can be taken there; and nobody writes
+        self._source, self._uri = address, True
+        with self.connection() as connection:
+            if self._layout(connection) < _LAYOUT:
+                self._record = "v.record"
+            connection.execute("SELECT key, record FROM verdicts LIMIT 1").fetchone()
+
     def get_many(self, keys: Iterable[str]) -> dict[str, Verdict]:
         """Return the stored verdicts among ``keys``, each as it was read last.
 
         Raises:
             EftEvalError: A stored record cannot be read; its key is named.
         """
+        return {key: readable(one) for key, one in self.look_up(keys).items()}
+
+    def look_up(self, keys: Iterable[str]) -> dict[str, Verdict | Unreadable]:
+        """Return what is stored under ``keys``, each as it was read last."""
         wanted = list(dict.fromkeys(keys))
-        found: dict[str, Verdict] = {}
+        found: dict[str, Verdict | Unreadable] = {}
         with self.connection() as connection:
             for start in range(0, len(wanted), _KEYS_PER_QUERY):
                 part = wanted[start : start + _KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
                 rows = connection.execute(
-                    f"SELECT v.key, {_RECORD} FROM verdicts v WHERE v.key IN ({marks})", part
+                    f"SELECT v.key, {self._record} FROM verdicts v WHERE v.key IN ({marks})", part
                 )
                 found.update((key, self._read(key, record)) for key, record in rows)
         return found
@@ -151,24 +208,34 @@ class VerdictStore:
         return removed
 
     def newest(self, count: int) -> list[Verdict]:
-        """Return up to ``count`` verdicts, those stored last first."""
+        """Return up to ``count`` readable verdicts, those stored last first."""
         with self.connection() as connection:
             rows = connection.execute(
-                f"SELECT v.key, {_RECORD} FROM verdicts v ORDER BY v.rowid DESC LIMIT ?", [count]
+                f"SELECT v.key, {self._record} FROM verdicts v ORDER BY v.rowid DESC LIMIT ?",
+                [count],
             )
-            return [self._read(key, record) for key, record in rows]
+            entries = [self._read(key, record) for key, record in rows]
+        return [entry for entry in entries if isinstance(entry, Verdict)]
 
     def __len__(self) -> int:
         with self.connection() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM verdicts").fetchone()[0])
 
     def __iter__(self) -> Iterator[Verdict]:
-        """Iterate over all verdicts in the order in which they were stored, page by page."""
+        """Iterate over all verdicts in the order in which they were stored.
+
+        Raises:
+            EftEvalError: A stored record cannot be read; its key is named.
+        """
+        return map(readable, self.entries())
+
+    def entries(self) -> Iterator[Verdict | Unreadable]:
+        """Iterate over all that is stored, in the order in which it was stored, page by page."""
         last = -1
         while True:
             with self.connection() as connection:
                 page = connection.execute(
-                    f"SELECT v.rowid, v.key, {_RECORD} FROM verdicts v WHERE v.rowid > ?"
+                    f"SELECT v.rowid, v.key, {self._record} FROM verdicts v WHERE v.rowid > ?"
                     " ORDER BY v.rowid LIMIT ?",
                     [last, _ROWS_PER_PAGE],
                 ).fetchall()
@@ -199,24 +266,35 @@ class VerdictStore:
                 in any case.
         """
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self._source,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=self._uri,
         )
+        # a damaged record must not keep the others from being read
+        connection.text_factory = _as_text
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         return connection
 
-    def _read(self, key: str, record: str) -> Verdict:
+    def _read(self, key: str, record: str) -> Verdict | Unreadable:
         try:
-            return Verdict.from_dict(json.loads(record))
-        except (EftEvalError, ValueError, TypeError, AttributeError) as error:
-            raise EftEvalError(
-                f"the verdict {key} in {self.path} cannot be read: {error}"
-            ) from error
+            verdict = Verdict.from_dict(json.loads(record))
+        except (EftEvalError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            return Unreadable(key, f"the verdict {key} in {self.path} cannot be read: {error}")
+        if verdict.key != key:
+            return Unreadable(key, f"the verdict {key} in {self.path} is that of another key")
+        return verdict
 
     def _unusable(self, error: Exception) -> ConfigError:
         return ConfigError(
             f"the verdict store {self.path} cannot be used ({error}); set {STORE_VARIABLE} to "
             "another file"
         )
+
+
+def _as_text(stored: bytes) -> str:
+    return stored.decode("utf-8", "replace")
 
 
 def to_record(verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eft_eval.errors import EftEvalError
-from eft_eval.verdicts.verdict import Verdict
+from eft_eval.verdicts.verdict import HALF_CHARACTER, Verdict
 
 __all__ = ["query_id", "read_verdicts", "verdict_records", "verdicts_in", "write_verdicts"]
 
@@ -30,7 +30,10 @@ def write_verdicts(
     """
     given = {"measure": measure, "query_id": query_id}
     notes = {name: note for name, note in given.items() if note is not None}
-    return json.dumps([{**verdict.to_dict(), **notes} for verdict in verdicts], ensure_ascii=False)
+    records = [{**verdict.to_dict(), **notes} for verdict in verdicts]
+    text = json.dumps(records, ensure_ascii=False)
+    # half a character has no UTF-8, and lm-eval's samples file would end before it
+    return json.dumps(records) if HALF_CHARACTER.search(text) else text
 
 
 def read_verdicts(text: str) -> list[Verdict]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
+from types import NoneType
 from typing import Any, Literal
 
 from eft_eval.errors import EftEvalError, nearest
 
-__all__ = ["KEY_VERSION", "Scale", "Status", "Verdict", "content_key"]
+__all__ = ["HALF_CHARACTER", "KEY_VERSION", "Scale", "Status", "Verdict", "content_key"]
 
 Scale = Literal["count", "percent"]
 """What a judge prompt's score is: a number of things, or 0 to 100."""
@@ -33,6 +36,10 @@ class Status(str, Enum):
     """The reply has a number that the prompt's scale does not know."""
     api_error = "api_error"
     """No reply came. Never stored."""
+
+
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""A lone surrogate, which no file in UTF-8 can hold."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Verdict:
         """Read a record that `to_dict` wrote.
 
         Raises:
-            EftEvalError: A key is unknown or missing, or the status is not one of `Status`.
+            EftEvalError: A key is unknown or missing, or a value is not what it must be.
         """
         known = [field.name for field in fields(cls)]
         for name in record:
@@ -109,7 +116,24 @@ class Verdict:
             raise EftEvalError(
                 f"a verdict has the status {record['status']!r}; it must be one of {allowed}"
             ) from None
+        for name, kinds in _KINDS.items():
+            if not isinstance(record.get(name), kinds) or isinstance(record.get(name), bool):
+                raise EftEvalError(f"a verdict's {name} is {str(record.get(name))[:80]!r}")
+        if not math.isfinite(record["value"] or 0):
+            raise EftEvalError(f"a verdict's value is {record['value']}")
         return cls(**{**record, "status": status, "parameters": dict(record["parameters"])})
+
+
+_TEXT, _MAYBE_TEXT, _MAYBE_COUNT = (str,), (str, NoneType), (int, NoneType)
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("key", "judge_model", "prompt_name", "prompt_sha256", "created"), _TEXT),
+    **dict.fromkeys(("reason", "raw", "finish_reason", "judge_model_returned"), _MAYBE_TEXT),
+    **dict.fromkeys(("price_table", "error", "prompt_scale"), _MAYBE_TEXT),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), _MAYBE_COUNT),
+    **dict.fromkeys(("value", "cost_usd"), (int, float, NoneType)),
+    **dict.fromkeys(("prompt_version", "parser_version"), (int,)),
+    "parameters": (dict,),
+}
 
 
 def _is_needed(field: Field[Any], record: Mapping[str, Any]) -> bool:

@@ -311,7 +311,7 @@ def _recover(client: openai.OpenAI, states: BatchStates, settings: JudgeSettings
                     sent = job.with_(state="submitted", batch_id=batch.id, status=batch.status)
                     states.update(sent)
                     _log.warning("found the batch %s, whose sender had stopped", batch.id)
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise refused(error, settings) from None
         if not lost:
             return

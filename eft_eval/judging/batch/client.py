@@ -95,7 +95,7 @@ def retrieve(client: openai.OpenAI, job: BatchJob, settings: JudgeSettings) -> o
             f"{judge_for(settings).place} knows no batch {job.batch_id} (submitted "
             f"{date(job.created)}); is OPENAI_API_KEY that of the same project?"
         ) from None
-    except openai.OpenAIError as error:
+    except (openai.OpenAIError, ValueError, RecursionError) as error:
         raise refused(error, settings) from None
 
 

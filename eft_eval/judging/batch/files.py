@@ -6,10 +6,11 @@ Pure text in and out; knows nothing of stores or clients.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from eft_eval.judging.judges.base import Failure, Outcome, read_completion
+from eft_eval.judging.judges.base import Failure, Outcome, Reply, load_json, read_completion
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.settings import JudgeSettings
 
@@ -17,6 +18,7 @@ __all__ = ["Answers", "BatchLimits", "read_answers", "request_line", "split"]
 
 _ENDPOINT = "/v1/chat/completions"
 _LONGEST_ERROR = 300
+_CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([0-9a-f]{64})"')
 
 
 class BatchLimits(NamedTuple):
@@ -80,12 +82,18 @@ def read_answers(files: Sequence[str], *, structured: bool) -> Answers:
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-                key = record["custom_id"]
+                record = load_json(line)
+                key = str(record["custom_id"])
+                outcome = _outcome(record, structured)
+            except RecursionError:  # whose it is stands in it all the same
+                found = _CUSTOM_ID.search(line)
+                key, outcome = found[1] if found else "", Reply(None, None)
             except (ValueError, KeyError, TypeError):
+                key = ""
+            if key:
+                outcomes.setdefault(key, outcome)
+            else:
                 unreadable += 1
-                continue
-            outcomes.setdefault(str(key), _outcome(record, structured))
     return Answers(outcomes, unreadable)
 
 

@@ -102,7 +102,7 @@ def estimate(
         batch: Whether the Batch API's prices count.
     """
     texts = {key: text for one in planned for key, text in one.plan.missing.items()}
-    stored = {key for one in planned for key in one.plan.found}
+    stored = {key for one in planned for key in one.plan.stored}
     prompts = {one.pipeline.prompt.name for one in planned}
     prompt_tokens, prompt_rule = _prompt_tokens(list(texts.values()), settings.model)
     each, reply_rule = _reply_tokens(store.newest(_LOOKED_AT), settings, prompts)

@@ -16,7 +16,7 @@ from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.prices import FREE, Price, price_of
 from eft_eval.judging.settings import JudgeSettings
 
-__all__ = ["Blame", "Failure", "Judge", "Outcome", "Reply", "read_completion"]
+__all__ = ["Blame", "Failure", "Judge", "Outcome", "Reply", "load_json", "read_completion"]
 
 Blame = Literal["item", "endpoint", "key", "budget"]
 """``item``: this text only; ``endpoint``: perhaps all; ``key``, ``budget``: all that follow."""
@@ -54,6 +54,9 @@ class Failure:
 
 
 Outcome = Reply | Failure
+
+_MOST_DIGITS = 400  # Python reads up to 4,300
+_MOST_TOKENS = 2**53 - 1  # what every JSON reader keeps exact
 
 
 class Judge(ABC):
@@ -117,6 +120,20 @@ class Judge(ABC):
         return
 
 
+def load_json(text: str | bytes) -> Any:
+    """Read an endpoint's JSON; a number of hundreds of digits, which is no count, is infinite.
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It is too deep.
+    """
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float("inf")
+
+
 def read_completion(completion: Mapping[str, Any], *, structured: bool = False) -> Outcome:
     """Read the JSON of a chat completion; whatever is not one is a failure."""
     choices = completion.get("choices")
@@ -128,9 +145,9 @@ def read_completion(completion: Mapping[str, Any], *, structured: bool = False) 
     usage = usage if isinstance(usage, dict) else {}
     return Reply(
         text=_content(message.get("content")),
-        finish_reason=_text(first.get("finish_reason")),
+        finish_reason=_word(first.get("finish_reason")),
         refusal=_text(message.get("refusal")),
-        model=_text(completion.get("model")),
+        model=_word(completion.get("model")),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
         structured=structured,
@@ -145,12 +162,23 @@ def _content(value: object) -> str | None:
         texts = [part.get("text") for part in value if isinstance(part, dict)]
         if found := [text for text in texts if isinstance(text, str)]:
             return "".join(found)
-    return json.dumps(value, ensure_ascii=False)
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (RecursionError, ValueError):  # too deep; a number of thousands of digits
+        return None
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _word(value: object) -> str | None:
+    """Return a field that is no reply; half a character in it is replaced, as files take none."""
+    text = _text(value)
+    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """Return a number of tokens; None for what is none, or is too large to be one."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value <= _MOST_TOKENS else None  # type: ignore[operator,return-value]

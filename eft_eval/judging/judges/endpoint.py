@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import logging
 import random
 import re
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, read_completion
+from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, load_json, read_completion
 from eft_eval.judging.judges.client import explain, make_client
 from eft_eval.judging.judges.lookup import look_up
 from eft_eval.judging.judges.rate_limit import Pacer, retry_after_s
@@ -214,7 +213,9 @@ class EndpointJudge(Judge):
 
         try:
             raw = await asyncio.wait_for(self._request(prompt, schema), self.settings.timeout_s)
-            completion = json.loads(raw.content)
+            completion = load_json(raw.content)
+        except RecursionError:  # JSON, but so deep that nobody reads it; asking again is no use
+            return _Try(Reply(None, None), raw.headers)
         except openai.APIStatusError as error:
             if schema and error.status_code in (400, 422) and not self._schema_taken:
                 done = await self._try(prompt, False)

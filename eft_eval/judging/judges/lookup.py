@@ -49,7 +49,7 @@ def look_up(settings: JudgeSettings, place: str, today: date) -> str | None:
         except openai.NotFoundError:
             _check_listed(client, settings, place)
             return None
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             _raise_if_certain(error, settings, place)
             return None
     if not isinstance(found, openai.types.Model):
@@ -66,7 +66,7 @@ def _check_listed(client: openai.OpenAI, settings: JudgeSettings, place: str) ->
 
     try:
         listed = client.models.list().data
-    except (openai.OpenAIError, ValueError) as error:
+    except (openai.OpenAIError, ValueError, RecursionError) as error:
         _raise_if_certain(error, settings, place)
         return
     except AttributeError:

@@ -42,7 +42,7 @@ def parse_structured(reply: str | None) -> str | None:
     """
     try:
         found = json.loads(reply or "", parse_float=str, parse_int=str, parse_constant=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         return reply
     if not isinstance(found, dict) or not {"reason", "score"} <= found.keys():
         return reply

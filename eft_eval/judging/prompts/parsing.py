@@ -11,15 +11,16 @@ import unicodedata
 from decimal import Decimal
 from typing import NamedTuple
 
-from eft_eval.verdicts.verdict import Scale, Status
+from eft_eval.verdicts.verdict import HALF_CHARACTER, Scale, Status
 
 __all__ = ["PARSER_VERSION", "Parsed", "has_fraction", "has_score_line", "parse_reply"]
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Raise it whenever `parse_reply` reads some reply differently: stored replies are then read again.
 
 1: first. 2: quoted lines and thoughts count for less; full-width colons, other scripts' digits;
-``1.0`` on the scale percent is unreadable.
+``1.0`` on the scale percent is unreadable. 3: so is a reply with half a character (a lone
+surrogate).
 """
 
 _LABEL = r"(?P<marks>[\s>#*_`+\-]*){word}[\s*_`]*[:：][*_`]*(?P<rest>.*)"
@@ -79,6 +80,8 @@ def parse_reply(
         return Parsed(Status.truncated)
     if finish_reason == "content_filter" or refusal:
         return Parsed(Status.refused)
+    if HALF_CHARACTER.search(text or ""):
+        return Parsed(Status.malformed)  # broken on its way, and perhaps not only there
     answer = _answer(text or "")
     if answer is None:
         return Parsed(Status.malformed)
