@@ -328,7 +328,7 @@ def test_contents_of_all_kinds_are_kept(content: object, text: str | None) -> No
 def test_models_that_are_none(tmp_path: Path, store: VerdictStore) -> None:
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         preflight(local(str(tmp_path)))
-    with pytest.raises(ConfigError, match="cannot load the judge hf:nobody/nothing"):
+    with pytest.raises(ConfigError, match="judge hf:nobody/nothing: cannot read its configuration"):
         judge_responses(items("a"), PROMPT, local("nobody/nothing"), store)
 
 

@@ -206,11 +206,8 @@ def _load(spec: MemberSpec, files: str | None) -> tuple[Any, Any]:
     from eft_eval.engine.loading import LoadOptions, Member
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        member = Member(spec, "judge", LoadOptions(device=device))
-        tokenizer, model = member.tokenizer, member.model
-    except ConfigError as error:
-        raise ConfigError(f"cannot load the judge hf:{spec.model}: {error}") from error
+    member = Member(spec, LoadOptions(device=device), f"judge hf:{spec.model}")
+    tokenizer, model = member.tokenizer, member.model
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
