@@ -163,3 +163,26 @@ def test_what_reads_files_loads_nothing_heavy(room: str) -> None:
     code = f"import eft_eval.{room}, sys; print(sorted({{*{QUIET}}} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def outside_engine(text: str) -> list[str]:
+    """Return the names that a text takes from transformers, how it logs apart."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    found = [n for n in nodes if f"{n.module}.".startswith("transformers.")]
+    whole = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Import)]
+    names = [alias.name for node in found for alias in node.names if alias.name != "logging"]
+    return names + [a.name for n in whole for a in n.names if a.name == "transformers"]
+
+
+def test_only_the_engine_runs_transformers_models() -> None:
+    """The demo trains models; the adapter names the class that HFLM asks for; a local judge."""
+    found = {
+        name: names
+        for name, file in modules_of(ROOT).items()
+        if name.split(".")[1:2] not in (["engine"], ["demo"])
+        and (names := outside_engine(file.read_text("utf-8")))
+    }
+    assert found.pop("eft_eval.model_adapters.eft") == ["AutoModelForCausalLM"]
+    assert {*found} <= {"eft_eval.judging.judges.local"}
+    planted = "import transformers\ndef f():\n    from transformers import GenerationConfig"
+    assert outside_engine(planted) == ["GenerationConfig", "transformers"]

@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from eft_eval.engine.clock import Clock
 from eft_eval.engine.engine import State
 from eft_eval.errors import EftEvalError
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "BatchPlan"]
 
 T = TypeVar("T")
 
@@ -40,18 +40,32 @@ class _Row:
         return self.tokens[-1] if self.tokens else self.request.prompts[view][-1]
 
 
-class Batch:
-    """The rows that are being generated, and every view's state over them.
+class BatchPlan(NamedTuple):
+    """How a batch is generated.
 
-    Args:
-        composite: The model.
-        blocks: Chooses the block of every round, and learns from it.
-        statistics: Counts on.
+    Attributes:
         rule: How tokens are chosen.
         max_new_tokens: Longest response.
         stopped: Whether tokens end with a stop string.
         size: Most rows at a time.
         length: Most tokens of prompt and response together.
+    """
+
+    rule: SamplingRule
+    max_new_tokens: int
+    stopped: StopTest
+    size: int
+    length: int
+
+
+class Batch:
+    """The rows that are being generated, and every view's state over them.
+
+    Args:
+        composite: The model.
+        plan: How it is generated.
+        blocks: Chooses the block of every round, and learns from it.
+        statistics: Counts on.
 
     Attributes:
         rows: Those at work.
@@ -61,28 +75,24 @@ class Batch:
     def __init__(
         self,
         composite: CompositeModel,
+        plan: BatchPlan,
         blocks: BlockChooser,
         statistics: DecodingStatistics,
-        rule: SamplingRule,
-        max_new_tokens: int,
-        stopped: StopTest,
-        size: int,
-        length: int,
     ) -> None:
         self.rows: list[_Row] = []
-        self._blocks, self._stopped = blocks, stopped
+        self._blocks, self._stopped = blocks, plan.stopped
         self._composite = composite
-        self._limit = max_new_tokens
+        self._limit = plan.max_new_tokens
         self._statistics = statistics
         self._clock = Clock(composite.device)
         self._timed: list[tuple[int, Any, Any]] = []
-        reason = plain_reason(composite, length)
+        reason = plain_reason(composite, plan.length)
         self.joins = reason is None
         self._statistics.plain_reason = reason or self._statistics.plain_reason
         engines = [view.member.engine for view in composite.views]
         # a view's place in `composite.views` is that of its state, and in a request's prompts
         self._states: list[State] = [
-            engine.row_state(size, length) if self.joins else engine.plain_state()
+            engine.row_state(plan.size, plan.length) if self.joins else engine.plain_state()
             for engine in engines
         ]
         # the draft's part is always summed last, so that rounding does not depend on the block
@@ -91,7 +101,7 @@ class Batch:
         self._can_draft = self.joins and len(engines) > 1
         # looking at values makes the host wait for a GPU, but not for itself
         self._looks = composite.device.type == "cpu" and blocks.watches
-        self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, rule)
+        self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, plan.rule)
 
     def join(self, arriving: Sequence[tuple[int, Request]]) -> None:
         """Read the prompts of new rows."""

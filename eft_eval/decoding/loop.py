@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from eft_eval.composite.model import CompositeModel
-from eft_eval.decoding.batch import Batch
+from eft_eval.decoding.batch import Batch, BatchPlan
 from eft_eval.decoding.block import BlockChooser
 from eft_eval.decoding.requests import Generation, Request, SamplingRule, StopTest, never
 from eft_eval.decoding.statistics import DecodingStatistics
@@ -66,17 +66,9 @@ class Decoder:
         size = min(batch_size or len(requests), len(requests))
         if not requests:
             return
-        length = _longest(requests) + max_new_tokens
-        batch = Batch(
-            self.composite,
-            self._blocks,
-            self.statistics,
-            rule,
-            max_new_tokens,
-            stopped,
-            size,
-            length,
-        )
+        longest = max(len(prompt) for request in requests for prompt in request.prompts)
+        plan = BatchPlan(rule, max_new_tokens, stopped, size, longest + max_new_tokens)
+        batch = Batch(self.composite, plan, self._blocks, self.statistics)
         waiting = deque(enumerate(requests))
         while waiting or batch.rows:
             free = size - len(batch.rows)
@@ -95,7 +87,3 @@ class Decoder:
         """Return one response per request, in their order; see `responses`."""
         made = dict(self.responses(requests, rule, max_new_tokens, stopped, batch_size))
         return [made[index] for index in range(len(requests))]
-
-
-def _longest(requests: Sequence[Request]) -> int:
-    return max(len(prompt) for request in requests for prompt in request.prompts)

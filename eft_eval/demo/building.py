@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from eft_eval.demo.corpus import Manners, document, fine_tuning_pair
 from eft_eval.demo.training import (
     FineTuning,
+    Lesson,
     PreTraining,
     Scale,
     fine_tune,
@@ -209,18 +210,13 @@ def _train(job: _Job, updates: Any) -> None:
             updates.put(Update(job.seed, job.model, step, steps, loss))
 
     tokenizer = AutoTokenizer.from_pretrained(job.folder.parent / _TOKENIZER)
+    lesson = Lesson(world, tokenizer, job.seed, checkpoint, progress)
     if job.manners is None:
-        scale = plan.scales[job.scale]
-        model = pre_train(
-            world, tokenizer, scale, plan.pre_training, job.seed, checkpoint, progress
-        )
+        model = pre_train(lesson, plan.scales[job.scale], plan.pre_training)
     else:
         base = AutoModelForCausalLM.from_pretrained(job.needs)
         window = plan.pre_training.window
-        model = fine_tune(
-            base, world, tokenizer, job.manners, plan.fine_tuning, job.seed, window,
-            checkpoint, progress,
-        )  # fmt: skip
+        model = fine_tune(lesson, base, job.manners, plan.fine_tuning, window)
 
     with new_folder(job.target) as part:
         model.save_pretrained(part)

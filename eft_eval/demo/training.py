@@ -56,6 +56,24 @@ class FineTuning(NamedTuple):
     replay_weight: float = 0.5
 
 
+class Lesson(NamedTuple):
+    """What every training shares.
+
+    Attributes:
+        world: What the text is about.
+        tokenizer: From `make_tokenizer`.
+        seed: Of initialisation, text and order.
+        checkpoint: Where a cut-off training goes on from; None: nowhere.
+        progress: Called with step, steps and loss after every step.
+    """
+
+    world: World
+    tokenizer: Any
+    seed: int
+    checkpoint: Path | None = None
+    progress: Progress | None = None
+
+
 def make_tokenizer(world: World, vocabulary: int = 1500, documents: int = 20000) -> Any:
     """Return a byte-level BPE tokenizer trained on the world's own text.
 
@@ -100,41 +118,33 @@ def new_model(scale: Scale, tokenizer: Any, seed: int) -> Any:
         return LlamaForCausalLM(config)
 
 
-def pre_train(
-    world: World,
-    tokenizer: Any,
-    scale: Scale,
-    plan: PreTraining,
-    seed: int,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-) -> Any:
+def pre_train(lesson: Lesson, scale: Scale, plan: PreTraining) -> Any:
     """Return a base model trained on the encyclopedia."""
-    model = new_model(scale, tokenizer, seed)
+    world, tokenizer = lesson.world, lesson.tokenizer
+    model = new_model(scale, tokenizer, lesson.seed)
 
     def loss(step: int) -> torch.Tensor:
-        source = random.Random(f"base:{seed}:{step}")
+        source = random.Random(f"base:{lesson.seed}:{step}")
         tokens = _windows(lambda: document(world, source), tokenizer, plan.rows, plan.window)
         return _next_token_loss(model, tokens)
 
-    return _descend(model, loss, plan.steps, scale.learning_rate, 0.05, checkpoint, progress)
+    return _descend(lesson, model, loss, _Descent(plan.steps, scale.learning_rate, 0.05))
 
 
-def fine_tune(
-    model: Any,
-    world: World,
-    tokenizer: Any,
-    manners: Manners,
-    plan: FineTuning,
-    seed: int,
-    window: int,
-    checkpoint: Path | None = None,
-    progress: Progress | None = None,
-) -> Any:
-    """Return ``model`` tuned on question-answer pairs (loss on the answer) with replay."""
+def fine_tune(lesson: Lesson, model: Any, manners: Manners, plan: FineTuning, window: int) -> Any:
+    """Return ``model`` tuned on question-answer pairs (loss on the answer) with replay.
+
+    Args:
+        lesson: What every training shares.
+        model: A base; changed in place.
+        manners: What the answers are like.
+        plan: How much.
+        window: Tokens of a replayed row.
+    """
+    world, tokenizer = lesson.world, lesson.tokenizer
 
     def loss(step: int) -> torch.Tensor:
-        source = random.Random(f"{manners.value}:{seed}:{step}")
+        source = random.Random(f"{manners.value}:{lesson.seed}:{step}")
         pairs = [fine_tuning_pair(world, manners, source) for _ in range(plan.pairs)]
         tokens, labels = _pair_batch(tokenizer, pairs)
         logits = model(input_ids=tokens).logits[:, :-1]
@@ -147,19 +157,21 @@ def fine_tune(
         )
         return tuned + plan.replay_weight * _next_token_loss(model, replay)
 
-    return _descend(model, loss, plan.steps, plan.learning_rate, 0.0, checkpoint, progress)
+    return _descend(lesson, model, loss, _Descent(plan.steps, plan.learning_rate, 0.0))
+
+
+class _Descent(NamedTuple):  # of AdamW: steps, highest learning rate, weight decay
+    steps: int
+    peak: float
+    decay: float
 
 
 def _descend(
-    model: Any,
-    loss: Callable[[int], torch.Tensor],
-    steps: int,
-    peak: float,
-    decay: float,
-    checkpoint: Path | None,
-    progress: Progress | None,
+    lesson: Lesson, model: Any, loss: Callable[[int], torch.Tensor], descent: _Descent
 ) -> Any:
     """Run AdamW with warm-up and a cosine to zero, from the checkpoint if there is one."""
+    steps, peak, decay = descent
+    checkpoint, progress = lesson.checkpoint, lesson.progress
     model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=decay

@@ -18,6 +18,7 @@ from eft_eval.demo.corpus import Manners
 from eft_eval.demo.study import chosen_seed, study
 from eft_eval.demo.training import (
     FineTuning,
+    Lesson,
     PreTraining,
     Scale,
     fine_tune,
@@ -59,42 +60,37 @@ def test_a_cut_off_run_ends_with_the_same_weights(
     plan = PreTraining(steps=12, rows=2, window=32)
     file = tmp_path / "checkpoint"
     with pytest.raises(Cut):
-        pre_train(WORLD, tokenizer, TINY, plan, 3, file, cut_at(8))
+        pre_train(Lesson(WORLD, tokenizer, 3, file, cut_at(8)), TINY, plan)
     assert torch.load(file)["step"] == 5
     steps: list[int] = []
-    resumed = pre_train(WORLD, tokenizer, TINY, plan, 3, file, lambda step, *_: steps.append(step))
+    resumed = pre_train(
+        Lesson(WORLD, tokenizer, 3, file, lambda step, *_: steps.append(step)), TINY, plan
+    )
     assert steps == list(range(6, 13))
-    whole = pre_train(WORLD, tokenizer, TINY, plan, 3)
+    whole = pre_train(Lesson(WORLD, tokenizer, 3), TINY, plan)
     assert torch.equal(weights(resumed), weights(whole))
-    assert not torch.equal(weights(whole), weights(pre_train(WORLD, tokenizer, TINY, plan, 4)))
+    assert not torch.equal(
+        weights(whole), weights(pre_train(Lesson(WORLD, tokenizer, 4), TINY, plan))
+    )
 
 
 def test_a_checkpoint_of_another_length_is_refused(tokenizer: object, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint"
     torch.save({"step": 5, "steps": 99, "model": {}, "optimizer": {}}, file)
     with pytest.raises(EftEvalError, match="a run of 99 steps, this one has 7"):
-        pre_train(WORLD, tokenizer, TINY, PreTraining(steps=7, rows=2, window=32), 0, file)
+        pre_train(Lesson(WORLD, tokenizer, 0, file), TINY, PreTraining(steps=7, rows=2, window=32))
 
 
 def test_training_lowers_the_loss_and_leaves_the_global_seed_alone(tokenizer: object) -> None:
     losses: list[float] = []
     state = torch.random.get_rng_state()
     plan = PreTraining(steps=100, rows=4, window=48)
-    base = pre_train(WORLD, tokenizer, TINY, plan, 0, None, lambda *told: losses.append(told[2]))
+    lesson = Lesson(WORLD, tokenizer, 0, progress=lambda *told: losses.append(told[2]))
+    base = pre_train(lesson, TINY, plan)
     assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
     before = weights(base).clone()
     tune = FineTuning(steps=30, pairs=4, replay_rows=1)
-    fine_tune(
-        base,
-        WORLD,
-        tokenizer,
-        Manners.tuned,
-        tune,
-        0,
-        48,
-        None,
-        lambda *told: losses.append(told[2]),
-    )
+    fine_tune(lesson, base, Manners.tuned, tune, 48)
     assert sum(losses[-5:]) < sum(losses[100:105])
     assert not torch.equal(before, weights(base))
     assert torch.equal(state, torch.random.get_rng_state())
