@@ -20,6 +20,7 @@ from eft_eval.labels import Item, read_items
 from eft_eval.verdicts.text import write_verdicts
 
 DATE = "2026-11-22T10-00-00.000001"
+OLDER = "2026-11-20T10-00-00.000000"
 JUDGE = "judge-1"
 VERDICTS = [0, 2, 1, 0, None, 3, 0, 1, 1, 0, 2, 0] * 5
 PEOPLE: dict[str, Sequence[float | None]] = {
@@ -73,6 +74,7 @@ def write_judged_run(
             "filtered_resps": [write_verdicts(group, None if measure == "factuality" else measure)],
             "filter": measure,
             "metrics": list(of.metrics),
+            **{name: f"{name} {doc}" for name in ("doc_hash", "prompt_hash", "target_hash")},
             **values[-1],
         }
         lines.append(json.dumps(sample) + "\n")
@@ -93,6 +95,14 @@ def write_judged_run(
     (folder / f"results_{DATE}.json").write_text(json.dumps(content), "utf-8")
     (folder / f"samples_{task}_{DATE}.jsonl").write_text("".join(lines), "utf-8")
     return folder
+
+
+def write_two_files(folder: Path) -> Path:
+    """Write a run whose older results file has hh_fact, and whose newer has eli5_fact."""
+    write_judged_run(folder, counted([3, 0, 1]), task="hh_fact", response="Of hh {}.".format)
+    for file in sorted(folder.iterdir()):
+        file.rename(folder / file.name.replace(DATE, OLDER))
+    return write_judged_run(folder, counted([0, 2]), task="eli5_fact")
 
 
 def counted(values: Sequence[float | None]) -> list[Verdict]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from eft_eval.agreement.correct import Correction, People, correct_metrics
 from eft_eval.agreement.label_reading import LabelReading, read_label_table
 from eft_eval.agreement.report import CorrectedMetric
 from eft_eval.errors import ConfigError
-from eft_eval.files import write_lines
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
 from eft_eval.records import plain
-from eft_eval.runs.newest import date_after, newest_results, read_results, samples_path
+from eft_eval.runs.records import CORRECTED, MetricKey
+from eft_eval.runs.saved import SavedRun, open_run
+from eft_eval.runs.writing import NewMetric, Revision
 from eft_eval.version import __version__
 
 __all__ = ["CorrectedRun", "correct_run"]
@@ -35,8 +35,9 @@ class CorrectedRun:
         people: How several people's labels of one response were taken together.
         dropped: Rows of the label files that gave no label, by reason.
         remarks: About whole files.
-        corrected_from: The results file whose verdicts were corrected.
-        results: The new results file.
+        corrected_from: The results file whose verdicts were corrected; of several the newest.
+        results: The new results file; of several the newest.
+        others: The other new results files.
         sources: The label files.
         measure: What the run was judged for.
         warnings: What keeps the figures from being read as they stand.
@@ -49,6 +50,7 @@ class CorrectedRun:
     remarks: tuple[str, ...]
     corrected_from: str
     results: Path
+    others: tuple[Path, ...]
     sources: tuple[str, ...]
     measure: str
     warnings: tuple[str, ...]
@@ -56,23 +58,25 @@ class CorrectedRun:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""
         content = {**vars(self), "results": self.results.name}
+        del content["others"]
         return {"format": "eft-eval correction", "eft_eval": __version__, **plain(content)}
 
 
 def correct_run(
-    run_dir: Path | str,
+    run: SavedRun | Path | str,
     files: Sequence[Path | str],
     reading: LabelReading = LabelReading(),
     correction: Correction = Correction(),
 ) -> CorrectedRun:
-    """Correct the judged metrics of the newest run in a folder; write new files beside the old.
+    """Correct the judged metrics of a run; write new files beside the old.
 
-    The new results file has, for each metric, ``METRIC_ppi`` with its standard error, and the
-    interval and all that belongs to it under ``eft_corrected``. The samples files are copied
-    under the new date, as the harness's files of one run share a date. No file is changed.
+    For each results file that corrected tasks are from, there is a new one in its place. It has,
+    for each metric, ``METRIC_ppi`` with its standard error, and the interval and all that belongs
+    to it under ``eft_corrected``. The samples files are copied under the new date. No file is
+    changed.
 
     Args:
-        run_dir: The folder with results_*.json, or its parent if that has one such folder.
+        run: An opened run, or what `eft_eval.runs.saved.open_run` takes.
         files: Label files on a random sample of the run's responses.
         reading: How they are read; its judge is an annotator that is no person, and is left out.
         correction: How metrics are corrected.
@@ -80,39 +84,44 @@ def correct_run(
     Raises:
         ConfigError: The run or the labels cannot be used, or no labelled response has a verdict.
     """
-    old = newest_results(Path(run_dir))
-    results = read_results(old)
-    table = read_label_table(files, run_dir, reading).people()
+    run = run if isinstance(run, SavedRun) else open_run(run)
+    table = read_label_table(files, run, reading).people()
     items, labels = table.items or (), table.labels
     if table.measure == "factuality":
-        _check_counts(results, items)
+        _check_counts(run, items)
     if not any(item.verdict_status for item in items):
-        raise ConfigError(f"{old} has no verdicts; judge it first: eft-eval judge {run_dir}")
+        raise ConfigError(
+            f"{run.label} has no verdicts; judge it first: eft-eval judge {run.label}"
+        )
     metrics = correct_metrics(table, correction)
     for one in metrics:
         if math.isnan(one.corrected.prediction_powered.estimate):
             raise ConfigError(
                 f"{one.task}: no labelled response has a score of the judge; nothing is corrected"
             )
-    date = date_after(old)
     found = CorrectedRun(
         metrics=metrics,
         annotators=labels.annotators,
         people=correction.people,
         dropped=labels.drop_counts(),
         remarks=labels.remarks,
-        corrected_from=old.name,
-        results=old.with_name(f"results_{date}.json"),
+        corrected_from="",
+        results=Path(),
+        others=(),
         sources=labels.sources,
         measure=table.measure,
         warnings=_harder(metrics, labels.drop_counts()),
     )
-    for task in results["configs"]:
-        _copy_samples(samples_path(old, task), samples_path(old, task, date))
-    _update(results, found)
-    text = json.dumps(results, indent=2, ensure_ascii=False)
-    write_lines(found.results, [text])  # last: a results file stands for a complete run
-    return found
+    written: list[Path] = []
+    for old in reversed(run.files):
+        of_file = tuple(one for one in metrics if run.tasks[one.task].file is old)
+        if of_file:
+            revision = Revision(old, run.files)
+            found = replace(found, corrected_from=old.path.name, results=revision.file)
+            _update(revision, replace(found, metrics=of_file))
+            revision.write()
+            written.append(revision.file)
+    return replace(found, others=tuple(written[:-1]))
 
 
 def _harder(metrics: Sequence[CorrectedMetric], dropped: Mapping[str, int]) -> tuple[str, ...]:
@@ -133,11 +142,10 @@ def _harder(metrics: Sequence[CorrectedMetric], dropped: Mapping[str, int]) -> t
     )
 
 
-def _check_counts(results: dict[str, Any], items: Sequence[Item]) -> None:
+def _check_counts(run: SavedRun, items: Sequence[Item]) -> None:
     """Raise if a task was named whose judge does something else than count errors."""
     for task in dict.fromkeys(item.stratum for item in items):
-        scale = (results["configs"][task].get("metadata") or {}).get("eft_scale")
-        measured = results["results"].get(task) or {}
+        scale, measured = run.tasks[task].metadata.get("eft_scale"), run.tasks[task].entry
         counts = any(name.startswith("fact_") and not _is_corrected(name) for name in measured)
         if scale != "count" and not counts:
             raise ConfigError(
@@ -147,6 +155,7 @@ def _check_counts(results: dict[str, Any], items: Sequence[Item]) -> None:
             )
 
 
+<<<<<<< HEAD
 def _copy_samples(old: Path, new: Path) -> None:
     if not old.exists():
         return  # a task without saved samples
@@ -158,36 +167,34 @@ def _copy_samples(old: Path, new: Path) -> None:
 
 
 def _update(results: dict[str, Any], found: CorrectedRun) -> None:
+=======
+def _of_people(labels: LabelSet) -> LabelSet:
+    kept = tuple(label for label in labels.labels if label.annotator != labels.judge)
+    return replace(labels, labels=kept)
+
+
+def _update(revision: Revision, found: CorrectedRun) -> None:
+>>>>>>> 3276e55 (runs: one writer of run files; judge and correct take what compare takes, each results file is revised in its place)
     """Put the corrected metrics into the results, in place of those of an earlier correction."""
-    for task, entry in results["results"].items():
-        for name in [one for one in entry if _is_corrected(one)]:
-            del entry[name]
-        higher = (results.get("higher_is_better") or {}).get(task) or {}
-        for name in [one for one in higher if _is_corrected(one)]:
-            del higher[name]
-        config = results["configs"].get(task) or {}
-        if config.get("metric_list"):
-            config["metric_list"] = [
-                one for one in config["metric_list"] if not _is_corrected(str(one.get("metric")))
-            ]
-    for one in found.metrics:
-        name, entry = f"{one.metric}_ppi", results["results"][one.task]
-        error = one.corrected.standard_error
-        for pipeline in _pipelines(entry, one.metric):
-            entry[f"{name},{pipeline}"] = one.corrected.prediction_powered.estimate
-            entry[f"{name}_stderr,{pipeline}"] = error if error > 0 else "N/A"
-        higher = results.setdefault("higher_is_better", {}).setdefault(one.task, {})
-        higher[name] = one.higher
-        listed = results["configs"][one.task].setdefault("metric_list", [])
-        if name not in [metric.get("metric") for metric in listed]:
-            listed.append(
-                {
-                    "metric": name,
-                    "aggregation": "prediction_powered",
-                    "higher_is_better": one.higher,
-                }
-            )
-    results["eft_corrected"] = found.to_dict()
+    revision.drop_corrections()
+    for task in dict.fromkeys(one.task for one in found.metrics):
+        of_task = [one for one in found.metrics if one.task == task]
+        entry = revision.entry(task)
+        new = [metric for one in of_task for metric in _new_metrics(one, entry)]
+        revision.replace(task, lambda _: False, new)
+    revision.content["eft_corrected"] = found.to_dict()
+
+
+def _new_metrics(one: CorrectedMetric, entry: Mapping[str, Any]) -> Iterator[NewMetric]:
+    error = one.corrected.standard_error
+    for pipeline in _pipelines(entry, one.metric):
+        yield NewMetric(
+            MetricKey(f"{one.metric}_ppi", pipeline),
+            one.corrected.prediction_powered.estimate,
+            error if error > 0 else None,
+            one.higher,
+            CORRECTED,
+        )
 
 
 def _is_corrected(name: str) -> bool:

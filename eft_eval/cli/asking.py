@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.cli.options import BatchStep
@@ -14,8 +13,9 @@ from eft_eval.judging.batch.jobs import BatchJob
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.estimate import Planned, estimate, plan_run
 from eft_eval.judging.judges.registry import budget_for, judge_for
-from eft_eval.judging.responses import Selection, read_run
+from eft_eval.judging.responses import Selection, assign
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.runs.saved import SavedRun
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 
 __all__ = ["Work", "budget_of", "check_options", "dry_run", "forget_batch", "run_batch"]
@@ -26,15 +26,15 @@ _log = logging.getLogger("eft_eval.judging")
 class Work(NamedTuple):
     """What is to be judged, by whom."""
 
-    run_dir: Path
+    run: SavedRun
     selection: Selection
     settings: JudgeSettings
     repeats: int
 
     def plan(self, store: VerdictStore) -> list[Planned]:
         """Return what is stored and what is to be asked."""
-        pipelines = read_run(self.run_dir, self.selection).pipelines
-        return plan_run(pipelines, self.settings, store, self.repeats)
+        assignments = assign(self.run, self.selection)
+        return plan_run(assignments, self.settings, store, self.repeats)
 
 
 def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False) -> Budget | None:

@@ -25,7 +25,7 @@ class ResponseSource(str, Enum):
 
 
 def judge(
-    run_dir: Annotated[Path, typer.Argument(help="Folder with results_*.json of an lm-eval run.")],
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder or results file, or a pattern.")],
     batch_id: Annotated[
         str | None, typer.Argument(help="For --batch forget: the batch to give up.")
     ] = None,
@@ -84,6 +84,7 @@ def judge(
     from eft_eval.judging.settings import JudgeSettings
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.judging import judged as view
+    from eft_eval.runs.saved import open_run
 
     if batch is BatchStep.forget:
         asking.forget_batch(batch_id)
@@ -102,7 +103,8 @@ def judge(
         env["OPENAI_API_KEY"] = "none"  # a dry run asks nobody, so that it needs no key
     settings = JudgeSettings.from_environment(env, judge=judge)
     aids = Aids(repeats=repeat, drift=drift, bridge=bridge).check()
-    work = asking.Work(run_dir, selection, settings, repeat)
+    run = open_run(run_dir)
+    work = asking.Work(run, selection, settings, repeat)
     asking.check_options(batch, dry_run=dry_run, drift=drift, bridge=bridge)
     if dry_run:
         asking.dry_run(work, batch=batch is not None)
@@ -114,7 +116,7 @@ def judge(
         if not complete:
             raise typer.Exit(_NOT_COMPLETE)
     limit = asking.budget_of(budget, settings)
-    judged = judge_run(run_dir, selection, settings=settings, budget=limit, aids=aids)
+    judged = judge_run(run, selection, settings=settings, budget=limit, aids=aids)
     print_document(view(judged.results, judged.judges))
     if judged.missing:
         raise typer.Exit(_NOT_COMPLETE)

@@ -15,8 +15,6 @@ from eft_eval.exporting.figures import corrected_figure, figure_of, labels_of
 from eft_eval.exporting.judges import judge_of, load_prompts, possible_range
 from eft_eval.exporting.models import composite_of, hub_model, public_name
 from eft_eval.exporting.tasks import (
-    Source,
-    Sources,
     check_same_model,
     claim_of_group,
     claim_of_task,
@@ -24,7 +22,7 @@ from eft_eval.exporting.tasks import (
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.prompts.ranges import range_of
 from eft_eval.runs.reading import read_run
-from eft_eval.runs.records import Column, Group, MetricKey, Run, TaskRun
+from eft_eval.runs.records import Column, Group, MetricKey, ResultsFile, Run, TaskRun
 
 __all__ = ["ClaimSettings", "claims_of", "read_claims"]
 
@@ -95,17 +93,17 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
     _check_whole(run, needed, settings, notes)
     if not chosen:
         raise ClaimError(f"{run.label} has no metric with a number that could be exported")
-    sources, prompts = Sources(run), load_prompts(settings.judge_prompts)
-    first = sources.of(run.tasks[chosen[0].tasks[0]].results_file)
+    prompts = load_prompts(settings.judge_prompts)
+    first = run.file_of(chosen[0].tasks[0])
     for name in needed:
-        check_same_model(first, sources.of(run.tasks[name].results_file))
-    composite = composite_of(first.config, first.name)
+        check_same_model(first, run.file_of(name))
+    composite = composite_of(first.config, first.path.name)
     repository, commit = hub_model(first.config, run.model)
     by_task: dict[str, list[_Chosen]] = {}
     for one in chosen:
         by_task.setdefault(one.name, []).append(one)
     tasks = tuple(
-        _task(run, name, ones, sources, prompts, settings, notes) for name, ones in by_task.items()
+        _task(run, name, ones, prompts, settings, notes) for name, ones in by_task.items()
     )
     for task in tasks:
         _check_limit(run, task, settings)
@@ -206,13 +204,12 @@ def _task(
     run: Run,
     name: str,
     chosen: Sequence[_Chosen],
-    sources: Sources,
     prompts: Mapping[str, JudgePrompt],
     settings: ClaimSettings,
     notes: list[str],
 ) -> TaskClaim:
-    source = sources.of(run.tasks[chosen[0].tasks[0]].results_file)
-    composite = composite_of(source.config, source.name)
+    source = run.file_of(chosen[0].tasks[0])
+    composite = composite_of(source.config, source.path.name)
     group = chosen[0].group
     if group is None:
         task = run.tasks[name]
@@ -223,8 +220,7 @@ def _task(
                 _check_judge(run, name, judge, settings, notes)
         return claim_of_task(task, source, composite, tuple(claims))
     parts = tuple(
-        claim_of_task(run.tasks[part], sources.of(run.tasks[part].results_file), composite, ())
-        for part in group.tasks
+        claim_of_task(run.tasks[part], run.file_of(part), composite, ()) for part in group.tasks
     )
     documents = [part.documents for part in parts]
     total = None if None in documents else sum(n for n in documents if n is not None)
@@ -251,7 +247,7 @@ def _check_judge(
 def _claim(
     task: TaskRun,
     one: _Chosen,
-    source: Source,
+    source: ResultsFile,
     prompts: Mapping[str, JudgePrompt],
     settings: ClaimSettings,
 ) -> Claim:
@@ -310,7 +306,7 @@ def _range(one: _Chosen) -> tuple[float | None, float | None]:
     return found
 
 
-def _correction(source: Source, task: str, metric: str) -> Mapping[str, Any] | None:
+def _correction(source: ResultsFile, task: str, metric: str) -> Mapping[str, Any] | None:
     """Return what `eft-eval correct` found for a corrected metric; None for any other."""
     if not metric.endswith(_CORRECTED):
         return None

@@ -7,60 +7,23 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from pathlib import PurePath
+from typing import Any
 
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, CompositeClaim, DataClaim, TaskClaim
 from eft_eval.exporting.models import COMMIT
-from eft_eval.runs.finding import read_json
-from eft_eval.runs.records import Group, Run, TaskRun
+from eft_eval.runs.records import Group, ResultsFile, TaskRun
 
-__all__ = ["Source", "Sources", "check_same_model", "claim_of_group", "claim_of_task"]
+__all__ = ["check_same_model", "claim_of_group", "claim_of_task"]
 
 _LOADERS = {"json", "csv", "parquet", "text", "arrow", "xml", "webdataset", "imagefolder"}
 _SEEDS = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
 _HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
-class Source(NamedTuple):
-    """A results file, as far as it is not about one task.
-
-    Attributes:
-        name: The file's name.
-        content: The file, or nothing for a baseline.
-    """
-
-    name: str
-    content: Mapping[str, Any]
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Model and settings of the evaluation."""
-        return self.content.get("config") or {}
-
-
-class Sources:
-    """The results files of a run, each read once."""
-
-    def __init__(self, run: Run) -> None:
-        self._baseline = run.kind == "baseline"
-        self._read: dict[Path, Source] = {}
-
-    def of(self, path: Path) -> Source:
-        """Return a results file; empty for a baseline.
-
-        Raises:
-            ConfigError: It cannot be read any more.
-        """
-        if path not in self._read:
-            content = {} if self._baseline else read_json(path)
-            self._read[path] = Source(path.name, content)
-        return self._read[path]
-
-
 def claim_of_task(
-    task: TaskRun, source: Source, composite: CompositeClaim | None, claims: tuple[Claim, ...]
+    task: TaskRun, source: ResultsFile, composite: CompositeClaim | None, claims: tuple[Claim, ...]
 ) -> TaskClaim:
     """Return a task's record.
 
@@ -96,7 +59,7 @@ def claim_of_task(
 def claim_of_group(
     group: Group,
     tasks: tuple[TaskClaim, ...],
-    source: Source,
+    source: ResultsFile,
     composite: CompositeClaim | None,
     claims: tuple[Claim, ...],
 ) -> TaskClaim:
@@ -133,7 +96,7 @@ def claim_of_group(
     )
 
 
-def _shared(source: Source) -> dict[str, Any]:
+def _shared(source: ResultsFile) -> dict[str, Any]:
     content, config = source.content, source.config
     date = content.get("date")
     started = float(date) if isinstance(date, (int, float)) else math.nan
@@ -156,7 +119,7 @@ def _sum(counts: Any) -> int | None:
     return None if None in found else sum(found)
 
 
-def _digest(name: str, source: Source, table: str) -> str:
+def _digest(name: str, source: ResultsFile, table: str) -> str:
     """Return a hash of a task's figures and of what they are of."""
     content = source.content
     facts = {
@@ -205,7 +168,7 @@ def _data(task: TaskRun) -> DataClaim:
 
 def _command(
     names: list[str],
-    source: Source,
+    source: ResultsFile,
     composite: CompositeClaim | None,
     shots: int | None,
     documents: int | None,
@@ -228,7 +191,7 @@ def _command(
     return " ".join([*words, "--output_path out --log_samples"])
 
 
-def check_same_model(first: Source, second: Source) -> None:
+def check_same_model(first: ResultsFile, second: ResultsFile) -> None:
     """Raise unless two results files are of the same model, members and commits included.
 
     Raises:
@@ -239,8 +202,8 @@ def check_same_model(first: Source, second: Source) -> None:
         one, other = (_without_sizes(source.config.get(key)) for source in (first, second))
         if one != other:
             raise ClaimError(
-                f"{first.name} and {second.name} were made by different models ({key} differs); "
-                "export one results file at a time"
+                f"{first.path.name} and {second.path.name} were made by different models "
+                f"({key} differs); export one results file at a time"
             )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from eft_eval.errors import ConfigError
 from eft_eval.judging.comparison import Comparison, compare, plain, split_value
 from eft_eval.judging.prompts.measures import Measure
-from eft_eval.judging.responses import Pipeline
+from eft_eval.judging.responses import Assignment
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.kappa import cohen_kappa
 from eft_eval.statistics.means import mean_with_interval
@@ -25,7 +25,7 @@ from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = ["Aids", "SelfAgreement", "ask_drift", "ask_repeats", "self_agreement"]
 
-Ask = Callable[[Pipeline, int], list[list[Verdict]]]
+Ask = Callable[[Assignment, int], list[list[Verdict]]]
 """Asks for all responses of a pipeline; the number tells repeated askings apart."""
 
 
@@ -134,7 +134,7 @@ def self_agreement(
 
 
 def ask_repeats(
-    pipeline: Pipeline, first: list[list[Verdict]], repeats: int, ask: Ask
+    pipeline: Assignment, first: list[list[Verdict]], repeats: int, ask: Ask
 ) -> SelfAgreement:
     """Ask the judge until it was asked ``repeats`` times in all, and compare.
 
@@ -153,7 +153,7 @@ def ask_repeats(
 
 
 def ask_drift(
-    pipeline: Pipeline, stored: list[list[Verdict]], count: int, ask: Ask
+    pipeline: Assignment, stored: list[list[Verdict]], count: int, ask: Ask
 ) -> Comparison | None:
     """Ask again about a fixed choice of responses, and compare with what is stored.
 

@@ -207,13 +207,7 @@ def _short_names(runs: Sequence[Run], arms: Arms) -> list[str]:
 
 
 def _reported(run: Run, short: str, arm: str | None, level: float) -> ReportedRun:
-    correction = run.details.get("eft_corrected")
-    corrected: tuple[CorrectedMetric, ...] = ()
-    warnings: tuple[str, ...] = ()
-    if isinstance(correction, Mapping):
-        where = f"{run.label}: eft_corrected"
-        found = restored(_Correction, correction, where)
-        corrected, warnings = found.metrics, found.warnings
+    corrected, warnings = _corrections(run)
     return ReportedRun(
         name=RunName(run.label, run.model, run.date, run.kind),
         short=short,
@@ -227,6 +221,23 @@ def _reported(run: Run, short: str, arm: str | None, level: float) -> ReportedRu
         corrected_warnings=warnings,
         problems=run.problems,
     )
+
+
+def _corrections(run: Run) -> tuple[tuple[CorrectedMetric, ...], tuple[str, ...]]:
+    """Return the metrics that labels corrected, each from the file that its task is from."""
+    metrics: list[CorrectedMetric] = []
+    warnings: list[str] = []
+    for file in run.files:
+        correction = file.content.get("eft_corrected")
+        if not isinstance(correction, Mapping):
+            continue
+        found = restored(_Correction, correction, f"{run.label}: eft_corrected")
+        here = [
+            one for one in found.metrics if one.task in run.tasks and run.file_of(one.task) is file
+        ]
+        metrics += here
+        warnings += found.warnings if here else ()
+    return tuple(metrics), tuple(dict.fromkeys(warnings))
 
 
 class _Correction(NamedTuple):  # what `eft-eval correct` keeps in a results file

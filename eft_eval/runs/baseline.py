@@ -58,7 +58,7 @@ def run_of_baseline(content: Mapping[str, Any], path: Path) -> Run:
         raise ConfigError(
             f"{path} is a damaged baseline ({error!r}); bless the run again"
         ) from error
-    return Run(str(path), model, date, version, tasks, groups, notes, "baseline", {})
+    return Run(str(path), model, date, version, tasks, groups, notes, "baseline")
 
 
 def baseline_lines(run: Run, cluster: str) -> Iterator[str]:

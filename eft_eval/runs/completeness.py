@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from eft_eval.runs.records import Problem, TaskRun
+from eft_eval.runs.records import CORRECTED, Problem, TaskRun
 from eft_eval.runs.samples import SamplesRead
 
-__all__ = ["CORRECTED", "check_task", "same_mean"]
+__all__ = ["check_task", "same_mean"]
 
-CORRECTED = "prediction_powered"  # the aggregation that `eft-eval correct` names
 _RELATIVE = 1e-6  # sums in another order, and numbers written with fewer digits
 
 

@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from eft_eval.errors import ConfigError
+from eft_eval.runs.records import ResultsFile
 from eft_eval.runs.samples import read_samples
 
 __all__ = [
-    "ResultsFile",
     "as_results",
     "find_results",
     "find_samples",
@@ -28,33 +28,6 @@ __all__ = [
 
 _STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
 _MOST_SEARCHED = 64
-
-
-class ResultsFile(NamedTuple):
-    """A results file of lm-eval.
-
-    Attributes:
-        path: The file.
-        date: Local time, as in the names that lm-eval gives; sorts by age.
-        content: The parsed file.
-    """
-
-    path: Path
-    date: str
-    content: Mapping[str, Any]
-
-    @property
-    def model(self) -> str:
-        """Name of the model; its kind where the run had no name for it."""
-        config = self.content.get("config")
-        kind = config.get("model") if isinstance(config, Mapping) else None
-        return str(self.content.get("model_name") or kind or "unnamed")
-
-    @property
-    def judged_from(self) -> Path | None:
-        """The results file beside it whose responses were judged; None where it was not so made."""
-        name = self.content.get("eft_judged_from")
-        return self.path.with_name(name) if isinstance(name, str) else None
 
 
 def find_results(source: str | Path) -> list[ResultsFile]:

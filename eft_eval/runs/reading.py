@@ -11,9 +11,18 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.runs.baseline import is_baseline, run_of_baseline
-from eft_eval.runs.completeness import CORRECTED, check_task, same_mean
-from eft_eval.runs.finding import ResultsFile, as_results, read_json, task_hash
-from eft_eval.runs.records import Column, Group, MetricKey, Problem, Run, TaskRun
+from eft_eval.runs.completeness import check_task, same_mean
+from eft_eval.runs.finding import as_results, read_json, task_hash
+from eft_eval.runs.records import (
+    CORRECTED,
+    Column,
+    Group,
+    MetricKey,
+    Problem,
+    ResultsFile,
+    Run,
+    TaskRun,
+)
 from eft_eval.runs.samples import PROMPT, SamplesRead, finite_number, read_samples
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run
 
@@ -69,7 +78,6 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
         problems += wrong
     with _damage_in(newest):
         groups = _groups(newest)
-    details = {k: v for k, v in newest.content.items() if k not in ("results", "configs")}
     return Run(
         label=str(source),
         model=newest.model,
@@ -78,7 +86,7 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
         tasks=tasks,
         groups=groups,
         problems=tuple(problems),
-        details=details,
+        files=run.files,
     )
 
 

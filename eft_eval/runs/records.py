@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 __all__ = [
+    "CORRECTED",
     "Column",
     "Group",
     "Item",
@@ -15,12 +16,47 @@ __all__ = [
     "MetricKey",
     "Pipeline",
     "Problem",
+    "ResultsFile",
     "Run",
     "Sample",
     "TaskRun",
 ]
 
+CORRECTED = "prediction_powered"
+"""The aggregation of metrics that `eft-eval correct` wrote."""
+
 Severity = Literal["error", "note"]
+
+
+class ResultsFile(NamedTuple):
+    """A results file of lm-eval.
+
+    Attributes:
+        path: The file.
+        date: Local time, as in the names that lm-eval gives; sorts by age.
+        content: The parsed file; empty where there is none, as for a baseline.
+    """
+
+    path: Path
+    date: str
+    content: Mapping[str, Any]
+
+    @property
+    def model(self) -> str:
+        """Name of the model; its kind where the run had no name for it."""
+        return str(self.content.get("model_name") or self.config.get("model") or "unnamed")
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Model and settings of the evaluation."""
+        found = self.content.get("config")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def judged_from(self) -> Path | None:
+        """The results file beside it whose responses were judged; None where it was not so made."""
+        name = self.content.get("eft_judged_from")
+        return self.path.with_name(name) if isinstance(name, str) else None
 
 
 class MetricKey(NamedTuple):
@@ -75,6 +111,13 @@ class Sample:
     values: Mapping[str, Any]
     hashes: tuple[str, str, str]
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def judged(self) -> Sequence[Any]:
+        """The responses that a judge was given: the raw ones, unless the line says otherwise."""
+        others = self.record.get("judged_responses")
+        raw = self.responses[0] if self.responses else ()
+        return others or (raw if isinstance(raw, list) else ())
 
     @property
     def bypassed(self) -> bool:
@@ -220,7 +263,7 @@ class Run:
         groups: Groups with aggregates, by name.
         problems: What is wrong with it.
         kind: "run", or "baseline" for a file that `bless` wrote.
-        details: The newest results file without its tasks: model, seeds, versions.
+        files: Its results files, newest first; none of a baseline.
     """
 
     label: str
@@ -231,4 +274,15 @@ class Run:
     groups: Mapping[str, Group]
     problems: tuple[Problem, ...]
     kind: Literal["run", "baseline"] = "run"
-    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    files: tuple[ResultsFile, ...] = field(default=(), repr=False)
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The newest results file: model, seeds, versions; empty of a baseline."""
+        return self.files[0].content if self.files else {}
+
+    def file_of(self, task: str) -> ResultsFile:
+        """Return the results file that a task is from; without content for a baseline."""
+        path = self.tasks[task].results_file
+        found = (file for file in self.files if file.path == path)
+        return next(found, ResultsFile(path, "", {}))

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.runs.finding import (
-    ResultsFile,
     find_results,
     find_samples,
     read_results,
     samples_path,
     stamp_of,
 )
+from eft_eval.runs.records import ResultsFile
 from eft_eval.runs.samples import Lines, read_lines
 
 __all__ = ["SavedRun", "SavedTask", "open_run"]
@@ -62,8 +62,16 @@ class SavedRun:
         self.tasks: dict[str, SavedTask] = {}
         for file in files:
             for name in file.content["results"]:
-                if name in file.content["configs"] and name not in self.tasks:
+                if name not in file.content["configs"]:
+                    continue  # a group
+                if name not in self.tasks:
                     self.tasks[name] = _checked(SavedTask(name, file))
+                elif self.tasks[name].file.date == file.date:
+                    one, other = sorted((str(self.tasks[name].file.path), str(file.path)))
+                    raise ConfigError(
+                        f"task {name!r} is in two results files of the same date: {one} and "
+                        f"{other}; give one of them"
+                    )
         self._by_path = {file.path: file for file in files}
         self._lines: dict[Path, Lines] = {}
 

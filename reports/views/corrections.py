@@ -19,12 +19,13 @@ __all__ = ["corrected_metrics", "corrected_run", "label_plan"]
 
 def corrected_run(found: CorrectedRun) -> Document:
     """Return what was corrected, and where it was written."""
+    written = [f"written: {file}" for file in (*found.others, found.results)]
     people = f"labels of {', '.join(found.annotators)}; of several on one response the "
     return (
         Texts((f"{people}{found.people}", *dropped_lines(found.dropped, found.remarks))),
         *corrected_metrics(found.metrics),
         *warnings(found.warnings),
-        Texts((f"corrected: {found.corrected_from}", f"written: {found.results}")),
+        Texts((f"corrected: {found.corrected_from}", *written)),
     )
 
 

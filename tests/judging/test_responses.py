@@ -19,8 +19,9 @@ from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings
 from eft_eval.judging.rejudge import JudgedRun, judge_run
-from eft_eval.judging.responses import Selection, read_run
+from eft_eval.judging.responses import Selection, assign
 from eft_eval.judging.self_consistency import Aids
+from eft_eval.runs.saved import open_run
 from eft_eval.verdicts.text import read_verdicts
 
 PROMPTS = [f"What is town {n} known for?" for n in range(5)] + ["What is town 0 known for?"]
@@ -103,8 +104,8 @@ def lines_of(run: JudgedRun, task: str) -> list[dict[str, Any]]:
 
 
 def all_lines_of(run: JudgedRun, task: str) -> list[dict[str, Any]]:
-    date = run.file.stem.removeprefix("results_")
-    text = run.file.with_name(f"samples_{task}_{date}.jsonl").read_text("utf-8")
+    date = run.files[0].stem.removeprefix("results_")
+    text = run.files[0].with_name(f"samples_{task}_{date}.jsonl").read_text("utf-8")
     return [json.loads(line) for line in text.split("\n") if line]
 
 
@@ -136,12 +137,12 @@ def test_a_task_of_somebody_else_is_judged(run_dir: Path, server: Any) -> None:
         sum(sample["helpfulness"] for sample in samples) / len(samples)
     )
     old = json.loads(min(run_dir.glob("results_*")).read_text())
-    merged = json.loads(judged.file.read_text())
+    merged = json.loads(judged.files[0].read_text())
     assert merged["results"]["towns"] == {**old["results"]["towns"], **entry}
     assert any("exact_match" in name for name in merged["results"]["towns"])
     names = [pipeline["name"] for pipeline in merged["configs"]["towns"]["filter_list"]]
     assert names == ["first_words", "whole", "helpfulness"]
-    assert json.loads(judged.file.read_text())["results"]["choice"] == old["results"]["choice"]
+    assert json.loads(judged.files[0].read_text())["results"]["choice"] == old["results"]["choice"]
     assert len(lines_of(judged, "choice")) == len(PROMPTS), "the file is complete for both tasks"
 
 
@@ -165,7 +166,7 @@ def test_judging_the_new_files_again_asks_the_same(run_dir: Path, server: Any) -
     second = judge_run(run_dir)
     assert len(server.chats) == asked
     assert second.results == first.results
-    assert second.file != first.file
+    assert second.files[0] != first.files[0]
 
 
 def test_filtered_responses_are_judged_and_kept(run_dir: Path, server: Any) -> None:
@@ -209,7 +210,7 @@ def test_verdicts_are_no_texts(run_dir: Path, server: Any) -> None:
     """Judged files whose origin was taken away have only verdicts left."""
     judged = judge_run(run_dir, BY_PROMPT)
     for path in run_dir.iterdir():
-        if judged.file.stem[8:] not in path.name:
+        if judged.files[0].stem[8:] not in path.name:
             path.unlink()
     path = next(run_dir.glob("samples_towns_*"))
     lines = [line for line in path.read_text("utf-8").splitlines() if "helpfulness" in line]
@@ -229,7 +230,7 @@ def test_a_bridge_does_not_compare_with_verdicts_that_never_came(
     old = judge_run(run_dir, BY_PROMPT)
     settings = JudgeSettings.from_environment(judge="new")
     judged = judge_run(run_dir, BY_PROMPT, settings=settings)
-    path = judged.file.with_name(f"samples_towns_{judged.file.stem[8:]}.jsonl")
+    path = judged.files[0].with_name(f"samples_towns_{judged.files[0].stem[8:]}.jsonl")
     text = path.read_text("utf-8").replace('\\"scored\\"', '\\"api_error\\"')
     assert text != path.read_text("utf-8")
     path.write_text(text, "utf-8")
@@ -244,7 +245,7 @@ def test_several_prompts_are_several_judges(run_dir: Path, server: Any) -> None:
     judged = judge_run(run_dir, selection)
     entry = judged.results["towns"]
     assert {"helpfulness,helpfulness", "harm,harm"} <= entry.keys()
-    config = json.loads(judged.file.read_text())["configs"]["towns"]
+    config = json.loads(judged.files[0].read_text())["configs"]["towns"]
     assert [pipeline["name"] for pipeline in config["filter_list"]][2:] == ["helpfulness", "harm"]
     assert judged.judges["towns"]["measures"] == {"helpfulness": "helpfulness", "harm": "harm"}
 
@@ -267,13 +268,13 @@ def test_several_prompts_are_several_judges(run_dir: Path, server: Any) -> None:
 )
 def test_what_cannot_be_judged_is_said(run_dir: Path, selection: Selection, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        read_run(run_dir, selection)
+        assign(open_run(run_dir), selection)
     assert "\n" not in str(caught.value)
 
 
 def test_the_query_can_be_the_prompt_as_the_model_saw_it(run_dir: Path) -> None:
     selection = BY_PROMPT._replace(query="arguments.gen_args_0.arg_0")
-    (pipeline,) = read_run(run_dir, selection).pipelines
+    (pipeline,) = assign(open_run(run_dir), selection)
     queries = [group[0].query for group in pipeline.items]
     assert queries == [f"Q: {prompt} A:" for prompt in PROMPTS]
 
@@ -289,7 +290,9 @@ def test_a_bridge_compares_old_and_new_judge(
     monkeypatch.setenv("EFT_JUDGE_BASE_URL", other.url)
     settings = JudgeSettings.from_environment(judge="new-judge")
     new = judge_run(run_dir, settings=settings, aids=Aids(bridge=True))
-    found = json.loads(new.file.read_text())["configs"]["towns"]["metadata"]["eft_judge"]["bridge"]
+    found = json.loads(new.files[0].read_text())["configs"]["towns"]["metadata"]["eft_judge"][
+        "bridge"
+    ]
     bridge = found["helpfulness"]
     pairs = [
         (left.value, right.value)

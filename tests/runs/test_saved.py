@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from file_opens import counted_opens
-from judged_runs import counted, write_judged_run
+from judged_runs import DATE as NEW
+from judged_runs import OLDER as OLD
+from judged_runs import write_two_files
 
 from eft_eval.agreement import agree_files
 from eft_eval.comparing import read_run
 from eft_eval.errors import ConfigError
 from eft_eval.labels import measures_in, read_items
 from eft_eval.runs.saved import open_run
-
-OLD, NEW = "2026-11-20T10-00-00.000000", "2026-11-22T10-00-00.000001"
-
-
-def write_two_files(folder: Path) -> Path:
-    """Write a run whose older file has hh_fact, and whose newer has eli5_fact."""
-    write_judged_run(folder, counted([3, 0, 1]), task="hh_fact", response="Of hh {}.".format)
-    for file in sorted(folder.iterdir()):
-        file.rename(folder / file.name.replace(NEW, OLD))
-    return write_judged_run(folder, counted([0, 2]), task="eli5_fact")
-
 
 SOURCES: Sequence[Callable[[Path], Any]] = (
     lambda folder: folder,
@@ -82,3 +74,13 @@ def test_agreement_on_a_run_in_several_files_opens_each_once(tmp_path: Path) -> 
     assert found.run == f"results_{NEW}.json"
     assert opens == {file.name: 1 for file in folder.iterdir()}
     assert len(opens) == 4
+
+
+def test_two_files_of_one_date_with_one_task_are_refused(tmp_path: Path) -> None:
+    folder = write_two_files(tmp_path / "model")
+    shutil.copytree(folder, tmp_path / "again")
+    for file in (*tmp_path.glob("*/results_*"),):
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps({**content, "model_name": "one"}))
+    with pytest.raises(ConfigError, match=r"'eli5_fact' is in two .*again.*model.*; give one"):
+        open_run(tmp_path)

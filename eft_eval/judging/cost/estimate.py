@@ -9,7 +9,7 @@ from typing import NamedTuple
 from eft_eval.judging.cost.budget import most_prompt_tokens
 from eft_eval.judging.judge import Plan, plan
 from eft_eval.judging.judges.registry import judge_for
-from eft_eval.judging.responses import Pipeline
+from eft_eval.judging.responses import Assignment
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.store import VerdictStore
 from eft_eval.verdicts.verdict import Verdict
@@ -26,7 +26,7 @@ _ENOUGH = 20
 class Planned(NamedTuple):
     """One judge prompt on one task's responses, for the first or a further asking."""
 
-    pipeline: Pipeline
+    pipeline: Assignment
     repeat: int
     plan: Plan
 
@@ -59,7 +59,7 @@ class Estimate(NamedTuple):
 
 
 def plan_run(
-    pipelines: Iterable[Pipeline], settings: JudgeSettings, store: VerdictStore, repeats: int = 1
+    pipelines: Iterable[Assignment], settings: JudgeSettings, store: VerdictStore, repeats: int = 1
 ) -> list[Planned]:
     """Return what judging a saved run would ask, per judge prompt and asking; asks nobody.
 
