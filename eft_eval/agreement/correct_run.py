@@ -155,26 +155,7 @@ def _check_counts(run: SavedRun, items: Sequence[Item]) -> None:
             )
 
 
-<<<<<<< HEAD
-def _copy_samples(old: Path, new: Path) -> None:
-    if not old.exists():
-        return  # a task without saved samples
-    try:
-        with old.open(encoding="utf-8", newline="") as lines:
-            write_lines(new, lines)
-    except OSError as error:
-        raise ConfigError(f"cannot copy {old}: {error}") from error
-
-
-def _update(results: dict[str, Any], found: CorrectedRun) -> None:
-=======
-def _of_people(labels: LabelSet) -> LabelSet:
-    kept = tuple(label for label in labels.labels if label.annotator != labels.judge)
-    return replace(labels, labels=kept)
-
-
 def _update(revision: Revision, found: CorrectedRun) -> None:
->>>>>>> 3276e55 (runs: one writer of run files; judge and correct take what compare takes, each results file is revised in its place)
     """Put the corrected metrics into the results, in place of those of an earlier correction."""
     revision.drop_corrections()
     for task in dict.fromkeys(one.task for one in found.metrics):
