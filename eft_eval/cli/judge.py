@@ -103,9 +103,9 @@ def judge(
         env["OPENAI_API_KEY"] = "none"  # a dry run asks nobody, so that it needs no key
     settings = JudgeSettings.from_environment(env, judge=judge)
     aids = Aids(repeats=repeat, drift=drift, bridge=bridge).check()
+    asking.check_options(batch, dry_run=dry_run, drift=drift, bridge=bridge)
     run = open_run(run_dir)
     work = asking.Work(run, selection, settings, repeat)
-    asking.check_options(batch, dry_run=dry_run, drift=drift, bridge=bridge)
     if dry_run:
         asking.dry_run(work, batch=batch is not None)
         return
