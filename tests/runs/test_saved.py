@@ -70,7 +70,7 @@ def test_agreement_on_a_run_in_several_files_opens_each_once(tmp_path: Path) -> 
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(["item_id,annotator,error_count", *rows]) + "\n")
     with counted_opens(folder) as opens:
-        found = agree_files([labels], run_dir=folder)
+        found = agree_files([labels], folder)
     assert found.run == f"results_{NEW}.json"
     assert opens == {file.name: 1 for file in folder.iterdir()}
     assert len(opens) == 4
