@@ -112,6 +112,28 @@ def test_agree_with_an_annotator_as_the_judge(run: Run, run_dir: Path, tmp_path:
     fails(run("agree", "--labels", path, "--judge", "nobody"), "'nobody'", "A1, A2, A3, A4")
 
 
+def test_an_annotator_called_like_the_runs_judge_is_no_person(
+    run: Run, run_dir: Path, tmp_path: Path
+) -> None:
+    items = items_in_order(run_dir)
+    alone = write_labels(tmp_path / "p.csv", items, PEOPLE)
+    mixed = write_labels(tmp_path / "m.csv", items, {**PEOPLE, JUDGE: VERDICTS})
+    out = tmp_path / "a.json"
+    found = []
+    for labels, more in ((alone, ()), (mixed, ("--judge", JUDGE))):
+        done = run("agree", "--labels", labels, "--run", run_dir, *more, "--json", out)
+        assert done.code == 0
+        found.append(json.loads(out.read_text("utf-8")))
+    for name in ("judge", "annotators", "each", "alpha_with_judge", "people"):
+        assert found[0][name] == found[1][name]
+    out = tmp_path / "c.json"
+    metrics = []
+    for labels, more in ((alone, ()), (alone, ("--judge", JUDGE)), (mixed, ("--judge", JUDGE))):
+        assert run("correct", run_dir, "--labels", labels, *more, "--json", out).code == 0
+        metrics.append(json.loads(out.read_text("utf-8"))["metrics"])
+    assert metrics[0] == metrics[1] == metrics[2]
+
+
 def test_agree_on_the_raw_scale(run: Run, run_dir: Path, labels: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     done = run("agree", "--labels", labels, "--run", run_dir, "--rule", "raw", "--json", out)
