@@ -185,10 +185,9 @@ def _words(labels: LabelSet, field: str, reading: LabelReading, rule: Rule | Non
     chosen = replace(
         chosen, labels=tuple(replace(one, value=str(one.value).casefold()) for one in chosen.labels)
     )  # "Yes" and "yes" are one answer
-    known = tuple(sorted({str(one.value) for one in chosen.labels}))
-    folded = {word.casefold() for word in known}
+    known = sorted({str(one.value) for one in chosen.labels})
     for given in (*missing, *(() if positive is None else (positive,))):
-        if given.casefold() not in folded:
+        if given.casefold() not in known:
             raise ConfigError(
                 f"no label of {field} is {given!r}{nearest(given, known)}; there are: "
                 f"{', '.join(map(repr, known[:20]))}"
@@ -199,20 +198,22 @@ def _words(labels: LabelSet, field: str, reading: LabelReading, rule: Rule | Non
             "as an error with --positive"
         )
     out = {word.casefold() for word in missing}
-    kept = [word for word in known if word.casefold() not in out]
+    kept = [word for word in known if word not in out]
+    coding = dict.fromkeys(out, math.nan)
+    by_rule: Rule = "raw"
+    how, words = f"{field} as it is", tuple(kept)
     if positive is None:
-        coding, words, by_rule = {word: float(i) for i, word in enumerate(kept)}, tuple(kept), None
+        coding |= {word: float(i) for i, word in enumerate(kept)}
     else:
-        coding = {word: float(word.casefold() == positive.casefold()) for word in kept}
-        words, by_rule = (), "any error"
-    coding |= dict.fromkeys((word for word in known if word not in coding), math.nan)
+        coding |= {word: float(word == positive.casefold()) for word in kept}
+        how, words, by_rule = f"1 where {field} is {positive!r}, else 0", (), "any error"
     matrix = chosen.matrix(field, coding=coding)
-    unsure = sum(str(one.value).casefold() in out for one in chosen.labels)
-    how = f"{field} as it is" if by_rule is None else f"1 where {field} is {positive!r}, else 0"
+    unsure = sum(one.value in out for one in chosen.labels)
     if missing:
         how += f"; {', '.join(map(repr, missing))} is no label"
-    final: Rule = "raw" if by_rule is None else "any error"
-    return Answers(field, how, final, "nominal", words, matrix.item_ids, matrix.panel(), unsure, 0)
+    return Answers(
+        field, how, by_rule, "nominal", words, matrix.item_ids, matrix.panel(), unsure, 0
+    )
 
 
 _OF_ERRORS = {ANY_ERROR, *(field.name for field in FIELDS)}

@@ -97,12 +97,16 @@ def import_labels(
     from eft_eval.labels.saving import check_saved, save_labels
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.labels import labels as view
+    from eft_eval.runs.finding import stamp_of
+    from eft_eval.runs.saved import open_run
 
     check_saved(out)
     about: list[Item] | Path | None = key
-    if key is not None and key.is_dir() and not (key / KEY_NAME).exists():
+    is_key = key is not None and (key / KEY_NAME if key.is_dir() else key).is_file()
+    if key is not None and (not is_key or (key.is_file() and stamp_of(key))):
+        run = open_run(key)
         # the ids and texts of responses are the same whatever they were judged for
-        about = read_items(key, measure=next(iter(measures_in(key)), "factuality"))
+        about = read_items(run, measure=next(iter(measures_in(run)), "factuality"))
     labels = read_labels(files, items=about, judge=judge)
     if not labels.labels:
         print_document(view(labels, ()))

@@ -63,6 +63,14 @@ def test_import_reports_every_row_it_cannot_use(run: Run, run_dir: Path, tmp_pat
     path = write(tmp_path / "l.csv", "item_id,annotator,error_count\n" + "\n".join(rows))
     done = run("labels", "import", path, "--key", run_dir, "--out", tmp_path / "o.csv")
     assert done.code == 0
+    # a run is named as for every command: by its folder, its file or a pattern
+    (results,) = run_dir.glob("results_*.json")
+    for key in (results, tmp_path / "ru*"):
+        assert run("labels", "import", path, "--key", key, "--out", tmp_path / "o.csv") == done
+    fails(
+        run("labels", "import", path, "--key", tmp_path / "none", "--out", tmp_path / "o.csv"),
+        "none",
+    )
     for row, reason in (
         (3, "error_count is not a count"),
         (4, "no item has this id"),
