@@ -50,7 +50,7 @@ class ChatTurns:
             )
 
     def view_tokens(
-        self, text: str, tokens: list[int], encode: Callable[[str], list[int]], empty: int
+        self, text: str, tokens: list[int], encode: Callable[[str], list[int]]
     ) -> tuple[list[int], ...]:
         """Return what each view reads where the tuned member's own sequence is ``tokens``."""
         if self._own_prompts and self.asked_for and text not in self._turns:
@@ -58,5 +58,4 @@ class ChatTurns:
                 "a member has a prompt of its own, but lm-eval's request cache keeps no chat "
                 "turns: run without --cache_requests, or with --cache_requests refresh"
             )
-        turns = self._turns.get(text, [])
-        return view_tokens(self._composite, text, tokens, encode, turns, empty)
+        return view_tokens(self._composite, text, tokens, encode, self._turns.get(text, []))

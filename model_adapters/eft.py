@@ -37,8 +37,8 @@ from eft_eval.model_adapters.settings import (
     GenerationPlan,
     batch_attributes,
     generation_plan,
-    join_ranks,
     limit_threads,
+    rank_attributes,
     text_attributes,
 )
 from eft_eval.recipe import identity, parse_model_args
@@ -73,13 +73,10 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         TemplateLM.__init__(self)
         recipe, runtime = parse_model_args(model_args)
         self._runtime = runtime
-        ranks = join_ranks(runtime.get("device"))
-        self._device, self._rank, self._world_size = ranks.device, ranks.rank, ranks.world_size
-        if ranks.accelerator is not None:
-            self.accelerator = ranks.accelerator
-        limit_threads(recipe, self._device)
         # what HFLM's own constructor sets, which would load one model
+        self.__dict__.update(rank_attributes(runtime.get("device")))
         self.__dict__.update(text_attributes(runtime) | batch_attributes(runtime))
+        limit_threads(recipe, self._device)
         self.composite = CompositeModel(
             recipe,
             LoadOptions(
@@ -155,7 +152,10 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return text
 
     def _view_tokens(self, text: str, tokens: list[int]) -> tuple[list[int], ...]:
-        return self._turns.view_tokens(text, tokens, self.tok_encode, self.prefix_token_id)
+        def encode(form: str) -> list[int]:  # a model reads at least one token
+            return self.tok_encode(form) or [self.prefix_token_id]
+
+        return self._turns.view_tokens(text, tokens, encode)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(

@@ -28,30 +28,23 @@ def pick_device(asked: str | None) -> torch.device:
     return device
 
 
-class Ranks(NamedTuple):
-    """This process among those of `accelerate launch` or torchrun.
+def rank_attributes(asked: str | None) -> dict[str, Any]:
+    """Return the attributes of `HFLM` on device and ranks; joins the other processes, if any.
 
-    Attributes:
-        device: Its device.
-        accelerator: Joins them; None where it is alone.
-        rank: Its number.
-        world_size: Their number.
+    Args:
+        asked: The device asked for.
     """
-
-    device: torch.device
-    accelerator: Accelerator | None
-    rank: int
-    world_size: int
-
-
-def join_ranks(asked: str | None) -> Ranks:
-    """Join the other processes, if there are any, and pick this one's device."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Ranks(pick_device(asked), None, 0, 1)
+        return {"_device": pick_device(asked), "_rank": 0, "_world_size": 1}
     # a rank may wait long for another's judge or download
     patience = InitProcessGroupKwargs(timeout=timedelta(weeks=1))
     joined = Accelerator(kwargs_handlers=[patience])
-    return Ranks(joined.device, joined, joined.process_index, joined.num_processes)
+    return {
+        "accelerator": joined,
+        "_device": joined.device,
+        "_rank": joined.process_index,
+        "_world_size": joined.num_processes,
+    }
 
 
 def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_nothing_imports_in_a_circle() -> None:
         ("eft_eval.statistics.kappa", "from eft_eval.runs.reading import read_run"),
         ("eft_eval.runs.reading", "def f():\n    from eft_eval.judging import judge_responses"),
         ("eft_eval.recipe.model", "if TYPE_CHECKING:\n    from eft_eval.demo.family import MODELS"),
-        ("eft_eval.engine.view", "import eft_eval.composite.model"),
+        ("eft_eval.engine.cache", "import eft_eval.composite.model"),
     ],
 )
 def test_a_planted_upward_import_is_seen(module: str, line: str) -> None:

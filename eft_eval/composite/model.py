@@ -6,6 +6,7 @@ Knows models and their sum; what it says to texts lies in `eft_eval.api`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,24 @@ from typing_extensions import Self
 
 from eft_eval.composite.mathematics import add_filtered_tuned, add_term
 from eft_eval.engine.loading import LoadOptions, Member, common_vocabulary, load_members
-from eft_eval.engine.view import View
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import Recipe, canonical_name, parse_recipe
+
+__all__ = ["CompositeModel", "View"]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A member as it sees one prompt form, and its factor in the sum of Eq. 5.
+
+    A member that appears twice with the same prompt (a reference of two deltas, a base that is
+    also a reference) is one view whose factors are added; ``role`` is the first of its roles.
+    """
+
+    member: Member
+    prompt: str | None
+    coefficient: float
+    role: str
 
 
 class CompositeModel:

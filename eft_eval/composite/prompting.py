@@ -23,7 +23,6 @@ def view_tokens(
     tokens: list[int],
     encode: Callable[[str], list[int]],
     messages: Sequence[Mapping[str, str]] = (),
-    empty: int = 0,
 ) -> tuple[list[int], ...]:
     """Return what each view reads, in the order of `CompositeModel.views`.
 
@@ -34,9 +33,8 @@ def view_tokens(
         composite: The model.
         text: What the tuned member reads.
         tokens: The same as tokens.
-        encode: From text to tokens.
+        encode: From text to tokens, at least one.
         messages: The chat turns that ``text`` was rendered from, if it was.
-        empty: What is read where a form of its own is empty: a model reads at least one token.
 
     Raises:
         ConfigError: A prompt holds a token that some member cannot read.
@@ -50,7 +48,7 @@ def view_tokens(
         environment = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
         template = environment.from_string(form)
         rendered = template.render(prompt=text, messages=list(messages))
-        sequences.append(encode(rendered) or [empty])
+        sequences.append(encode(rendered))
     for sequence in sequences:
         composite.check_tokens(sequence)
     return tuple(sequences)

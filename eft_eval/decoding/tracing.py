@@ -50,7 +50,7 @@ def trace_tokens(
             draft_probs = probs
     probs = total.softmax(dim=-1)
     best.append(_Best("composite", *probs.max(dim=-1)))
-    return _records(composite, response, probs, draft_probs, best, top)
+    return _records(composite, response, _Seen(probs, draft_probs, best), top)
 
 
 class _Best(NamedTuple):  # one member's likeliest token at every position, [tokens] each
@@ -59,14 +59,17 @@ class _Best(NamedTuple):  # one member's likeliest token at every position, [tok
     tokens: Tensor
 
 
+class _Seen(NamedTuple):  # composite's and draft's probabilities, [tokens, V], and who likes what
+    probs: Tensor
+    draft_probs: Tensor
+    best: list[_Best]
+
+
 def _records(
-    composite: CompositeModel,
-    response: Sequence[int],
-    probs: Tensor,
-    draft_probs: Tensor,
-    best: list[_Best],
-    top: int,
+    composite: CompositeModel, response: Sequence[int], seen: _Seen, top: int
 ) -> tuple[TokenTrace, ...]:
+    probs, draft_probs, best = seen
+
     def text(token: int | Tensor) -> str:
         return str(composite.tokenizer.decode([int(token)]))
 
