@@ -17,7 +17,8 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
         return
     path, mode = Path(args[0]), args[1] or "r"
     for folder, counts in _counting:
-        if not {*mode} & {*"wax+"} and folder in path.parents:
+        hidden = path.name.startswith(".")  # a file in the making
+        if not hidden and not {*mode} & {*"wax+"} and folder in path.parents:
             counts[path.name] += 1
 
 
