@@ -20,8 +20,14 @@ from typer.main import get_command
 
 from eft_eval.cli.app import app
 from eft_eval.comparing import read_settings
+from eft_eval.judging.judges.registry import GROUP
 from eft_eval.judging.judges.scripted import load_script
 from eft_eval.recipe import parse_model_args, parse_recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 BLOCKS = {page.name: blocks_of(page) for page in PAGES}
 LANGUAGES = {"sh", "python", "yaml", "toml", "json", "text"}
@@ -38,11 +44,17 @@ def prices(path: Path) -> object:
         return price_of("NAME")
 
 
+def entry_points(path: Path) -> object:
+    """Return the entry points of judges that a package's settings name."""
+    return tomllib.loads(path.read_text("utf-8"))["project"]["entry-points"][GROUP]
+
+
 READERS: Mapping[str, Callable[[Path], object]] = {
     "eft-eval.toml": read_settings,
     "judge.yaml": load_script,
     "mine.yaml": lambda path: parse_recipe({"model": str(path)}),
     "prices.json": prices,
+    "pyproject.toml": entry_points,
 }
 
 
