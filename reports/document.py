@@ -285,8 +285,8 @@ class Page:
         tone: Of the verdict.
         verdict: The verdict in one word or two.
         sentences: The verdict in full.
-        notes: What could not be shown, and why.
         sections: In order.
+        notes: What could not be shown, and why.
         footer: Who made it.
     """
 
@@ -294,6 +294,6 @@ class Page:
     tone: Tone
     verdict: str
     sentences: tuple[str, ...]
-    notes: tuple[str, ...]
     sections: tuple[Section, ...]
-    footer: str
+    notes: tuple[str, ...] = ()
+    footer: str = ""

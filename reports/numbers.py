@@ -12,6 +12,7 @@ __all__ = [
     "bounds",
     "counted",
     "decimal",
+    "documents",
     "ends",
     "error",
     "known",
@@ -84,6 +85,11 @@ def reported(value: float | None, found: Interval | None) -> tuple[str, str]:
 def p_value(value: float | None) -> str:
     """Return a p-value."""
     return "< 0.0001" if value is not None and value < 0.0001 else number(value)
+
+
+def documents(count: int, clusters: int | None) -> str:
+    """Return the number of documents, and of clusters where there are any."""
+    return str(count) if clusters is None else f"{count} in {clusters}"
 
 
 def counted(counts: Mapping[str, int] | None, none: str = "none") -> str:

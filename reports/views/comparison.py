@@ -17,7 +17,7 @@ from eft_eval.reports.document import (
     columns,
     warnings,
 )
-from eft_eval.reports.numbers import counted, ends, known, number, p_value
+from eft_eval.reports.numbers import counted, documents, ends, known, number, p_value
 from eft_eval.statistics.document_planning import ComparePlan
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "candidate_pages",
     "compare_plan",
     "comparison",
-    "documents",
     "figure",
     "measured",
     "run_label",
@@ -53,33 +52,12 @@ def comparison(found: Comparison) -> Document:
 
 def candidate_pages(found: Comparison) -> tuple[Page, ...]:
     """Return each candidate in full on a page of its own."""
-    return tuple(
-        Page(
-            title=one.run.label,
-            tone=one.outcome,
-            verdict=one.outcome,
-            sentences=(one.sentence,),
-            notes=(),
-            sections=(
-                Section(
-                    "differences",
-                    "",
-                    "",
-                    (
-                        Texts(
-                            (
-                                f"Baseline: {run_label(found.baseline)}",
-                                f"Candidate: {run_label(one.run)}",
-                            )
-                        ),
-                        *candidate_blocks(found, one),
-                    ),
-                ),
-            ),
-            footer="",
-        )
-        for one in found.candidates
-    )
+    pages = []
+    for one in found.candidates:
+        runs = (f"Baseline: {run_label(found.baseline)}", f"Candidate: {run_label(one.run)}")
+        section = Section("differences", "", "", (Texts(runs), *candidate_blocks(found, one)))
+        pages.append(Page(one.run.label, one.outcome, one.outcome, (one.sentence,), (section,)))
+    return tuple(pages)
 
 
 def candidate_blocks(found: Comparison, one: Candidate, caption: str = "") -> Document:
@@ -114,11 +92,6 @@ def figure(side: Side | None) -> float | None:
     return side.reported if side.mean is None else side.mean
 
 
-def documents(row: Row) -> str:
-    """Return the number of documents, and of clusters where there are any."""
-    return str(row.documents) if row.clusters is None else f"{row.documents} in {row.clusters}"
-
-
 def _difference(row: Row) -> Cell:
     """Return candidate - baseline, and its interval."""
     if row.difference is None or not known(row.difference.estimate):
@@ -130,7 +103,7 @@ def measured(row: Row) -> str:
     """Return the difference of a row in words; nothing where nothing was paired."""
     if row.difference is None:
         return ""
-    return f"{_joined(_difference(row))}, n = {documents(row)}"
+    return f"{_joined(_difference(row))}, n = {documents(row.documents, row.clusters)}"
 
 
 def _joined(cell: Cell) -> str:
@@ -148,7 +121,7 @@ def _table(candidate: Candidate, caption: str = "") -> Table:
             (
                 Cell(row.name),
                 Cell(ARROWS[row.better]),
-                Cell(documents(row)),
+                Cell(documents(row.documents, row.clusters)),
                 Cell(_value(row.baseline)),
                 Cell(_value(row.candidate)),
                 _difference(row),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Literal
 
@@ -14,7 +14,6 @@ from eft_eval.reports.document import (
     Bar,
     Block,
     Cell,
-    Column,
     Figure,
     Line,
     Panel,
@@ -23,8 +22,9 @@ from eft_eval.reports.document import (
     Table,
     Texts,
     Tone,
+    columns,
 )
-from eft_eval.reports.numbers import NONE, counted, ends, known, number, reported
+from eft_eval.reports.numbers import NONE, counted, documents, ends, known, number, reported
 from eft_eval.reports.views.comparison import ARROWS, candidate_blocks
 from eft_eval.statistics.interval import Interval
 
@@ -70,7 +70,7 @@ def scores(report: Report) -> Section:
         _score_table(report, "Scores with intervals", main or rest, by_run, note)
     ]
     if len(report.runs) > 1 or len(main) > 1:
-        blocks.append(_score_figure(report, main, by_run, level))
+        blocks += _score_figure(report, main, by_run, level)
     if main and rest:
         caption = "Further metrics: shares of responses without a score, groups, no direction known"
         blocks.append(_score_table(report, caption, rest, by_run, ""))
@@ -80,7 +80,7 @@ def scores(report: Report) -> Section:
     if lines:
         blocks.append(Texts(lines, listed=True))
     lead = "The mean over the documents that have a number. Nothing missing is averaged in."
-    return Section("scores", "Scores", lead, tuple(one for one in blocks if one is not None))
+    return Section("scores", "Scores", lead, tuple(blocks))
 
 
 def _named(name: str, better: Literal["higher", "lower"] | None) -> str:
@@ -100,24 +100,21 @@ def _score_table(
     report: Report, caption: str, names: list[str], by_run: list[dict[str, Score]], note: str
 ) -> Table:
     several = len(report.runs) > 1
-    heads = [Column("metric", False), Column("n")]
-    heads += [Column(run.short if several else "score") for run in report.runs]
+    numbers = ("n", *(run.short if several else "score" for run in report.runs))
     rows = []
     for name in names:
         known = [found[name] for found in by_run if name in found]
         row = [Cell(_named(name, known[0].better)), Cell(_counts(known))]
         row += [_score_cell(found.get(name)) for found in by_run]
         rows.append(tuple(row))
-    return Table(caption, tuple(heads), tuple(rows), note)
+    return Table(caption, columns("metric", numbers=numbers), tuple(rows), note)
 
 
 def _counts(found: list[Score]) -> str:
     """Return the number of documents; of several runs with different numbers all of them."""
     texts = []
     for one in found:
-        text = str(one.documents) if one.documents else NONE
-        if one.clusters is not None:
-            text += f" in {one.clusters}"
+        text = documents(one.documents, one.clusters) if one.documents else NONE
         texts.append(f"{text} ({one.missing} missing)" if one.missing else text)
     return ", ".join(dict.fromkeys(texts))
 
@@ -135,7 +132,7 @@ def _score_cell(score: Score | None) -> Cell:
 
 def _score_figure(
     report: Report, names: list[str], by_run: list[dict[str, Score]], level: str
-) -> Figure:
+) -> tuple[Figure, ...]:
     panels = []
     for name in names:
         known = next(found[name] for found in by_run if name in found)
@@ -151,8 +148,14 @@ def _score_figure(
     )
     if len(report.runs) > 1:
         caption += f" Hollow: the baseline, {report.runs[0].short}."
+    return _figure("scores", caption, panels)
+
+
+def _figure(name: str, caption: str, panels: Sequence[Panel | Line | Plane]) -> tuple[Figure, ...]:
+    """Return a figure of at most so many panels; nothing where there are none."""
     left_out = max(0, len(panels) - MOST_PANELS)
-    return Figure("figure-scores", caption, tuple(panels[:MOST_PANELS]), left_out)
+    found = Figure(f"figure-{name}", caption, tuple(panels[:MOST_PANELS]), left_out)
+    return (found,) if panels else ()
 
 
 def _bar(label: str, interval: Interval | None, first: bool = False) -> Bar:
@@ -174,9 +177,7 @@ def differences(report: Report) -> Section | None:
             blocks.append(Texts((f"{name}: {candidate.sentence}",)))
         caption = f"{name} against {report.runs[0].short}"
         blocks += candidate_blocks(found, candidate, caption)
-    figure = _difference_figure(report, names, found.candidates)
-    if figure.panels:
-        blocks.append(figure)
+    blocks += _difference_figure(report, names, found.candidates)
     lead = (
         "Each metric is compared document by document. A regression is a drop beyond the tolerance "
         "that the data confirm; where they decide neither way, the outcome is inconclusive, with "
@@ -187,7 +188,7 @@ def differences(report: Report) -> Section | None:
 
 def _difference_figure(
     report: Report, names: list[str], candidates: tuple[Candidate, ...]
-) -> Figure:
+) -> tuple[Figure, ...]:
     panels: dict[str, tuple[Row, list[Bar]]] = {}
     for name, candidate in zip(names, candidates, strict=True):
         for row in candidate.rows:
@@ -209,8 +210,7 @@ def _difference_figure(
         f"{100 * report.level:.4g} % intervals. Dashed: no difference"
         + ("; dotted: the tolerance." if any(len(one.marks) > 1 for one in found) else ".")
     )
-    left_out = max(0, len(found) - MOST_PANELS)
-    return Figure("figure-differences", caption, tuple(found[:MOST_PANELS]), left_out)
+    return _figure("differences", caption, found)
 
 
 def improvements(report: Report) -> Section | None:
@@ -221,13 +221,15 @@ def improvements(report: Report) -> Section | None:
     for one in report.improvements:
         by_metric.setdefault(f"{one.task}/{one.metric},{one.filter}", []).append(one)
     between = list(dict.fromkeys(one.run for one in report.improvements))
-    columns = [Column("metric", False), Column("n"), Column("large tuned - small tuned")]
-    columns += [Column(report.runs[index].short) for index in between]
+    numbers = ("n", "large tuned - small tuned", *(report.runs[index].short for index in between))
     rows, panels = [], []
     for name, found in by_metric.items():
         by_run = {one.run: one for one in found}
         gap = found[0].gap
-        row = [Cell(name), Cell(", ".join(dict.fromkeys(_documents(one) for one in found)))]
+        row = [
+            Cell(name),
+            Cell(", ".join(dict.fromkeys(documents(one.documents, one.clusters) for one in found))),
+        ]
         row.append(Cell(number(gap.estimate, "+.4f"), ends(gap, "+.4f")))
         row += [_improvement_cell(by_run.get(index)) for index in between]
         rows.append(tuple(row))
@@ -243,21 +245,14 @@ def improvements(report: Report) -> Section | None:
         "(clustered where prompts repeat). Not computed where the large tuned model is not "
         "better with that confidence."
     )
-    table = Table("Normalised improvement", tuple(columns), tuple(rows), note)
+    table = Table("Normalised improvement", columns("metric", numbers=numbers), tuple(rows), note)
     caption = (
         "Normalised improvement with intervals; dashed: the small tuned model (0) and the large "
         "tuned one (1), as in the paper's Figure 3."
     )
-    blocks: list[Block] = [table]
-    if panels:
-        left = max(0, len(panels) - MOST_PANELS)
-        blocks.append(Figure("figure-improvements", caption, tuple(panels[:MOST_PANELS]), left))
+    figures = _figure("improvements", caption, panels)
     lead = "How far each arm goes from the small tuned model (0) to the large tuned one (1)."
-    return Section("improvements", "What the arms carry over", lead, tuple(blocks))
-
-
-def _documents(one: Improvement) -> str:
-    return f"{one.documents} in {one.clusters}" if one.clusters is not None else str(one.documents)
+    return Section("improvements", "What the arms carry over", lead, (table, *figures))
 
 
 def _improvement_cell(one: Improvement | None) -> Cell:
@@ -286,8 +281,7 @@ def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
     names = [name for name in report.main if all(name in found for found in by_point)]
     delta = f"α: weight of {PurePath(frontier.delta).name}"
     delta += f"; {frontier.others}" if frontier.others else ""
-    columns = [Column("metric", False)]
-    columns += [Column(f"α = {point.weight:g}") for point in frontier.points]
+    numbers = tuple(f"α = {point.weight:g}" for point in frontier.points)
     rows = [
         (
             Cell(_named(name, by_point[0][name].better)),
@@ -296,7 +290,12 @@ def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
         for name in names
     ]
     runs = ", ".join(f"{p.weight:g} is {report.runs[p.run].short}" for p in frontier.points)
-    table = Table(f"Frontier {place}, {delta}", tuple(columns), tuple(rows), f"Runs: α = {runs}.")
+    table = Table(
+        f"Frontier {place}, {delta}",
+        columns("metric", numbers=numbers),
+        tuple(rows),
+        f"Runs: α = {runs}.",
+    )
     caption = f"Frontier {place}, {delta}, with {100 * report.level:.4g} % intervals."
     drawn = [name for name in names if all(found[name].interval for found in by_point)]
     panels: list[Panel | Line | Plane] = []
@@ -308,9 +307,7 @@ def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
             for point, found in zip(frontier.points, by_point, strict=True)
         )
         panels.append(Line(_named(name, by_point[0][name].better), "α", points))
-    left_out = max(0, len(panels) - MOST_PANELS)
-    figure = Figure(f"figure-frontier-{place}", caption, tuple(panels[:MOST_PANELS]), left_out)
-    return [table, figure] if panels else [table]
+    return [table, *_figure(f"frontier-{place}", caption, panels)]
 
 
 def _pair(names: list[str], known: Mapping[str, Score]) -> tuple[str, str] | None:

@@ -28,6 +28,8 @@ from eft_eval.comparing import read_run, read_runs
 from eft_eval.errors import ConfigError
 from eft_eval.reporting.report import make_report
 from eft_eval.reports.characters import visible
+from eft_eval.reports.document import Bar, Figure, Plane
+from eft_eval.reports.renderers.html.figures import draw
 from eft_eval.reports.renderers.html.html import page_html
 from eft_eval.reports.renderers.markdown import LARGEST, ROOM, page_markdown
 from eft_eval.reports.views.quotes import quote
@@ -318,6 +320,16 @@ def test_many_metrics_are_not_all_drawn(tmp_path: Path) -> None:
     page = page_html(page_of(make_report(runs)))
     assert page.count("<svg") == 24
     assert page.count("8 more metrics are in the tables alone") == 2
+
+
+def test_figures_are_told_in_words() -> None:
+    across = Bar("", 0.5, 0.4, 0.6, False, "0.5000 [0.4000, 0.6000]")
+    up = Bar("", 0.7, None, None, False, "0.7000")
+    plane = Plane("The trade-off", "harm ↓", "helpfulness ↑", (("α = 0", across, up),))
+    (drawn,) = draw(Figure("figure-x", "A caption", (plane,)))
+    assert drawn.text == (
+        "The trade-off: α = 0: harm ↓ 0.5000 [0.4000, 0.6000], helpfulness ↑ 0.7000"
+    )
 
 
 def test_a_single_run_and_runs_without_samples_have_a_page(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from written_runs import write_run
 
 from eft_eval.agreement import agree_files
 from eft_eval.comparing import compare_runs, read_run
+from eft_eval.reports import document
 from eft_eval.reports.ci.forms import FORMS
 from eft_eval.reports.document import Cell, Document, Facts, Table, Texts, cells, columns
 from eft_eval.reports.numbers import number, p_value, percent
@@ -52,7 +53,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
     labels = write_labels(folder / "labels.csv", items_in_order(run), PEOPLE)
     runs = [read_run(path) for path in study(folder, 60)]
     return {
-        "agree": agreement(agree_files([labels], run_dir=run)),
+        "agree": agreement(agree_files([labels], run=run)),
         "compare": comparison(compare_runs(runs[0], runs[1:2])),
         "several": comparison(compare_runs(runs[0], runs[1:])),
     }
@@ -144,8 +145,8 @@ def test_a_trace_and_answers_of_hostile_texts(tmp_path: Path, width: int) -> Non
     file = tmp_path / "trace.json"
     distances = ([0.6, 0.3, 0.1, 0.0] * 5)[: len(texts)]
     file.write_text(json.dumps(trace_record(texts, distances)))
-    for document in (trace(read_trace(file)), answers(COMMANDS[0], {"up": "\n".join(texts)})):
-        shown = document_text(document, width)
+    for shown_one in (trace(read_trace(file)), answers(COMMANDS[0], {"up": "\n".join(texts)})):
+        shown = document_text(shown_one, width)
         assert not UNSEEN.search(shown)
         assert not COMMAND.search(shown)
     out = io.StringIO()
@@ -235,3 +236,18 @@ def test_a_pipe_is_wide_and_columns_say_otherwise() -> None:
             [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
         )
         assert max(map(len, done.stdout.splitlines())) == width
+
+
+def test_views_make_blocks_and_renderers_alone_show_them() -> None:
+    """One vocabulary: views import no renderer, renderers no view, and rich is in one place."""
+    root = Path(document.__file__).parent
+    names = ("rich", "eft_eval.reports.renderers", "eft_eval.reports.views")
+    using: dict[str, set[str]] = {name: set() for name in names}
+    for file in root.rglob("*.py"):
+        for line in re.findall(r"^ *(?:from|import) (\S+)", file.read_text("utf-8"), re.M):
+            for name in using:
+                if line == name or line.startswith(f"{name}."):
+                    using[name].add(str(file.relative_to(root)))
+    assert using["rich"] == {"renderers/terminal.py"}
+    assert [one for one in using["eft_eval.reports.renderers"] if one.startswith("views")] == []
+    assert [one for one in using["eft_eval.reports.views"] if one.startswith("renderers")] == []

@@ -204,7 +204,7 @@ def _words(panel: Panel | Line | Plane) -> str:
     """Return what a panel shows, in words."""
     if isinstance(panel, Plane):
         parts: Iterable[str] = (
-            f"{label}: {panel.axis_x}{across.text}, {panel.axis_y}{up.text}"
+            f"{label}: {panel.axis_x} {across.text}, {panel.axis_y} {up.text}"
             for label, across, up in panel.points
         )
     elif isinstance(panel, Line):
