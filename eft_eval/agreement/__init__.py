@@ -7,10 +7,10 @@ The statistics are pure functions on numbers; `agree` puts them into one report.
 from __future__ import annotations
 
 from eft_eval.agreement.agree import Method, agree
-from eft_eval.agreement.correct import Correction, correct_metrics
+from eft_eval.agreement.correct import Correction, correct_metrics, correct_run
 from eft_eval.agreement.join import agree_files, agree_labels
 from eft_eval.agreement.label_reading import LabelReading, LabelTable, read_label_table
-from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted, Rater
+from eft_eval.agreement.report import Agreement, CorrectedMetric, CorrectedRun, Counted, Rater
 from eft_eval.statistics.alpha import Alpha, krippendorff_alpha
 from eft_eval.statistics.alternative_test import (
     AlternativeTest,
@@ -54,6 +54,7 @@ __all__ = [
     "ConstantBaseline",
     "Corrected",
     "CorrectedMetric",
+    "CorrectedRun",
     "Correction",
     "Counted",
     "GoldDraw",
@@ -87,6 +88,7 @@ __all__ = [
     "cohen_kappa",
     "correct_mean",
     "correct_metrics",
+    "correct_run",
     "draw_for_gold",
     "finite_population_factor",
     "gold_outcome",

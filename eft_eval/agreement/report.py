@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from eft_eval.agreement.paper import PaperFigure
 from eft_eval.records import plain
@@ -19,7 +20,19 @@ from eft_eval.statistics.panel import PairOfAnnotators, PanelAgreement
 from eft_eval.statistics.ratings import Rule
 from eft_eval.version import __version__
 
-__all__ = ["Agreement", "CorrectedMetric", "Counted", "Rater", "Unused"]
+__all__ = [
+    "Agreement",
+    "CorrectedMetric",
+    "CorrectedRun",
+    "Counted",
+    "People",
+    "Rater",
+    "Unused",
+]
+
+
+People: TypeAlias = Literal["mean", "majority"]
+"""What several people's labels of one response are taken to say together."""
 
 
 class Rater(NamedTuple):
@@ -111,6 +124,43 @@ class CorrectedMetric(NamedTuple):
     share: bool
     higher: bool
     unused: Unused
+
+
+@dataclass(frozen=True)
+class CorrectedRun:
+    """What was corrected and written.
+
+    Attributes:
+        metrics: The corrected metrics.
+        annotators: Whose labels corrected them.
+        people: How several people's labels of one response were taken together.
+        dropped: Rows of the label files that gave no label, by reason.
+        remarks: About whole files.
+        corrected_from: The results file whose verdicts were corrected; of several the newest.
+        results: The new results file; of several the newest.
+        others: The other new results files.
+        sources: The label files.
+        measure: What the run was judged for.
+        warnings: What keeps the figures from being read as they stand.
+    """
+
+    metrics: tuple[CorrectedMetric, ...]
+    annotators: tuple[str, ...]
+    people: People
+    dropped: Mapping[str, int]
+    remarks: tuple[str, ...]
+    corrected_from: str
+    results: Path
+    others: tuple[Path, ...]
+    sources: tuple[str, ...]
+    measure: str
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON types; a number that does not exist is None."""
+        content = {**vars(self), "results": self.results.name}
+        del content["others"]
+        return {"format": "eft-eval correction", "eft_eval": __version__, **plain(content)}
 
 
 @dataclass(frozen=True)

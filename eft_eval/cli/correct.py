@@ -67,8 +67,7 @@ def correct(
     the interval under eft_corrected.
     """
     files = labels.files
-    from eft_eval.agreement.correct import Correction
-    from eft_eval.agreement.correct_run import correct_run
+    from eft_eval.agreement.correct import Correction, correct_run
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.corrections import corrected_run
 

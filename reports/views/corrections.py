@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from eft_eval.agreement.correct_run import CorrectedRun
-from eft_eval.agreement.report import CorrectedMetric
+from eft_eval.agreement.report import CorrectedMetric, CorrectedRun
 from eft_eval.reports.document import Document, Table, Texts, warnings
 from eft_eval.reports.numbers import decimal
 from eft_eval.reports.views.estimates import estimate, estimates, mean

@@ -396,7 +396,7 @@ def test_corrected_scores_have_their_own_interval(real: Path, tmp_path: Path) ->
     from judged_runs import write_labels
 
     from eft_eval.agreement import LabelReading
-    from eft_eval.agreement.correct_run import correct_run
+    from eft_eval.agreement.correct import correct_run
     from eft_eval.labels import read_items
 
     folder = runs.copy_run(real, tmp_path)

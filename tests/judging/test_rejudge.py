@@ -22,7 +22,7 @@ from saved_runs import saved_run
 from tiny_models import make_model
 from typer.testing import CliRunner
 
-from eft_eval.agreement.correct_run import correct_run
+from eft_eval.agreement.correct import correct_run
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging import JudgeSettings, VerdictStore, default_store_path

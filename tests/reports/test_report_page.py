@@ -374,7 +374,7 @@ def test_agreement_and_corrected_scores_are_on_the_page(tmp_path: Path) -> None:
     )
 
     from eft_eval.agreement import agree_files
-    from eft_eval.agreement.correct_run import correct_run
+    from eft_eval.agreement.correct import correct_run
     from eft_eval.records import write_report
 
     folder = write_judged_run(tmp_path / "run", counted(VERDICTS))

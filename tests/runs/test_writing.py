@@ -11,7 +11,7 @@ from file_opens import counted_opens
 from judged_runs import DATE, OLDER, hashes, write_labels, write_two_files
 from typer.testing import CliRunner
 
-from eft_eval.agreement.correct_run import correct_run
+from eft_eval.agreement.correct import correct_run
 from eft_eval.cli.app import app
 from eft_eval.comparing import read_run
 from eft_eval.exporting import ClaimSettings, claims_of

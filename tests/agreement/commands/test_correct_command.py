@@ -161,6 +161,17 @@ def test_correct_and_labels_that_cannot_correct(run: Run, run_dir: Path, tmp_pat
     assert "fact_errors" not in done.out
 
 
+def test_labels_that_are_all_unsure_correct_nothing(
+    run: Run, run_dir: Path, tmp_path: Path
+) -> None:
+    before = hashes(run_dir)
+    rows = [f"{item.item_id},a,unsure" for item in items_in_order(run_dir)[:9]]
+    head = "item_id,annotator,has_error\n"
+    path = write(tmp_path / "u.csv", head + "\n".join(rows))
+    fails(run("correct", run_dir, "--labels", path), "all are unsure", "nothing is corrected")
+    assert hashes(run_dir) == before
+
+
 def test_a_failed_write_leaves_the_run_as_it_was(
     run: Run, run_dir: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
