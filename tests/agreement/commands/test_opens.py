@@ -43,20 +43,12 @@ def counted_opens(below: Path) -> Iterator[Counter[str]]:
 def test_every_file_is_read_once(
     run: Run, run_dir: Path, labels: Path, tmp_path: Path, command: str
 ) -> None:
-    out = tmp_path / "o.csv"
+    out = tmp_path / "out.csv"
     given = {
         "correct": ("correct", run_dir, "--labels", labels),
         "agree": ("agree", "--labels", labels, "--run", run_dir),
-        "gold sample": ("gold", "sample", run_dir, "--labels", labels, "--out", tmp_path / "g"),
-        "labels import": (
-            "labels",
-            "import",
-            labels,
-            "--key",
-            run_dir,
-            "--out",
-            tmp_path / "o.csv",
-        ),
+        "gold sample": ("gold", "sample", run_dir, "--labels", labels, "--out", out),
+        "labels import": ("labels", "import", labels, "--key", run_dir, "--out", out),
     }
     with counted_opens(tmp_path) as opens:
         done = run(*given[command])
