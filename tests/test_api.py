@@ -62,7 +62,9 @@ def test_a_seed_is_a_sample_and_a_repeat_another(composite: Composite) -> None:
     options = {"max_new_tokens": 12, "temperature": 1.0}
     first = composite.generate(["Hi", "Hi", "Ho"], seed=1, **options)
     assert first == composite.generate(["Hi", "Hi", "Ho"], seed=1, batch_size=1, block=0, **options)
-    assert first[2] == composite.generate(["Ho"], seed=1, **options)[0]
+    told: dict[int, str] = {}
+    assert composite.generate(["Ho"], seed=1, on_response=told.__setitem__, **options) == [first[2]]
+    assert told == {0: first[2]}
     assert first[0] != first[1]
     assert first != composite.generate(["Hi", "Hi", "Ho"], seed=2, **options)
 
@@ -143,6 +145,14 @@ def test_plain_prompts(folders: dict[str, str]) -> None:
     assert views[0] == list(b"Hi\n\nWhy?\n\n")
     assert views[1] == views[2] == [5]
     assert view_tokens(own, "abc", [5], lambda t: list(t.encode()))[0] == list(b"abc")
+
+
+def test_reprs_are_short(composite: Composite, folders: dict[str, str]) -> None:
+    assert repr(composite) == f"Composite({composite.name!r})"
+    assert repr(composite.members["tuned"]) == f"Member(\"tuned member '{folders['tuned']}'\")"
+    assert repr(Decoder(composite)) == f"Decoder({composite.name!r})"
+    traced = composite.trace("Hello", " there")
+    assert repr(traced).endswith("prompt='Hello', response=' there')"), "not every token"
 
 
 @pytest.mark.parametrize(

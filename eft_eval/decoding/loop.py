@@ -40,6 +40,9 @@ class Decoder:
         setting = composite.recipe.decoding.block if block is None else block
         self._blocks = BlockChooser(setting)
 
+    def __repr__(self) -> str:
+        return f"Decoder({self.composite.name!r})"
+
     @property
     def longest_block(self) -> int:
         """The most tokens that it drafts in a round."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Trace:
     draft: str
     prompt: str
     response: str
-    tokens: tuple[TokenTrace, ...]
+    tokens: tuple[TokenTrace, ...] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the trace as plain JSON types."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -194,9 +193,3 @@ def test_a_member_alone_needs_no_recipe(folders: dict[str, str]) -> None:
     assert not member.loaded
     with pytest.raises(ConfigError, match=f"model {folders['base']!r}: cannot read its weights"):
         _ = member.engine
-
-
-def test_reprs_are_short(folders: dict[str, str], tmp_path: Path) -> None:
-    composite = Composite.load(folders, device="cpu")
-    assert repr(composite) == f"Composite({composite.name!r})"
-    assert repr(composite.members["tuned"]) == f"Member(\"tuned member '{folders['tuned']}'\")"
