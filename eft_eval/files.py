@@ -1,4 +1,4 @@
-"""How every file of ours is written: whole or not at all, and never over what is not ours.
+"""How files are written: whole or not at all, and never over what is not ours; and texts read.
 
 | what lies there already                       | what a command does                         |
 |-----------------------------------------------|---------------------------------------------|
@@ -33,6 +33,7 @@ __all__ = [
     "json_kind",
     "make_folder",
     "new_folder",
+    "read_text",
     "replaced_folder",
     "text_kind",
     "write_json",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _START = 2**20  # characters in which a text file shows what it is
+_LONGEST = 2**20  # bytes of a file that a person writes
 
 
 class Kind(NamedTuple):
@@ -219,6 +221,31 @@ def make_folder(path: Path) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file of ours."""
     write_lines(path, [json.dumps(content, indent=1), "\n"])
+
+
+def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
+    """Return the text of a UTF-8 file.
+
+    Args:
+        path: The file.
+        where: What it is, for the error.
+        most: Bytes that are read at most.
+
+    Raises:
+        ConfigError: It cannot be read, is no UTF-8, or is larger.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{where} is no file")
+        with path.open("rb") as file:
+            raw = file.read(most + 1)
+        if len(raw) > most:
+            raise ConfigError(f"{where} has more than {most:,} bytes, which is no such file")
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where} is not UTF-8 text; save it as UTF-8") from None
 
 
 @contextlib.contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import jinja2
-
 from eft_eval.composite.model import CompositeModel
+from eft_eval.errors import ConfigError
 from eft_eval.recipe import PLAIN_PROMPT
+from eft_eval.templates import TemplateProblem, render
 
 __all__ = ["view_tokens"]
 
@@ -37,7 +37,8 @@ def view_tokens(
         messages: The chat turns that ``text`` was rendered from, if it was.
 
     Raises:
-        ConfigError: A prompt holds a token that some member cannot read.
+        ConfigError: A prompt holds a token that some member cannot read, or a prompt form cannot
+            be rendered.
     """
     sequences = []
     for view in composite.views:
@@ -45,10 +46,16 @@ def view_tokens(
             sequences.append(tokens)
             continue
         form = _PLAIN if view.prompt == PLAIN_PROMPT else view.prompt
-        environment = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
-        template = environment.from_string(form)
-        rendered = template.render(prompt=text, messages=list(messages))
-        sequences.append(encode(rendered))
+        sequences.append(encode(_rendered(form, text, messages)))
     for sequence in sequences:
         composite.check_tokens(sequence)
     return tuple(sequences)
+
+
+def _rendered(form: str, text: str, messages: Sequence[Mapping[str, str]]) -> str:
+    try:
+        return render(form, {"prompt": text, "messages": list(messages)})
+    except TemplateProblem as problem:
+        raise ConfigError(
+            f"a member's prompt {form[:60]!r} cannot be rendered: {problem}"
+        ) from None

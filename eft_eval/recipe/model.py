@@ -73,15 +73,26 @@ class MemberSpec(_Closed):
 
 
 def check_prompt_template(template: str) -> None:
-    """Raise ValueError unless ``template`` is valid Jinja over ``prompt`` and ``messages``."""
-    from jinja2 import Environment, TemplateSyntaxError, meta
+    """Raise ValueError unless ``template`` is valid Jinja over ``prompt`` and ``messages``.
+
+    It is rendered once with and once without turns; one of the two must go well.
+    """
+    from eft_eval.templates import TemplateProblem, check_template, render
 
     try:
-        names = meta.find_undeclared_variables(Environment(autoescape=False).parse(template))
-    except TemplateSyntaxError as error:
-        raise ValueError(f"not a Jinja template: {error.message}, line {error.lineno}") from error
+        names = check_template(template)
+    except TemplateProblem as error:
+        raise ValueError(f"not a Jinja template: {error}") from error
     if unknown := names - {"prompt", "messages"}:
         raise ValueError(f"uses {sorted(unknown)}, but only 'prompt' and 'messages' are there")
+    turns = [{"role": "user", "content": "A question?"}]
+    try:
+        render(template, {"prompt": "A question?", "messages": turns})
+    except TemplateProblem as problem:
+        try:
+            render(template, {"prompt": "A question?", "messages": []})
+        except TemplateProblem:
+            raise ValueError(f"this template cannot be rendered: {problem}") from problem
 
 
 class Delta(_Closed):

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import read_text
 from eft_eval.recipe.catalog import named_recipe_names, named_recipe_text
 from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
+from eft_eval.yaml_text import load_yaml
 
 DEFAULT_RECIPE = "qwen2.5-1.5b-up"
 
@@ -138,9 +139,10 @@ def _named(name: str) -> tuple[dict[str, Any], str]:
     """Read the recipe called ``name``, or the YAML file of that path."""
     path = Path(name).expanduser()
     if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(f"recipe file {name!r} does not exist")
-        text, where = path.read_text(encoding="utf-8"), f"recipe file {name}"
+        where = f"recipe file {name}"
+        text = read_text(path, where)
     elif name in named_recipe_names():
         text, where = named_recipe_text(name), f"recipe {name}"
     else:
@@ -149,10 +151,7 @@ def _named(name: str) -> tuple[dict[str, Any], str]:
             "`eft-eval recipes` lists them, a path must end in .yaml, and single models are "
             "named with base=, tuned=, reference="
         )
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    data = load_yaml(text, where)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected a mapping with base and deltas")
     return data, where

@@ -23,6 +23,7 @@ from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
 
 __all__ = ["Rule", "ScriptedJudge", "load_script"]
 
+_LONGEST = 2**26  # characters of a script
 _KEYS = ("match", "reply", "finish_reason", "refusal", "status")
 
 
@@ -81,8 +82,6 @@ def load_script(path: Path) -> list[Rule]:
     Raises:
         ConfigError: The file cannot be read, or a rule is wrong; the rule is named.
     """
-    import yaml
-
     try:
         entries = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

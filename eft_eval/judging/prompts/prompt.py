@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import read_text
 from eft_eval.verdicts.verdict import Scale
-
-if TYPE_CHECKING:
-    import jinja2
-    import jinja2.sandbox
 
 __all__ = ["JudgePrompt", "fence_for", "known_prompts", "load_prompt"]
 
@@ -64,7 +60,7 @@ class JudgePrompt:
         Raises:
             ConfigError: A variable is missing, or the template fails on these values.
         """
-        import jinja2
+        from eft_eval.templates import TemplateProblem, render
 
         needed = [name for name in self.variables if name != "fence"]
         missing = [name for name in needed if name not in values]
@@ -74,11 +70,11 @@ class JudgePrompt:
         if "fence" in self.variables:
             shown["fence"] = fence_for(*shown.values())
         try:
-            return _compile(self.template).render(shown).strip()
-        except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            return render(self.template, shown).strip()
+        except TemplateProblem as problem:
             raise ConfigError(
-                f"judge prompt {self.name!r} cannot be rendered: {_one_line(error)}"
-            ) from error
+                f"judge prompt {self.name!r} cannot be rendered: {problem}"
+            ) from problem
 
 
 def fence_for(*texts: str) -> str:
@@ -115,13 +111,8 @@ def load_prompt(name_or_path: str) -> JudgePrompt:
             f"unknown judge prompt {name_or_path!r}{nearest(name_or_path, known)}; known: "
             f"{', '.join(known)}, or give the path of a {_SUFFIX} file"
         )
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot read the judge prompt {name_or_path!r}: {_one_line(error)}"
-        ) from error
-    return _parse(text, f"judge prompt {name_or_path!r}")
+    where = f"judge prompt {name_or_path!r}"
+    return _parse(read_text(path, where), where)
 
 
 def _parse(text: str, where: str) -> JudgePrompt:
@@ -157,12 +148,9 @@ def _try(prompt: JudgePrompt, where: str) -> None:
 
 
 def _metadata(text: str, where: str) -> dict[str, Any]:
-    import yaml
+    from eft_eval.yaml_text import load_yaml
 
-    try:
-        metadata = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: its metadata is not YAML: {_one_line(error)}") from error
+    metadata = load_yaml(text, f"{where}, its metadata")
     if not isinstance(metadata, dict):
         raise ConfigError(f"{where}: its metadata must be YAML keys: {', '.join(_KEYS)}")
     for key in metadata:
@@ -188,17 +176,12 @@ def _metadata(text: str, where: str) -> dict[str, Any]:
 
 
 def _check_template(text: str, listed: list[Any], where: str) -> None:
-    import jinja2
-    from jinja2 import meta
+    from eft_eval.templates import TemplateProblem, check_template
 
     try:
-        tree = _environment().parse(text)
-        used = meta.find_undeclared_variables(tree)
-        _environment().from_string(text)
-    except jinja2.TemplateError as error:
-        raise ConfigError(f"{where}: the template is wrong: {_one_line(error)}") from error
-    if any(True for _ in meta.find_referenced_templates(tree)):
-        raise ConfigError(f"{where}: a judge prompt is one file; it cannot include others")
+        used = check_template(text)
+    except TemplateProblem as problem:
+        raise ConfigError(f"{where}: the template is wrong: {problem}") from problem
     for name in [*listed, *sorted(used)]:
         if name not in _SUPPLIED:
             raise ConfigError(
@@ -210,20 +193,3 @@ def _check_template(text: str, listed: list[Any], where: str) -> None:
         raise ConfigError(
             f"{where}: variables lists {sorted(listed)}, but the template uses {sorted(used)}"
         )
-
-
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    # Prompts are plain text, never HTML; and people pass them on, hence the sandbox.
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-
-
-@functools.lru_cache(maxsize=32)
-def _compile(template: str) -> jinja2.Template:
-    return _environment().from_string(template)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
