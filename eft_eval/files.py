@@ -236,16 +236,16 @@ def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
     """
     try:
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{where} is no file")
+            raise ConfigError(f"cannot read {where}: it is no file")
         with path.open("rb") as file:
             raw = file.read(most + 1)
         if len(raw) > most:
-            raise ConfigError(f"{where} has more than {most:,} bytes, which is no such file")
+            raise ConfigError(f"cannot read {where}: it has more than {most:,} bytes")
         return raw.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror or error}") from error
+        raise ConfigError(f"cannot read {where}: {error.strerror or error}") from error
     except UnicodeDecodeError:
-        raise ConfigError(f"{where} is not UTF-8 text; save it as UTF-8") from None
+        raise ConfigError(f"cannot read {where}: it is not UTF-8 text; save it as UTF-8") from None
 
 
 @contextlib.contextmanager

@@ -116,11 +116,12 @@ def _compiled(template: str) -> _Template:
 
 
 def _count_work(tree: nodes.Template) -> None:
-    """Send what is looped over, compared, or put together with ``~``, through filters that count."""
+    """Send what is looped over, compared or joined by ``~`` through filters that count."""
     for loop in tree.find_all(nodes.For):
         loop.iter = nodes.Filter(loop.iter, "_steps", [], [], None, None)
     for compared in tree.find_all(nodes.Compare):
-        for part in (compared, *compared.ops):
+        parts: list[Any] = [compared, *compared.ops]
+        for part in parts:
             part.expr = nodes.Filter(part.expr, "_paid", [], [], None, None)
     for owner in [tree, *tree.find_all(nodes.Node)]:
         for name, value in owner.iter_fields():
@@ -158,7 +159,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
         def counted(*given: Any, **options: Any) -> str:
             _check_format(value.__self__, [*given, *options.values()])
-            return made(*given, **options)
+            return str(made(*given, **options))
 
         return counted
 
@@ -181,43 +182,11 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 # methods of texts: none makes a text longer than what it is given
 _METHODS = frozenset(
-    [
-        "capitalize",
-        "casefold",
-        "count",
-        "endswith",
-        "find",
-        "format",
-        "index",
-        "isalnum",
-        "isalpha",
-        "isdecimal",
-        "isdigit",
-        "islower",
-        "isnumeric",
-        "isspace",
-        "istitle",
-        "isupper",
-        "join",
-        "lower",
-        "lstrip",
-        "partition",
-        "removeprefix",
-        "removesuffix",
-        "replace",
-        "rfind",
-        "rindex",
-        "rpartition",
-        "rsplit",
-        "rstrip",
-        "split",
-        "splitlines",
-        "startswith",
-        "strip",
-        "swapcase",
-        "title",
-        "upper",
-    ]
+    """
+    capitalize casefold count endswith find format index isalnum isalpha isdecimal isdigit islower
+    isnumeric isspace istitle isupper join lower lstrip partition removeprefix removesuffix replace
+    rfind rindex rpartition rsplit rstrip split splitlines startswith strip swapcase title upper
+    """.split()  # noqa: SIM905
 )
 
 
@@ -306,7 +275,8 @@ def _environment() -> _Environment:
     }
     made.filters |= {"replace": _replace, "join": _join_filter}
     made.filters |= {"_steps": _steps, "_together": _together, "_paid": _paid}
-    made.tests = {name: _watched(name, function) for name, function in made.tests.items()}
+    tests: dict[str, Any] = dict(made.tests)
+    made.tests = {name: _watched(name, function) for name, function in tests.items()}
     made.globals = {name: made.globals[name] for name in _GLOBALS}
     return made
 

@@ -6,6 +6,7 @@ and what stands in it once every alias is followed are bounded.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -33,8 +34,8 @@ def load_yaml(text: str, where: str, most: int = _CHARACTERS, values: int = _VAL
     """
     if len(text) > most:
         raise ConfigError(f"{where} has {len(text):,} characters; at most {most:,} are read")
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -42,9 +43,8 @@ def load_yaml(text: str, where: str, most: int = _CHARACTERS, values: int = _VAL
             raise ConfigError(f"{where} holds more than {values:,} values (aliases followed)")
         return loader.construct_document(node)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
-    finally:
-        loader.dispose()
+        why = " ".join(str(error).split())
+        raise ConfigError(f"cannot read {where}: it is not YAML: {why}") from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -73,9 +73,9 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     if isinstance(node, yaml.SequenceNode):
         total += sum(_count(one, known) for one in node.value)
     elif isinstance(node, yaml.MappingNode):
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise yaml.YAMLError(f"the key {twice[0]!r} stands there twice")
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if names and max(names.values()) > 1:
+            raise yaml.YAMLError(f"the key {names.most_common(1)[0][0]!r} stands there twice")
         total += sum(_count(key, known) + _count(value, known) for key, value in node.value)
     known[id(node)] = total
     return total

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import read_text
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
+from eft_eval.yaml_text import load_yaml
 
 __all__ = ["Rule", "ScriptedJudge", "load_script"]
 
@@ -82,11 +84,8 @@ def load_script(path: Path) -> list[Rule]:
     Raises:
         ConfigError: The file cannot be read, or a rule is wrong; the rule is named.
     """
-    try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"cannot read the judge's script {path}: {why}") from error
+    where = f"the judge's script {path}"
+    entries = load_yaml(read_text(path, where, _LONGEST), where, _LONGEST, _LONGEST)
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"the judge's script {path} must be a list of rules: match and reply")
     return [_rule(entry, f"{path}, rule {number}") for number, entry in enumerate(entries, 1)]

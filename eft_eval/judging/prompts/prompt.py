@@ -150,7 +150,7 @@ def _try(prompt: JudgePrompt, where: str) -> None:
 def _metadata(text: str, where: str) -> dict[str, Any]:
     from eft_eval.yaml_text import load_yaml
 
-    metadata = load_yaml(text, f"{where}, its metadata")
+    metadata = load_yaml(text, f"the metadata of {where}")
     if not isinstance(metadata, dict):
         raise ConfigError(f"{where}: its metadata must be YAML keys: {', '.join(_KEYS)}")
     for key in metadata:
