@@ -194,7 +194,7 @@ def _replace(text: Any, old: Any, new: Any, count: Any = None) -> str:
     text, old, new = str(text), str(old), str(new)
     times = text.count(old) if count is None or count < 0 else min(text.count(old), count)
     _budget.get().spend(len(text) + times * len(new))
-    return text.replace(old, new, -1 if count is None else count)
+    return str(text.replace(old, new, -1 if count is None else count))
 
 
 def _join(separator: str, values: Iterable[Any]) -> str:
