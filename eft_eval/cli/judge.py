@@ -74,8 +74,9 @@ def judge(
 ) -> None:
     """Judge the saved responses of a run; writes new result and samples files beside the old.
 
-    Exit code 3: verdicts are missing; the same command asks for them again. With --batch collect
-    the files are written once every verdict is there; exit code 3 until then.
+    Exit code 3: verdicts are missing, or could not be stored; the same command asks for them
+    again. With --batch collect the files are written once every verdict is there; exit code 3
+    until then.
     """
     from eft_eval.cli import asking
     from eft_eval.judging.rejudge import judge_run
@@ -118,7 +119,7 @@ def judge(
     limit = asking.budget_of(budget, settings)
     judged = judge_run(run, selection, settings=settings, budget=limit, aids=aids)
     print_document(view(judged.results, judged.judges))
-    if judged.missing:
+    if judged.missing or judged.unstored:
         raise typer.Exit(_NOT_COMPLETE)
 
 

@@ -91,6 +91,19 @@ def export(
         print(f"{done.unreadable} records cannot be read any more, and were left out")
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON lines that export, or a failed store, wrote.")],
+    store: Store = None,
+) -> None:
+    """Store the verdicts of a file; those that are stored already stay as they are."""
+    from eft_eval.judging.upkeep import take_in
+    from eft_eval.verdicts.store import VerdictStore, default_store_path
+
+    opened = VerdictStore(store or default_store_path())
+    print(f"{take_in(opened, file)} verdicts stored in {opened.path}")
+
+
 @app.command()
 def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without, only say what.")] = False,

@@ -61,12 +61,14 @@ def ask_all(
     *,
     source: Source | None = None,
     budget: Budget | None = None,
-) -> None:
+) -> str | None:
     """Send prompts as a user's messages, and report each outcome as it arrives.
 
     At most ``settings.concurrency`` requests are under way at once. Once the key is refused or
     the budget used up, or after as many failures in a row as there are requests at once (at
-    least 3), nothing more is sent and the rest fail with ``not sent: ...``.
+    least 3), nothing more is sent and the rest fail with ``not sent: ...``. Where a reply cannot
+    be brought in safety, or nobody tells what to ask next, what is under way is waited for, and
+    that is all.
 
     Args:
         prompts: The texts.
@@ -77,19 +79,21 @@ def ask_all(
             prompt in this one's place is sent when that is done.
         source: Which of the prompts to ask, and when; None is all of them, in order.
         budget: What may be spent; None is any sum.
+
+    Returns:
+        Why not all prompts have an outcome; None where they have.
     """
     if not prompts:
-        return
+        return None
 
-    def main() -> Coroutine[Any, Any, None]:
+    def main() -> Coroutine[Any, Any, str | None]:
         return _ask_all(prompts, settings, on_outcome, source or _All(len(prompts)), budget)
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(main())
-    else:
-        _run_beside(main)
+        return asyncio.run(main())
+    return _run_beside(main)
 
 
 class _Breaker:
@@ -97,6 +101,8 @@ class _Breaker:
 
     def __init__(self, limit: int) -> None:
         self.tripped: str | None = None
+        self.ended: str | None = None
+        self.sent = False
         self._limit = limit
         self._failures = 0
 
@@ -112,6 +118,11 @@ class _Breaker:
             if self._failures >= self._limit:
                 self._trip(f"{self._failures} failures in a row, the last: {outcome.error}")
 
+    def end(self, why: str) -> None:
+        """Stop everything, for no verdict could be kept."""
+        self.ended = self.ended or why
+        self._trip(why)
+
     def _trip(self, why: str) -> None:
         self.tripped = self.tripped or why
 
@@ -122,7 +133,7 @@ async def _ask_all(
     on_outcome: OnOutcome,
     source: Source,
     budget: Budget | None,
-) -> None:
+) -> str | None:
     judge = judge_for(settings, budget)
     breaker = _Breaker(max(_LEAST_FAILURES, judge.at_once))
     watch = asyncio.ensure_future(source.watch())
@@ -137,6 +148,7 @@ async def _ask_all(
             task.cancel()
         await asyncio.gather(*workers, watch, return_exceptions=True)
         await judge.close()
+    return breaker.ended
 
 
 async def _work(
@@ -146,10 +158,20 @@ async def _work(
     on_outcome: OnOutcome,
     source: Source,
 ) -> None:
-    while (number := await source.take()) is not None:
+    while not breaker.ended:
+        try:
+            number = await source.take()
+        except EftEvalError as error:
+            if not breaker.sent:
+                raise  # nothing is lost yet
+            breaker.end(str(error))
+            return
+        if number is None:
+            return
         if breaker.tripped:
             on_outcome(number, Failure(f"not sent: {breaker.tripped}"))
             continue
+        breaker.sent = True
         outcome = await _send(judge, prompts[number])
         breaker.note(outcome)
         if isinstance(outcome, Failure) and outcome.blame == "budget":
@@ -157,7 +179,10 @@ async def _work(
         kept = on_outcome(number, outcome)
         if kept is not None:
             # A worker that sent its next request now could lose two paid replies in one crash.
-            await asyncio.wrap_future(kept)
+            try:
+                await asyncio.wrap_future(kept)
+            except EftEvalError as error:
+                breaker.end(str(error))
 
 
 async def _send(judge: Judge, prompt: str) -> Outcome:
@@ -169,17 +194,17 @@ async def _send(judge: Judge, prompt: str) -> Outcome:
         return Failure(" ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR])
 
 
-def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def _run_beside(main: Callable[[], Coroutine[Any, Any, str | None]]) -> str | None:
     """Run ``main`` in a fresh thread's event loop; an interrupt here cancels it there."""
     started = threading.Event()
     cancel: list[Callable[[], object]] = []
 
-    async def tracked() -> None:
+    async def tracked() -> str | None:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(main())
         cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
         started.set()
-        await task
+        return await task
 
     cancelled_before = _times_cancelled()
     with ThreadPoolExecutor(1, thread_name_prefix="eft-judge") as pool:
@@ -196,7 +221,7 @@ def _run_beside(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
                 for stop in cancel:
                     stop()
             raise
-        future.result()
+        return future.result()
 
 
 def _times_cancelled() -> int:

@@ -36,6 +36,7 @@ __all__ = [
 
 # How these were read depends on the prompt's scale; the other statuses do not.
 _READ_BY_SCALE = (Status.scored, Status.malformed, Status.out_of_range)
+_READ_BY_TEXT = (Status.scored, Status.abstained)
 
 _IN_A_BATCH = (
     "not sent: the request is in a Batch API job; `eft-eval judge RUN_DIR --batch collect` "
@@ -75,12 +76,14 @@ class Plan(NamedTuple):
             is an api_error.
         missing: Texts to send, by key; equal texts once.
         parameters: The judge's sampling parameters, which are part of the keys.
+        judged: What is judged, by key.
     """
 
     keys: list[str]
     found: dict[str, Verdict]
     missing: dict[str, str]
     parameters: dict[str, Any]
+    judged: dict[str, str]
 
     @property
     def stored(self) -> set[str]:
@@ -103,12 +106,15 @@ def plan(
     parameters = judge_for(settings).key()
     rendered = [_render(prompt, item, index) for index, item in enumerate(items)]
     keys = [content_key(text, settings.model, parameters, repeat=repeat) for text in rendered]
+    judged = {
+        key: f"{item.response}\n{item.query or ''}" for key, item in zip(keys, items, strict=True)
+    }
     found = {
-        key: _as_found(key, entry, prompt, settings, parameters)
+        key: _as_found(entry, prompt, settings, parameters, judged[key])
         for key, entry in store.look_up(keys).items()
     }
     missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
-    return Plan(keys, found, missing, parameters)
+    return Plan(keys, found, missing, parameters, judged)
 
 
 def judge_responses(
@@ -126,8 +132,9 @@ def judge_responses(
     Only what the store lacks is asked, equal texts once, also where several processes judge over
     one store at the same time. Every verdict is on disk the moment it arrives, so that neither a
     crash nor Ctrl-C loses a paid one. A request that fails for good becomes a verdict with the
-    status api_error, which is not stored and is asked again next time. May be called where an
-    event loop runs already.
+    status api_error, which is not stored and is asked again next time. Where the store fails on
+    the way, nothing more is sent; what was answered is returned and, where it cannot be stored
+    even at the end, put into a file that is logged. May be called where an event loop runs already.
 
     Args:
         items: Responses and queries; white space around them is not shown to the judge.
@@ -145,9 +152,17 @@ def judge_responses(
         EftEvalError: A stored verdict cannot be read.
     """
     planned = plan(items, prompt, settings, store, repeat=repeat)
-    if planned.missing:
-        with Claims(store) as claims, Keeper(claims) as keeper:
-            _Judging(planned, prompt, settings, store, claims, keeper, progress).run(budget)
+    if planned.missing and store.failure is not None:
+        failure = Failure(f"not sent: {store.failure}")
+        for key in planned.missing:
+            planned.found[key] = verdict_of(
+                key, failure, prompt, settings, parameters=planned.parameters
+            )
+    elif planned.missing:
+        with Claims(store) as claims:
+            with Keeper(claims, store.path) as keeper:
+                _Judging(planned, prompt, settings, store, claims, keeper, progress).run(budget)
+            store.unstored += keeper.unstored
     elif progress is not None:
         progress(len(items), len(items))
     return [planned.found[key] for key in planned.keys]
@@ -182,13 +197,17 @@ class _Judging:
 
     def run(self, budget: Budget | None) -> None:
         self._tell()
-        ask_all(
+        ended = ask_all(
             list(self._planned.missing.values()),
             self._settings,
             self._on_outcome,
             source=SharedSource(self._asked, self._claims, self._on_settled),
             budget=budget,
         )
+        self._store.failure = ended
+        for key in self._asked:
+            if key not in self._planned.found:
+                self._found(self._verdict(key, Failure(f"not sent: {ended}")))
 
     def _on_outcome(self, number: int, outcome: Outcome) -> Future[None] | None:
         verdict = self._verdict(self._asked[number], outcome)
@@ -204,15 +223,23 @@ class _Judging:
         key = self._asked[number]
         if state == "stored":  # by another process, after we looked
             entry = self._store.look_up([key])[key]
-            parameters = self._planned.parameters
-            self._found(_as_found(key, entry, self._prompt, self._settings, parameters))
+            plan_ = self._planned
+            self._found(
+                _as_found(entry, self._prompt, self._settings, plan_.parameters, plan_.judged[key])
+            )
         else:
             failure = Failure(_IN_A_BATCH)
             self._found(self._verdict(key, failure))
 
     def _verdict(self, key: str, outcome: Outcome) -> Verdict:
-        parameters = self._planned.parameters
-        return verdict_of(key, outcome, self._prompt, self._settings, parameters=parameters)
+        return verdict_of(
+            key,
+            outcome,
+            self._prompt,
+            self._settings,
+            parameters=self._planned.parameters,
+            judged=self._planned.judged[key],
+        )
 
     def _found(self, verdict: Verdict) -> None:
         self._planned.found[verdict.key] = verdict
@@ -229,17 +256,28 @@ def unjudged(prompt: JudgePrompt, settings: JudgeSettings, error: str) -> Verdic
     return verdict_of("", Failure(error), prompt, settings)
 
 
-def reparse(verdict: Verdict, scale: Scale) -> Verdict:
+def reparse(verdict: Verdict, scale: Scale, judged: str | None = None) -> Verdict:
     """Read a verdict's raw reply again with the present parser; asks nobody.
 
-    Read again is what the scale decides and, where the parser has changed since, everything that
-    has a reply. The key stays: it names the call that was made.
+    Read again is what scale and judged text decide and, where the parser has changed since,
+    everything that has a reply. The key stays: it names the call that was made.
+
+    Args:
+        verdict: The verdict.
+        scale: The judge prompt's.
+        judged: What the judge was shown; None where that is not known any more, so that what was
+            ambiguous stays so.
     """
-    old_parser = verdict.parser_version != PARSER_VERSION
-    if verdict.status is Status.api_error or not (old_parser or verdict.status in _READ_BY_SCALE):
+    anew = verdict.parser_version != PARSER_VERSION or verdict.status in _READ_BY_SCALE
+    if judged is None:
+        anew = anew and verdict.status is not Status.ambiguous
+    else:
+        anew = anew or verdict.status in (Status.ambiguous, *_READ_BY_TEXT)
+    if verdict.status is Status.api_error or not anew:
         return verdict
     structured = verdict.parameters.get("response_format") == FORMAT_NAME
-    read = _read(verdict.raw, verdict.finish_reason, None, scale, structured)
+    reply = Reply(verdict.raw, verdict.finish_reason, structured=structured)
+    read = _read(reply, scale, judged or "")
     if verdict.status is Status.refused and read.status is Status.malformed:
         # The endpoint's refusal field, whose text is all there is, need not read like a refusal.
         read = Parsed(Status.refused)
@@ -260,6 +298,7 @@ def verdict_of(
     *,
     batch: bool = False,
     parameters: Mapping[str, Any] | None = None,
+    judged: str = "",
 ) -> Verdict:
     """Return the verdict that an outcome amounts to.
 
@@ -271,6 +310,7 @@ def verdict_of(
         batch: Whether the Batch API's prices count.
         parameters: What `Judge.key` gives, where many verdicts share it: for a
             model's folder it reads files.
+        judged: What the judge was shown, as far as it is known: scores in it are no verdicts.
     """
     parameters = dict(parameters or judge_for(settings).key())
     blank = _blank(key, prompt, settings.model, parameters)
@@ -278,9 +318,7 @@ def verdict_of(
         return dataclasses.replace(blank, error=outcome.error)
     if outcome.structured:
         parameters["response_format"] = FORMAT_NAME
-    read = _read(
-        outcome.text, outcome.finish_reason, outcome.refusal, prompt.scale, outcome.structured
-    )
+    read = _read(outcome, prompt.scale, judged)
     cost, table = _cost(outcome, settings, batch=batch)
     return dataclasses.replace(
         blank,
@@ -310,10 +348,11 @@ def _cost(reply: Reply, settings: JudgeSettings, *, batch: bool) -> tuple[float 
     return cost_usd(settings.model, *used, batch=batch)
 
 
-def _read(
-    text: str | None, finish: str | None, refusal: str | None, scale: Scale, structured: bool
-) -> Parsed:
-    return parse_reply(parse_structured(text) if structured else text, finish, refusal, scale)
+def _read(reply: Reply, scale: Scale, judged: str) -> Parsed:
+    text = parse_structured(reply.text) if reply.structured else reply.text
+    if text is not reply.text:
+        judged = ""  # the score has a field of its own
+    return parse_reply(text, reply.finish_reason, reply.refusal, scale, judged)
 
 
 def _render(prompt: JudgePrompt, item: JudgeItem, index: int) -> str:
@@ -327,20 +366,20 @@ def _render(prompt: JudgePrompt, item: JudgeItem, index: int) -> str:
 
 
 def _as_found(
-    key: str,
     entry: Verdict | Unreadable,
     prompt: JudgePrompt,
     settings: JudgeSettings,
     parameters: Mapping[str, Any],
+    judged: str,
 ) -> Verdict:
     """Return what is stored as this prompt reads it; without a verdict where nobody can."""
     if isinstance(entry, Verdict):
-        return _under_prompt(entry, prompt)
+        return _under_prompt(entry, prompt, judged)
     failure = Failure(f"not sent: {entry.why}; `eft-eval verdicts prune` removes such")
-    return verdict_of(key, failure, prompt, settings, parameters=parameters)
+    return verdict_of(entry.key, failure, prompt, settings, parameters=parameters)
 
 
-def _under_prompt(verdict: Verdict, prompt: JudgePrompt) -> Verdict:
+def _under_prompt(verdict: Verdict, prompt: JudgePrompt, judged: str) -> Verdict:
     """Return a stored verdict as this prompt and the present parser read it.
 
     The key holds the rendered text, not the metadata: a prompt whose scale was corrected finds
@@ -348,7 +387,7 @@ def _under_prompt(verdict: Verdict, prompt: JudgePrompt) -> Verdict:
     a stored reading may be on another prompt's scale.
     """
     return dataclasses.replace(
-        reparse(verdict, prompt.scale),
+        reparse(verdict, prompt.scale, judged),
         prompt_name=prompt.name,
         prompt_version=prompt.version,
         prompt_sha256=prompt.sha256,

@@ -51,12 +51,14 @@ class JudgedRun(NamedTuple):
         judges: Per task what its file says of the judge: verdicts, bounds, usage, and what was
             asked for of ``self_agreement``, ``drift`` and ``bridge``, each by filter.
         missing: Responses that got no verdict.
+        unstored: Verdicts that are in the file, but not in the store, which failed.
     """
 
     files: tuple[Path, ...]
     results: dict[str, _Record]
     judges: dict[str, _Record]
     missing: int
+    unstored: int = 0
 
 
 class _Judged(NamedTuple):
@@ -113,7 +115,7 @@ def judge_run(
         if len(missing) == len(verdicts):
             raise EftEvalError(f"{counts}; nothing is written, the same command asks again")
         _log.warning("%s; counted as missing, the same command asks for them again", counts)
-    return _write(run, judged, judge.settings, len(missing))
+    return _write(run, judged, judge.settings, len(missing))._replace(unstored=judge.unstored)
 
 
 class _Judge:
@@ -124,6 +126,10 @@ class _Judge:
         self._budget = budget
         self._store = VerdictStore(default_store_path())
         self._looked_up = False
+
+    @property
+    def unstored(self) -> int:
+        return self._store.unstored
 
     def judge(self, given: Assignment, aids: Aids, before: list[list[Verdict]] | None) -> _Judged:
         groups = self.ask(given, 0)

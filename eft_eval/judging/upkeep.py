@@ -10,12 +10,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.files import Kind, check_output, write_output
 from eft_eval.judging.judge import reparse
 from eft_eval.judging.judges.registry import judge_class
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
-from eft_eval.verdicts.store import Unreadable, VerdictStore
+from eft_eval.verdicts.store import Unreadable, VerdictStore, to_record
 from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "prune",
     "reparse_store",
     "summary",
+    "take_in",
 ]
 
 UNREADABLE = "unreadable"
@@ -245,6 +246,28 @@ def _is_exported(path: Path) -> bool:
 
 
 _EXPORTED = Kind("file of exported verdicts", _is_exported)
+
+
+def take_in(store: VerdictStore, file: Path) -> int:
+    """Store the verdicts of a file that `export` or a failed store's rescue wrote; return how many.
+
+    Raises:
+        ConfigError: The file cannot be read, or is none of verdicts; nothing is stored then.
+    """
+    verdicts: list[Verdict] = []
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                verdicts.append(Verdict.from_dict(json.loads(line)))
+                to_record(verdicts[-1])
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, EftEvalError) as error:
+        raise ConfigError(
+            f"{file} is no file of verdicts (eft-eval verdicts export): after {len(verdicts)} "
+            f"verdicts: {error}"
+        ) from error
+    before = len(store)
+    store.put_many(verdicts)
+    return len(store) - before
 
 
 def prune(store: VerdictStore, choice: Choice) -> int:

@@ -34,6 +34,7 @@ MOST_AT_ONCE = 16  # one transaction for several; few enough that another proces
 _RENEWALS_PER_LEASE = 4
 _ROWS_PER_STATEMENT = 100
 _POLL_SECONDS = 0.2
+_HURRY_SECONDS = 0.5
 
 Taken = Literal["mine", "stored", "taken", "batched"]
 """``mine``: ask now; ``stored``: the verdict is there; ``taken``: another process is asking;
@@ -66,8 +67,7 @@ class Claims:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(sqlite3.Error):  # the leases run out by themselves
-            self._quick.execute("DELETE FROM claims WHERE owner=?", [self._owner])
+        self._try("DELETE FROM claims WHERE owner=?", self._owner)
         self._quick.close()
         self._durable.close()
 
@@ -96,8 +96,11 @@ class Claims:
                         if state == "mine"
                     ],
                 )
-            finally:
                 self._quick.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # some errors have rolled back already
+                    self._quick.execute("ROLLBACK")
+                raise
             return states
 
     def keep(self, verdicts: Sequence[Verdict]) -> None:
@@ -134,16 +137,18 @@ class Claims:
 
     def give_back(self, key: str) -> None:
         """End a claim without a verdict."""
-        with contextlib.suppress(sqlite3.Error):  # the lease runs out by itself
-            self._quick.execute("DELETE FROM claims WHERE key=? AND owner=?", [key, self._owner])
+        self._try("DELETE FROM claims WHERE key=? AND owner=?", key, self._owner)
 
     def renew(self) -> None:
         """Let all claims last for another lease from now on."""
-        with contextlib.suppress(sqlite3.Error):  # tried again soon
-            self._quick.execute(
-                "UPDATE claims SET expires=? WHERE owner=?",
-                [time.time() + self.lease_s, self._owner],
-            )
+        self._try(
+            "UPDATE claims SET expires=? WHERE owner=?", time.time() + self.lease_s, self._owner
+        )
+
+    def _try(self, statement: str, *values: object) -> None:
+        """Do what need not succeed, as leases run out by themselves; and so wait for no lock."""
+        with contextlib.suppress(sqlite3.Error), self._store.patience(self._quick, _HURRY_SECONDS):
+            self._quick.execute(statement, values)
 
     def _states(self, keys: Sequence[str]) -> list[Taken]:
         marks = ",".join("?" * len(keys))
@@ -200,11 +205,14 @@ class SharedSource:
         self._mine: deque[int] = deque()
         self._others: deque[int] = deque()
         self._told = False
+        self._failure: ConfigError | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def take(self) -> int | None:
         """Return the next item to ask; None when all have been asked or settled."""
         async with self._one_at_a_time:
+            if self._failure is not None:
+                raise self._failure  # at once: a lock is waited for only once
             while not self._mine:
                 if not self._fresh:
                     if not self._others:
@@ -216,7 +224,11 @@ class SharedSource:
             return self._mine.popleft()
 
     def _claim(self, numbers: Sequence[int]) -> None:
-        states = self._claims.take([self._keys[number] for number in numbers])
+        try:
+            states = self._claims.take([self._keys[number] for number in numbers])
+        except ConfigError as error:
+            self._failure = error
+            raise
         for number, state in zip(numbers, states, strict=True):
             if state == "mine":
                 self._mine.append(number)

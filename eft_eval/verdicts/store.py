@@ -96,6 +96,10 @@ class VerdictStore:
 
     def __init__(self, path: str | os.PathLike[str], *, writable: bool = True) -> None:
         self.path = Path(path)
+        self.unstored = 0
+        """Verdicts that this process got and could not store."""
+        self.failure: str | None = None
+        """Why this process sends nothing more, once the store has failed."""
         self._source = str(self.path)
         self._record = _RECORD
         self._uri = False
@@ -276,6 +280,15 @@ class VerdictStore:
         connection.text_factory = _as_text
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         return connection
+
+    @contextlib.contextmanager
+    def patience(self, connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+        """Wait only so long for others' locks while the block runs."""
+        connection.execute(f"PRAGMA busy_timeout={int(1000 * seconds)}")
+        try:
+            yield
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={1000 * _BUSY_SECONDS}")
 
     def _read(self, key: str, record: str) -> Verdict | Unreadable:
         try:

@@ -32,6 +32,8 @@ class Status(str, Enum):
     """The reply hit the token limit; its number may be cut."""
     malformed = "malformed"
     """The reply has no readable score."""
+    ambiguous = "ambiguous"
+    """The reply's score stands in the judged text, too, and the reply may be quoting it."""
     out_of_range = "out_of_range"
     """The reply has a number that the prompt's scale does not know."""
     api_error = "api_error"

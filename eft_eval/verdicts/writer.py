@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
+import tempfile
 import threading
+import uuid
+from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from eft_eval.errors import EftEvalError
+from eft_eval.files import write_lines
 from eft_eval.verdicts.leases import Claims
+from eft_eval.verdicts.store import to_record
 from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["Keeper"]
@@ -26,16 +33,21 @@ class _Arrival(NamedTuple):
 class Keeper:
     """A thread that stores verdicts; whatever arrived during one commit goes into the next.
 
-    A context manager: at its end, however it comes, all that was handed over is on disk.
+    A context manager: at its end, however it comes, all that was handed over is on disk. Where the
+    store fails (a full disk, a lock that stays), that is tried once more at the end, and what can
+    then still not be stored goes into a file of its own, whose place is logged.
 
     Args:
         claims: The claims, entered.
+        store: The store's file.
     """
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, store: Path) -> None:
         self._claims = claims
+        self._file = store
         self._arrived: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
-        self._unstored = 0
+        self._unstored: list[Verdict] = []
+        self._failure: EftEvalError | None = None
         self._thread = threading.Thread(target=self._run, name="eft-keep")
 
     def __enter__(self) -> Keeper:
@@ -50,14 +62,19 @@ class Keeper:
     ) -> None:
         self._arrived.put(None)
         self._thread.join()
-        if self._unstored > 1:
-            _log.error("%d verdicts are in the results but not in the store", self._unstored)
+        if self._unstored:
+            self._store_late()
+
+    @property
+    def unstored(self) -> int:
+        """How many verdicts are not in the store, at the end."""
+        return len(self._unstored)
 
     def keep(self, verdict: Verdict) -> Future[None]:
         """Hand a verdict over.
 
         Returns:
-            What is done once the verdict is on disk, or cannot be put there, which is logged.
+            What is done once the verdict is on disk, and fails where it cannot be put there.
         """
         arrival = _Arrival(verdict, Future())
         arrival.stored.set_running_or_notify_cancel()  # who no longer waits cannot call it off
@@ -87,11 +104,39 @@ class Keeper:
                     one.stored.set_result(None)
 
     def _store(self, batch: list[Verdict]) -> None:
-        """Store verdicts; a disk that is full must not cost the verdicts still to come."""
+        """Store verdicts; a store that has failed is not tried again before the end."""
         try:
+            if self._failure is not None:
+                raise self._failure
             self._claims.keep(batch)
         except EftEvalError as error:
-            if not self._unstored:
-                short = batch[0].key[:8]
-                _log.error("verdict %s is in the results but not in the store: %s", short, error)
-            self._unstored += len(batch)
+            self._failure = error
+            self._unstored += batch
+            raise
+
+    def _store_late(self) -> None:
+        count = len(self._unstored)
+        try:
+            self._claims.keep(self._unstored)
+        except EftEvalError as error:
+            file = _rescue(self._unstored, self._file)
+            where = (
+                "and no file could be written: they are in the memory of this process alone"
+                if file is None
+                else f"but in {file}: `eft-eval verdicts import {file}` stores them"
+            )
+            _log.error("%d verdicts are not in the store, %s (%s)", count, where, error)
+        else:
+            self._unstored = []
+            _log.warning("%d verdicts were stored late (%s)", count, self._failure)
+
+
+def _rescue(verdicts: Sequence[Verdict], store: Path) -> Path | None:
+    """Write verdicts where there is room; return the file, None where there is none."""
+    name = f"verdicts-not-stored-{uuid.uuid4().hex[:12]}.jsonl"
+    for folder in (store.parent, Path.cwd(), Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError, EftEvalError):
+            file = folder.absolute() / name
+            write_lines(file, (f"{to_record(verdict)}\n" for verdict in verdicts))
+            return file
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import itertools
 import re
 from collections import deque
 from datetime import date
@@ -101,19 +102,42 @@ class LocalJudge(Judge):
         if self._model is None:
             files = self.key().get("model_files")
             self._tokenizer, self._model = _load(self._spec, files)
-        texts = [self._as_turn(prompt) for prompt in prompts]
-        room = self._room()
-        lengths = [len(self._tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
-        fitting = [text for text, length in zip(texts, lengths, strict=True) if length <= room]
+        encoded = [self._encode(prompt) for prompt in prompts]
+        fitting = [tokens for tokens in encoded if not isinstance(tokens, Failure)]
         replies = iter(self._generate(fitting) if fitting else [])
-        return [
-            next(replies)
-            if length <= room
-            else Failure(
-                f"the prompt has {length} tokens; {self._spec.model} has room for {room}", "item"
-            )
-            for length in lengths
-        ]
+        return [one if isinstance(one, Failure) else next(replies) for one in encoded]
+
+    def _encode(self, prompt: str) -> list[int] | Failure:
+        """Return the turn's tokens; in the prompt, names of control tokens are text."""
+        turn = self._as_turn(prompt)
+        shown = next((text for text in (prompt, prompt.strip()) if text in turn), None)
+        control = self._control
+        if not any(name in prompt for name in control):
+            tokens = self._tokens(turn)
+        elif shown is None:
+            why = "the chat template changes the prompt, which names control tokens"
+            return Failure(why, "item")
+        else:
+            before, _, after = turn.partition(shown)
+            parts = [self._tokens(part) for part in _cut(shown, [*control])]
+            if any(token in control.values() for part in parts for token in part):
+                return Failure("a part of the prompt cannot be told from a control token", "item")
+            tokens = [*self._tokens(before), *itertools.chain(*parts), *self._tokens(after)]
+        room = self._room()
+        if len(tokens) > room:
+            why = f"the prompt has {len(tokens)} tokens; {self._spec.model} has room for {room}"
+            return Failure(why, "item")
+        return tokens
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return tokens
+
+    @functools.cached_property
+    def _control(self) -> dict[str, int]:
+        """Names of the tokens that are no text, and their numbers; runs of blanks are text."""
+        added = self._tokenizer.added_tokens_decoder.items()
+        return {token.content: number for number, token in added if len(token.content.strip()) > 1}
 
     def _as_turn(self, prompt: str) -> str:
         if self._tokenizer.chat_template is None:
@@ -132,12 +156,12 @@ class LocalJudge(Judge):
         most = getattr(self._model.config, "max_position_embeddings", None)
         return (most or 1 << 30) - self.settings.max_tokens
 
-    def _generate(self, texts: list[str]) -> list[Outcome]:
+    def _generate(self, encoded: list[list[int]]) -> list[Outcome]:
         import torch
 
-        batch = self._tokenizer(
-            texts, add_special_tokens=False, padding=True, return_tensors="pt"
-        ).to(self._model.device)
+        batch = self._tokenizer.pad({"input_ids": encoded}, return_tensors="pt").to(
+            self._model.device
+        )
         with torch.inference_mode():
             written = self._model.generate(
                 input_ids=batch.input_ids,
@@ -165,6 +189,16 @@ class LocalJudge(Judge):
             prompt_tokens=sent,
             completion_tokens=len(own) + (stop is not None),
         )
+
+
+def _cut(text: str, names: list[str]) -> list[str]:
+    """Return a text in pieces, none of which holds any of the names."""
+    pattern = re.compile("|".join(map(re.escape, names)))
+    pieces, start = [], 0
+    while found := pattern.search(text, start):
+        pieces.append(text[start : found.start() + 1])
+        start = found.start() + 1
+    return [*pieces, text[start:]]
 
 
 def _spec(name: str, placement: str | None) -> MemberSpec:

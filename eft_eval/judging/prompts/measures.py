@@ -16,7 +16,7 @@ from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
 __all__ = ["MEASURES", "Bounds", "Measure", "measure_of"]
 
-_UNREADABLE = (Status.truncated, Status.malformed, Status.out_of_range)
+_UNREADABLE = (Status.truncated, Status.malformed, Status.ambiguous, Status.out_of_range)
 _UNKNOWN = (Status.refused, *_UNREADABLE, Status.api_error)  # an abstention is an answer
 
 
@@ -70,8 +70,8 @@ class Measure:
         Returns:
             Each score is the mean over the responses that were scored, None where none was. The
             shares of all responses that were abstained on, refused, unreadable (truncated,
-            malformed, out of range) or left without a verdict (judge not reached) add up to 1
-            with the share that was scored.
+            malformed, ambiguous, out of range) or left without a verdict (judge not reached) add
+            up to 1 with the share that was scored.
         """
 
         def share(*statuses: Status) -> float:

@@ -15,17 +15,21 @@ from eft_eval.verdicts.verdict import HALF_CHARACTER, Scale, Status
 
 __all__ = ["PARSER_VERSION", "Parsed", "has_fraction", "has_score_line", "parse_reply"]
 
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 """Raise it whenever `parse_reply` reads some reply differently: stored replies are then read again.
 
 1: first. 2: quoted lines and thoughts count for less; full-width colons, other scripts' digits;
 ``1.0`` on the scale percent is unreadable. 3: so is a reply with half a character (a lone
-surrogate).
+surrogate). 4: a score that the judged text holds, too, counts only where the reply's form
+tells that it is no quotation.
 """
 
 _LABEL = r"(?P<marks>[\s>#*_`+\-]*){word}[\s*_`]*[:：][*_`]*(?P<rest>.*)"
 _SCORE = re.compile(_LABEL.format(word="score"), re.IGNORECASE | re.DOTALL)
 _REASON = re.compile(_LABEL.format(word="reason"), re.IGNORECASE | re.DOTALL)
+_ANYWHERE = re.compile(
+    r"score[\s*_`]*[:：][\s*_`]*(?P<rest>none|[-−]?\d+(\.\d+)?(\s*[%％٪])?)", re.IGNORECASE
+)
 _NUMBER = re.compile(r"(?P<number>[-−]?\d+(?P<fraction>\.\d+)?)(?P<percent>\s*[%％٪])?")
 _NONE = re.compile(r"""["'“”‘’]?none\.?["'“”‘’]?""", re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
@@ -59,7 +63,11 @@ class Parsed(NamedTuple):
 
 
 def parse_reply(
-    text: str | None, finish_reason: str | None, refusal: str | None, scale: Scale
+    text: str | None,
+    finish_reason: str | None,
+    refusal: str | None,
+    scale: Scale,
+    judged: str = "",
 ) -> Parsed:
     """Read a judge's reply in the paper's answer format (appendix A.1).
 
@@ -70,11 +78,16 @@ def parse_reply(
     is 85, while ``0``, ``1`` and ``0.85 %`` are percent as they stand. ``1.0`` could be either,
     and is unreadable.
 
+    A score that ``judged`` holds, too, may be a quotation. It counts where it is the only one that
+    the reply gives outside of quotations, after a ``Reason:`` or all by itself; else the reply is
+    ambiguous.
+
     Args:
         text: The reply's content.
         finish_reason: The endpoint's; ``length`` means that the number itself may be cut.
         refusal: The endpoint's refusal field, where it has one.
         scale: ``count`` (an integer >= 0) or ``percent`` (0 to 100).
+        judged: What the judge was shown: the response, and the query where the prompt has it.
     """
     if finish_reason == "length":
         return Parsed(Status.truncated)
@@ -91,7 +104,10 @@ def parse_reply(
         found = _SCORE.fullmatch(lines[index])
         assert found is not None
         status, value = _read_score(found["rest"], scale)
-        return Parsed(status, value, _reason(lines[:index]))
+        reason = _reason(lines[:index])
+        if _may_be_quoted(lines, index, scale, judged):
+            return Parsed(Status.ambiguous, None, reason)
+        return Parsed(status, value, reason)
     opening = answer.replace("’", "'").lstrip(_EMPHASIS + "\"'“>#")
     return Parsed(Status.refused if _REFUSAL.match(opening) else Status.malformed)
 
@@ -135,6 +151,30 @@ def _score_line(lines: list[str]) -> int | None:
         elif found:
             return index
     return quoted
+
+
+def _may_be_quoted(lines: list[str], index: int, scale: Scale, judged: str) -> bool:
+    """Whether the score in a line of a reply may be the judged text's own."""
+
+    def read(rest: str) -> tuple[Status, float | int | None]:
+        return _read_score(rest, scale)
+
+    chosen = _SCORE.fullmatch(lines[index])
+    assert chosen is not None
+    held = {read(found["rest"]) for found in _ANYWHERE.finditer(judged)}
+    if read(chosen["rest"]) not in held:
+        return False
+    in_code = _code_lines(lines)
+    found = {number: _SCORE.fullmatch(line) for number, line in enumerate(lines)}
+    own = [
+        read(score["rest"])
+        for number, score in found.items()
+        if score and ">" not in score["marks"] and number not in in_code
+    ]
+    if {*own} != {read(chosen["rest"])}:
+        return True  # another score besides, or quotations only
+    rest = [line for number, line in enumerate(lines) if not found[number] and line.strip()]
+    return bool(rest) and not any(_REASON.fullmatch(line) for line in lines[:index])
 
 
 def _code_lines(lines: list[str]) -> set[int]:
