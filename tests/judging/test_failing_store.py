@@ -109,7 +109,7 @@ def test_a_lock_that_stays_stops_the_sending(
     for connection in held:
         connection.close()
     scored = [one for one in verdicts if one.status is Status.scored]
-    assert 20 <= len(scored) == len(server.chats) <= 20 + 2 * 4
+    assert 20 <= len(scored) == len(server.chats) < 60
     assert all("database is locked" in str(one.error) for one in verdicts if one not in scored)
     later = judge_responses(items("later"), PROMPT, settings(server.url), store)
     assert "not sent" in str(later[0].error), "the next judge of the run is not asked, either"
