@@ -10,7 +10,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TextIO
 
 from rich.cells import cell_len, chop_cells
@@ -27,9 +27,9 @@ _TONES = {"regression": "bold red", "pass": "green", "inconclusive": "yellow", "
 _STEPS = ("", "underline", "black on yellow", "bold white on red")  # by a token's distance
 _PIPE = 160  # columns where there is no terminal to have any
 _NARROWEST = 18  # to which a column of words is wrapped
-_PIECE = re.compile(
-    r"[±<>≈=] \S+|[-+]?\d\S* to \S+|\[[^\]]*\]\S*|\S+(?: %)?"
-)  # what is not broken between numbers
+_FIGURES = "[±<>≈="  # what they begin with
+# what is not broken: signs with their numbers, ranges, intervals, percentages, words
+_PIECE = re.compile(r"[±<>≈=] \S+|[-+]?\d\S* to \S+|\[[^\]]*\]\S*|\S+(?: %)?")
 _PART = re.compile(r".+?(?:[/_,](?=\w)|$)")  # where a long name may be broken
 
 
@@ -114,14 +114,13 @@ def _widths(table: Table, heads: list[str], rows: list[list[str]], width: int) -
     room = width - 3 * len(heads) - 1
     wanted, least = [], []
     for place, column in enumerate(table.columns):
-        cells = [row[place] for row in rows]
-        wanted.append(max(map(cell_len, [heads[place], *cells])))
-        words = [*heads[place].split(), *(p for one in cells for p in _pieces(one, column.number))]
-        longest = max(map(cell_len, words), default=0)
-        least.append(longest if column.number else min(wanted[-1], max(_NARROWEST, longest)))
-        if not column.number:  # a long name may be folded, a figure in words may not
-            figures = [cell_len(word) for word in words if word[0] in "[±<>≈="]
-            least[-1] = min(wanted[-1], max([_NARROWEST, *figures]))
+        texts = [heads[place], *(row[place] for row in rows)]
+        wanted.append(max(map(cell_len, texts)))
+        whole = [piece for text in texts for piece in _PIECE.findall(text)]
+        if not column.number:  # a long name may be folded, a figure among words may not
+            whole = [piece for piece in whole if piece[0] in _FIGURES]
+        narrowest = 0 if column.number else _NARROWEST
+        least.append(min(wanted[-1], max([narrowest, *map(cell_len, whole)])))
     if sum(least) > room:
         return None
     found = least
@@ -170,14 +169,6 @@ def _print_stacked(out: Console, heads: list[str], rows: list[list[str]]) -> Non
 def _print_indented(out: Console, text: str) -> None:
     for place, line in enumerate(_wrapped(text, max(8, out.width - 4), number=True)):
         _print_lines(out, f"{'    ' if place else '  '}{line}")
-
-
-def _pieces(text: str, number: bool) -> Iterator[str]:
-    for piece in _PIECE.findall(text):
-        if number:
-            yield piece
-        else:
-            yield from _PART.findall(piece)
 
 
 def _wrapped(text: str, width: int, number: bool) -> list[str]:

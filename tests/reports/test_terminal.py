@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -30,9 +31,11 @@ from eft_eval.reports.renderers.markdown import document_markdown
 from eft_eval.reports.renderers.terminal import document_text, print_document, say
 from eft_eval.reports.views.agreement import agreement
 from eft_eval.reports.views.comparison import comparison
-from eft_eval.reports.views.demo import answers
+from eft_eval.reports.views.demo import answers, arms
+from eft_eval.reports.views.judging import judged
 from eft_eval.reports.views.traces import trace
 from eft_eval.runs.traces import read_trace
+from eft_eval.statistics.interval import Interval
 
 WIDTHS = (60, 80, 120)
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -45,6 +48,22 @@ COMMANDS = (
 )
 
 
+METRICS = ("errors", "errors_normalised", "helpfulness", "helpfulness_normalised")
+FOUND = {"estimate": 0.512345, "lower": -0.412345, "upper": 0.612345}
+SCORES = {"fact_any_error,factuality": 0.54321, "fact_any_error_stderr,factuality": 0.12345}
+JUDGE = {
+    "model": "gpt-4.1-2025-04-14",
+    "bounds": {"fact_any_error,factuality": {"lower": 0.4, "upper": None, "unknown": 3}},
+    "drift": {"factuality": None},
+    "self_agreement": {
+        "factuality": {
+            "repeats": 2, "n": 20, "incomplete": 1, "rule": "any error", "metric": "errors",
+            **dict.fromkeys(("agreement", "exact", "sd"), FOUND), "kappa": 0.51234,
+        }
+    },
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
     """What `agree` and `compare` print of runs with every kind of row."""
@@ -52,7 +71,13 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
     run = write_judged_run(folder / "judged", counted(VERDICTS), repeats=2)
     labels = write_labels(folder / "labels.csv", items_in_order(run), PEOPLE)
     runs = [read_run(path) for path in study(folder, 60)]
+    figures = {
+        arm: SimpleNamespace(**dict.fromkeys(METRICS, Interval(1.5, 1.375, 1.625, 0.95, "t")))
+        for arm in ("small tuned", "up-scaled", "down-scaled", "large tuned")
+    }
     return {
+        "demo": arms(figures, 1.0, 256),
+        "judge": judged({"towns": SCORES}, {"towns": JUDGE}),
         "agree": agreement(agree_files([labels], run=run)),
         "compare": comparison(compare_runs(runs[0], runs[1:2])),
         "several": comparison(compare_runs(runs[0], runs[1:])),
@@ -60,7 +85,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["agree", "compare", "several"])
+@pytest.mark.parametrize("name", ["agree", "compare", "several", "demo", "judge"])
 def test_no_figure_is_cut_at_any_width(
     documents: dict[str, Document], name: str, width: int
 ) -> None:
@@ -77,7 +102,10 @@ def test_no_figure_is_cut_at_any_width(
                 assert set(re.findall(r"[+-]?\d+\.\d+", every)) <= shown, every
                 assert set(re.findall(r"\[[^\]\n]*\]", every)) <= intervals, every
                 found += every.count("[")
-    assert found >= 2
+    assert found >= 2 or name == "judge"
+    if name == "judge":
+        assert "0.4000 to unknown" in text
+        assert "-0.4123 to 0.6123" in text
 
 
 def test_a_table_wraps_and_then_stacks() -> None:
