@@ -10,7 +10,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from rich.cells import cell_len, chop_cells
@@ -85,8 +85,13 @@ def _console() -> Console:
 
 def _print_lines(out: Console, text: str, style: str = "") -> None:
     """Print a paragraph, wrapped; brackets in it are no markup."""
-    for line in Text(one_line(text)).wrap(out, out.width) or [Text()]:
-        out.print(Text(printable(line.plain), style=style), no_wrap=True, overflow="ignore")
+    lines = Text(one_line(text)).wrap(out, out.width) or [Text()]
+    _print_all(out, [Text(printable(line.plain), style) for line in lines])
+
+
+def _print_all(out: Console, lines: Iterable[Text]) -> None:
+    """Print lines that are no wider than the terminal."""
+    out.print(Text("\n").join(lines), no_wrap=True, overflow="ignore")
 
 
 def _print_table(out: Console, table: Table, *, first: bool) -> None:
@@ -98,7 +103,7 @@ def _print_table(out: Console, table: Table, *, first: bool) -> None:
     heads = [printable(one_line(column.head)) for column in table.columns]
     widths = _widths(table, heads, rows, out.width)
     if widths is None:
-        _print_stacked(out, heads, rows)
+        _print_all(out, _stacked(heads, rows, max(8, out.width)))
     else:
         out.print(_grid(table, heads, rows, widths))
     if table.note:
@@ -150,41 +155,43 @@ def _grid(table: Table, heads: list[str], rows: list[list[str]], widths: list[in
     return grid
 
 
-def _print_stacked(out: Console, heads: list[str], rows: list[list[str]]) -> None:
-    """Print each row as its head, and below it its cells under their columns' names."""
+def _stacked(heads: list[str], rows: list[list[str]], width: int) -> Iterator[Text]:
+    """Yield each row as its head, and below it its cells under their columns' names."""
     for head, *cells in rows:
         named = [(name, cell) for name, cell in zip(heads[1:], cells, strict=True) if cell]
-        _print_lines(out, " ".join([head, *(cell for name, cell in named if not name)]), "bold")
-        line = ""
-        for pair in (f"{name}: {cell}" for name, cell in named if name):
-            if line and cell_len(f"  {line} · {pair}") > out.width:
-                _print_indented(out, line)
-                line = pair
-            else:
-                line = f"{line} · {pair}" if line else pair
-        if line:
-            _print_indented(out, line)
-
-
-def _print_indented(out: Console, text: str) -> None:
-    for place, line in enumerate(_wrapped(text, max(8, out.width - 4), number=True)):
-        _print_lines(out, f"{'    ' if place else '  '}{line}")
+        title = " ".join([head, *(cell for name, cell in named if not name)])
+        for line in _wrapped(title, width, number=False):
+            yield Text(printable(line), "bold")
+        pairs = [
+            _wrapped(f"{name}: {cell}", width - 2, number=True) for name, cell in named if name
+        ]
+        parts = [(" " if place else " · ", one) for pair in pairs for place, one in enumerate(pair)]
+        for line in _filled(parts, width - 2) if parts else ():
+            yield Text(printable(f"  {line}"))
 
 
 def _wrapped(text: str, width: int, number: bool) -> list[str]:
     """Return lines of a width: broken between pieces, within one only if it is a long word."""
     if cell_len(text) <= width:
         return [text]
+    pieces = _PIECE.findall(text)
+    parts = [(piece,) if number else _PART.findall(piece) for piece in pieces]
+    return _filled(
+        ((" " if place == 0 else "", part) for each in parts for place, part in enumerate(each)),
+        width,
+    )
+
+
+def _filled(parts: Iterable[tuple[str, str]], width: int) -> list[str]:
+    """Return lines filled with parts, each after what stands between it and the one before."""
     lines = [""]
-    for piece in _PIECE.findall(text):
-        for place, part in enumerate([piece] if number else _PART.findall(piece)):
-            gap = " " if place == 0 and lines[-1] else ""
-            if cell_len(f"{lines[-1]}{gap}{part}") <= width:
-                lines[-1] += f"{gap}{part}"
-                continue
-            folded = chop_cells(part, width) if cell_len(part) > width else [part]
-            lines = [*lines, *folded] if lines[-1] else folded
-    return lines
+    for gap, part in parts:
+        joined = f"{lines[-1]}{gap}{part}" if lines[-1] else part
+        if cell_len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines += chop_cells(part, width) if cell_len(part) > width else [part]
+    return lines if lines[0] else lines[1:]
 
 
 def _print_trace(out: Console, block: Trace) -> None:
@@ -209,7 +216,9 @@ def _tokens(tokens: Iterable[TokenView]) -> Text:
 
 def _print_quoted(out: Console, text: Text) -> None:
     """Print somebody's text with a bar before each line, so that it can pass for nothing else."""
+    lines = []
     for line in text.wrap(out, out.width - 2) or [Text()]:
         plain = printable(line.plain)
-        shown = line if plain == line.plain else Text(plain, style=line.style)
-        out.print(Text.assemble("│ ", shown), no_wrap=True, overflow="ignore")
+        shown = line if plain == line.plain else Text(plain, line.style)
+        lines.append(Text.assemble("│ ", shown))
+    _print_all(out, lines)
