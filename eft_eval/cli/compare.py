@@ -6,6 +6,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from eft_eval.cli.options import ClusterPath, PromptChange, SettingsFile
+from eft_eval.cli.options import ComparingOptions, grouped
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.files import check_output, text_kind, write_output
 
@@ -64,7 +65,38 @@ class FailOn(str, Enum):
     inconclusive = "inconclusive"
 
 
+@dataclass(frozen=True)
+class GateOptions(ComparingOptions):
+    """What is gated, and how."""
+
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(help="TASK/METRIC to gate, with *; repeatable. By default all scores."),
+    ] = None
+    tolerance: Annotated[
+        float | None, typer.Option(help="Largest accepted drop, in the metric's units.")
+    ] = None
+    alpha: Annotated[float | None, typer.Option(help="One-sided error probability: 0.05.")] = None
+    fail_on: Annotated[
+        FailOn | None, typer.Option(help="With `inconclusive`, that ends with exit code 3.")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of the random sign flips: 0.")] = None
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were given; None for the others."""
+        fail_on = self.fail_on
+        return {
+            **super().given(),
+            "tolerance": self.tolerance,
+            "alpha": self.alpha,
+            "gated": tuple(self.gate) if self.gate else None,
+            "fail_on_inconclusive": None if fail_on is None else fail_on is FailOn.inconclusive,
+            "seed": self.seed,
+        }
+
+
 @app.command("runs")
+@grouped
 def runs(
     baseline: Annotated[
         str, typer.Argument(help="A baseline file, a run's folder or results file, or a pattern.")
@@ -72,26 +104,12 @@ def runs(
     candidates: Annotated[
         list[str], typer.Argument(help="The run under test; several give a table.")
     ],
+    gate: GateOptions,
     form: Annotated[Form, typer.Option("--format", help="What to print.")] = Form.text,
     out: Annotated[
         list[str] | None,
         typer.Option(help="FORM=FILE: write a form to a file as well; repeatable."),
     ] = None,
-    config: SettingsFile = None,
-    gate: Annotated[
-        list[str] | None,
-        typer.Option(help="TASK/METRIC to gate, with *; repeatable. By default all scores."),
-    ] = None,
-    tolerance: Annotated[
-        float | None, typer.Option(help="Largest accepted drop, in the metric's units.")
-    ] = None,
-    alpha: Annotated[float | None, typer.Option(help="One-sided error probability: 0.05.")] = None,
-    fail_on: Annotated[
-        FailOn | None, typer.Option(help="With `inconclusive`, that ends with exit code 3.")
-    ] = None,
-    allow_prompt_change: PromptChange = False,
-    cluster: ClusterPath = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random sign flips: 0.")] = None,
 ) -> None:
     """Compare runs with a baseline and gate them.
 
@@ -99,29 +117,17 @@ def runs(
     with --fail-on inconclusive only.
     """
     targets = [_target(one) for one in out or []]
-    options = {
-        "tolerance": tolerance,
-        "alpha": alpha,
-        "gated": tuple(gate) if gate else None,
-        "fail_on_inconclusive": None if fail_on is None else fail_on is FailOn.inconclusive,
-        "allow_prompt_change": allow_prompt_change or None,
-        "cluster": cluster,
-        "seed": seed,
-    }
     with _crash_is_no_regression():
-        found = _compare(baseline, candidates, config, options)
+        found = _compare(baseline, candidates, gate)
         _show(found, form, targets)
     raise typer.Exit(found.exit_code)
 
 
-def _compare(
-    baseline: str, candidates: list[str], config: Path | None, options: dict[str, Any]
-) -> Any:
+def _compare(baseline: str, candidates: list[str], gate: GateOptions) -> Any:
     from eft_eval.comparing.compare import compare_runs
-    from eft_eval.comparing.settings import read_settings, settings_with
     from eft_eval.runs.reading import read_run, read_runs
 
-    settings = settings_with(read_settings(config), options)
+    settings = gate.settings()
     return compare_runs(
         read_run(baseline, settings.cluster), read_runs(candidates, settings.cluster), settings
     )
@@ -168,40 +174,37 @@ def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
     sys.stdout.flush()  # a full disk shows here, not after the exit code
 
 
+@dataclass(frozen=True)
+class DifferenceOptions:
+    """How two runs are expected to differ."""
+
+    disagreement: Annotated[
+        float, typer.Option(help="Share of documents on which two runs differ (0-or-1 metrics).")
+    ] = 0.2
+    deviation: Annotated[
+        float | None, typer.Option(help="Standard deviation of the paired differences instead.")
+    ] = None
+    cluster_size: Annotated[float, typer.Option(help="Mean documents per cluster.")] = 1.0
+    correlation: Annotated[float, typer.Option(help="Of differences within a cluster (ICC).")] = 0.0
+
+
 @app.command("plan")
+@grouped
 def plan(
     resolution: Annotated[
         float, typer.Option(help="Smallest drop that matters, in the metric's units: 0.05.")
     ],
-    disagreement: Annotated[
-        float, typer.Option(help="Share of documents on which two runs differ (0-or-1 metrics).")
-    ] = 0.2,
-    deviation: Annotated[
-        float | None, typer.Option(help="Standard deviation of the paired differences instead.")
-    ] = None,
+    expected: DifferenceOptions,
     alpha: Annotated[float, typer.Option(help="One-sided error probability.")] = 0.05,
     power: Annotated[float, typer.Option(help="Probability of deciding.")] = 0.8,
     metrics: Annotated[int, typer.Option(help="Number of gated metrics.")] = 1,
-    cluster_size: Annotated[float, typer.Option(help="Mean documents per cluster.")] = 1.0,
-    correlation: Annotated[
-        float, typer.Option(help="Of differences within a cluster (ICC).")
-    ] = 0.0,
 ) -> None:
     """How many documents a wished resolution takes."""
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.comparison import compare_plan
     from eft_eval.statistics.document_planning import plan_comparison
 
-    found = plan_comparison(
-        resolution,
-        disagreement=disagreement,
-        deviation=deviation,
-        alpha=alpha,
-        power=power,
-        metrics=metrics,
-        cluster_size=cluster_size,
-        correlation=correlation,
-    )
+    found = plan_comparison(resolution, alpha=alpha, power=power, metrics=metrics, **vars(expected))
     print_document(compare_plan(found))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eft_eval.cli.options import Level
+from eft_eval.cli.options import Level, grouped
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_parent, is_stream, make_folder, write_lines, write_whole
 
@@ -37,64 +38,65 @@ class Relationship(str, Enum):
     other = "other"
 
 
-class _Asked(NamedTuple):
-    """What the command line asks for besides the claims."""
+@dataclass(frozen=True)
+class Asked:
+    """What is written, and where."""
 
-    form: Form
-    out: Path | None
-    overwrite: bool
-    samples: bool
-    repository: str | None
-    organization: str | None
-    relationship: str
-    benchmarks: Sequence[str]
-    source_url: str | None
+    form: Annotated[Form, typer.Option("--format", help="What to write.")]
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File (csv, parquet) or folder; text goes to stdout without it."),
+    ] = None
+    samples: Annotated[
+        bool, typer.Option("--samples", help="eee, csv, parquet: single documents with texts.")
+    ] = False
+    repo: Annotated[
+        str | None, typer.Option(help="OWNER/NAME on the hub that shall hold the composite's card.")
+    ] = None
+    organization: Annotated[str | None, typer.Option(help="eee: who evaluated.")] = None
+    relationship: Annotated[
+        Relationship, typer.Option(help="eee: of who evaluated to the model.")
+    ] = Relationship.other
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(help="hf-eval-results: TASK=OWNER/NAME:TASK_ID, or …@REVISION; repeatable."),
+    ] = None
+    source_url: Annotated[
+        str | None, typer.Option(help="hf-eval-results: where readers find more.")
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that hold something else.")
+    ] = False
 
 
+@dataclass(frozen=True)
+class ClaimOptions:
+    """Which scores are written, and which are refused."""
+
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="TASK/METRIC or TASK/METRIC,FILTER to export, with *; repeatable."),
+    ] = None
+    judge_prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="File of a judge prompt that is not shipped; repeatable."),
+    ] = None
+    level: Level = 0.95
+    max_unknown: Annotated[
+        float, typer.Option(help="Largest share of verdicts that may be no answer.")
+    ] = 0.05
+    allow_limit: Annotated[
+        bool, typer.Option("--allow-limit", help="Export --limit runs, and say so.")
+    ] = False
+
+
+@grouped
 def export(
     runs: Annotated[
         list[str], typer.Argument(help="A run's folder or results file, or a pattern.")
     ],
-    form: Annotated[Form, typer.Option("--format", help="What to write.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="File (csv, parquet) or folder; text goes to stdout without it."),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(help="TASK/METRIC or TASK/METRIC,FILTER to export, with *; repeatable."),
-    ] = None,
-    samples: Annotated[
-        bool, typer.Option("--samples", help="eee, csv, parquet: single documents with texts.")
-    ] = False,
-    repo: Annotated[
-        str | None, typer.Option(help="OWNER/NAME on the hub that shall hold the composite's card.")
-    ] = None,
-    organization: Annotated[str | None, typer.Option(help="eee: who evaluated.")] = None,
-    relationship: Annotated[
-        Relationship, typer.Option(help="eee: of who evaluated to the model.")
-    ] = Relationship.other,
-    benchmark: Annotated[
-        list[str] | None,
-        typer.Option(help="hf-eval-results: TASK=OWNER/NAME:TASK_ID, or …@REVISION; repeatable."),
-    ] = None,
-    source_url: Annotated[
-        str | None, typer.Option(help="hf-eval-results: where readers find more.")
-    ] = None,
-    judge_prompt: Annotated[
-        list[str] | None,
-        typer.Option(help="File of a judge prompt that is not shipped; repeatable."),
-    ] = None,
-    level: Level = 0.95,
-    max_unknown: Annotated[
-        float, typer.Option(help="Largest share of verdicts that may be no answer.")
-    ] = 0.05,
-    allow_limit: Annotated[
-        bool, typer.Option("--allow-limit", help="Export --limit runs, and say so.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that hold something else.")
-    ] = False,
+    asked: Asked,
+    of: ClaimOptions,
 ) -> None:
     """Write a run's scores for leaderboards (eee, hf-eval-results), a model card, csv or parquet.
 
@@ -103,45 +105,34 @@ def export(
     """
     from eft_eval.exporting.claiming import ClaimSettings, read_claims
 
-    asked = _Asked(
-        form=form,
-        out=out,
-        overwrite=overwrite,
-        samples=samples,
-        repository=repo,
-        organization=organization,
-        relationship=relationship.value,
-        benchmarks=tuple(benchmark or ()),
-        source_url=source_url,
-    )
     _check_options(asked)
     settings = ClaimSettings(
-        metrics=tuple(metric or ()),
-        level=level,
-        allow_limit=allow_limit,
-        max_unknown=max_unknown,
-        judge_prompts=tuple(judge_prompt or ()),
+        metrics=tuple(of.metric or ()),
+        level=of.level,
+        allow_limit=of.allow_limit,
+        max_unknown=of.max_unknown,
+        judge_prompts=tuple(of.judge_prompt or ()),
     )
     claims = read_claims(runs, settings)
-    if samples:
+    if asked.samples:
         from eft_eval.exporting.documents import check_documents
 
         for run in claims:
             check_documents(run)
-    _TABLES.get(form, _files)(claims, asked)
+    _TABLES.get(asked.form, _files)(claims, asked)
     for run in claims:
         for note in run.notes:
             print(f"eft-eval: note: {run.label}: {note}", file=sys.stderr)
 
 
-def _check_options(asked: _Asked) -> None:
+def _check_options(asked: Asked) -> None:
     """Raise on an option that this format has no use for, or lacks."""
     form = asked.form
     fits = {
         "--samples": (asked.samples, (Form.eee, Form.csv, Form.parquet)),
-        "--repo": (asked.repository, (Form.eee, Form.hf_eval_results, Form.model_card)),
+        "--repo": (asked.repo, (Form.eee, Form.hf_eval_results, Form.model_card)),
         "--organization": (asked.organization, (Form.eee,)),
-        "--benchmark": (asked.benchmarks, (Form.hf_eval_results,)),
+        "--benchmark": (asked.benchmark, (Form.hf_eval_results,)),
         "--source-url": (asked.source_url, (Form.hf_eval_results,)),
     }
     for name, (given, forms) in fits.items():
@@ -161,7 +152,7 @@ def _check_options(asked: _Asked) -> None:
         raise ConfigError(f"--out {asked.out} is a file; {form.value} takes a folder")
 
 
-def _files(claims: Sequence[RunClaim], asked: _Asked) -> None:
+def _files(claims: Sequence[RunClaim], asked: Asked) -> None:
     """Write the files of eee, hf-eval-results or model-card."""
     files = _content(claims, asked)
     if asked.out is None:
@@ -177,7 +168,7 @@ def _files(claims: Sequence[RunClaim], asked: _Asked) -> None:
         print(path)
 
 
-def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
+def _content(claims: Sequence[RunClaim], asked: Asked) -> Mapping[str, str]:
     from eft_eval.exporting import publishing
     from eft_eval.exporting.benchmarks import read_benchmarks
     from eft_eval.reports.exports.every_eval_ever import Evaluator
@@ -190,17 +181,17 @@ def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
         publishing.check_public(run, form)
     if asked.form is Form.eee:
         for run in claims:
-            if asked.repository is not None:
+            if asked.repo is not None:
                 publishing.check_one_model(claims, "--repo")
-                publishing.check_not_component(run, asked.repository)
-        who = Evaluator(str(asked.organization).strip(), asked.relationship, asked.repository)
+                publishing.check_not_component(run, asked.repo)
+        who = Evaluator(str(asked.organization).strip(), asked.relationship.value, asked.repo)
         return eee_files(claims, who, asked.samples)
     run = publishing.merged(claims, form)
-    repository = publishing.check_card(run, asked.repository, form)
+    repository = publishing.check_card(run, asked.repo, form)
     if asked.form is Form.model_card:
         return {"README.md": model_card(run, repository)}
     url = None if asked.source_url is None else publishing.check_url(asked.source_url)
-    found = hub_files(run, read_benchmarks(asked.benchmarks), url)
+    found = hub_files(run, read_benchmarks(asked.benchmark or ()), url)
     print(
         f"eft-eval: note: for the repository {repository}; the hub shows scores of benchmarks on "
         "its own list alone, and this registers none",
@@ -209,7 +200,7 @@ def _content(claims: Sequence[RunClaim], asked: _Asked) -> Mapping[str, str]:
     return found
 
 
-def _csv(claims: Sequence[RunClaim], asked: _Asked) -> None:
+def _csv(claims: Sequence[RunClaim], asked: Asked) -> None:
     from eft_eval.reports.exports.table import table_csv
 
     text = table_csv(_table(claims, asked))
@@ -221,7 +212,7 @@ def _csv(claims: Sequence[RunClaim], asked: _Asked) -> None:
         print(asked.out)
 
 
-def _parquet(claims: Sequence[RunClaim], asked: _Asked) -> None:
+def _parquet(claims: Sequence[RunClaim], asked: Asked) -> None:
     from eft_eval.reports.exports.table import write_parquet
 
     assert asked.out is not None
@@ -231,7 +222,7 @@ def _parquet(claims: Sequence[RunClaim], asked: _Asked) -> None:
     print(out)
 
 
-def _table(claims: Sequence[RunClaim], asked: _Asked) -> Any:
+def _table(claims: Sequence[RunClaim], asked: Asked) -> Any:
     from eft_eval.reports.exports.table import claims_table, documents_table
 
     return documents_table(claims) if asked.samples else claims_table(claims)

@@ -16,10 +16,11 @@ from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
     from eft_eval.agreement.label_reading import LabelReading
+    from eft_eval.comparing.settings import GateSettings
 
 __all__ = [
     "BatchStep",
-    "ClusterPath",
+    "ComparingOptions",
     "Form",
     "JsonOut",
     "Judge",
@@ -28,10 +29,8 @@ __all__ = [
     "MeasureName",
     "MeasuredLabelOptions",
     "ProjectOptions",
-    "PromptChange",
     "RuleName",
     "RuleOption",
-    "SettingsFile",
     "SeveralFiles",
     "SeveralFilesGroup",
     "Tasks",
@@ -169,6 +168,25 @@ class ProjectOptions:
     out: Annotated[Path, typer.Option(help="A new folder for the labelling project.")]
     form: Annotated[Form, typer.Option("--format", help="For which tool.")] = Form.potato
     port: Annotated[int, typer.Option(help="Where Potato is to listen.")] = 8000
+
+
+@dataclass(frozen=True)
+class ComparingOptions:
+    """Options of every command that compares runs."""
+
+    config: SettingsFile = None
+    cluster: ClusterPath = None
+    allow_prompt_change: PromptChange = False
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were given; None for the others."""
+        return {"cluster": self.cluster, "allow_prompt_change": self.allow_prompt_change or None}
+
+    def settings(self) -> GateSettings:
+        """Return the settings file's settings, and those given over them."""
+        from eft_eval.comparing.settings import read_settings, settings_with
+
+        return settings_with(read_settings(self.config), self.given())
 
 
 class _Report(Protocol):

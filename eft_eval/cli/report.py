@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eft_eval.cli.options import ClusterPath, PromptChange, SettingsFile
+from eft_eval.cli.options import ComparingOptions, grouped
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_output, text_kind, write_output
 
@@ -32,69 +33,78 @@ class Form(str, Enum):
     md = "md"
 
 
+@dataclass(frozen=True)
+class PageOptions:
+    """What the page is, and what it shows."""
+
+    out: Annotated[Path | None, typer.Option(help="The file; --format md may go to stdout.")] = None
+    form: Annotated[Form, typer.Option("--format", help="A page, or Markdown.")] = Form.html
+    flips: Annotated[
+        int, typer.Option(min=0, help="Documents shown per metric that got worse, and better.")
+    ] = 3
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Figures tell their numbers under the pointer.")
+    ] = False
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None
+
+
+@dataclass(frozen=True)
+class MoreSources:
+    """What the page shows beside the runs."""
+
+    trace: Annotated[
+        list[Path] | None, typer.Option(help="JSON of `eft-eval trace --json`; repeatable.")
+    ] = None
+    agreement: Annotated[
+        list[Path] | None, typer.Option(help="JSON of `eft-eval agree --json`; repeatable.")
+    ] = None
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="ARM=RUN, where a run does not say it: small, large, up, down."),
+    ] = None
+
+
+@grouped
 def report(
     runs: Annotated[
         list[str],
         typer.Argument(help="Runs' folders, results files or patterns; the first is the baseline."),
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="The file; --format md may go to stdout.")
-    ] = None,
-    form: Annotated[Form, typer.Option("--format", help="A page, or Markdown.")] = Form.html,
-    trace: Annotated[
-        list[Path] | None, typer.Option(help="JSON of `eft-eval trace --json`; repeatable.")
-    ] = None,
-    agreement: Annotated[
-        list[Path] | None, typer.Option(help="JSON of `eft-eval agree --json`; repeatable.")
-    ] = None,
-    arm: Annotated[
-        list[str] | None,
-        typer.Option(help="ARM=RUN, where a run does not say it: small, large, up, down."),
-    ] = None,
-    flips: Annotated[
-        int, typer.Option(min=0, help="Documents shown per metric that got worse, and better.")
-    ] = 3,
-    interactive: Annotated[
-        bool, typer.Option("--interactive", help="Figures tell their numbers under the pointer.")
-    ] = False,
-    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
-    config: SettingsFile = None,
-    cluster: ClusterPath = None,
-    allow_prompt_change: PromptChange = False,
+    page: PageOptions,
+    more: MoreSources,
+    comparing: ComparingOptions,
 ) -> None:
     """Put runs on one page: verdict, tables, figures, biggest flips, agreement, speed, provenance.
 
     Exit code 0 whatever the verdict is; `eft-eval compare` is the gate.
     """
-    from eft_eval.comparing.settings import read_settings, settings_with
     from eft_eval.reporting.report import make_report
     from eft_eval.reports.views.report import page_of
     from eft_eval.runs.reading import read_runs
     from eft_eval.runs.traces import read_trace
 
-    _check_out(out, form)
-    sources, arms = _sources(runs, arm or [])
-    options = {"cluster": cluster, "allow_prompt_change": allow_prompt_change or None}
-    settings = settings_with(read_settings(config), options)
+    _check_out(page.out, page.form)
+    sources, arms = _sources(runs, more.arm or [])
+    settings = comparing.settings()
     found = make_report(
         read_runs(sources, settings.cluster),
         settings,
         arms=arms,
-        traces=[read_trace(path) for path in trace or []],
-        agreements=[_read_agreement(path) for path in agreement or []],
-        flips=flips,
-        title=title or "",
-        command=_command(runs, locals()),
+        traces=[read_trace(path) for path in more.trace or []],
+        agreements=[_read_agreement(path) for path in more.agreement or []],
+        flips=page.flips,
+        title=page.title or "",
+        command=_command(runs, {**vars(page), **vars(more), **vars(comparing)}),
     )
-    if form is Form.md:
+    if page.form is Form.md:
         from eft_eval.reports.renderers.markdown import ROOM, page_markdown
 
         text = page_markdown(page_of(found, ROOM))
     else:
         from eft_eval.reports.renderers.html.html import page_html
 
-        text = page_html(page_of(found), interactive=interactive)
-    _write(text, out)
+        text = page_html(page_of(found), interactive=page.interactive)
+    _write(text, page.out)
 
 
 def _check_out(out: Path | None, form: Form) -> None:

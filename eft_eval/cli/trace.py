@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from eft_eval.cli.options import grouped
 
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How the response is made."""
+
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 64
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling noise.")] = 1234
+
+
+@grouped
 def trace(
     prompt: Annotated[str, typer.Argument(help="What is asked.")],
     recipe: Annotated[
         str, typer.Option(help="Named recipe, YAML file, or base=B,tuned=T,reference=R.")
     ] = "demo",
     response: Annotated[str | None, typer.Option(help="Look at this text, not at its own.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 64,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling noise.")] = 1234,
+    sampling: SamplingOptions = SamplingOptions(),
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the trace here too.")
     ] = None,
@@ -44,9 +55,7 @@ def trace(
     parsed = parse_model_args(f"model={recipe}" if plain else recipe).recipe
     composite = Composite.load(parsed.model_dump(exclude_none=True))
     asked = dialogue(prompt) if plain and recipe.split("-")[0] == "demo" else prompt
-    found = composite.trace(
-        asked, response, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
-    )
+    found = composite.trace(asked, response, **vars(sampling))
     print_document(view(found))
     if json_file is not None:
         write_output(json_file, [json.dumps(found.as_dict(), indent=1), "\n"], TRACE_FILE)
