@@ -42,7 +42,10 @@ only_our_tasks = False
 def autoload() -> None:
     """Entry of the start-up files: install the hook unless EFT_EVAL_NO_AUTOLOAD is set."""
     if not os.environ.get("EFT_EVAL_NO_AUTOLOAD"):
-        install()
+        try:
+            install()
+        except Exception as error:  # noqa: BLE001  # lm-eval goes on without us
+            _warn(error)
 
 
 def install() -> None:
@@ -52,7 +55,27 @@ def install() -> None:
     sys.meta_path.insert(0, _Finder())
     for name, act in _ACTIONS.items():
         if name in sys.modules:
-            act(sys.modules[name])
+            _try(act, sys.modules[name])
+
+
+def _try(act: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Act on a module of lm-eval; where that fails, lm-eval goes on without us."""
+    try:
+        act(module)
+    except Exception as error:  # noqa: BLE001
+        _warn(error)
+
+
+_warned = False
+
+
+def _warn(error: Exception) -> None:
+    """Say once in one line that something is missing; no warning of Python's, which may raise."""
+    global _warned
+    if not _warned and sys.stderr is not None:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"eft-eval: warning: lm_eval sees not all of eft-eval: {text}", file=sys.stderr)
+    _warned = True
 
 
 class _Finder:
@@ -82,6 +105,9 @@ class _Loader:
         self._loader = loader
         self._act = act
 
+    def __getattr__(self, name: str) -> Any:  # what readers of specs ask a loader for
+        return getattr(self._loader, name)
+
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         module: ModuleType | None = self._loader.create_module(spec)
         return module
@@ -91,7 +117,7 @@ class _Loader:
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        self._act(module)
+        _try(self._act, module)
 
 
 def _register_model(module: ModuleType) -> None:
@@ -164,11 +190,16 @@ def _name_runs(module: Any) -> None:
     def log_experiment_args(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if self.model_source == MODEL[0]:
-            from eft_eval.recipe import canonical_name, parse_model_args
-
             model_args = kwargs["model_args"] if "model_args" in kwargs else args[1]
-            self.model_name = canonical_name(parse_model_args(model_args).recipe)
-            self.model_name_sanitized = module.sanitize_model_name(self.model_name)
+            try:
+                from eft_eval.recipe import canonical_name, parse_model_args
+
+                name = canonical_name(parse_model_args(model_args).recipe)
+                sanitized = module.sanitize_model_name(name)
+            except Exception as error:  # noqa: BLE001
+                _warn(error)  # the run keeps the name that lm-eval gave it
+            else:
+                self.model_name, self.model_name_sanitized = name, sanitized
 
     tracker.log_experiment_args = log_experiment_args
 

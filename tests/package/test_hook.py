@@ -478,3 +478,73 @@ def test_start_up_costs_less_than_two_milliseconds(
         figures = ", ".join(f"{case} {cost:.2f} ms" for case, cost in least.items())
         print(f"\nstart-up cost of `python -c pass`: {figures}")
     assert max(least.values()) < 2
+
+
+# --- what fails in us is no failure of lm-eval ----------------------------------------------------
+
+
+STARTED = "import site, sys; site.addsitedir(sys.argv[1]); print('started')"
+
+
+@pytest.mark.parametrize(
+    ("package", "said"),
+    [
+        (None, ""),  # uninstalled, the start-up file left behind
+        ({}, ""),  # a folder left behind, with nothing in it
+        ({"__init__.py": "", "hook.py": "import nothing_of_this_name"}, ""),
+        ({"__init__.py": "", "hook.py": "x ="}, "eft-eval: warning: lm_eval does not see eft-eval"),
+        ({"__init__.py": "", "hook.py": "def autoload(): 1 / 0"}, "ZeroDivisionError"),
+    ],
+)
+def test_a_start_up_file_left_behind(
+    package: dict[str, str] | None, said: str, tmp_path: Path
+) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "left.pth").write_bytes((root / "eft_eval_autoload.pth").read_bytes())
+    if package is not None:
+        (tmp_path / "eft_eval" / "models").mkdir(parents=True)
+        for name, text in package.items():
+            (tmp_path / "eft_eval" / name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", STARTED, str(tmp_path)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "started\n")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == (1 if said else 0)
+
+
+def test_what_fails_in_the_hook_is_one_warning(tmp_path: Path) -> None:
+    program = """
+import contextlib, io, json, sys
+from eft_eval import hook
+def fail(module): raise AttributeError("another lm-eval:\\nno TaskIndex")
+for name in hook._ACTIONS: hook._ACTIONS[name] = fail
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    hook.autoload()
+    import lm_eval.models, lm_eval.filters, lm_eval.tasks
+from lm_eval.api.registry import get_model
+print(json.dumps([get_model("dummy").__name__, said.getvalue().splitlines()]))
+"""
+    name, said = python(program, tmp_path, EFT_EVAL_NO_AUTOLOAD="")
+    assert name == "DummyLM"
+    assert [line for line in said if "eft-eval" in line] == [
+        "eft-eval: warning: lm_eval sees not all of eft-eval: AttributeError: another lm-eval: "
+        "no TaskIndex"
+    ]
+
+
+def test_a_run_that_cannot_be_named_keeps_lm_evals_name(capsys: pytest.CaptureFixture[str]) -> None:
+    from lm_eval.loggers.evaluation_tracker import GeneralConfigTracker
+
+    hook.install()
+    tracker = GeneralConfigTracker()
+    tracker.log_experiment_args("eft", "no_such_key=1", "", "", False)
+    assert "no_such_key" in capsys.readouterr().err
+    assert tracker.model_source == "eft"
+
+
+def test_the_loader_is_as_the_one_it_stands_for() -> None:
+    found = hook._Finder().find_spec("lm_eval.models", importlib.import_module("lm_eval").__path__)
+    assert found is not None
+    assert found.loader.get_filename("lm_eval.models") == found.origin  # type: ignore[union-attr]
