@@ -91,6 +91,19 @@ def test_log_likelihoods_equal_the_reference(
         assert greedy == is_greedy
 
 
+def test_a_guess_changes_no_token_of_the_reference(
+    reference_of: Callable[[str], Reference],
+) -> None:
+    reference = reference_of("filtered")
+    prompt = reference.tokenizer.encode("Hello")
+    expected = reference.generate(prompt, 6)
+    for place in range(6):
+        wrong = [*expected[:place], (expected[place] + 1) % reference.size, *expected[place + 1 :]]
+        assert reference.generate(prompt, 6, guess=wrong) == expected
+    for end in range(7):
+        assert reference.generate(prompt, 6, guess=expected[:end]) == expected
+
+
 def test_is_greedy_is_true_for_the_greedy_continuation(
     family: dict, reference_of: Callable[[str], Reference]
 ) -> None:
