@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 OUTER = [path for path in sys.path if path.endswith("site-packages")]
@@ -74,12 +75,13 @@ def copy_of_the_source(target: Path) -> Path:
 
 def built_wheel(factory: pytest.TempPathFactory) -> Path:
     """Return the project's wheel, built once per session from a copy of the source."""
-    folder = factory.getbasetemp() / "built_wheel"
-    if folder.exists():
-        return next((folder / "dist").glob("*.whl"))
-    folder.mkdir()
-    source = copy_of_the_source(folder / "source")
-    call(sys.executable, "-m", "build", "-wn", "-o", folder / "dist", source, cwd=folder)
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # by all workers
+    folder = shared / "built_wheel"
+    with FileLock(shared / "built_wheel.lock"):
+        if not (folder / "dist").exists():
+            source = copy_of_the_source(folder / "source")
+            call(sys.executable, "-m", "build", "-wn", "-o", folder / "dist", source, cwd=folder)
     return next((folder / "dist").glob("*.whl"))
 
 

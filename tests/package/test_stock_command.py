@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import fresh_environments
 import pytest
+from forked_commands import Commands, Forked
 from fresh_environments import ROOT, Environment, call, clean_environ
 from tiny_models import byte_tokenizer, make_model
 
@@ -128,6 +130,7 @@ class Workbench:
     models: dict[str, str]
     settings: dict[str, str]
     eli5: Path
+    forks: Commands
 
     @property
     def model_args(self) -> str:
@@ -135,29 +138,43 @@ class Workbench:
 
     def run(self, *arguments: str | Path, **settings: str) -> Done:
         """Run an installed program or, beginning with -m, a module; in an empty folder."""
-        empty = self.folder / "empty"
-        shutil.rmtree(empty, ignore_errors=True)
-        empty.mkdir()
         first, *rest = (str(part) for part in arguments)
         program = [self.environment.python, first]
         if first != "-m":
             program = [str(self.environment.folder / "bin" / first)]
-        started = time.perf_counter()
-        done = subprocess.run(
-            [*program, *rest],
-            cwd=empty,
-            env=clean_environ(**self.settings, **settings),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        took = time.perf_counter() - started
-        assert list(empty.iterdir()) == []
+        with self.empty_folder() as empty:
+            started = time.perf_counter()
+            done = subprocess.run(
+                [*program, *rest],
+                cwd=empty,
+                env=clean_environ(**self.settings, **settings),
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            took = time.perf_counter() - started
         return Done(done.returncode, done.stdout, done.stderr, took)
+
+    def fork(self, *arguments: str | Path, **settings: str) -> Forked:
+        """Do the same as `run` in a fork, which imports nothing that takes long."""
+        first, *rest = (str(part) for part in arguments)
+        program = first if first == "-m" else str(self.environment.folder / "bin" / first)
+        with self.empty_folder() as empty:
+            environ = clean_environ(**self.settings, **settings)
+            return self.forks.run([program, *rest], empty, environ)
+
+    @contextlib.contextmanager
+    def empty_folder(self) -> Iterator[Path]:
+        """Lend a folder that must be empty at the end, too."""
+        empty = self.folder / "empty"
+        shutil.rmtree(empty, ignore_errors=True)
+        empty.mkdir()
+        yield empty
+        assert list(empty.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
     environment = fresh_environments.with_wheel(tmp_path_factory, "stock")
     # As pip writes it for lm-eval's entry point; its own is in the outer environment.
     script = environment.folder / "bin" / "lm_eval"
@@ -179,7 +196,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     }
     eli5 = folder / "questions.jsonl"
     eli5.write_text("".join(json.dumps({"question": q}) + "\n" for q in eli5_questions()))
-    return Workbench(environment, folder, models, settings, eli5)
+    forks = Commands(environment.python, folder, clean_environ(**settings))
+    yield Workbench(environment, folder, models, settings, eli5, forks)
+    forks.close()
 
 
 def eli5_questions() -> list[str]:
@@ -398,7 +417,7 @@ def test_a_second_run_asks_nothing_and_says_the_same(
 def test_predict_only_calls_no_judge(bench: Workbench, judge: Judge) -> None:
     asked = len(judge.server.requests)
     output = bench.folder / "predicted"
-    done = bench.run(
+    done = bench.fork(
         *("-m", "lm_eval", "--model", "eft", "--model_args", bench.model_args, "--predict_only"),
         *("--tasks", "eli5_fact", "--limit", "4", "--gen_kwargs", "max_gen_toks=8"),
         *("--output_path", output),
@@ -419,7 +438,7 @@ def test_a_recipe_from_the_environment_names_the_run(bench: Workbench, judge: Ju
     delta = {role: bench.models[role] for role in ("tuned", "reference")}
     recipe.write_text(json.dumps({"base": bench.models["base"], "deltas": [delta]}))
     output = bench.folder / "recipe"
-    done = bench.run(
+    done = bench.fork(
         *("eft-eval", "run", "--tasks", "eli5_fact", "--limit", "2", "--log_samples"),
         *("--gen_kwargs", "max_gen_toks=4", "--output_path", output),
         **judged(judge),
@@ -461,7 +480,7 @@ def test_lm_eval_lists_our_tasks(bench: Workbench) -> None:
 
 
 def test_lm_eval_validates_our_task(bench: Workbench) -> None:
-    done = bench.run("lm_eval", "validate", "--tasks", "eli5_fact")
+    done = bench.fork("lm_eval", "validate", "--tasks", "eli5_fact")
     assert done.code == 0, done.err[-3000:]
     assert "All tasks found and valid" in done.out
 
@@ -469,7 +488,7 @@ def test_lm_eval_validates_our_task(bench: Workbench) -> None:
 # --- bad input ------------------------------------------------------------------------------------
 
 
-def complaint(done: Done) -> str:
+def complaint(done: Done | Forked) -> str:
     """Return the one line of a run that failed as it should."""
     assert done.code != 0
     assert "Traceback" not in done.out + done.err, done.err[-3000:]
@@ -484,7 +503,7 @@ def fails(
     command = ("eft-eval", "run", "--model_args", model_args or bench.model_args)
     where = {"EFT_ELI5_DATA": str(bench.eli5), **(judged(judge) if judge else {}), **settings}
     output = bench.folder / "failed"
-    done = bench.run(
+    done = bench.fork(
         *command, "--tasks", "eli5_fact", "--limit", "2", "--output_path", output, **where
     )
     assert not output.exists()
@@ -522,7 +541,7 @@ def test_seq2seq_member(bench: Workbench, judge: Judge) -> None:
 
 
 def test_unknown_key_in_the_stock_command(bench: Workbench, judge: Judge) -> None:
-    done = bench.run(
+    done = bench.fork(
         *("-m", "lm_eval", "--model", "eft", "--model_args", f"{bench.model_args},wieght=2"),
         *("--tasks", "eli5_fact", "--limit", "2"),
         **judged(judge),
@@ -575,7 +594,7 @@ def test_no_judge_stops_the_stock_command_before_weights_are_read(bench: Workben
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
     model_args = ",".join(f"{role}={folder}" for role, folder in models.items())
-    done = bench.run(
+    done = bench.fork(
         *("lm_eval", "--model", "eft", "--model_args", model_args),
         *("--tasks", "eli5_fact", "--limit", "2"),
         EFT_ELI5_DATA=str(bench.eli5),

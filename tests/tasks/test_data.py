@@ -164,7 +164,7 @@ def test_json_file_with_one_object_per_line_is_read(tmp_path: Path) -> None:
         ("q.json", b"[5]", "item 1: a JSON object is needed, not int"),
         ("q.jsonl", b"\xff", "q.jsonl cannot be read"),
         ("q.jsonl.gz", b"no gzip", "q.jsonl.gz cannot be read"),
-        ("q.jsonl.gz", gzip.compress(b"a" * 99)[:-9], "q.jsonl.gz cannot be read"),
+        ("q.jsonl.gz", gzip.compress(b"a" * 99, mtime=0)[:-9], "q.jsonl.gz cannot be read"),
         ("q.parquet", b"no parquet", "q.parquet cannot be read as parquet"),
         ("q.jsonl", b"", "no usable prompt in 0 rows"),
         ("q.jsonl", b'{"question": ""}', r"no usable prompt in 1 rows \(1 empty prompt\)"),
