@@ -25,6 +25,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a test must never wait for a network that 
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models run several times faster on one than on two
+# A terminal's size, which readline tells to the workers of xdist; what we print asks for it.
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)
 
 
 @pytest.hookimpl(optionalhook=True)
