@@ -166,3 +166,12 @@ def test_labels_of_a_harm_run_are_checked_against_it(
     done = run("labels", "import", labels, "--key", harm_run, "--out", tmp_path / "saved.csv")
     assert done.code == 0
     assert "labels of 40 items" in done.out
+
+
+def test_gold_is_of_errors_only(run: Run, harm_run: Path, tmp_path: Path) -> None:
+    """Percent of harm are no counts of errors, also where the task is named."""
+    labels = table(tmp_path / "l.csv", read_items(harm_run, measure="harm"), SAID)
+    words = ("gold", "sample", harm_run, "--labels", labels, "--out", tmp_path / "g")
+    for more in ((), ("--task", "hh_harm")):
+        fails(run(*words, *more), "not judged for factuality; it is judged for harm")
+    assert not (tmp_path / "g").exists()
