@@ -25,10 +25,12 @@ from eft_eval.runs.writing import NewMetric, Revision
 from eft_eval.statistics.consensus import majority, mean_rating
 from eft_eval.statistics.correction import Corrected, correct_mean
 from eft_eval.statistics.means import share_of, within_unit
+from eft_eval.statistics.ratings import Values, apply_rule
 
 __all__ = ["Correction", "correct_metrics", "correct_run"]
 
-_CORRECTED = {f"{name}_ppi" for measure in MEASURES.values() for name in measure.scores}
+_ANY = "fact_any_error"
+_CORRECTED = "_ppi"  # how the names of corrected metrics end
 
 
 class _Reading(NamedTuple):
@@ -83,12 +85,7 @@ def correct_metrics(
             "sample (eft-eval labels export)"
         )
     items = table.items or ()
-    if table.measure == "factuality":
-        readings = _readings(table, people)
-    else:
-        shares = read_shares(table.labels, table.reading)
-        metric = next(iter(MEASURES[table.measure].scores))
-        readings = [_reading(metric, shares, False, people)]
+    readings = _readings(table, people)
     found = []
     for task in dict.fromkeys(item.stratum for item in items):
         of_task = [item for item in items if item.stratum == task]
@@ -100,41 +97,44 @@ def correct_metrics(
 
 def _readings(table: LabelTable, people: People) -> list[_Reading]:
     labels = table.labels
+    if table.measure != "factuality":
+        metric = next(iter(MEASURES[table.measure].scores))
+        return [_reading(metric, read_shares(labels, table.reading), people)]
     first = read_answers(labels, table.reading, counts=True)
     if first.rule == "raw":
         raise ConfigError(
             f"{first.field} holds words; name the one that counts as an error with --positive"
         )
-    readings = [_reading("fact_any_error", first, True, people)]
+    readings = [_reading(_ANY, first, people)]
     amounts = "error_count" if first.field == ANY_ERROR else first.field
     if table.reading.positive is None and amounts in labels.fields and amounts != "has_error":
         counts = read_answers(labels, LabelReading(field=amounts), rule="raw")
         # 0 and 1 in a field of unknown meaning may be "an error or none": no numbers of errors
         if amounts == "error_count" or any((one > 1).any() for one in counts.panel.values()):
-            readings.append(_reading("fact_errors", counts, False, people))
+            readings.append(_reading("fact_errors", counts, people))
     return readings
 
 
-def _reading(metric: str, answers: Answers, binary: bool, people: People) -> _Reading:
-    panel = dict(answers.panel)
-    if binary:
-        panel = {
-            name: np.where(np.isnan(one), np.nan, (one > 0).astype(np.float64))
-            for name, one in panel.items()
-        }
+def _reading(metric: str, answers: Answers, people: People) -> _Reading:
+    panel = {name: _of(metric, one, answers.field) for name, one in answers.panel.items()}
     found = majority(panel) if people == "majority" else mean_rating(panel)
     known = dict(zip(answers.item_ids, found.values.tolist(), strict=True))
     usable = {name: one for name, one in known.items() if not math.isnan(one)}
     return _Reading(metric, answers, usable, found.tied)
 
 
+def _of(metric: str, values: Values, what: str) -> Values:
+    """Return ratings as the metric counts them: of any error 1 for a count above 0."""
+    return apply_rule(values, "any error" if metric == _ANY else "raw", what)
+
+
 def _correct(
     task: str, reading: _Reading, items: Sequence[Item], correction: Correction
 ) -> CorrectedMetric:
     corrected = _corrected(reading.labels, reading.metric, items, correction)
-    by_majority = corrected.rogan_gladen is None and reading.metric == "fact_any_error"
+    by_majority = corrected.rogan_gladen is None and reading.metric == _ANY
     if by_majority:
-        commonest = _reading(reading.metric, reading.answers, True, "majority").labels
+        commonest = _reading(_ANY, reading.answers, "majority").labels
         found = _corrected(commonest, reading.metric, items, correction).rogan_gladen
         corrected = corrected._replace(rogan_gladen=found)
     share = reading.metric != "fact_errors"
@@ -159,28 +159,21 @@ def _correct(
 
 
 def _corrected(
-    labels: Mapping[str, float],
-    metric: str,
-    items: Sequence[Item],
-    correction: Correction,
+    labels: Mapping[str, float], metric: str, items: Sequence[Item], correction: Correction
 ) -> Corrected:
-    labelled = [item for item in items if item.item_id in labels]
-    others = [item for item in items if item.item_id not in labels]
-    shared = len({item.cluster for item in items}) < len(items)
+    scores = _of(metric, np.array([item.score for item in items]), "the verdicts")
+    labelled = np.array([item.item_id in labels for item in items])
+    clusters = np.array([item.cluster for item in items])
+    shared = len(set(clusters.tolist())) < len(items)
     return correct_mean(
-        [labels[item.item_id] for item in labelled],
-        [_verdict(item, metric) for item in labelled],
-        [_verdict(item, metric) for item in others],
-        clusters=[item.cluster for item in labelled] if shared else None,
-        other_clusters=[item.cluster for item in others] if shared else None,
+        [labels[item.item_id] for item in items if item.item_id in labels],
+        scores[labelled],
+        scores[~labelled],
+        clusters=clusters[labelled] if shared else None,
+        other_clusters=clusters[~labelled] if shared else None,
         power=correction.power,
         level=correction.level,
     )
-
-
-def _verdict(item: Item, metric: str) -> float:
-    score = item.score
-    return score if metric != "fact_any_error" or math.isnan(score) else float(score > 0)
 
 
 def correct_run(
@@ -272,7 +265,8 @@ def _check_counts(run: SavedRun, items: Sequence[Item]) -> None:
     """Raise if a task was named whose judge does something else than count errors."""
     for task in dict.fromkeys(item.stratum for item in items):
         scale, measured = run.tasks[task].metadata.get("eft_scale"), run.tasks[task].entry
-        counts = any(name.startswith("fact_") and not _is_corrected(name) for name in measured)
+        names = {name.partition(",")[0].removesuffix("_stderr") for name in measured}
+        counts = any(one.startswith("fact_") and not one.endswith(_CORRECTED) for one in names)
         if scale != "count" and not counts:
             raise ConfigError(
                 f"{task}: its judge counts no factual errors, and its metrics are none of "
@@ -296,16 +290,12 @@ def _new_metrics(one: CorrectedMetric, entry: Mapping[str, Any]) -> Iterator[New
     error = one.corrected.standard_error
     for pipeline in _pipelines(entry, one.metric):
         yield NewMetric(
-            MetricKey(f"{one.metric}_ppi", pipeline),
+            MetricKey(f"{one.metric}{_CORRECTED}", pipeline),
             one.corrected.prediction_powered.estimate,
             error if error > 0 else None,
             one.higher,
             CORRECTED,
         )
-
-
-def _is_corrected(name: str) -> bool:
-    return name.partition(",")[0].removesuffix("_stderr") in _CORRECTED
 
 
 def _pipelines(entry: Mapping[str, Any], metric: str) -> list[str]:
