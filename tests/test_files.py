@@ -20,6 +20,7 @@ DANGEROUS = {
 }  # fmt: skip
 # who writes into a new folder of its own, or takes back what it has just written
 KNOWN = {
+    "eft_eval/cli/app.py": {"open"},
     "eft_eval/files.py": {"rmtree", "rmdir", "rename", "replace", "mkdtemp", "open"},
     "eft_eval/agreement/protocol.py": {"unlink"},
     "eft_eval/demo/building.py": {"unlink", "open"},

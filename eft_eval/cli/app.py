@@ -7,6 +7,8 @@ inconclusive where that is to fail.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Annotated
 
@@ -41,12 +43,27 @@ app.command()(report)
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one line and exit code 2."""
+    """Run the command line; an error of ours, or of a file or disk, is one line and exit code 2."""
+    _prepare_streams()
     try:
         app()
-    except EftEvalError as error:
-        print(f"eft-eval: error: {error}", file=sys.stderr)
+    except (EftEvalError, OSError) as error:
+        of_lm_eval = isinstance(error, OSError) and sys.argv[:1] == ["lm_eval"]  # see `run`
+        if of_lm_eval or os.environ.get("EFT_EVAL_TRACEBACK") == "1":
+            raise
+        text = " ".join(str(error).split()) if isinstance(error, OSError) else error
+        print(f"eft-eval: error: {text}", file=sys.stderr)
         sys.exit(2)
+
+
+def _prepare_streams() -> None:
+    """Let no closed stream, and no character that a terminal cannot show, end a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed: nothing else may take its number
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _version(asked: bool) -> None:

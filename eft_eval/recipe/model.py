@@ -23,6 +23,7 @@ from eft_eval.recipe.locations import location_of
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["8bit", "4bit"]
 PLAIN_PROMPT = "plain"
+_LARGEST_WEIGHT = 1e6  # beyond, log-probabilities of 32 bits overflow sooner or later
 
 
 class _Closed(BaseModel):
@@ -100,7 +101,7 @@ class Delta(_Closed):
 
     tuned: MemberSpec
     reference: MemberSpec
-    weight: FiniteFloat = 1.0
+    weight: Annotated[FiniteFloat, Field(ge=-_LARGEST_WEIGHT, le=_LARGEST_WEIGHT)] = 1.0
 
 
 class DecodingRule(_Closed):

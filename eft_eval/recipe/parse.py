@@ -239,7 +239,13 @@ def _validate(data: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(dict(item)) for item in error.errors()]
+        places = [item["loc"] for item in error.errors()]
+        problems = [
+            _problem(dict(item))
+            for item in error.errors()
+            # not also that a list without its wrong member is too short
+            if not any(item["loc"] == one[: len(item["loc"])] != one for one in places)
+        ]
         raise ConfigError(f"{where}: {'; '.join(problems)}") from error
 
 

@@ -108,7 +108,8 @@ def find_samples(file: ResultsFile, task: str) -> Path | None:
 
 def samples_path(results: Path, task: str, date: str) -> Path:
     """Return where lm-eval puts a task's samples beside a results file of this date."""
-    return results.with_name(f"samples_{task}_{date}.jsonl")
+    # no with_name: lm-eval writes none for a task with a slash, so there is no such folder
+    return results.parent / f"samples_{task}_{date}.jsonl"
 
 
 def task_hash(file: ResultsFile, task: str) -> str | None:

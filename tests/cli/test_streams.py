@@ -1,0 +1,122 @@
+"""Streams and inputs that are odd: one line, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from judged_runs import counted, write_judged_run
+from typer.testing import CliRunner
+from written_runs import write_run
+
+from eft_eval.cli.app import app
+from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError
+from eft_eval.recipe import parse_recipe
+
+SHELL = 'exec "$0" -c "from eft_eval.cli import main; main()" '
+RUN = {"t": {"acc": [1.0, 0.0] * 10}}
+
+
+def shell(command: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f"{SHELL} {command}", sys.executable],
+        cwd=folder, capture_output=True, text=True, errors="replace",
+        env={**os.environ, **settings},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("compare old old >&-", 0, ""),
+        ("recipes 2>&-", 0, ""),
+        ("export old --format csv >&- 2>&-", 0, ""),
+        ("recipes >/dev/full", 2, "eft-eval: error: [Errno 28] No space left on device"),
+        ("export old --format csv >/dev/full", 2, "eft-eval: error: [Errno 28] No space left"),
+    ],
+)
+def test_closed_and_full_streams(command: str, code: int, said: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "old", RUN)
+    done = shell(command, tmp_path)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == bool(said)
+
+
+def test_a_terminal_that_cannot_show_a_character(tmp_path: Path) -> None:
+    write_run(tmp_path / "ö→", RUN, model="模型")
+    for settings in (
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    ):
+        done = shell("compare 'ö→' 'ö→'", tmp_path, **settings)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        assert "\\u6a21\\u578b" in done.stdout
+        assert "Pass: no regression in 1 gated metric." in done.stdout
+
+
+def test_the_traceback_on_request(tmp_path: Path) -> None:
+    done = shell("recipes nothing", tmp_path, EFT_EVAL_TRACEBACK="1")
+    assert "Traceback" in done.stderr
+    assert len(shell("recipes nothing", tmp_path).stderr.splitlines()) == 1
+
+
+def test_a_task_with_a_slash_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval cannot write its samples; the rest of such a run is read."""
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("ok"), RUN)
+    write_run(Path("slash"), {**RUN, "ab": {"acc": [1.0] * 9}})
+    write_judged_run(Path("judged"), counted([1.0, 0.0]), task="ab")
+    for folder in ("slash", "judged"):
+        (file,) = Path(folder).rglob("results*.json")
+        file.write_text(file.read_text().replace('"ab"', '"a/b"').replace("'ab'", "'a/b'"))
+    for command, code in (
+        ("compare slash slash", 0),
+        ("bless slash --out base.json", 0),
+        ("report slash slash --out r.html", 0),
+        ("export slash --format csv", 0),
+        ("labels export judged --out project", 1),
+        ("judge judged --judge scripted:none.yaml", 1),
+        ("agree --run judged --labels nothing.csv", 1),
+        ("labels export judged --task a/b --out project", 1),
+    ):
+        done = CliRunner().invoke(app, command.split())
+        assert done.exit_code in (code, 2), (command, done.output, done.exception)
+        if done.exit_code:
+            assert isinstance(done.exception, EftEvalError), (command, done.exception)
+            assert "\n" not in str(done.exception)
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "ok", "slash", "judged", "base.json", "r.html", "verdicts.sqlite3",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("weight", ["1e300", "-1e300", "1e39", "1000001", "inf", "nan"])
+def test_a_weight_beyond_all_numbers_is_one_line(weight: str) -> None:
+    with pytest.raises(ConfigError, match=r"recipe demo: deltas\.0\.weight: got") as refused:
+        parse_recipe({"model": "demo", "weight": weight})
+    assert "too short" not in str(refused.value)
+    assert ";" not in str(refused.value)
+    assert parse_recipe({"model": "demo", "weight": "-1e6"}).deltas[0].weight == -1e6
+
+
+def test_label_files_without_labels_are_one_line(tmp_path: Path) -> None:
+    run = write_judged_run(tmp_path / "judged", counted([1.0, 0.0]))
+    for number, content in enumerate(
+        (b"item_id,annotator,field,value\n", b"", b"[]", b"{}", b"\x00", "é,x\n".encode("utf-16"))
+    ):
+        file = tmp_path / f"labels{number}.{'json' if content[:1] in (b'[', b'{') else 'csv'}"
+        file.write_bytes(content)
+        for command in (
+            ["agree", "--run", str(run), "--labels", str(file)],
+            ["correct", str(run), "--labels", str(file)],
+            ["gold", "sample", str(run), "--labels", str(file), "--out", str(tmp_path / "gold")],
+            ["labels", "import", str(file), "--out", str(tmp_path / "out.csv")],
+        ):
+            done = CliRunner().invoke(app, command)
+            assert isinstance(done.exception, (ConfigError, ComparabilityError)), (
+                content, command, done.exception,
+            )  # fmt: skip
+            assert "\n" not in str(done.exception)
