@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eft_eval.cli.options import Form, Judge, ProjectOptions, Tasks, grouped
+from eft_eval.cli.options import Judge, ProjectOptions, Tasks, grouped
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_new_folder
 
@@ -55,25 +55,24 @@ def export_labels(
     if sample is not None and sample > drawn.of:
         print(f"{sample} were asked for; the run has {drawn.of}")
     print(f"next: {exported.next_step}")
-    if project.form is Form.potato:
-        print(f"people open http://127.0.0.1:{project.port} and log in with any name")
+    if exported.then:
+        print(exported.then)
     print(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(project)}")
 
 
 def write_project(project: ProjectOptions) -> Exporter:
     """Return the exporter of a format."""
-    from eft_eval.labels.label_studio import export_label_studio
-    from eft_eval.labels.potato import export_potato
-    from eft_eval.labels.tables import export_csv
+    from eft_eval.labels.tools import TOOLS
 
-    if project.form is Form.potato:
-        return partial(export_potato, port=project.port)
-    return export_label_studio if project.form is Form.label_studio else export_csv
+    tool = TOOLS[project.form.value]
+    return partial(tool.export, port=project.port) if tool.listens else tool.export
 
 
 def filled_in(project: ProjectOptions) -> str:
     """Return what the labels of a project will be read from, as on a command line."""
-    return "EXPORT.json" if project.form is Form.label_studio else quote(str(project.out))
+    from eft_eval.labels.tools import TOOLS
+
+    return TOOLS[project.form.value].returned or quote(str(project.out))
 
 
 @app.command(name="import")

@@ -15,10 +15,12 @@ from eft_eval.labels.texts import text_hash
 __all__ = [
     "Entry",
     "Found",
+    "Lines",
     "Place",
     "Remark",
     "Row",
     "Shown",
+    "Table",
     "Unusable",
     "Values",
     "answers",
@@ -72,7 +74,16 @@ class Remark(NamedTuple):
     user: str | None = None
 
 
+class Table(NamedTuple):
+    """A table: header, usable rows by their number in a spreadsheet, and rows that are not."""
+
+    header: tuple[str, ...]
+    rows: list[tuple[int, dict[str, str]]]
+    broken: list[Unusable]
+
+
 Found: TypeAlias = Iterator[Entry | Unusable | Remark]
+Lines: TypeAlias = list[tuple[int, dict[str, Any] | None]]
 Values: TypeAlias = dict[str, list[tuple[object, bool]]]
 """One row's answers by field, each with whether it is free text; a field should have one."""
 

@@ -9,11 +9,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 from eft_eval.labels.entries import Found, Place, Remark, Row, Unusable, Values, answers, shown_in
-from eft_eval.labels.project import Exported, new_export
+from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item
 from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, Field, is_blank
 
-__all__ = ["export_label_studio", "from_tasks", "is_tasks"]
+__all__ = ["TOOL", "export_label_studio"]
 
 _NO_FIELD = {  # of JSON-MIN: what is not an answer
     *("id", "item_id", "question", "response", "text", "annotator", "annotation_id"),
@@ -21,17 +21,17 @@ _NO_FIELD = {  # of JSON-MIN: what is not an answer
 }
 
 
-def is_tasks(content: object) -> bool:
-    """Whether this is an export of Label Studio: a list of tasks, or of flat annotations."""
-    if not isinstance(content, list) or not content:
-        return False
-    tasks = [task for task in content if isinstance(task, dict)]
-    full = [{"data", "annotations"} <= task.keys() for task in tasks]
-    flat = ["annotation_id" in task for task in tasks]
-    return bool(tasks) and (all(full) or all(flat))
+def _from_json(path: Path, content: Any) -> Found | None:
+    """Read an export: a list of tasks, or of flat annotations."""
+    tasks = (
+        [task for task in content if isinstance(task, dict)] if isinstance(content, list) else ()
+    )
+    full = all({"data", "annotations"} <= task.keys() for task in tasks)
+    flat = all("annotation_id" in task for task in tasks)
+    return _from_tasks(path, content) if tasks and (full or flat) else None
 
 
-def from_tasks(path: Path, tasks: Sequence[Any]) -> Found:
+def _from_tasks(path: Path, tasks: Sequence[Any]) -> Found:
     """Yield what an export holds. Cancelled annotations are not used; predictions are not read."""
     unread: set[str] = set()
     for number, task in enumerate(tasks, start=1):
@@ -193,3 +193,6 @@ def _control(field: Field) -> ElementTree.Element:
     for option in field.options:
         ElementTree.SubElement(choices, "Choice", value=option)
     return choices
+
+
+TOOL = Tool(export_label_studio, returned="EXPORT.json", from_json=_from_json)

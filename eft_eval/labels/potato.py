@@ -9,24 +9,27 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from eft_eval.labels.entries import Found, Place, Remark, Row, Unusable, Values, answers, shown_in
-from eft_eval.labels.project import Exported, new_export
+from eft_eval.labels.entries import (
+    Found,
+    Lines,
+    Place,
+    Remark,
+    Row,
+    Table,
+    Unusable,
+    Values,
+    answers,
+    shown_in,
+)
+from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item
 from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, TITLE, Field, is_blank
 
-__all__ = [
-    "export_potato",
-    "from_records",
-    "from_state",
-    "from_table",
-    "is_table",
-    "json_lines",
-    "stores_in",
-]
+__all__ = ["TOOL", "export_potato", "stores_in"]
 
 _Line: TypeAlias = tuple[int, Mapping[str, str]]
 _FREE_TEXT = {"text_box", "free_response"}
@@ -48,7 +51,12 @@ def stores_in(folder: Path) -> list[Path]:
     return []
 
 
-def from_state(path: Path, state: Mapping[str, Any]) -> Found:
+def _from_json(path: Path, content: Any) -> Found | None:
+    is_state = isinstance(content, dict) and "instance_id_to_label_to_value" in content
+    return _from_state(path, content) if is_state else None
+
+
+def _from_state(path: Path, state: Mapping[str, Any]) -> Found:
     """Yield what a user_state.json of the live store holds."""
     user = str(state.get("user_id") or path.absolute().parent.name)
     place = Place(path, personal=True)
@@ -79,27 +87,21 @@ def _as_mapping(given: Any) -> dict[str, dict[str, object]]:
     return schemas
 
 
-def json_lines(text: str) -> list[tuple[int, dict[str, Any] | None]]:
-    """Return the objects of a JSON Lines file with their line numbers; None for a broken line."""
-    records: list[tuple[int, dict[str, Any] | None]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        records.append((number, record if isinstance(record, dict) else None))
-    return records
+def _from_lines(path: Path, records: Lines) -> Found | None:
+    ours = any(_is_record(one) for _, one in records if one)
+    return _from_records(path, records) if ours else None
 
 
-def from_records(path: Path, records: Iterable[tuple[int, dict[str, Any] | None]]) -> Found:
+def _is_record(record: Mapping[str, Any]) -> bool:
+    return {"instance_id", "labels"} <= record.keys() or "label_annotations" in record
+
+
+def _from_records(path: Path, records: Lines) -> Found:
     """Yield what a JSON Lines file holds: an export of 2.x, or a file of 1.x.
 
     Where a line names no user, as in the per-user files of 1.x, the file's folder does.
     """
     folder = path.absolute().parent.name
-    records = list(records)
     users = [str(one.get("user_id") or one.get("user") or folder) for _, one in records if one]
     owner = folder if folder in users else ""  # whose folder it is
     for number, record in records:
@@ -124,14 +126,14 @@ def _from_record(place: Place, user: str, record: dict[str, Any]) -> Found:
     yield from answers(Row(place, name, user, shown_in(record)), _values(labels))
 
 
-def is_table(header: Sequence[str]) -> bool:
-    """Whether a table with this header is Potato's."""
-    names = set(header)
+def _from_table(path: Path, table: Table, _: str | None) -> Found | None:
+    names = set(table.header)
     exported = {"instance_id", "user_id"} <= names and any("." in name for name in names)
-    return exported or ({"instance_id", "user"} <= names and any(":::" in name for name in names))
+    older = {"instance_id", "user"} <= names and any(":::" in name for name in names)
+    return _from_rows(path, table.header, table.rows) if exported or older else None
 
 
-def from_table(path: Path, header: Sequence[str], rows: Sequence[_Line]) -> Found:
+def _from_rows(path: Path, header: Sequence[str], rows: Sequence[_Line]) -> Found:
     """Yield what a table holds: CSV or TSV of 2.x, or annotated_instances.tsv of 1.x."""
     columns = {name: _schema_and_name(name, rows) for name in header if name not in _OURS}
     unread = [name for name, split in columns.items() if split is None]
@@ -248,7 +250,8 @@ def export_potato(
         text = yaml.safe_dump(_config(port), sort_keys=False, allow_unicode=True)
         (folder / "config.yaml").write_text(text, "utf-8")
     start = f"potato start config.yaml --host 127.0.0.1 -p {port}"
-    return Exported(out, f"(cd {shlex.quote(str(out))} && {start})")
+    people = f"people open http://127.0.0.1:{port} and log in with any name"
+    return Exported(out, f"(cd {shlex.quote(str(out))} && {start})", people)
 
 
 def to_html(text: str) -> str:
@@ -290,3 +293,13 @@ def _scheme(field: Field) -> dict[str, Any]:
         return {"annotation_type": "text", **common, "multiline": True}
     required = {"label_requirement": {"required": True}}
     return {"annotation_type": "radio", **common, "labels": list(field.options), **required}
+
+
+TOOL = Tool(
+    export_potato,
+    listens=True,
+    from_json=_from_json,
+    from_lines=_from_lines,
+    from_table=_from_table,
+    stores_in=stores_in,
+)

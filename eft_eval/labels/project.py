@@ -6,12 +6,13 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import new_folder
+from eft_eval.labels.entries import Found, Lines, Table
 from eft_eval.labels.records import Item, Origin
 from eft_eval.labels.texts import text_hash
 from eft_eval.records import restored
@@ -23,6 +24,7 @@ __all__ = [
     "Exported",
     "Exporter",
     "Key",
+    "Tool",
     "key_in",
     "new_export",
     "read_key",
@@ -36,10 +38,11 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
 
 
 class Exported(NamedTuple):
-    """What was written, and what to do next (for Potato: the one command that starts it)."""
+    """What was written, what to do next (for Potato: the one command that starts it), and then."""
 
     folder: Path
     next_step: str
+    then: str = ""
 
 
 class Exporter(Protocol):
@@ -58,6 +61,32 @@ class Exporter(Protocol):
         Raises:
             ConfigError: The items or the folder cannot be used.
         """
+
+
+class Tool(NamedTuple):
+    """A labelling tool: how its files are recognised and read, and how a project is written.
+
+    Each reader returns None where a file is another tool's.
+
+    Attributes:
+        export: Writes a project, an `Exporter`.
+        listens: Whether the exporter also takes the port that the tool's server listens at.
+        returned: What the labels come back in; "" where they stay in the project's folder.
+        from_json: Reads a parsed JSON file.
+        from_lines: Reads the numbered objects of a JSON Lines file; None for a broken line.
+        from_table: Reads a table; the text is what the values of one that names no field are.
+        stores_in: Finds the files with labels in a project's folder.
+    """
+
+    export: Callable[..., Exported]
+    listens: bool = False
+    returned: str = ""
+    from_json: Callable[[Path, Any], Found | None] = lambda _path, _content: None
+    from_lines: Callable[[Path, Lines], Found | None] = lambda _path, _lines: None
+    from_table: Callable[[Path, Table, str | None], Found | None] = lambda _path, _table, _field: (
+        None
+    )
+    stores_in: Callable[[Path], list[Path]] = lambda _folder: []
 
 
 class _KeyItem(NamedTuple):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.labels import label_studio, potato, saving, tables
-from eft_eval.labels.entries import Entry, Found, Place, Remark, Unusable
+from eft_eval.labels import saving
+from eft_eval.labels.entries import Entry, Found, Lines, Place, Remark, Unusable
 from eft_eval.labels.joining import Known
 from eft_eval.labels.people import (
     is_mixed,
@@ -34,7 +34,8 @@ from eft_eval.labels.project import (
 )
 from eft_eval.labels.records import Dropped, Item, Label, LabelSet, Origin, without_duplicates
 from eft_eval.labels.scheme import FIELDS, Unreadable, read_value
-from eft_eval.labels.tables import EXPORTED_CSV
+from eft_eval.labels.tables import EXPORTED_CSV, read_table
+from eft_eval.labels.tools import TOOLS
 
 __all__ = ["read_labels"]
 
@@ -196,7 +197,7 @@ def _texts(path: Path) -> Iterator[tuple[Path, str]]:
             del sheets[own]
         yield from (sheets or {own: _decoded(own, raw[own])}).items()
         return
-    stores = potato.stores_in(path)
+    stores = _stores_in(path)
     if not stores:
         inside = ", ".join(sorted(child.name for child in path.iterdir())[:8]) or "nothing"
         raise ConfigError(
@@ -208,7 +209,7 @@ def _texts(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _is_filled(path: Path, text: str) -> bool:
-    table = tables.read_table(path, text)
+    table = read_table(path, text)
     names = [field.name for field in FIELDS if field.name in table.header]
     return any(row[name].strip() for _, row in table.rows for name in names)
 
@@ -238,14 +239,27 @@ def _found(path: Path, text: str, field: str | None) -> Found:
     yield from _stale(path)
     if start in "[{":
         yield from _json(path, text)
-    else:
-        yield from tables.from_table(path, tables.read_table(path, text), field)
+        return
+    table = read_table(path, text)
+    yield from table.broken
+    if not table.rows:
+        yield Unusable(Place(path), "no rows under the header")
+    yield from _first(tool.from_table(path, table, field) for tool in TOOLS.values()) or ()
+
+
+def _first(found: Iterable[Found | None]) -> Found | None:
+    """Return what the first tool found that knows a file for its own."""
+    return next((one for one in found if one is not None), None)
+
+
+def _stores_in(folder: Path) -> list[Path]:
+    return next((found for tool in TOOLS.values() if (found := tool.stores_in(folder))), [])
 
 
 def _stale(path: Path) -> Found:
     """Remark on Potato's automatic exports, which may be older than its live store."""
     parents = path.absolute().parents
-    if len(parents) > 2 and parents[1].name == "exports" and potato.stores_in(parents[2]):
+    if len(parents) > 2 and parents[1].name == "exports" and _stores_in(parents[2]):
         text = "an automatic export, which may lack the newest labels; give the project's folder"
         yield Remark(Place(path), text)
 
@@ -263,26 +277,29 @@ def _json(path: Path, text: str) -> Found:
         raise ConfigError(f"{scrub(str(path))} is the key of an export and holds no labels")
     elif isinstance(content, dict) and content.get("format") == saving.FORMAT:
         yield from saving.from_saved(path, content)
-    elif isinstance(content, dict) and "instance_id_to_label_to_value" in content:
-        yield from potato.from_state(path, content)
-    elif label_studio.is_tasks(content):
-        yield from label_studio.from_tasks(path, content)
     else:
-        yield from _json_lines(path, text, error)
+        found = _first(tool.from_json(path, content) for tool in TOOLS.values())
+        lines = [] if found else _json_lines(text)
+        found = found or _first(tool.from_lines(path, lines) for tool in TOOLS.values())
+        if found is None:
+            names = ", ".join(next((sorted(one) for _, one in lines if one), []))[:200]
+            has = names or error or "no records"
+            raise ConfigError(scrub(f"{path} is in no known format ({has}); expected {_EXPECTED}"))
+        yield from found
 
 
-def _json_lines(path: Path, text: str, error: str) -> Found:
-    records = potato.json_lines(text)
-    if any(_is_potato(record) for _, record in records if record):
-        yield from potato.from_records(path, records)
-        return
-    names = ", ".join(next((sorted(record) for _, record in records if record), []))[:200]
-    has = names or error or "no records"
-    raise ConfigError(scrub(f"{path} is in no known format ({has}); expected {_EXPECTED}"))
-
-
-def _is_potato(record: dict[str, object]) -> bool:
-    return {"instance_id", "labels"} <= record.keys() or "label_annotations" in record
+def _json_lines(text: str) -> Lines:
+    """Return the objects of a JSON Lines file with their line numbers; None for a broken line."""
+    records: Lines = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        records.append((number, record if isinstance(record, dict) else None))
+    return records
 
 
 def _checked(field: str | None, files: Sequence[_File]) -> str | None:

@@ -7,10 +7,9 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from eft_eval.errors import ConfigError
-from eft_eval.labels import potato
 from eft_eval.labels.entries import (
     Entry,
     Found,
@@ -18,18 +17,19 @@ from eft_eval.labels.entries import (
     Remark,
     Row,
     Shown,
+    Table,
     Unusable,
     Values,
     answers,
     shown_in,
 )
 from eft_eval.labels.people import known_by_file, scrub
-from eft_eval.labels.project import Exported, new_export
+from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item, Origin
 from eft_eval.labels.scheme import FIELDS, is_blank
 from eft_eval.labels.texts import from_cell, text_hash, to_cell
 
-__all__ = ["EXPORTED_CSV", "SAVED", "Table", "export_csv", "from_table", "read_table"]
+__all__ = ["EXPORTED_CSV", "SAVED", "TOOL", "export_csv", "read_table"]
 
 SAVED = ("text_sha256", "stratum", "cluster", "random_sample")
 """Columns of a long table that tell more of the item; only these names are read."""
@@ -45,14 +45,6 @@ _EXPECTED = (
     "schema.option …"
 )
 _LONGEST_CELL = 2**31 - 1
-
-
-class Table(NamedTuple):
-    """A table: header, usable rows by their number in a spreadsheet, and rows that are not."""
-
-    header: tuple[str, ...]
-    rows: list[tuple[int, dict[str, str]]]
-    broken: list[Unusable]
 
 
 def read_table(path: Path, text: str) -> Table:
@@ -119,21 +111,16 @@ def _first(header: Sequence[str], names: Sequence[str]) -> str | None:
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def from_table(path: Path, table: Table, field: str | None) -> Found:
+def _from_table(path: Path, table: Table, field: str | None) -> Found:
     """Yield what a table holds; ``field`` is what the values of a table that names none are.
 
     Raises:
         ConfigError: The header is none that we know.
     """
-    yield from table.broken
-    if not table.rows:
-        yield Unusable(Place(path), "no rows under the header")
     header = table.header
     item = _first(header, _ITEM)
     annotator, value = _first(header, _ANNOTATOR), _first(header, _VALUE)
-    if potato.is_table(header):
-        yield from potato.from_table(path, header, table.rows)
-    elif item and annotator and value:
+    if item and annotator and value:
         yield from _long(path, table, (item, annotator, value), field or "value")
     elif item and any(name in header for name in _OURS):
         yield from _ours(path, table, item, annotator)
@@ -246,3 +233,6 @@ def export_csv(
         f"in error_count (0, 1, 2, …), has_error ({options}) and notes, and save it as CSV UTF-8"
     )
     return Exported(out, step)
+
+
+TOOL = Tool(export_csv, from_table=_from_table)
