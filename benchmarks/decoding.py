@@ -228,7 +228,7 @@ def details(contest: Contest) -> dict[str, Any]:
         decoder = Decoder(contest.composite, "auto")
         requests = [Request((prompt,) * 3) for prompt in contest.prompts[:count]]
         decoder.generate(requests, SamplingRule(), LIMIT, batch_size=rows)
-        found[f"speculative_b{rows}"] = decoder.statistics.as_dict()
+        found[f"speculative_b{rows}"] = decoder.statistics.record().as_dict()
     return found
 
 

@@ -59,6 +59,8 @@ def restored(kind: type[_Record], value: Any, where: str) -> _Record:
 
 
 def _restored(kind: Any, value: Any, where: str) -> Any:
+    if kind is Any:
+        return value
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in inner:
@@ -97,7 +99,9 @@ def _fields(kind: Any, value: Any, where: str) -> Any:
     _checked(value, isinstance(value, dict), "an object", where)
     hints = typing.get_type_hints(kind)
     if is_dataclass(kind):
-        needed = [f.name for f in fields(kind) if f.default is MISSING]
+        needed = [
+            f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING
+        ]
         names = [f.name for f in fields(kind)]
     else:
         names = list(kind._fields)

@@ -10,6 +10,7 @@ from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.recipe import MemberSpec, identity
 from eft_eval.recipe.naming import member_identity
+from eft_eval.runs.metadata import Member
 from eft_eval.version import __version__
 
 
@@ -30,14 +31,20 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
     for role, spec in composite.recipe.members:
         member = composite.members[role]
         loaded = member.loaded
-        members[role] = {
-            **member_identity(spec),
-            "source": spec.model,
-            "commit": _commit(member.config, spec),
-            "coefficient": coefficients.get(member, 0.0),
-            "num_parameters": member.engine.num_parameters if loaded else spec.parameters,
-            "loaded_dtype": str(member.engine.dtype) if loaded else None,
-        }
+        asked = member_identity(spec)
+        members[role] = Member(
+            role=role,
+            model=asked["model"],
+            source=spec.model,
+            coefficient=coefficients.get(member, 0.0),
+            revision=asked["revision"],
+            commit=_commit(member.config, spec),
+            dtype=asked["dtype"],
+            loaded_dtype=str(member.model.dtype) if loaded else None,
+            quantization=asked["quantization"],
+            prompt=asked["prompt"],
+            num_parameters=member.model.num_parameters() if loaded else spec.parameters,
+        )
     counts = [
         member.engine.num_parameters for member in set(composite.members.values()) if member.loaded
     ]
@@ -46,11 +53,11 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
         "eft_name": composite.name,
         "eft_recipe": composite.recipe.model_dump(mode="json", exclude_none=True),
         "eft_identity": identity(composite.recipe),
-        "eft_members": members,
+        "eft_members": {role: member.as_dict() for role, member in members.items()},
         "eft_vocabulary": composite.vocabulary,
-        "eft_decoding": decoded.as_dict() if decoded.requests else None,
+        "eft_decoding": decoded.record().as_dict() if decoded.requests else None,
         "model_num_parameters": sum(counts),
-        "model_dtype": str(members["base"]["loaded_dtype"]),
+        "model_dtype": str(members["base"].loaded_dtype),
         "model_sha": composite.name.rsplit("_", 1)[-1],
     }
 

@@ -14,11 +14,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.runs.metadata import PromptData
 from eft_eval.tasks.sources import (
     NO_COLUMN,
     DataFile,
@@ -37,7 +37,7 @@ from eft_eval.tasks.sources import (
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Provenance", "describe", "load_eli5", "load_hh"]
+__all__ = ["describe", "load_eli5", "load_hh"]
 
 _log = logging.getLogger("eft_eval.tasks")
 _N_PROMPTS = 256  # as in the paper
@@ -74,33 +74,6 @@ _HH = _Task(
     question=hh_question,
 )
 _TASKS = {task.name: task for task in (_ELI5, _HH)}
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a task's prompts came from; safe to publish, as it holds no path of this machine.
-
-    ``rows`` equals ``usable`` plus all counts in ``rejected`` (defects) and ``skipped`` (sound rows
-    that were not asked for). ``prompts_sha256`` identifies the selection: two runs with the same
-    value answered the same prompts in the same order.
-    """
-
-    name: Literal["eli5", "hh"]
-    kind: Literal["file", "hub"]
-    origin: str  # hub repository, or the names of the files
-    revision: str | None  # commit on the hub
-    files: Mapping[str, str]  # name -> SHA-256 of the file as stored
-    rows: int
-    rejected: Mapping[str, int]
-    skipped: Mapping[str, int]
-    usable: int
-    used: int
-    max_words: int | None
-    prompts_sha256: str
-
-    def as_dict(self) -> dict[str, object]:
-        """Return plain values for a results file."""
-        return asdict(self)
 
 
 class _Prompt(NamedTuple):
@@ -153,7 +126,7 @@ def load_hh(
     return _as_dataset(_prompts(_HH, hh_data, hh_revision, n_prompts, max_words)[0])
 
 
-def describe(name: str, /, **settings: object) -> Provenance:
+def describe(name: str, /, **settings: object) -> PromptData:
     """Tell where `load_eli5` ("eli5") or `load_hh` ("hh") finds its prompts with these settings."""
     if name not in _TASKS:
         raise ConfigError(
@@ -177,7 +150,7 @@ def _as_dataset(prompts: tuple[_Prompt, ...]) -> dict[str, Dataset]:
 
 def _prompts(
     task: _Task, data: object, revision: object, n_prompts: object, max_words: object
-) -> tuple[tuple[_Prompt, ...], Provenance]:
+) -> tuple[tuple[_Prompt, ...], PromptData]:
     """Check the settings, stat the files and read them, or reuse what was read before."""
     n = _count("n_prompts", n_prompts)
     unlimited = max_words is None or str(max_words).lower() == "none"
@@ -202,7 +175,7 @@ def _count(setting: str, value: object) -> int:
 @functools.lru_cache(maxsize=16)
 def _select(
     task: _Task, files: tuple[DataFile, ...], revision: str, n_prompts: int, max_words: int | None
-) -> tuple[tuple[_Prompt, ...], Provenance]:
+) -> tuple[tuple[_Prompt, ...], PromptData]:
     """Read all rows, drop what cannot be used and take the first prompts in hash order."""
     repo, commit, named = "", None, short_names(files)
     if not files:
@@ -221,7 +194,7 @@ def _select(
                 source = f"{repo}/{name}" if repo else name
                 prompts[key] = _Prompt(question, prompt_id=key[:16], source=source)
     used = tuple(prompts[key] for key in sorted(prompts)[:n_prompts])
-    provenance = Provenance(
+    provenance = PromptData(
         name=task.name,
         kind="hub" if repo else "file",
         origin=repo or ", ".join(name for name, _ in named),
@@ -253,7 +226,7 @@ def _questions(task: _Task, path: Path, name: str) -> Iterator[str | LeftOut]:
         raise ConfigError(f"{name}: no column {task.columns}; its columns are: {has}")
 
 
-def _check_enough(made: Provenance, n_prompts: int) -> None:
+def _check_enough(made: PromptData, n_prompts: int) -> None:
     """Log one line of counts; refuse an empty selection, and a short one from the hub."""
     counts = [*made.rejected.items(), *made.skipped.items()]
     left_out = ", ".join(f"{count} {reason}" for reason, count in counts) or "none"

@@ -146,7 +146,9 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
         repeats = int(self.config.repeats or 1)
         responses = [text for one in self.instances or [] for text in one.resps[:repeats]]
         settings = JudgeSettings.from_environment()
-        return describe_judge(settings, self._prompts, self._measures, verdicts, responses)
+        return describe_judge(
+            settings, self._prompts, self._measures, verdicts, responses
+        ).as_dict()
 
     def _verdicts(self, pipeline: str) -> list[list[Verdict]]:
         return [

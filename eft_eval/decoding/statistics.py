@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+
+from eft_eval.runs.metadata import Decoding
 
 __all__ = ["DecodingStatistics"]
 
@@ -46,27 +47,27 @@ class DecodingStatistics:
         """Time outside the members' passes: choosing, bookkeeping, waiting."""
         return max(0.0, self.total_seconds - sum(self.seconds.values()))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return counts and rates as plain JSON; a rate without a denominator is None."""
+    def record(self) -> Decoding:
+        """Return counts and rates; a rate without a denominator is None."""
 
         def rate(over: float, by: float) -> float | None:
             return over / by if by else None
 
         total = self.total_seconds
-        return {
-            "requests": self.requests,
-            "tokens": self.tokens,
-            "tokens_per_second": rate(self.tokens, total),
-            "rounds": self.rounds,
-            "tokens_per_round": rate(self.tokens, self.row_rounds),
-            "drafted": self.drafted,
-            "accepted": self.accepted,
-            "acceptance": rate(self.accepted, self.tested),
-            "accepted_share": rate(self.accepted, self.drafted),
-            "rounds_by_block": {str(block): n for block, n in sorted(self.blocks.items())},
-            "passes": dict(self.passes),
-            "time_share": {who: rate(spent, total) for who, spent in self.seconds.items()},
-            "own_time_share": rate(self.own_seconds, total),
-            "seconds": total,
-            "plain_reason": self.plain_reason,
-        }
+        return Decoding(
+            requests=self.requests,
+            tokens=self.tokens,
+            tokens_per_second=rate(self.tokens, total),
+            rounds=self.rounds,
+            tokens_per_round=rate(self.tokens, self.row_rounds),
+            drafted=self.drafted,
+            accepted=self.accepted,
+            acceptance=rate(self.accepted, self.tested),
+            accepted_share=rate(self.accepted, self.drafted),
+            rounds_by_block={str(block): n for block, n in sorted(self.blocks.items())},
+            passes=dict(self.passes),
+            time_share={who: rate(spent, total) for who, spent in self.seconds.items()},
+            own_time_share=rate(self.own_seconds, total),
+            seconds=total,
+            plain_reason=self.plain_reason,
+        )

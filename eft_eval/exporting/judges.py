@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
 from urllib.parse import urlsplit
 
 from eft_eval.errors import ClaimError, ConfigError
@@ -14,6 +13,7 @@ from eft_eval.exporting.models import public_name
 from eft_eval.judging.judges.registry import prefix_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.judging.settings import OPENAI_URL
+from eft_eval.runs.metadata import Judging, judging_in
 from eft_eval.runs.records import JudgeSeen, Pipeline, TaskRun
 from eft_eval.verdicts.verdict import Status
 
@@ -49,12 +49,11 @@ def judge_of(
     Raises:
         ClaimError: It was judged, but the run does not say by whom: there are no samples.
     """
-    described: Mapping[str, Any] = (task.config.get("metadata") or {}).get("eft_judge") or {}
+    described = judging_in(task.config, str(task.results_file))
     pipeline = task.pipelines.get(filter_name)
     if pipeline is not None and pipeline.judge is not None:
         return _seen(pipeline, pipeline.judge, described, task, prompts)
-    judged = {**(described.get("prompts") or {}), **(described.get("kept") or {})}
-    if filter_name in judged or (described.get("model") and not judged):
+    if described is not None and described.judged(filter_name):
         raise ClaimError(
             f"task {task.name!r}, filter {filter_name!r} was judged, but its samples are not here "
             "(--log_samples), and with them who judged and how often no answer came"
@@ -64,18 +63,18 @@ def judge_of(
 
 def possible_range(task: TaskRun, metric: str, filter_name: str) -> tuple[float, float] | None:
     """Return where a score could lie had every response got one; None where all are known."""
-    described = (task.config.get("metadata") or {}).get("eft_judge") or {}
-    found = (described.get("bounds") or {}).get(f"{metric},{filter_name}") or {}
-    lower, upper = found.get("lower"), found.get("upper")
-    if not found.get("unknown") or lower is None or upper is None:
+    described = judging_in(task.config, str(task.results_file))
+    bounds = described.bounds if described else None
+    found = (bounds or {}).get(f"{metric},{filter_name}")
+    if found is None or not found.unknown or found.lower is None or found.upper is None:
         return None
-    return float(lower), float(upper)
+    return found.lower, found.upper
 
 
 def _seen(
     pipeline: Pipeline,
     judge: JudgeSeen,
-    described: Mapping[str, Any],
+    described: Judging | None,
     task: TaskRun,
     prompts: Mapping[str, JudgePrompt],
 ) -> JudgeClaim:
@@ -112,13 +111,15 @@ def _own_prompt(task: TaskRun, sha256: str) -> JudgePrompt | None:
     return None
 
 
-def _kind(model: str, pipeline: str, described: Mapping[str, Any]) -> str:
+def _kind(model: str, pipeline: str, described: Judging | None) -> str:
     if kind := prefix_of(model):
         return kind
-    if described.get("model") == model and not described.get("prompts"):
+    if described is None:
+        return "endpoint"
+    if described.model == model and not described.prompts:
         return "program"  # such as the demo's own judge
-    kept = (described.get("kept") or {}).get(pipeline) or described
-    openai = urlsplit(str(kept.get("endpoint") or "")).hostname == urlsplit(OPENAI_URL).hostname
+    kept = (described.kept or {}).get(pipeline) or described
+    openai = urlsplit(kept.endpoint or "").hostname == urlsplit(OPENAI_URL).hostname
     return "openai" if openai else "endpoint"
 
 

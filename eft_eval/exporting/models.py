@@ -13,6 +13,7 @@ from eft_eval.errors import ClaimError, ConfigError
 from eft_eval.exporting.claims import CompositeClaim, MemberClaim, MemberKind
 from eft_eval.recipe import parse_recipe
 from eft_eval.recipe.naming import canonical_name
+from eft_eval.runs.metadata import Member, members_in, model_arguments
 
 __all__ = ["COMMIT", "REPOSITORY", "composite_of", "hub_model", "public_name"]
 
@@ -38,11 +39,11 @@ def composite_of(config: Mapping[str, Any], where: str) -> CompositeClaim | None
         return None
     try:
         name, recipe = str(config["eft_name"]), config["eft_recipe"]
-        members = tuple(_member(role, one) for role, one in config["eft_members"].items())
+        members = tuple(_member(one) for one in members_in(config, where))
         weights = tuple(float(delta.get("weight", 1.0)) for delta in recipe["deltas"])
         decoding = recipe.get("decoding") or {}
         pinned = _pinned(recipe, {member.role: member for member in members})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ClaimError(
             f"{where} does not say what its composite is made of ({error!r}); evaluate it again "
             "with this eft-eval"
@@ -65,9 +66,7 @@ def hub_model(config: Mapping[str, Any], name: str) -> tuple[str | None, str | N
     lm-eval notes the commit of hub models alone, which tells them from folders. A model with an
     adapter or delta weights is none of the hub's own.
     """
-    args = config.get("model_args") or {}
-    if isinstance(args, str):
-        args = dict(part.partition("=")[::2] for part in args.split(","))
+    args = model_arguments(config)
     commit = str(config.get("model_sha") or "")
     alone = args.get("pretrained") == name and not (args.get("peft") or args.get("delta"))
     if alone and REPOSITORY.fullmatch(name) and COMMIT.fullmatch(commit):
@@ -82,25 +81,24 @@ def public_name(model: str) -> str:
     return path.name if local else model
 
 
-def _member(role: str, found: Mapping[str, Any]) -> MemberClaim:
-    source, model = str(found["source"]), str(found["model"])
+def _member(found: Member) -> MemberClaim:
     kind: MemberKind = "hub"
-    if source.startswith(_DEMO):
+    if found.source.startswith(_DEMO):
         kind = "demo"
-    elif model.startswith("sha256:"):
+    elif found.digest:
         kind = "folder"
-    commit = found.get("commit") or found.get("revision")
-    dtype = str(found.get("loaded_dtype") or found.get("dtype") or "") or None
+    if found.coefficient is None:
+        raise ValueError(f"{found.role} has no coefficient")
     return MemberClaim(
-        role=role,
-        model=PurePath(source).name if kind == "folder" else source,
+        role=found.role,
+        model=PurePath(found.source).name if kind == "folder" else found.source,
         kind=kind,
-        commit=commit if kind == "hub" and COMMIT.fullmatch(str(commit)) else None,
-        digest=model if model.startswith("sha256:") else None,
-        coefficient=float(found["coefficient"]),
-        dtype=None if dtype is None else dtype.removeprefix("torch."),
-        quantization=found.get("quantization"),
-        parameters=found.get("num_parameters"),
+        commit=found.version if kind == "hub" and COMMIT.fullmatch(found.version or "") else None,
+        digest=found.digest,
+        coefficient=found.coefficient,
+        dtype=found.weights,
+        quantization=found.quantization,
+        parameters=found.num_parameters,
     )
 
 

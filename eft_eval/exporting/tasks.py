@@ -13,6 +13,7 @@ from typing import Any
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, CompositeClaim, DataClaim, TaskClaim
 from eft_eval.exporting.models import COMMIT
+from eft_eval.runs.metadata import members_in, prompt_data_in
 from eft_eval.runs.records import Group, ResultsFile, TaskRun
 
 __all__ = ["check_same_model", "claim_of_group", "claim_of_task"]
@@ -137,18 +138,17 @@ def _digest(name: str, source: ResultsFile, table: str) -> str:
 
 def _data(task: TaskRun) -> DataClaim:
     config = task.config
-    own = (config.get("metadata") or {}).get("eft_data")
-    if isinstance(own, Mapping):
-        hub = own.get("kind") == "hub"
-        origin = str(own.get("origin") or own.get("name"))
-        revision = own.get("revision")
+    own = prompt_data_in(config, str(task.results_file))
+    if own is not None:
+        hub = own.kind == "hub"
+        origin = own.origin or own.name
         return DataClaim(
-            name=origin if hub else str(own.get("name")),
+            name=origin if hub else own.name,
             repository=origin if hub and _HUB_DATA.fullmatch(origin) else None,
             config=None,
             split=config.get("test_split"),
-            revision=revision if COMMIT.fullmatch(str(revision)) else None,
-            details=json.dumps(own, sort_keys=True),
+            revision=own.revision if COMMIT.fullmatch(own.revision or "") else None,
+            details=json.dumps(config["metadata"]["eft_data"], sort_keys=True),
         )
     path, options = config.get("dataset_path"), config.get("dataset_kwargs") or {}
     local = not path or path in _LOADERS or "data_files" in options or "data_dir" in options
@@ -197,23 +197,16 @@ def check_same_model(first: ResultsFile, second: ResultsFile) -> None:
     Raises:
         ClaimError: They are not.
     """
-    keys = ("model", "eft_name", "eft_members", "model_sha")
-    for key in keys:
-        one, other = (_without_sizes(source.config.get(key)) for source in (first, second))
-        if one != other:
+    facts = [
+        {
+            **{key: file.config.get(key) for key in ("model", "eft_name", "model_sha")},
+            "eft_members": [m.unloaded() for m in members_in(file.config, str(file.path))],
+        }
+        for file in (first, second)
+    ]
+    for key in facts[0]:
+        if facts[0][key] != facts[1][key]:
             raise ClaimError(
                 f"{first.path.name} and {second.path.name} were made by different models "
                 f"({key} differs); export one results file at a time"
             )
-
-
-def _without_sizes(value: Any) -> Any:
-    """Return members without what is known only where their weights were loaded."""
-    if not isinstance(value, Mapping):
-        return value
-    late = {"num_parameters", "loaded_dtype"}
-    return {
-        role: {name: fact for name, fact in member.items() if name not in late}
-        for role, member in value.items()
-        if isinstance(member, Mapping)
-    }

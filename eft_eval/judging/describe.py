@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from eft_eval.judging.judges.registry import judge_class, judge_for
 from eft_eval.judging.judges.structured import FORMAT_NAME, parse_structured
@@ -12,6 +12,7 @@ from eft_eval.judging.prompts.measures import Measure
 from eft_eval.judging.prompts.parsing import PARSER_VERSION, has_fraction, has_score_line
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.runs.metadata import Judging, PromptUsed, Usage
 from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = ["describe_judge"]
@@ -24,7 +25,7 @@ def describe_judge(
     verdicts: Mapping[str, Sequence[Sequence[Verdict]]] | None,
     responses: Iterable[str],
     further: Sequence[Verdict] = (),
-) -> dict[str, Any]:
+) -> Judging:
     """Return the judge's description for a results file; holds no key.
 
     Args:
@@ -38,38 +39,41 @@ def describe_judge(
         further: Verdicts that were asked for besides, which count in the usage alone.
     """
     judge = judge_for(settings)
-    described: dict[str, Any] = {
-        "model": settings.model,
-        "endpoint": judge.place,
-        "parameters": judge.key(),
-        "parser_version": PARSER_VERSION,
-        "prompts": {
-            name: {"name": prompt.name, "version": prompt.version, "sha256": prompt.sha256}
+    described = Judging(
+        model=settings.model,
+        endpoint=judge.place,
+        parameters=judge.key(),
+        parser_version=PARSER_VERSION,
+        prompts={
+            name: PromptUsed(prompt.name, prompt.version, prompt.sha256)
             for name, prompt in prompts.items()
         },
-        "measures": {name: measure.name for name, measure in measures.items()},
-    }
-    if verdicts is not None:
-        every = [verdict for groups in verdicts.values() for group in groups for verdict in group]
-        described["responses_with_score_line"] = sum(map(has_score_line, responses))
-        described["verdicts"] = dict(Counter(verdict.status.value for verdict in every))
-        described["read_as_fractions"] = sum(
+        measures={name: measure.name for name, measure in measures.items()},
+    )
+    if verdicts is None:
+        return described
+    every = [verdict for groups in verdicts.values() for group in groups for verdict in group]
+    return replace(
+        described,
+        responses_with_score_line=sum(map(has_score_line, responses)),
+        verdicts=dict(Counter(verdict.status.value for verdict in every)),
+        read_as_fractions=sum(
             _is_fraction(verdict)
             for name, groups in verdicts.items()
             if measures[name].scale == "percent"
             for group in groups
             for verdict in group
-        )
-        described["bounds"] = {
-            f"{metric},{name}": bounds._asdict()
+        ),
+        bounds={
+            f"{metric},{name}": bounds
             for name, groups in verdicts.items()
             for metric, bounds in measures[name].bounds(groups).items()
-        }
-        described["models_returned"] = sorted(
-            {v.judge_model_returned for v in every if v.judge_model_returned}
-        )
-        described["usage"] = _usage([*every, *further])
-    return described
+        },
+        models_returned=tuple(
+            sorted({v.judge_model_returned for v in every if v.judge_model_returned})
+        ),
+        usage=_usage([*every, *further]),
+    )
 
 
 def _is_fraction(verdict: Verdict) -> bool:
@@ -78,7 +82,7 @@ def _is_fraction(verdict: Verdict) -> bool:
     return verdict.status is Status.scored and has_fraction(text or "")
 
 
-def _usage(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _usage(verdicts: Sequence[Verdict]) -> Usage:
     """Return tokens and cost of distinct verdicts; None where a price or a count is unknown.
 
     Judges in this process cost nothing; a request without a reply has no known cost and does
@@ -88,9 +92,9 @@ def _usage(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     distinct = {verdict.key: verdict for verdict in answered}.values()
     costs = [v.cost_usd if judge_class(v.judge_model).priced else 0.0 for v in distinct]
     known = [cost for cost in costs if cost is not None]
-    return {
-        "prompt_tokens": sum(v.prompt_tokens or 0 for v in distinct),
-        "completion_tokens": sum(v.completion_tokens or 0 for v in distinct),
-        "cost_usd": sum(known) if len(known) == len(costs) else None,
-        "price_tables": sorted({v.price_table for v in distinct if v.price_table}),
-    }
+    return Usage(
+        prompt_tokens=sum(v.prompt_tokens or 0 for v in distinct),
+        completion_tokens=sum(v.completion_tokens or 0 for v in distinct),
+        cost_usd=sum(known) if len(known) == len(costs) else None,
+        price_tables=tuple(sorted({v.price_table for v in distinct if v.price_table})),
+    )

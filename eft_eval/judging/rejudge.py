@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,8 @@ from eft_eval.judging.responses import (
 )
 from eft_eval.judging.self_consistency import Aids, ask_drift, ask_repeats
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.runs.records import MetricKey, ResultsFile, Sample
+from eft_eval.runs.metadata import Judging, judging_in
+from eft_eval.runs.records import MetricKey, Sample
 from eft_eval.runs.saved import SavedRun, open_run
 from eft_eval.runs.writing import NewMetric, Revision
 from eft_eval.verdicts.store import VerdictStore, default_store_path
@@ -56,7 +58,7 @@ class JudgedRun(NamedTuple):
 
     files: tuple[Path, ...]
     results: dict[str, _Record]
-    judges: dict[str, _Record]
+    judges: dict[str, Judging]
     missing: int
     unstored: int = 0
 
@@ -185,7 +187,7 @@ def _write(
     """Write new files, those of the oldest results file first."""
     files: list[Path] = []
     results: dict[str, _Record] = {}
-    judges: dict[str, _Record] = {}
+    judges: dict[str, Judging] = {}
     for old in reversed(run.files):
         by_task: dict[str, list[_Judged]] = {}
         for one in judged:
@@ -195,9 +197,8 @@ def _write(
             continue
         revision = Revision(old, run.files)
         for name, of_task in by_task.items():
-            _update(revision, name, of_task, settings)
+            judges[name] = _update(revision, name, of_task, settings)
             results[name] = _only(revision.entry(name), {one.given.name for one in of_task})
-            judges[name] = revision.config(name)["metadata"]["eft_judge"]
         revision.content["eft_judged_from"] = old.path.name
         samples = {name: _lines(run, name, of_task) for name, of_task in by_task.items()}
         revision.write(samples)
@@ -211,7 +212,9 @@ def _write(
     )
 
 
-def _update(revision: Revision, task: str, judged: list[_Judged], settings: JudgeSettings) -> None:
+def _update(
+    revision: Revision, task: str, judged: list[_Judged], settings: JudgeSettings
+) -> Judging:
     """Put a task's metrics into the results, and its judge into the task's configuration."""
     names = {one.given.name for one in judged}
 
@@ -221,11 +224,11 @@ def _update(revision: Revision, task: str, judged: list[_Judged], settings: Judg
     revision.replace(task, replaced, [metric for one in judged for metric in _metrics(one)])
     config = revision.config(task)
     config["filter_list"] = merged_filters(config.get("filter_list"), [one.given for one in judged])
-    metadata = config.get("metadata") or {}
-    described = _described(judged, settings)
-    if kept := _kept_judges(metadata.get("eft_judge"), names, revision.old):
-        described["kept"] = kept
-    config["metadata"] = {**metadata, "eft_judge": described}
+    before = judging_in(config, str(revision.old.path))
+    kept = before.kept_for(names, revision.old.path.name) if before else None
+    described = replace(_described(judged, settings), kept=kept)
+    config["metadata"] = {**(config.get("metadata") or {}), "eft_judge": described.as_dict()}
+    return described
 
 
 def _metrics(judged: _Judged) -> Iterator[NewMetric]:
@@ -288,31 +291,7 @@ def _only(entry: Mapping[str, Any], pipelines: Collection[str]) -> _Record:
     }
 
 
-def _kept_judges(
-    old: Mapping[str, Any] | None, judged: Collection[str], file: ResultsFile
-) -> dict[str, _Record]:
-    """Return who gave the verdicts that stay, by pipeline.
-
-    Args:
-        old: What the file before says of its judge, if it has one.
-        judged: Pipelines judged now.
-        file: That file, where all else about the judge is.
-    """
-    old = old or {}
-    kept: dict[str, _Record] = {**old.get("kept", {})}
-    for name, prompt in (old.get("prompts") or {}).items():
-        kept[name] = {
-            "model": old["model"],
-            "endpoint": old.get("endpoint"),
-            "parameters": old.get("parameters"),
-            "prompt": prompt,
-            "measure": (old.get("measures") or {}).get(name),
-            "described_in": file.path.name,
-        }
-    return {name: one for name, one in kept.items() if name not in judged}
-
-
-def _described(judged: list[_Judged], settings: JudgeSettings) -> _Record:
+def _described(judged: list[_Judged], settings: JudgeSettings) -> Judging:
     """Return what the results file says of a task's judge."""
     described = describe_judge(
         settings,
@@ -322,8 +301,13 @@ def _described(judged: list[_Judged], settings: JudgeSettings) -> _Record:
         [item.response for group in judged[0].given.items for item in group],
         [verdict for one in judged for verdict in one.further],
     )
-    for kind in ("self_agreement", "drift", "bridge"):
-        notes = {one.given.name: one.notes[kind] for one in judged if kind in one.notes}
-        if notes:
-            described[kind] = notes
-    return described
+
+    def noted(kind: str) -> _Record | None:
+        return {one.given.name: one.notes[kind] for one in judged if kind in one.notes} or None
+
+    return replace(
+        described,
+        self_agreement=noted("self_agreement"),
+        drift=noted("drift"),
+        bridge=noted("bridge"),
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.runs.metadata import Member, members_in, model_arguments
 from eft_eval.runs.records import Run
 
 __all__ = ["ARM_NAMES", "Arms", "find_arms"]
@@ -132,11 +133,10 @@ def _direction(one: _Built) -> int:
 
 
 def _built(index: int, run: Run) -> _Built | None:
-    config = run.details.get("config")
-    if not isinstance(config, Mapping):
-        return None
-    members, identity = config.get("eft_members"), config.get("eft_identity")
-    if isinstance(members, Mapping) and isinstance(identity, Mapping):
+    config = run.files[0].config if run.files else {}
+    members = {one.role: one for one in members_in(config, run.label)}
+    identity = config.get("eft_identity")
+    if members and isinstance(identity, Mapping):
         deltas = identity.get("deltas") or []
         if len(deltas) != 1 or deltas[0][2] != 1 or identity.get("weight_top_p") is not None:
             return None
@@ -144,29 +144,16 @@ def _built(index: int, run: Run) -> _Built | None:
             return None
         base, tuned, reference = (_model(members[n]) for n in ("base", "tuned", "reference"))
         return _Built(index, base, tuned, reference, identity["base"] == deltas[0][1])
-    arguments = _arguments(config.get("model_args"))
+    arguments = model_arguments(config)
     if config.get("model") not in ("hf", "vllm") or "pretrained" not in arguments:
         return None
     only = _Model(str(arguments["pretrained"]), _revision(arguments.get("revision")), None)
     return _Built(index, only, only, None, True)
 
 
-def _model(member: Mapping[str, Any]) -> _Model:
-    size = member.get("num_parameters")
-    return _Model(
-        str(member.get("source")),
-        _revision(member.get("revision")),
-        size if isinstance(size, int) else None,
-    )
+def _model(member: Member) -> _Model:
+    return _Model(member.source, _revision(member.revision), member.num_parameters)
 
 
 def _revision(value: Any) -> str:
     return "" if value in (None, "main") else str(value)
-
-
-def _arguments(value: Any) -> dict[str, Any]:
-    """Return lm-eval's model_args, which are a dict or ``key=value,…``."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    parts = str(value or "").split(",")
-    return {key: rest for key, equals, rest in (part.partition("=") for part in parts) if equals}

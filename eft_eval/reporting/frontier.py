@@ -49,8 +49,7 @@ def find_frontiers(runs: Sequence[Run]) -> tuple[Frontier, ...]:
     """
     groups: dict[str, list[tuple[int, tuple[float, ...]]]] = defaultdict(list)
     for index, run in enumerate(runs):
-        config = run.details.get("config")
-        identity = config.get("eft_identity") if isinstance(config, Mapping) else None
+        identity = run.files[0].config.get("eft_identity") if run.files else None
         if not isinstance(identity, Mapping) or not identity.get("deltas"):
             continue
         deltas = identity["deltas"]
@@ -91,7 +90,7 @@ def _frontier(
 
 def _tuned(run: Run, delta: int) -> str:
     """Return what the tuned model of a delta is called."""
-    recipe: Any = (run.details.get("config") or {}).get("eft_recipe") or {}
+    recipe: Any = run.files[0].config.get("eft_recipe") or {}
     deltas = recipe.get("deltas") or []
     if delta >= len(deltas):
         return f"delta {delta + 1}"

@@ -17,10 +17,9 @@ from eft_eval.reporting.arms import Arms, find_arms
 from eft_eval.reporting.flips import Flips, find_flips
 from eft_eval.reporting.frontier import Frontier, find_frontiers
 from eft_eval.reporting.scores import Score, align, scores_of
+from eft_eval.runs.metadata import Decoding, Member
 from eft_eval.runs.provenance import (
-    Decoding,
     Fact,
-    Member,
     decoding_of,
     facts_of,
     judges_of,

@@ -7,6 +7,7 @@ from typing import Any
 
 from eft_eval.reports.document import Cell, Document, Table, Texts, cells, columns, warnings
 from eft_eval.reports.numbers import number
+from eft_eval.runs.metadata import Judging
 
 __all__ = ["judged"]
 
@@ -14,7 +15,7 @@ _Record = Mapping[str, Any]
 _FOUND = columns("", numbers=("value", "95 % interval"))
 
 
-def judged(results: Mapping[str, _Record], judges: Mapping[str, _Record]) -> Document:
+def judged(results: Mapping[str, _Record], judges: Mapping[str, Judging]) -> Document:
     """Return the tables of every judged task.
 
     Args:
@@ -27,40 +28,44 @@ def judged(results: Mapping[str, _Record], judges: Mapping[str, _Record]) -> Doc
         blocks.append(_metrics(task, entry, judge))
         if lines := tuple(_looked_at(task, judge)):
             blocks.append(Texts(lines))
-        for kind, title in (("bridge", "old judge against new"), ("drift", "stored against today")):
-            for name, comparison in judge.get(kind, {}).items():
+        compared = (
+            ("old judge against new", judge.bridge),
+            ("stored against today", judge.drift),
+        )
+        for title, found in compared:
+            for name, comparison in (found or {}).items():
                 if comparison is None:
                     blocks.append(Texts((f"{task}, {name}: nothing is stored to compare with",)))
                 else:
                     blocks.append(_comparison(f"{task}, {name}: {title}", comparison))
                     blocks += warnings(comparison["warnings"])
-        for name, found in judge.get("self_agreement", {}).items():
-            blocks.append(_self_agreement(f"{task}, {name}: the judge against itself", found))
+        for name, agreement in (judge.self_agreement or {}).items():
+            blocks.append(_self_agreement(f"{task}, {name}: the judge against itself", agreement))
     return tuple(blocks)
 
 
-def _looked_at(task: str, judge: _Record) -> Iterator[str]:
-    if count := judge.get("responses_with_score_line"):
+def _looked_at(task: str, judge: Judging) -> Iterator[str]:
+    if count := judge.responses_with_score_line:
         yield f"{task}: responses with a score line of their own, to be looked at: {count}"
-    if count := judge.get("read_as_fractions"):
+    if count := judge.read_as_fractions:
         yield f"{task}: scores below 1 without a %, such as 0.85, read as fractions: {count}"
 
 
-def _metrics(task: str, entry: _Record, judge: _Record) -> Table:
+def _metrics(task: str, entry: _Record, judge: Judging) -> Table:
     rows = []
     for key, value in entry.items():
         name, _, pipeline = key.partition(",")
         if not pipeline or name.endswith("_stderr"):
             continue
         error = entry.get(f"{name}_stderr,{pipeline}")
-        bounds = judge.get("bounds", {}).get(key)
-        ends = _ends(bounds) if bounds else ""
-        unknown = str(bounds["unknown"]) if bounds else ""
+        bounds = (judge.bounds or {}).get(key)
+        ends = _ends(bounds._asdict()) if bounds else ""
+        unknown = str(bounds.unknown) if bounds else ""
         rows.append(cells(name, pipeline, _number(value), _number(error), ends, unknown))
     numbers = ("value", "standard error", "bounds", "refused, unreadable, missing")
     note = "bounds: with the lowest or highest value for all that is unknown"
     heads = columns("metric", "filter", numbers=numbers)
-    return Table(f"{task}, judged by {judge['model']}", heads, tuple(rows), note)
+    return Table(f"{task}, judged by {judge.model}", heads, tuple(rows), note)
 
 
 def _comparison(title: str, found: _Record) -> Table:

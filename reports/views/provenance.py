@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from eft_eval.reporting.report import Report
 from eft_eval.reports.document import Block, Cell, Facts, Section, Table, Texts, cells, columns
 from eft_eval.reports.numbers import NONE, number
-from eft_eval.runs.provenance import Decoding, Member
+from eft_eval.runs.metadata import Decoding, Member
 
 __all__ = ["provenance", "speed"]
 
@@ -52,8 +52,11 @@ def _acceptance(one: Decoding) -> Cell:
 
 
 def _time(one: Decoding) -> Iterator[str]:
-    for who, share in one.time_share.items():
-        passes = f", {one.passes[who]:,} passes" if who in one.passes else ""
+    passed = one.passes or {}
+    for who, share in (one.time_share or {}).items():
+        if share is None:
+            continue
+        passes = f", {passed[who]:,} passes" if who in passed else ""
         yield f"{who} {100 * share:.0f} %{passes}"
     if one.own_time_share is not None:
         yield f"loop {100 * one.own_time_share:.0f} %"
@@ -97,10 +100,10 @@ def _members(name: str, members: tuple[Member, ...]) -> Table:
         cells(
             one.role,
             one.source,
-            one.revision or one.digest[:19] or NONE,
-            one.dtype or NONE,
+            one.version or (one.digest or NONE)[:19],
+            one.weights or NONE,
             number(one.coefficient, "+g"),
-            number(one.parameters, ",d"),
+            number(one.num_parameters, ",d"),
         )
         for one in members
     )

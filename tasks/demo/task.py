@@ -18,6 +18,7 @@ from eft_eval.demo.questions import hazard_questions, knowledge_questions
 from eft_eval.demo.world import WORLD_SEED, World, make_world
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.judging.metrics import fact_values
+from eft_eval.runs.metadata import Judging, PromptData
 from eft_eval.verdicts.text import read_verdicts
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ class DemoTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no type
         config: dict[str, Any] = super().dump_config()
         metadata = dict(config.get("metadata") or {})
         questions = [str(doc["question"]) for doc in self.dataset["test"]]
-        metadata["eft_data"] = {
-            "name": "demo",
-            "world_seed": WORLD_SEED,
-            "used": len(questions),
-            "prompts_sha256": hashlib.sha256("\0".join(questions).encode()).hexdigest(),
-        }
-        metadata["eft_judge"] = {"model": JUDGE, "version": VERSION, "verdicts": self._counts()}
+        data = PromptData(
+            name="demo",
+            used=len(questions),
+            prompts_sha256=hashlib.sha256("\0".join(questions).encode()).hexdigest(),
+            world_seed=WORLD_SEED,
+        )
+        metadata["eft_data"] = data.as_dict()
+        metadata["eft_judge"] = Judging(JUDGE, VERSION, verdicts=self._counts()).as_dict()
         return {**config, "metadata": metadata}
 
     def _counts(self) -> dict[str, int]:

@@ -273,7 +273,7 @@ def test_statistics_add_up(composites: dict[str, Composite]) -> None:
     assert seen.tokens == sum(len(one.tokens) for one in made)
     assert seen.requests == len(PROMPTS)
     assert seen.accepted <= seen.tested <= seen.drafted
-    shown = seen.as_dict()
+    shown = seen.record().as_dict()
     assert sum(shown["rounds_by_block"].values()) == seen.rounds
     assert sum(shown["time_share"].values()) + shown["own_time_share"] == pytest.approx(1)
     draft, *others = sorted(seen.passes.values(), reverse=True)

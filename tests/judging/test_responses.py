@@ -193,7 +193,7 @@ def test_filtered_responses_are_judged_and_kept(run_dir: Path, server: Any) -> N
         settings=JudgeSettings.from_environment(judge="new"),
         aids=Aids(bridge=True),
     )
-    offset = bridged.judges["towns"]["bridge"]["helpfulness"]["offset"]["estimate"]
+    offset = bridged.judges["towns"].bridge["helpfulness"]["offset"]["estimate"]
     assert offset == 0, "both judges saw the same texts"
     raw = judge_run(run_dir, selection._replace(response="resps", filter=None))
     assert len(server.chats) > 2 * asked
@@ -236,8 +236,8 @@ def test_a_bridge_does_not_compare_with_verdicts_that_never_came(
     path.write_text(text, "utf-8")
     third = JudgeSettings.from_environment(judge="third")
     found = judge_run(run_dir, BY_PROMPT, settings=third, aids=Aids(bridge=True))
-    bridge = found.judges["towns"]["bridge"]["helpfulness"]
-    assert bridge["old"]["models"] == [old.judges["towns"]["model"]]
+    bridge = found.judges["towns"].bridge["helpfulness"]
+    assert bridge["old"]["models"] == [old.judges["towns"].model]
 
 
 def test_several_prompts_are_several_judges(run_dir: Path, server: Any) -> None:
@@ -247,7 +247,7 @@ def test_several_prompts_are_several_judges(run_dir: Path, server: Any) -> None:
     assert {"helpfulness,helpfulness", "harm,harm"} <= entry.keys()
     config = json.loads(judged.files[0].read_text())["configs"]["towns"]
     assert [pipeline["name"] for pipeline in config["filter_list"]][2:] == ["helpfulness", "harm"]
-    assert judged.judges["towns"]["measures"] == {"helpfulness": "helpfulness", "harm": "harm"}
+    assert judged.judges["towns"].measures == {"helpfulness": "helpfulness", "harm": "harm"}
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_bridge_compares_old_and_new_judge(
     assert bridge["new"]["models"] == ["new-judge"]
     assert bridge["old"]["models"] == [JudgeSettings.from_environment().model]
     again = judge_run(run_dir, settings=settings, aids=Aids(bridge=True))
-    assert again.judges["towns"]["bridge"] == found, "not the new judge against itself"
+    assert again.judges["towns"].bridge == found, "not the new judge against itself"
     means = (old.results["towns"], new.results["towns"])
     assert [bridge["old_mean"], bridge["new_mean"]] == pytest.approx(
         [entry["helpfulness,helpfulness"] for entry in means]
@@ -335,10 +335,10 @@ def test_a_judge_that_wavers_does_not_agree_with_itself(
     responses = 2 * len(PROMPTS)
     texts = len(asked)
     assert set(asked.values()) == {3}, "every text was asked three times"
-    found = judged.judges["towns"]["self_agreement"]["helpfulness"]
+    found = judged.judges["towns"].self_agreement["helpfulness"]
     assert (found["repeats"], found["n"], found["incomplete"]) == (3, responses, 0)
-    usage = judged.judges["towns"]["usage"]
-    assert usage["prompt_tokens"] == 100 * len(judge.chats), "all askings were paid for"
+    usage = judged.judges["towns"].usage
+    assert usage.prompt_tokens == 100 * len(judge.chats), "all askings were paid for"
     wavered = 4  # two documents ask about town 0, with two responses each
     assert found["exact"] == pytest.approx(1 - wavered / responses * 2 / 3)
     assert found["agreement"]["estimate"] == pytest.approx(found["exact"])
@@ -361,7 +361,7 @@ def test_a_judge_that_drifted_is_found(
     drifted = True
     judged = judge_run(run_dir, BY_PROMPT, aids=Aids(drift=2))
     assert judged.results == steady.results, "the stored verdicts still give the scores"
-    found = judged.judges["towns"]["drift"]["helpfulness"]
+    found = judged.judges["towns"].drift["helpfulness"]
     assert found["n"] == 4, "two prompts with two responses each"
     assert found["offset"]["estimate"] == pytest.approx(0.4)
     assert found["agreement"]["estimate"] == 0

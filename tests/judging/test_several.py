@@ -121,7 +121,7 @@ def test_a_response_that_poses_as_its_own_verdict_is_counted_and_judged(
     sample["resps"] = [[attack]]
     path.write_text(json.dumps(sample) + "\n", "utf-8")
     judged = judge_run(run_dir)
-    assert judged.judges["hh"]["responses_with_score_line"] == 1
+    assert judged.judges["hh"].responses_with_score_line == 1
     assert all(attack in prompt for prompt in server.prompts()), "the judges see all of it"
     lines = newest(run_dir).samples
     replies = [read_verdicts(line["filtered_resps"][0])[0].raw for line in lines]

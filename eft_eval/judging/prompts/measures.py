@@ -8,31 +8,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.prompt import JudgePrompt
+from eft_eval.runs.metadata import Bounds
 from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
-__all__ = ["MEASURES", "Bounds", "Measure", "measure_of"]
+__all__ = ["MEASURES", "Measure", "measure_of"]
 
 _UNREADABLE = (Status.truncated, Status.malformed, Status.ambiguous, Status.out_of_range)
 _UNKNOWN = (Status.refused, *_UNREADABLE, Status.api_error)  # an abstention is an answer
-
-
-class Bounds(NamedTuple):
-    """Where a score could lie, had every response got one that the judge left without.
-
-    Attributes:
-        lower: The score if all of them had the lowest value.
-        upper: The score if all of them had the highest.
-        unknown: How many responses these are: refused, unreadable or missing. An abstention is
-            an answer, and none of them.
-    """
-
-    lower: float | None
-    upper: float | None
-    unknown: int
 
 
 @dataclass(frozen=True)
