@@ -1,6 +1,6 @@
 """Claims as records of Every Eval Ever, schema 0.3.0. Projects; computes nothing.
 
-Every ``additional_details`` maps text to text. Documents are in `export_eee_samples`.
+Every ``additional_details`` maps text to text. Documents are in `every_eval_ever_samples`.
 """
 
 from __future__ import annotations
