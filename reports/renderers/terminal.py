@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
@@ -65,18 +64,10 @@ def document_text(document: Document, width: int = _PIPE) -> str:
 
 def say(text: str, file: TextIO | None = None) -> None:
     """Print one line, in one line however long it is; to standard output by default."""
-    _allow_any(file or sys.stdout)
     print(printable(one_line(text)), file=file)
 
 
-def _allow_any(file: TextIO) -> None:
-    """Let what the encoding of a stream does not have be a question mark, and no crash."""
-    if isinstance(file, io.TextIOWrapper) and file.errors == "strict":
-        file.reconfigure(errors="replace")
-
-
 def _console() -> Console:
-    _allow_any(sys.stdout)
     console = Console()
     if console.is_terminal or os.environ.get("COLUMNS"):
         return console

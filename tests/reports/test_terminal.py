@@ -233,25 +233,6 @@ def test_the_same_blocks_are_markdown() -> None:
     )
 
 
-def test_a_stream_that_lacks_characters_is_no_crash() -> None:
-    program = (
-        "from eft_eval.reports.document import Table, cells, columns\n"
-        "from eft_eval.reports.renderers.terminal import print_document, say\n"
-        "rows = (cells('Cohen\\'s κ', '0.461'),)\n"
-        "print_document((Table('caption ≈', columns('', numbers=('value',)), rows),))\n"
-        "say('κ = 0.461')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
-        capture_output=True,
-        check=True,
-    )
-    text = done.stdout.decode("latin-1")
-    assert "Cohen's ? | 0.461" in text
-    assert text.endswith("? = 0.461\n")
-
-
 def test_a_pipe_is_wide_and_columns_say_otherwise() -> None:
     program = (
         "from eft_eval.reports.document import Texts\n"
