@@ -21,14 +21,12 @@ from eft_eval.agreement.correct import Correction, correct_metrics
 from eft_eval.agreement.label_reading import LabelReading, LabelTable, read_label_table
 from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted
 from eft_eval.errors import ConfigError
-from eft_eval.labels.records import Item, LabelSet, Origin
+from eft_eval.labels.records import UNKNOWN, Item, LabelSet
 from eft_eval.labels.scheme import FIELDS
 from eft_eval.runs.saved import SavedRun
 from eft_eval.statistics.ceiling import Scale
 
 __all__ = ["agree_files", "agree_labels"]
-
-_UNKNOWN = Origin("", "", None)
 
 
 def agree_files(
@@ -70,7 +68,8 @@ def agree_labels(
     Raises:
         ConfigError: The labels cannot be read so, or the run was never judged.
     """
-    return _agree(LabelTable(labels, items, reading), method)
+    joined = labels if items is None else labels.about(items)
+    return _agree(LabelTable(joined, items, reading), method)
 
 
 def _agree(table: LabelTable, method: Method) -> Agreement:
@@ -82,8 +81,7 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
             f"the only annotator of {answers.field} is the judge, {table.labels.judge}"
         )
     name, judge = judge_side(table, answers)
-    origins = table.origins()
-    rows = [origins.get(item_id, _UNKNOWN) for item_id in answers.item_ids]
+    rows = [table.labels.origins.get(item_id, UNKNOWN) for item_id in answers.item_ids]
     found = agree(
         people,
         judge,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.reading import read_labels
-from eft_eval.labels.records import Item, LabelSet, Origin
+from eft_eval.labels.records import Item, LabelSet
 from eft_eval.labels.responses import measures_in, read_items
 from eft_eval.runs.saved import SavedRun, open_run
 
@@ -75,16 +75,6 @@ class LabelTable:
         """Return the table without the labels of the annotator that is the judge."""
         kept = tuple(one for one in self.labels.labels if one.annotator != self.labels.judge)
         return replace(self, labels=replace(self.labels, labels=kept))
-
-    def origins(self) -> Mapping[str, Origin]:
-        """Return where items are from: the run's word, but the files' on how they were drawn."""
-        if self.items is None:
-            return self.labels.origins
-        drawn = {name: origin.random for name, origin in self.labels.origins.items()}
-        return {
-            item.item_id: Origin(item.stratum, item.cluster, drawn.get(item.item_id))
-            for item in self.items
-        }
 
 
 def read_label_table(

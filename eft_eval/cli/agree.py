@@ -87,13 +87,7 @@ def agree(
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.agreement import agreement
 
-    how = Method(
-        rule=words_of(method.rule),
-        scale=words_of(method.scale),
-        level=method.level,
-        seed=method.seed,
-        epsilon=method.epsilon,
-    )
+    how = Method(**words_of(method))
     found = reported(
         json_out, "eft-eval agreement", lambda: agree_files(files, run, labels.reading(), how)
     )

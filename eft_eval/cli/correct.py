@@ -71,7 +71,7 @@ def correct(
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.corrections import corrected_run
 
-    how = Correction(words_of(correction.people), correction.power, correction.level)
+    how = Correction(**words_of(correction))
     found = reported(
         json_out,
         "eft-eval correction",

@@ -75,7 +75,7 @@ def sample(
         table,
         project.out,
         write_project(project),
-        plan=GoldPlan(draw.disagreements, draw.agreements, draw.seed, words_of(draw.rule)),
+        plan=GoldPlan(**words_of(draw)),
         key=key,
     )
     print_document(gold_sample(drawn, filled_in(project)))

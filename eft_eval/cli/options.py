@@ -18,27 +18,6 @@ if TYPE_CHECKING:
     from eft_eval.agreement.label_reading import LabelReading
     from eft_eval.comparing.settings import GateSettings
 
-__all__ = [
-    "BatchStep",
-    "ComparingOptions",
-    "Form",
-    "JsonOut",
-    "Judge",
-    "LabelOptions",
-    "Level",
-    "MeasureName",
-    "MeasuredLabelOptions",
-    "ProjectOptions",
-    "RuleName",
-    "RuleOption",
-    "SeveralFiles",
-    "SeveralFilesGroup",
-    "Tasks",
-    "grouped",
-    "reported",
-    "words_of",
-]
-
 _SEVERAL = "--labels"
 
 
@@ -110,9 +89,12 @@ JsonOut = Annotated[
 ]
 
 
-def words_of(choice: Enum | None) -> Any:
-    """Return the library's words for a choice."""
-    return None if choice is None else choice.value.replace("-", " ")
+def words_of(options: Any) -> dict[str, Any]:
+    """Return a record of options with the library's words for choices."""
+    return {
+        name: one.value.replace("-", " ") if isinstance(one, Enum) else one
+        for name, one in vars(options).items()
+    }
 
 
 @dataclass(frozen=True)
@@ -158,7 +140,7 @@ class MeasuredLabelOptions(LabelOptions):
 
     def reading(self) -> LabelReading:
         """Return how they are read."""
-        return replace(super().reading(), measure=words_of(self.measure))
+        return replace(super().reading(), measure=words_of(self)["measure"])
 
 
 @dataclass(frozen=True)

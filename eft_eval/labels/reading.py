@@ -114,13 +114,10 @@ def read_labels(
     found = without_duplicates(labels, [*dropped, *mixed], remarks)
     wanted = {label.item_id for label in found.labels}
     origins = {name: one for file in files for name, one in file.origins() if name in wanted}
-    if by_id is not None:
-        origins = {
-            name: Origin(by_id[name].stratum, by_id[name].cluster, _random(origins.get(name)))
-            for name in wanted
-        }
+    found = replace(found, origins=origins)
+    found = found if by_id is None else found.about(by_id.values())
     sources = tuple(safe_source(Path(path), personal) for path in several)
-    return replace(found, origins=origins, judge=named_judge, sources=sources)
+    return replace(found, judge=named_judge, sources=sources)
 
 
 def _read(
@@ -141,10 +138,6 @@ def _by_short_names(given: Iterable[_File]) -> list[_File]:
     files = list(given)
     short = short_names(one.user for file in files for one in file.found if one.user)
     return [file._replace(found=[renamed(one, short) for one in file.found]) for file in files]
-
-
-def _random(origin: Origin | None) -> bool | None:
-    return None if origin is None else origin.random
 
 
 def _names(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eft_eval.errors import ConfigError, nearest
 
 __all__ = [
+    "UNKNOWN",
     "Dropped",
     "Item",
     "Label",
@@ -96,6 +97,9 @@ class Origin(NamedTuple):
     random: bool | None
 
 
+UNKNOWN = Origin("", "", None)
+
+
 @dataclass(frozen=True)
 class Dropped:
     """A row, or a part of one, that gave no label: where, why (to be counted), and the detail."""
@@ -170,6 +174,16 @@ class LabelSet:
                 f"no label of the field {field!r}{nearest(field, self.fields)}; there are: {known}"
             )
         return replace(self, labels=tuple(one for one in self.labels if one.field == field))
+
+    def about(self, items: Iterable[Item]) -> LabelSet:
+        """Return the labels with the items' own origins; how they were drawn stays as it was."""
+        labelled, known = {one.item_id for one in self.labels}, self.origins
+        origins = {
+            one.item_id: Origin(one.stratum, one.cluster, known.get(one.item_id, UNKNOWN).random)
+            for one in items
+            if one.item_id in labelled
+        }
+        return replace(self, origins=origins)
 
     def matrix(
         self,

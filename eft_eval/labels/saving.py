@@ -12,7 +12,7 @@ from typing import Any
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_output, text_kind, write_json, write_lines
 from eft_eval.labels.entries import Entry, Found, Place, Remark, Shown, Unusable
-from eft_eval.labels.records import LabelSet, Origin
+from eft_eval.labels.records import UNKNOWN, LabelSet, Origin
 from eft_eval.labels.tables import SAVED
 from eft_eval.labels.texts import to_cell
 
@@ -21,7 +21,6 @@ __all__ = ["FORMAT", "check_saved", "from_saved", "is_saved", "save_labels"]
 FORMAT = "eft-eval labels"
 _COLUMNS = ("item_id", "annotator", "field", "value")
 _DROPPED = ("where", "reason", "detail")
-_UNKNOWN = Origin("", "", None)
 _SAVED = text_kind(
     "file of imported labels",
     rf'{",".join((*_COLUMNS, *SAVED))}\n|{{\n "format": "{FORMAT}"',
@@ -53,7 +52,7 @@ def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
         return (out,)
     rows = []
     for label in labels.labels:
-        origin = labels.origins.get(label.item_id, _UNKNOWN)
+        origin = labels.origins.get(label.item_id, UNKNOWN)
         value = to_cell(label.value) if isinstance(label.value, str) else f"{label.value:g}"
         if not isinstance(label.value, str) and float(value) != label.value:
             value = repr(label.value)  # more digits than :g has
