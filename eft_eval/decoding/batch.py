@@ -133,9 +133,9 @@ class Batch:
                 marks.append(self._clock.mark())
             made = self._checked(choice, scores, runs)
             marks.append(self._clock.mark())
-            rows = len(self.rows)
+            seen = Round(len(self.rows), block, tuple(watched), reading=reading, margins=margins)
             ended = self._take(made)
-        self._observe(rows, block, tuple(watched), marks, margins, reading)
+        self._observe(seen, marks)
         return ended
 
     # ------------------------------------------------------------------ the parts of a round
@@ -306,27 +306,19 @@ class Batch:
         self._timed.append((view, start, self._clock.mark()))
         return result
 
-    def _observe(
-        self,
-        rows: int,
-        block: int,
-        watched: tuple[int, ...],
-        marks: list[Any],
-        margins: tuple[list[float], ...],
-        reading: bool,
-    ) -> None:
-        seconds = [self._clock.seconds(start, end) for start, end in itertools.pairwise(marks)]
-        seen = self._statistics
-        seen.rounds += 1
-        seen.row_rounds += rows
-        seen.blocks[block] += 1
-        if block:
-            seen.drafted += block * len(watched)
-            seen.accepted += sum(watched)
-            seen.tested += sum(min(run + 1, block) for run in watched)
-        bonus = seconds[2] if len(seconds) > 3 else None
+    def _observe(self, seen: Round, marks: list[Any]) -> None:
+        draft, verify, *rest = (self._clock.seconds(*pair) for pair in itertools.pairwise(marks))
+        counts = self._statistics
+        counts.rounds += 1
+        counts.row_rounds += seen.rows
+        counts.blocks[seen.block] += 1
+        if seen.block:
+            counts.drafted += seen.block * len(seen.runs)
+            counts.accepted += sum(seen.runs)
+            counts.tested += sum(min(run + 1, seen.block) for run in seen.runs)
+        bonus = rest[0] if len(rest) > 1 else None
         self._blocks.observe(
-            Round(rows, block, watched, seconds[0], seconds[1], bonus, reading, margins)
+            seen._replace(draft_seconds=draft, verify_seconds=verify, bonus_seconds=bonus)
         )
         self._account(marks[0], self._clock.mark())
 

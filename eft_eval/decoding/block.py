@@ -53,9 +53,9 @@ class Round(NamedTuple):
     rows: int
     block: int
     runs: tuple[int, ...]
-    draft_seconds: float
-    verify_seconds: float
-    bonus_seconds: float | None
+    draft_seconds: float = 0.0
+    verify_seconds: float = 0.0
+    bonus_seconds: float | None = None
     reading: bool = False
     margins: tuple[Sequence[float], ...] = ()
 

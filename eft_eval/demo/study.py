@@ -75,8 +75,8 @@ def study(
     """
     with only_one(out):
         _check_models(out / "models")
-        folders = build(out, plan, seeds, processes, report)
-        return _measured(out, plan, seeds, folders, processes, say)
+        build(out, plan, seeds, processes, report)
+        return _measured(out, plan, seeds, processes, say)
 
 
 def _check_models(models: Path) -> None:
@@ -88,12 +88,12 @@ def _check_models(models: Path) -> None:
 
 
 def _measured(
-    out: Path, plan: Plan, seeds: Sequence[int], folders: list[Path], processes: int, say: Say
+    out: Path, plan: Plan, seeds: Sequence[int], processes: int, say: Say
 ) -> dict[str, Any]:
     """Measure the families, export the chosen one and measure that."""
-    say(f"measuring {len(folders)} families")
+    say(f"measuring {len(seeds)} families")
     found: dict[str, Any] = {"world_seed": WORLD_SEED}
-    measured = _measure_all(folders, plan, processes)
+    measured = _measure_all([family_folder(out, seed) for seed in seeds], plan, processes)
     found["seeds"] = {str(seed): one for seed, one in zip(seeds, measured, strict=True)}
     found["summary"] = over_seeds(measured)
     found["chosen"] = chosen_seed(found["seeds"])
