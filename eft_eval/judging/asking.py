@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from eft_eval.errors import EftEvalError
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judges.base import Failure, Judge, Outcome
+from eft_eval.judging.judges.base import Failure, Outcome
 from eft_eval.judging.judges.registry import judge_for
+from eft_eval.judging.patience import Patience
 from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Source", "ask_all", "judging_progress"]
@@ -111,7 +112,7 @@ class _Breaker:
             self._failures = 0
         elif outcome.blame == "key":
             self._trip(f"the key was refused ({outcome.error})")
-        elif outcome.blame == "budget":
+        elif outcome.blame in ("budget", "all"):
             self._trip(outcome.error)
         elif outcome.blame == "endpoint":
             self._failures += 1
@@ -135,25 +136,27 @@ async def _ask_all(
     budget: Budget | None,
 ) -> str | None:
     judge = judge_for(settings, budget)
-    breaker = _Breaker(max(_LEAST_FAILURES, judge.at_once))
-    watch = asyncio.ensure_future(source.watch())
+    limit = max(_LEAST_FAILURES, judge.at_once)
+    breaker, patience = _Breaker(limit), Patience(judge, limit)
+    watches = [asyncio.ensure_future(one.watch()) for one in (source, patience)]
     workers = [
-        asyncio.ensure_future(_work(prompts, judge, breaker, on_outcome, source))
+        asyncio.ensure_future(_work(prompts, patience, breaker, on_outcome, source))
         for _ in range(min(judge.at_once, len(prompts)))
     ]
     try:
         await asyncio.gather(*workers)
     finally:
-        for task in (*workers, watch):
+        for task in (*workers, *watches):
             task.cancel()
-        await asyncio.gather(*workers, watch, return_exceptions=True)
+        await asyncio.gather(*workers, *watches, return_exceptions=True)
+        patience.close()
         await judge.close()
     return breaker.ended
 
 
 async def _work(
     prompts: Sequence[str],
-    judge: Judge,
+    patience: Patience,
     breaker: _Breaker,
     on_outcome: OnOutcome,
     source: Source,
@@ -172,7 +175,7 @@ async def _work(
             on_outcome(number, Failure(f"not sent: {breaker.tripped}"))
             continue
         breaker.sent = True
-        outcome = await _send(judge, prompts[number])
+        outcome = await _send(patience, prompts[number])
         breaker.note(outcome)
         if isinstance(outcome, Failure) and outcome.blame == "budget":
             outcome = Failure(f"not sent: {outcome.error}")
@@ -185,9 +188,9 @@ async def _work(
                 breaker.end(str(error))
 
 
-async def _send(judge: Judge, prompt: str) -> Outcome:
+async def _send(patience: Patience, prompt: str) -> Outcome:
     try:
-        return await judge.send(prompt)
+        return await patience.send(prompt)
     except EftEvalError:
         raise
     except Exception as error:  # noqa: BLE001  # one odd reply must not cost the others

@@ -40,6 +40,8 @@ class JudgeSettings:
         max_retries: Of one request, on 408, 409, 429, 5xx, lost connections and replies that are
             no chat completion.
         timeout_s: Of one try from first to last byte, in seconds.
+        max_wait_s: Longest silence of an endpoint, in seconds, over all requests and judge prompts
+            of a process; after that nothing more is sent.
         max_tokens: Of one reply; hidden reasoning counts.
         structured: Whether to ask for JSON: ``auto`` where the endpoint is known to have it.
         placement: Where the weights of an ``hf:`` judge go, as in a recipe; None is the first GPU
@@ -55,6 +57,7 @@ class JudgeSettings:
     concurrency: int = 32
     max_retries: int = 6
     timeout_s: float = 120
+    max_wait_s: float = 600
     max_tokens: int = 2048
     structured: Structured = "auto"
     placement: str | None = None
@@ -81,8 +84,11 @@ class JudgeSettings:
                 raise ConfigError(
                     f"the judge's {name} is {getattr(self, name)}; it must be at least {least}"
                 )
-        if not self.timeout_s > 0:
-            raise ConfigError(f"the judge's timeout_s is {self.timeout_s}; it must be above 0")
+        for name in ("timeout_s", "max_wait_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(
+                    f"the judge's {name} is {getattr(self, name)}; it must be above 0"
+                )
         if self.structured not in get_args(Structured):
             raise ConfigError(
                 f"EFT_JUDGE_STRUCTURED is {self.structured!r}; it must be "
@@ -96,8 +102,8 @@ class JudgeSettings:
         """Read the settings from environment variables; an empty one counts as unset.
 
         ``EFT_JUDGE_MODEL``, ``EFT_JUDGE_BASE_URL`` (else ``OPENAI_BASE_URL``), ``OPENAI_API_KEY``,
-        ``EFT_JUDGE_CONCURRENCY``, ``EFT_JUDGE_MAX_TOKENS``, ``EFT_JUDGE_TIMEOUT`` (seconds),
-        ``EFT_JUDGE_STRUCTURED`` and ``EFT_JUDGE_PLACEMENT``.
+        ``EFT_JUDGE_CONCURRENCY``, ``EFT_JUDGE_MAX_TOKENS``, ``EFT_JUDGE_TIMEOUT`` and
+        ``EFT_JUDGE_MAX_WAIT`` (seconds), ``EFT_JUDGE_STRUCTURED`` and ``EFT_JUDGE_PLACEMENT``.
 
         Args:
             env: The variables.
@@ -117,6 +123,7 @@ class JudgeSettings:
             concurrency=_whole(known, "EFT_JUDGE_CONCURRENCY", cls.concurrency),
             max_tokens=_whole(known, "EFT_JUDGE_MAX_TOKENS", cls.max_tokens),
             timeout_s=_whole(known, "EFT_JUDGE_TIMEOUT", int(cls.timeout_s)),
+            max_wait_s=_whole(known, "EFT_JUDGE_MAX_WAIT", int(cls.max_wait_s)),
             structured=cast(Structured, known.get("EFT_JUDGE_STRUCTURED", "auto").lower()),
             placement=known.get("EFT_JUDGE_PLACEMENT"),
         )

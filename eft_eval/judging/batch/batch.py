@@ -23,6 +23,7 @@ from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judge import PromptMark, verdict_of
 from eft_eval.judging.judges.base import Failure
+from eft_eval.judging.judges.client import without_secrets
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.settings import JudgeSettings
@@ -358,6 +359,7 @@ def _read(
     without: Counter[str] = Counter()
     for key, item in items.items():
         outcome = answers.outcomes.get(key) or Failure(_why_nothing(batch))
+        outcome = without_secrets(outcome, settings)
         if isinstance(outcome, Failure):
             without[outcome.error] += 1
         else:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.batch.jobs import BatchJob, BatchStates
-from eft_eval.judging.judges.client import explain
+from eft_eval.judging.judges.client import explain, make_blocking_client
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.registry import judge_class, judge_for
-from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
+from eft_eval.judging.settings import JudgeSettings
 
 if TYPE_CHECKING:
     import openai
@@ -23,6 +23,7 @@ MARK = "eft_job"
 """The key of our name for a batch in its metadata."""
 
 _TIMEOUT_SECONDS = 600.0
+_MOST_BYTES = 4 * 2**30  # of a result file: 50,000 replies
 
 
 @contextlib.contextmanager
@@ -30,14 +31,7 @@ def open_client(settings: JudgeSettings) -> Iterator[openai.OpenAI]:
     """Open a client that tries nothing twice: a batch that is sent twice is paid twice."""
     if not issubclass(judge_class(settings.model), EndpointJudge):
         raise ConfigError(f"--batch needs a judge at an endpoint; {settings.model!r} is none")
-    import openai
-
-    with openai.OpenAI(
-        api_key=settings.api_key,
-        base_url=settings.base_url or OPENAI_URL,
-        max_retries=0,
-        timeout=_TIMEOUT_SECONDS,
-    ) as client:
+    with make_blocking_client(settings, _TIMEOUT_SECONDS, most_bytes=_MOST_BYTES) as client:
         yield client
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar, Literal
@@ -18,8 +18,8 @@ from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Blame", "Failure", "Judge", "Outcome", "Reply", "load_json", "read_completion"]
 
-Blame = Literal["item", "endpoint", "key", "budget"]
-"""``item``: this text only; ``endpoint``: perhaps all; ``key``, ``budget``: all that follow."""
+Blame = Literal["item", "endpoint", "key", "budget", "all"]
+"""``item``: this text only; ``endpoint``: perhaps all; the others: all that follow."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class Judge(ABC):
         self.settings = settings
         self.budget = budget
         self.name = settings.model.partition(":")[2]
+        self.on_try: Callable[[str | None], None] = lambda failure: None
+        """To be called after each try where several are made: with None, or why it failed."""
 
     @property
     def price(self) -> Price | None:
@@ -89,6 +91,11 @@ class Judge(ABC):
     def at_once(self) -> int:
         """How many prompts it is worth to hand over at once, at least 1."""
         return self.settings.concurrency
+
+    @property
+    def max_wait_s(self) -> float | None:
+        """After how long without any reply it is given up; None for one that only computes."""
+        return None
 
     def key(self) -> dict[str, Any]:
         """Return all that its replies depend on besides name and prompt, as plain JSON values.

@@ -21,7 +21,14 @@ from urllib.parse import urlsplit, urlunsplit
 from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, load_json, read_completion
-from eft_eval.judging.judges.client import explain, make_client
+from eft_eval.judging.judges.client import (
+    MOST_BYTES,
+    Redirected,
+    TooLarge,
+    explain,
+    make_client,
+    without_secrets,
+)
 from eft_eval.judging.judges.lookup import look_up
 from eft_eval.judging.judges.rate_limit import Pacer, retry_after_s
 from eft_eval.judging.judges.structured import response_format
@@ -96,6 +103,11 @@ class EndpointJudge(Judge):
         """The endpoint's address without user, password and query."""
         parts = urlsplit(self.settings.base_url or OPENAI_URL)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    @property
+    def max_wait_s(self) -> float:
+        """The longest silence; no shorter than one try may take."""
+        return max(self.settings.max_wait_s, self.settings.timeout_s)
 
     @property
     def asks_for_json(self) -> bool:
@@ -196,8 +208,11 @@ class EndpointJudge(Judge):
         elif isinstance(done.outcome, Reply):
             self._answered = True
             self._pacer.answered(ticket, now, done.headers or {})
+            self.on_try(None)
         else:
             self._pacer.failed(ticket)
+            if done.again:
+                self.on_try(done.outcome.error)
         if self.budget is None:
             return
         if isinstance(done.outcome, Reply):
@@ -212,10 +227,14 @@ class EndpointJudge(Judge):
         import openai
 
         try:
-            raw = await asyncio.wait_for(self._request(prompt, schema), self.settings.timeout_s)
-            completion = load_json(raw.content)
+            content, headers = await asyncio.wait_for(
+                self._request(prompt, schema), self.settings.timeout_s
+            )
+            completion = load_json(content)
         except RecursionError:  # JSON, but so deep that nobody reads it; asking again is no use
-            return _Try(Reply(None, None), raw.headers)
+            return _Try(Reply(None, None), headers)
+        except (TooLarge, Redirected) as error:
+            return _not_taken(error)
         except openai.APIStatusError as error:
             if schema and error.status_code in (400, 422) and not self._schema_taken:
                 done = await self._try(prompt, False)
@@ -228,6 +247,8 @@ class EndpointJudge(Judge):
             why = f"no whole reply within {self.settings.timeout_s:g} s"
             return _Try(Failure(why), anomaly=why, again=True, billed=True)
         except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, (TooLarge, Redirected)):
+                return _not_taken(error.__cause__)
             lost = not type(error.__cause__).__name__.startswith("Connect")
             why = explain(error, self.settings)
             anomaly = "connection lost" if lost else "no connection"
@@ -243,15 +264,21 @@ class EndpointJudge(Judge):
         if isinstance(outcome, Failure):
             return _Try(outcome, anomaly=outcome.error, again=True, billed=True)
         self._schema_taken = self._schema_taken or schema
-        return _Try(outcome, raw.headers)
+        return _Try(without_secrets(outcome, self.settings), headers)
 
-    async def _request(self, prompt: str, schema: bool) -> Any:
+    async def _request(self, prompt: str, schema: bool) -> tuple[bytes, Mapping[str, str]]:
         # What is in extra_body is sent as it is. The typed arguments say the same, but walking
         # through their types takes the client longer than all else that it does.
         body = self.body(prompt, schema=schema)
-        return await self._client.chat.completions.with_raw_response.create(
+        content = bytearray()
+        async with self._client.chat.completions.with_streaming_response.create(
             model=self.name, messages=[], extra_body=body
-        )
+        ) as response:
+            async for part in response.iter_bytes():
+                content += part
+                if len(content) > MOST_BYTES:
+                    raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
+            return bytes(content), response.headers
 
     def _status(self, error: openai.APIStatusError) -> _Try:
         """Return what follows from an HTTP status other than 200."""
@@ -275,6 +302,13 @@ class EndpointJudge(Judge):
             again = False
         refused = status in _OVERLOADED and again
         return _Try(Failure(why), headers, anomaly, again=again, wait_s=wait, refused=refused)
+
+
+def _not_taken(error: TooLarge | Redirected) -> _Try:
+    """Return the end of a try whose answer was not read: unreadable, or nobody's we asked."""
+    if isinstance(error, TooLarge):
+        return _Try(Reply(None, None), anomaly=str(error))
+    return _Try(Failure(str(error), "all"))
 
 
 def _family(model: str) -> str:

@@ -6,8 +6,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.judges.client import explain
-from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
+from eft_eval.judging.judges.client import explain, make_blocking_client
+from eft_eval.judging.settings import JudgeSettings
 
 if TYPE_CHECKING:
     import openai
@@ -38,12 +38,7 @@ def look_up(settings: JudgeSettings, place: str, today: date) -> str | None:
     """
     import openai
 
-    with openai.OpenAI(
-        api_key=settings.api_key,
-        base_url=settings.base_url or OPENAI_URL,
-        max_retries=1,
-        timeout=_TIMEOUT_SECONDS,
-    ) as client:
+    with make_blocking_client(settings, _TIMEOUT_SECONDS, retries=1) as client:
         try:
             found = client.models.retrieve(settings.model)
         except openai.NotFoundError:

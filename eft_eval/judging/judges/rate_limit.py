@@ -19,6 +19,7 @@ _GO = 0.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _LEAST_WAIT_S = 0.01
+_LONGEST_BELIEVED_S = 60.0
 _Kind = Literal["tokens", "requests"]
 _KINDS: tuple[_Kind, ...] = ("tokens", "requests")
 
@@ -107,6 +108,7 @@ class _Bucket:
         self._left = left
         self._rate = rate
         self._at = now
+        self._told = now
 
     @classmethod
     def read(cls, headers: Mapping[str, str], now: float, kind: _Kind) -> _Bucket | None:
@@ -125,10 +127,13 @@ class _Bucket:
         self._at = now
 
     def wait_s(self, now: float, amount: int) -> float:
+        if now - self._told > _LONGEST_BELIEVED_S:
+            return _GO  # limits are per minute; who speaks of days is asked again in a minute
         self.take(now, 0)
         # more than the bucket ever holds can only be tried when it is full
         lacking = min(amount, self._limit) - self._left
-        return lacking / self._rate if lacking > 0 and self._rate > 0 else _GO
+        wait = lacking / self._rate if lacking > 0 and self._rate > 0 else _GO
+        return min(wait, self._told + _LONGEST_BELIEVED_S + _LEAST_WAIT_S - now)
 
 
 def _amount(kind: _Kind, tokens: int) -> int:
@@ -158,7 +163,9 @@ def retry_after_s(headers: Mapping[str, str], unix_now: float) -> float | None:
     if seconds is not None or given is None:
         return seconds
     try:
-        return max(0.0, parsedate_to_datetime(given).timestamp() - unix_now)
+        there = headers.get("date")  # by their clock, if they tell it: ours may be wrong
+        now = unix_now if there is None else parsedate_to_datetime(there).timestamp()
+        return max(0.0, parsedate_to_datetime(given).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return None
 
