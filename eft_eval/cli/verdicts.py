@@ -37,7 +37,7 @@ def list_(
     from eft_eval.reports.views.verdicts import verdicts
 
     opened = _open(store)
-    found = summary(Choice(judge, prompt, status, before).among(opened))
+    found = summary(opened, Choice(judge, prompt, status, before))
     print_document(verdicts(found, opened.path))
 
 
@@ -122,7 +122,7 @@ def prune(
     choice = Choice(judge, prompt, status, before)
     opened = _open(store, writable=yes)
     check_prunable(choice, opened)
-    print_document(verdicts(summary(choice.among(opened)), opened.path))
+    print_document(verdicts(summary(opened, choice), opened.path))
     if yes:
         print(f"{remove(opened, choice)} verdicts removed")
     else:

@@ -16,6 +16,7 @@ from eft_eval.judging.judge import reparse
 from eft_eval.judging.judges.registry import judge_class
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.verdicts.store import Unreadable, VerdictStore, to_record
+from eft_eval.verdicts.tally import Tally
 from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
 __all__ = [
@@ -78,12 +79,20 @@ class Choice:
         if isinstance(entry, Unreadable):
             others = (self.judge, self.prompt, self.before)
             return self.status in (None, UNREADABLE) and all(one is None for one in others)
-        verdict = entry
+        return self._fits(
+            entry.judge_model, entry.prompt_name, entry.status.value, entry.created[:10]
+        )
+
+    def counts(self, tally: Tally) -> bool:
+        """Whether the verdicts of a tally are meant."""
+        return self._fits(tally.judge, tally.prompt, tally.status, tally.day)
+
+    def _fits(self, judge: str, prompt: str, status: str, day: str) -> bool:
         return (
-            self.judge in (None, verdict.judge_model)
-            and self.prompt in (None, verdict.prompt_name)
-            and self.status in (None, verdict.status.value)
-            and (self.before is None or verdict.created[:10] < self.before)
+            self.judge in (None, judge)
+            and self.prompt in (None, prompt)
+            and self.status in (None, status)
+            and (self.before is None or day < self.before)
         )
 
     def among(self, store: VerdictStore) -> Iterator[Verdict | Unreadable]:
@@ -141,31 +150,26 @@ class Exported(NamedTuple):
     unreadable: int
 
 
-def summary(entries: Iterable[Verdict | Unreadable]) -> list[Group]:
-    """Return what is stored in groups, sorted by judge, prompt and status."""
+def summary(store: VerdictStore, choice: Choice) -> list[Group]:
+    """Return what is meant in groups, sorted by judge, prompt and status."""
+    tallies, unreadable = store.tally()
     groups: dict[tuple[str, str, str], Group] = {}
-    for one in entries:
-        if isinstance(one, Unreadable):
-            key = ("?", "?", UNREADABLE)
-            old = groups.get(key, Group(*key, 0, 0, 0.0, 0, "", ""))
-            groups[key] = old._replace(verdicts=old.verdicts + 1)
-            continue
-        key = (one.judge_model, f"{one.prompt_name} {one.prompt_version}", one.status.value)
-        day = one.created[:10]
-        old = groups.get(key, Group(*key, 0, 0, 0.0, 0, day, day))
+    for one in filter(choice.counts, tallies):
+        key = (one.judge, f"{one.prompt} {one.version}", one.status)
+        old = groups.get(key, Group(*key, 0, 0, 0.0, 0, one.day, one.day))
+        unpriced = one.verdicts - one.priced if judge_class(one.judge).priced else 0
         groups[key] = old._replace(
-            verdicts=old.verdicts + 1,
-            tokens=old.tokens + (one.prompt_tokens or 0) + (one.completion_tokens or 0),
-            cost_usd=old.cost_usd + (one.cost_usd or 0.0),
-            unpriced=old.unpriced + (one.cost_usd is None and _is_paid(one)),
-            first=min(old.first, day),
-            last=max(old.last, day),
+            verdicts=old.verdicts + one.verdicts,
+            tokens=old.tokens + one.tokens,
+            cost_usd=old.cost_usd + one.cost_usd,
+            unpriced=old.unpriced + unpriced,
+            first=min(old.first, one.day),
+            last=max(old.last, one.day),
         )
+    if count := sum(map(choice.has, unreadable)):
+        key = ("?", "?", UNREADABLE)
+        groups[key] = Group(*key, count, 0, 0.0, 0, "", "")
     return [groups[key] for key in sorted(groups)]
-
-
-def _is_paid(verdict: Verdict) -> bool:
-    return judge_class(verdict.judge_model).priced
 
 
 def reparse_store(

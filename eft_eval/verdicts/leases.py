@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Literal
 
 from eft_eval.errors import ConfigError
-from eft_eval.verdicts.store import STORE_VARIABLE, VerdictStore, to_record
+from eft_eval.verdicts.store import STORE_VARIABLE, VerdictStore, add, begin, to_record
 from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["Claims", "SharedSource", "Taken", "is_gone", "this_process"]
@@ -84,7 +84,7 @@ class Claims:
             states = self._states(keys)  # first without the write lock, as others wait for that
             if "mine" not in states:
                 return states
-            self._quick.execute("BEGIN IMMEDIATE")
+            begin(self._quick)
             try:
                 states = self._states(keys)
                 expires = time.time() + self.lease_s
@@ -109,30 +109,23 @@ class Claims:
         Raises:
             ConfigError: The store cannot be written.
         """
-        rows = [(verdict.key, to_record(verdict)) for verdict in verdicts]
+        rows = [(verdict, to_record(verdict)) for verdict in verdicts]
         with self._explained():
-            self._durable.execute("BEGIN IMMEDIATE")
+            begin(self._durable)
             try:
+                add(self._durable, rows)
                 for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-                    self._keep_rows(rows[start : start + _ROWS_PER_STATEMENT])
+                    self._end([one.key for one, _ in rows[start : start + _ROWS_PER_STATEMENT]])
                 self._durable.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # some errors have rolled back already
                     self._durable.execute("ROLLBACK")
                 raise
 
-    def _keep_rows(self, rows: Sequence[tuple[str, str]]) -> None:
-        # One statement for many rows: at each the interpreter's lock is waited for again, which
-        # takes milliseconds while the replies of a whole round are being read.
-        values = ",".join(["(?,?)"] * len(rows))
+    def _end(self, keys: Sequence[str]) -> None:
+        marks = ",".join("?" * len(keys))
         self._durable.execute(
-            f"INSERT OR IGNORE INTO verdicts VALUES {values}",
-            [field for row in rows for field in row],
-        )
-        marks = ",".join("?" * len(rows))
-        self._durable.execute(
-            f"DELETE FROM claims WHERE owner=? AND key IN ({marks})",
-            [self._owner, *(key for key, _ in rows)],
+            f"DELETE FROM claims WHERE owner=? AND key IN ({marks})", [self._owner, *keys]
         )
 
     def give_back(self, key: str) -> None:

@@ -10,22 +10,40 @@ import contextlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.verdicts.tally import SCHEMA, Tally, note, read_tallies, without_facts
 from eft_eval.verdicts.verdict import Status, Verdict
 
-__all__ = ["STORE_VARIABLE", "Unreadable", "VerdictStore", "default_store_path", "readable"]
+__all__ = [
+    "STORE_VARIABLE",
+    "Unreadable",
+    "VerdictStore",
+    "add",
+    "begin",
+    "default_store_path",
+    "readable",
+]
 
 STORE_VARIABLE = "EFT_VERDICT_STORE"
 
+_Row = TypeVar("_Row")
+
 _BUSY_SECONDS = 60
+_FIRST_LOOK_SECONDS = 0.002
+_LAST_LOOK_SECONDS = 0.0002
+_AGED_SECONDS = 0.1  # who has waited so long looks most often
+_LONG_WAIT_SECONDS = 1.0
+_SELDOM_LOOK_SECONDS = 0.01
+_ROWS_PER_STATEMENT = 100
 _KEYS_PER_QUERY = 500  # SQLite before 3.32 allows 999 parameters
 _ROWS_PER_PAGE = 1000
 _LAYOUT = 2  # 1 was the table of verdicts alone; opening such a file adds the others
-_SCHEMA = (
+_TABLES = (
     "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY NOT NULL, record TEXT NOT NULL)",
     # what later parsers made of the same replies; the newest counts
     "CREATE TABLE IF NOT EXISTS readings (id INTEGER PRIMARY KEY, key TEXT NOT NULL,"
@@ -40,6 +58,7 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS batch_items (job TEXT NOT NULL, key TEXT NOT NULL,"
     " open INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (job, key))",
     "CREATE INDEX IF NOT EXISTS batch_items_by_key ON batch_items (key, open)",
+    *SCHEMA,
 )
 _RECORD = (
     "COALESCE((SELECT r.record FROM readings r WHERE r.key = v.key ORDER BY r.id DESC LIMIT 1),"
@@ -116,8 +135,8 @@ class VerdictStore:
             with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode=WAL").fetchone()
             # Asking for the write lock tells a read-only file now, not after a paid call.
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
+            begin(connection)
+            for statement in _TABLES:
                 connection.execute(statement)
             connection.execute("SELECT key, record FROM verdicts LIMIT 1").fetchone()
             if layout != _LAYOUT:
@@ -183,18 +202,24 @@ class VerdictStore:
 
     def put_many(self, verdicts: Iterable[Verdict]) -> None:
         """Store several verdicts at once, all or none; as `put`."""
-        rows = [(verdict.key, to_record(verdict)) for verdict in verdicts]
+        rows = [(verdict, to_record(verdict)) for verdict in verdicts]
         with self.connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT OR IGNORE INTO verdicts VALUES (?, ?)", rows)
+            begin(connection)
+            add(connection, rows)
             connection.execute("COMMIT")
 
     def add_readings(self, verdicts: Iterable[Verdict]) -> None:
         """Note how a later parser reads stored replies; the replies and the old readings stay."""
-        rows = [(verdict.key, to_record(verdict)) for verdict in verdicts]
+        rows = [(verdict, to_record(verdict)) for verdict in verdicts]
         with self.connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO readings (key, record) VALUES (?, ?)", rows)
+            begin(connection)
+            connection.executemany(
+                "INSERT INTO readings (key, record) VALUES (?, ?)",
+                [(verdict.key, record) for verdict, record in rows],
+            )
+            for part in _parts(rows):
+                there = _stored_among(connection, [verdict.key for verdict, _ in part])
+                note(connection, {one.key: one for one, _ in part if one.key in there})
             connection.execute("COMMIT")
 
     def prune(self, keys: Sequence[str]) -> int:
@@ -204,7 +229,7 @@ class VerdictStore:
         """
         removed = 0
         with self.connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            begin(connection)
             for key in keys:
                 removed += connection.execute("DELETE FROM verdicts WHERE key=?", [key]).rowcount
                 connection.execute("DELETE FROM readings WHERE key=?", [key])
@@ -248,6 +273,50 @@ class VerdictStore:
             for row, key, record in page:
                 last = row
                 yield self._read(key, record)
+
+    def tally(self) -> tuple[list[Tally], list[Unreadable]]:
+        """Return what the store holds in numbers, and the records that nobody can read."""
+        unreadable: list[Unreadable] = []
+        last, lacking = "", True
+        while lacking:
+            with self.connection() as connection:
+                if not _has_facts(connection):
+                    return self._count()
+                keys = without_facts(connection, last, _ROWS_PER_PAGE)
+            lacking = bool(keys)
+            if lacking:
+                last = keys[-1]
+                entries = self.look_up(keys)
+                found = {key: one for key, one in entries.items() if isinstance(one, Verdict)}
+                unreadable += [one for one in entries.values() if isinstance(one, Unreadable)]
+                if found and not self._note(found):
+                    return self._count()
+        with self.connection() as connection:
+            return read_tallies(connection), unreadable
+
+    def _note(self, verdicts: Mapping[str, Verdict]) -> bool:
+        """Write facts that are lacking; return whether they are there now."""
+        with contextlib.suppress(ConfigError), self.connection() as connection:
+            begin(connection)
+            for part in _parts([*verdicts.items()]):
+                note(connection, dict(part))
+            connection.execute("COMMIT")
+            return True
+        return False
+
+    def _count(self) -> tuple[list[Tally], list[Unreadable]]:
+        """Return what `tally` does, from every single record."""
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        for statement in SCHEMA[:2]:
+            memory.execute(statement)
+        unreadable: list[Unreadable] = []
+        for entry in self.entries():
+            if isinstance(entry, Unreadable):
+                unreadable.append(entry)
+            else:
+                note(memory, {entry.key: entry})
+        with contextlib.closing(memory):
+            return read_tallies(memory), unreadable
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -304,6 +373,69 @@ class VerdictStore:
             f"the verdict store {self.path} cannot be used ({error}); set {STORE_VARIABLE} to "
             "another file"
         )
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin to write, as soon as nobody else does.
+
+    SQLite's own waiting sleeps the longer the longer it has waited, and so lets those that came
+    later go first; here who has waited longer looks more often.
+
+    Raises:
+        sqlite3.Error: The store cannot be written, or is locked for too long.
+    """
+    (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout=0")
+    start = time.monotonic()
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                waited = time.monotonic() - start
+                if "locked" not in str(error) or waited > patience_ms / 1000:
+                    raise
+            aged = min(1.0, waited / _AGED_SECONDS)
+            pause = _FIRST_LOOK_SECONDS * (1 - aged) + _LAST_LOOK_SECONDS * aged
+            time.sleep(pause if waited < _LONG_WAIT_SECONDS else _SELDOM_LOOK_SECONDS)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={patience_ms}")
+
+
+def add(connection: sqlite3.Connection, rows: Sequence[tuple[Verdict, str]]) -> None:
+    """Add verdicts and their records, in the caller's transaction; the first under a key stays."""
+    for part in _parts(rows):
+        # One statement for many rows: at each the interpreter's lock is waited for again, which
+        # takes milliseconds while the replies of a whole round are being read.
+        there = _stored_among(connection, [verdict.key for verdict, _ in part])
+        fresh: dict[str, tuple[Verdict, str]] = {}
+        for one, record in part:
+            if one.key not in there:
+                fresh.setdefault(one.key, (one, record))
+        if fresh:
+            values = ",".join(["(?,?)"] * len(fresh))
+            connection.execute(
+                f"INSERT INTO verdicts VALUES {values}",
+                [field for key, (_, record) in fresh.items() for field in (key, record)],
+            )
+            note(connection, {key: one for key, (one, _) in fresh.items()})
+
+
+def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        yield rows[start : start + _ROWS_PER_STATEMENT]
+
+
+def _stored_among(connection: sqlite3.Connection, keys: Sequence[str]) -> set[str]:
+    marks = ",".join("?" * len(keys))
+    query = f"SELECT key FROM verdicts WHERE key IN ({marks})"
+    return {key for (key,) in connection.execute(query, list(keys))}
+
+
+def _has_facts(connection: sqlite3.Connection) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE name='facts'"
+    return connection.execute(query).fetchone() is not None
 
 
 def _as_text(stored: bytes) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from eft_eval.verdicts.leases import is_gone
-from eft_eval.verdicts.store import VerdictStore, to_record
+from eft_eval.verdicts.store import VerdictStore, add, begin, to_record
 from eft_eval.verdicts.verdict import Scale, Verdict
 
 __all__ = ["BatchItem", "BatchJob", "BatchStates", "JobState"]
@@ -87,7 +87,7 @@ class BatchStates:
         with the noting, so that no two processes send the same request.
         """
         with self._store.connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            begin(connection)
             own = _unknown(connection, list(items), job.created)
             if own:
                 job = job.with_(requests=len(own))
@@ -114,16 +114,16 @@ class BatchStates:
     def update(self, job: BatchJob) -> None:
         """Note what has become of a job; its requests are open as long as it is."""
         with self._store.connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            begin(connection)
             _write(connection, job)
             connection.execute("COMMIT")
 
     def finish(self, job: BatchJob, verdicts: Iterable[Verdict]) -> None:
         """Store a job's verdicts and note its end, in one step."""
-        rows = [(verdict.key, to_record(verdict)) for verdict in verdicts]
+        rows = [(verdict, to_record(verdict)) for verdict in verdicts]
         with self._store.connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT OR IGNORE INTO verdicts VALUES (?, ?)", rows)
+            begin(connection)
+            add(connection, rows)
             _write(connection, job)
             connection.execute("COMMIT")
 
