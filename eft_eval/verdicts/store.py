@@ -218,7 +218,7 @@ class VerdictStore:
                 [(verdict.key, record) for verdict, record in rows],
             )
             for part in _parts(rows):
-                there = _stored_among(connection, [verdict.key for verdict, _ in part])
+                there = _among(connection, "verdicts", [verdict.key for verdict, _ in part])
                 note(connection, {one.key: one for one, _ in part if one.key in there})
             connection.execute("COMMIT")
 
@@ -408,7 +408,7 @@ def add(connection: sqlite3.Connection, rows: Sequence[tuple[Verdict, str]]) -> 
     for part in _parts(rows):
         # One statement for many rows: at each the interpreter's lock is waited for again, which
         # takes milliseconds while the replies of a whole round are being read.
-        there = _stored_among(connection, [verdict.key for verdict, _ in part])
+        there = _among(connection, "verdicts", [verdict.key for verdict, _ in part])
         fresh: dict[str, tuple[Verdict, str]] = {}
         for one, record in part:
             if one.key not in there:
@@ -419,7 +419,8 @@ def add(connection: sqlite3.Connection, rows: Sequence[tuple[Verdict, str]]) -> 
                 f"INSERT INTO verdicts VALUES {values}",
                 [field for key, (_, record) in fresh.items() for field in (key, record)],
             )
-            note(connection, {key: one for key, (one, _) in fresh.items()})
+            read_again = _among(connection, "readings", [*fresh])  # the newest reading counts
+            note(connection, {k: one for k, (one, _) in fresh.items() if k not in read_again})
 
 
 def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
@@ -427,9 +428,10 @@ def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
         yield rows[start : start + _ROWS_PER_STATEMENT]
 
 
-def _stored_among(connection: sqlite3.Connection, keys: Sequence[str]) -> set[str]:
+def _among(connection: sqlite3.Connection, table: str, keys: Sequence[str]) -> set[str]:
+    """Return those of some keys that a table has."""
     marks = ",".join("?" * len(keys))
-    query = f"SELECT key FROM verdicts WHERE key IN ({marks})"
+    query = f"SELECT key FROM {table} WHERE key IN ({marks})"
     return {key for (key,) in connection.execute(query, list(keys))}
 
 

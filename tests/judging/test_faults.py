@@ -113,6 +113,7 @@ def test_a_storm_changes_no_score(
     with caplog.at_level(logging.INFO):
         found = judge_responses(given(count), PROMPT, asked, store)
 
+    assert [one.error for one in found if one.error] == []
     assert readings(found) == readings(expected)
     assert {"scored", "refused", "malformed"} == set(statuses(found))
     tries = Counter(server.prompts())

@@ -267,6 +267,8 @@ class EndpointJudge(Judge):
         return _Try(without_secrets(outcome, self.settings), headers)
 
     async def _request(self, prompt: str, schema: bool) -> tuple[bytes, Mapping[str, str]]:
+        import openai
+
         # What is in extra_body is sent as it is. The typed arguments say the same, but walking
         # through their types takes the client longer than all else that it does.
         body = self.body(prompt, schema=schema)
@@ -274,10 +276,15 @@ class EndpointJudge(Judge):
         async with self._client.chat.completions.with_streaming_response.create(
             model=self.name, messages=[], extra_body=body
         ) as response:
-            async for part in response.iter_bytes():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
+            try:
+                async for part in response.iter_bytes():
+                    content += part
+                    if len(content) > MOST_BYTES:
+                        raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
+            except TooLarge:
+                raise
+            except Exception as error:  # the HTTP library's, which the client wraps elsewhere
+                raise openai.APIConnectionError(request=response.http_request) from error
             return bytes(content), response.headers
 
     def _status(self, error: openai.APIStatusError) -> _Try:
