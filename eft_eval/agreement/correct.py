@@ -19,7 +19,7 @@ from eft_eval.agreement.report import CorrectedMetric, CorrectedRun, People, Unu
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
-from eft_eval.runs.records import CORRECTED, MetricKey
+from eft_eval.runs.records import CORRECTED, CORRECTED_NAME, MetricKey
 from eft_eval.runs.saved import SavedRun, open_run
 from eft_eval.runs.writing import NewMetric, Revision
 from eft_eval.statistics.consensus import majority, mean_rating
@@ -30,7 +30,6 @@ from eft_eval.statistics.ratings import Values, apply_rule
 __all__ = ["Correction", "correct_metrics", "correct_run"]
 
 _ANY = "fact_any_error"
-_CORRECTED = "_ppi"  # how the names of corrected metrics end
 
 
 class _Reading(NamedTuple):
@@ -266,7 +265,7 @@ def _check_counts(run: SavedRun, items: Sequence[Item]) -> None:
     for task in dict.fromkeys(item.stratum for item in items):
         scale, measured = run.tasks[task].metadata.get("eft_scale"), run.tasks[task].entry
         names = {name.partition(",")[0].removesuffix("_stderr") for name in measured}
-        counts = any(one.startswith("fact_") and not one.endswith(_CORRECTED) for one in names)
+        counts = any(one.startswith("fact_") and not one.endswith(CORRECTED_NAME) for one in names)
         if scale != "count" and not counts:
             raise ConfigError(
                 f"{task}: its judge counts no factual errors, and its metrics are none of "
@@ -290,7 +289,7 @@ def _new_metrics(one: CorrectedMetric, entry: Mapping[str, Any]) -> Iterator[New
     error = one.corrected.standard_error
     for pipeline in _pipelines(entry, one.metric):
         yield NewMetric(
-            MetricKey(f"{one.metric}{_CORRECTED}", pipeline),
+            MetricKey(f"{one.metric}{CORRECTED_NAME}", pipeline),
             one.corrected.prediction_powered.estimate,
             error if error > 0 else None,
             one.higher,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from eft_eval.agreement.paper import PaperFigure
-from eft_eval.records import plain
+from eft_eval.records import plain, restored
+from eft_eval.runs.records import CORRECTED_NAME, ResultsFile
 from eft_eval.statistics.alpha import Alpha
 from eft_eval.statistics.alternative_test import AlternativeTest
 from eft_eval.statistics.ceiling import Ceiling, Scale
@@ -24,10 +25,12 @@ __all__ = [
     "Agreement",
     "CorrectedMetric",
     "CorrectedRun",
+    "Correction",
     "Counted",
     "People",
     "Rater",
     "Unused",
+    "correction_in",
 ]
 
 
@@ -99,6 +102,37 @@ class Unused(NamedTuple):
     unsure: int
     contradictory: int
     tied: int
+
+
+class Correction(NamedTuple):
+    """What `eft-eval correct` keeps in a results file, as far as it is read again.
+
+    Attributes:
+        metrics: The corrected metrics.
+        annotators: Whose labels corrected them.
+        warnings: What keeps the figures from being read as they stand.
+    """
+
+    metrics: tuple[CorrectedMetric, ...]
+    annotators: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def of(self, task: str, metric: str) -> CorrectedMetric | None:
+        """Return the correction that the metric ``…_ppi`` of a task is; None for any other."""
+        names = ((one, f"{one.metric}{CORRECTED_NAME}") for one in self.metrics)
+        return next((one for one, name in names if (one.task, name) == (task, metric)), None)
+
+
+def correction_in(file: ResultsFile) -> Correction | None:
+    """Return what labels corrected in a results file; None where nothing was corrected.
+
+    Raises:
+        ConfigError: It is not as eft-eval writes it.
+    """
+    found = file.content.get("eft_corrected")
+    if not isinstance(found, Mapping):
+        return None
+    return restored(Correction, found, f"{file.path}: eft_corrected")
 
 
 class CorrectedMetric(NamedTuple):

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from eft_eval.agreement.report import CorrectedMetric, correction_in
 from eft_eval.errors import ClaimError, ConfigError, nearest
 from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.figures import corrected_figure, figure_of, labels_of
@@ -27,7 +28,6 @@ from eft_eval.runs.records import Column, Group, MetricKey, ResultsFile, Run, Ta
 __all__ = ["ClaimSettings", "claims_of", "read_claims"]
 
 _SHOWN = 5
-_CORRECTED = "_ppi"
 _WILD = "*?["
 
 
@@ -253,11 +253,12 @@ def _claim(
 ) -> Claim:
     metric, filter_name = one.key
     pipeline = task.pipelines.get(filter_name)
-    found = _correction(source, task.name, metric)
+    correction = correction_in(source)
+    found = correction.of(task.name, metric) if correction else None
     labels = None
-    if found is not None:
-        figure = corrected_figure(one.column, found)
-        labels = labels_of(found, len(source.content["eft_corrected"]["annotators"]))
+    if correction is not None and found is not None:
+        figure = corrected_figure(one.column, found.corrected)
+        labels = labels_of(found.corrected, len(correction.annotators))
     else:
         items = pipeline.items if pipeline else ()
         figure = figure_of(one.column, items, task.documents, settings.level)
@@ -306,22 +307,11 @@ def _range(one: _Chosen) -> tuple[float | None, float | None]:
     return found
 
 
-def _correction(source: ResultsFile, task: str, metric: str) -> Mapping[str, Any] | None:
-    """Return what `eft-eval correct` found for a corrected metric; None for any other."""
-    if not metric.endswith(_CORRECTED):
-        return None
-    found: Mapping[str, Any]
-    for found in (source.content.get("eft_corrected") or {}).get("metrics") or []:
-        if (found["task"], f"{found['metric']}{_CORRECTED}") == (task, metric):
-            return found
-    return None
-
-
 def _remarks(
-    found: Mapping[str, Any] | None, missing: int | None, clusters: int | None
+    found: CorrectedMetric | None, missing: int | None, clusters: int | None
 ) -> Iterator[str]:
     if found is not None:
-        yield f"corrected by people's labels ({found['reading']})"
+        yield f"corrected by people's labels ({found.reading})"
     if missing:
         yield f"{missing} documents without a number are left out"
     if clusters is not None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from eft_eval.exporting.claims import Figure, LabelsClaim
 from eft_eval.judging.prompts.ranges import within_range
 from eft_eval.reporting.scores import mean_of_column
 from eft_eval.runs.records import Column, Item
-from eft_eval.statistics.interval import Interval
+from eft_eval.statistics.correction import Corrected
 from eft_eval.statistics.means import normal_quantile, spread
 
 __all__ = ["corrected_figure", "figure_of", "labels_of"]
@@ -46,45 +45,36 @@ def figure_of(column: Column, items: Sequence[Item], documents: int | None, leve
     )
 
 
-def corrected_figure(column: Column, found: Mapping[str, Any]) -> Figure:
+def corrected_figure(column: Column, found: Corrected) -> Figure:
     """Return a corrected score with the interval that `eft-eval correct` gave it.
 
     Args:
         column: The metric, ``…_ppi``.
-        found: Its entry under ``eft_corrected``.
+        found: What corrected it.
     """
     assert column.reported is not None
-    corrected = found["corrected"]
-    given = corrected["prediction_powered"]
-    ends = [math.nan if given[end] is None else float(given[end]) for end in ("lower", "upper")]
-    interval = Interval(
-        column.reported, ends[0], ends[1], float(given["level"]), str(given["method"])
-    )
-    error = corrected["standard_error"]
-    n = corrected["labels"] + corrected["verdicts"]
-    missing = corrected["dropped_labels"] + corrected["dropped_verdicts"]
-    clusters = corrected["verdicts_only"]["clusters"]
-    method = None if error is None else "prediction-powered"
+    interval = found.prediction_powered._replace(estimate=column.reported)
+    error = None if math.isnan(found.standard_error) else found.standard_error
     return Figure(
-        column.reported,
-        error,
-        method,
-        within_range(column.key.metric, interval),
-        n,
-        missing,
-        clusters,
+        value=column.reported,
+        standard_error=error,
+        error_method=None if error is None else "prediction-powered",
+        interval=within_range(column.key.metric, interval),
+        n=found.labels + found.verdicts,
+        missing=found.dropped_labels + found.dropped_verdicts,
+        clusters=found.verdicts_only.clusters,
     )
 
 
-def labels_of(found: Mapping[str, Any], annotators: int) -> LabelsClaim:
+def labels_of(found: Corrected, annotators: int) -> LabelsClaim:
     """Return what corrected a score."""
-    corrected = found["corrected"]
+    uncorrected = found.verdicts_only.interval.estimate
     return LabelsClaim(
-        labels=int(corrected["labels"]),
-        verdicts=int(corrected["verdicts"]),
+        labels=found.labels,
+        verdicts=found.verdicts,
         annotators=annotators,
-        verdicts_only=corrected["verdicts_only"]["interval"]["estimate"],
-        power=float(corrected["power"]),
+        verdicts_only=None if math.isnan(uncorrected) else uncorrected,
+        power=found.power,
     )
 
 

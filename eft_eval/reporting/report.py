@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from eft_eval.agreement.report import Agreement, CorrectedMetric
+from eft_eval.agreement.report import Agreement, CorrectedMetric, correction_in
 from eft_eval.comparing.compare import compare_runs
 from eft_eval.comparing.comparison import Comparison, RunName
 from eft_eval.comparing.settings import GateSettings
 from eft_eval.errors import ConfigError
-from eft_eval.records import restored
 from eft_eval.reporting.arms import Arms, find_arms
 from eft_eval.reporting.flips import Flips, find_flips
 from eft_eval.reporting.frontier import Frontier, find_frontiers
@@ -227,21 +226,15 @@ def _corrections(run: Run) -> tuple[tuple[CorrectedMetric, ...], tuple[str, ...]
     metrics: list[CorrectedMetric] = []
     warnings: list[str] = []
     for file in run.files:
-        correction = file.content.get("eft_corrected")
-        if not isinstance(correction, Mapping):
+        found = correction_in(file)
+        if found is None:
             continue
-        found = restored(_Correction, correction, f"{run.label}: eft_corrected")
         here = [
             one for one in found.metrics if one.task in run.tasks and run.file_of(one.task) is file
         ]
         metrics += here
         warnings += found.warnings if here else ()
     return tuple(metrics), tuple(dict.fromkeys(warnings))
-
-
-class _Correction(NamedTuple):  # what `eft-eval correct` keeps in a results file
-    metrics: tuple[CorrectedMetric, ...]
-    warnings: tuple[str, ...]
 
 
 def _main(first: ReportedRun, comparison: Comparison | None) -> tuple[str, ...]:

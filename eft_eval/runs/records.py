@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 __all__ = [
     "CORRECTED",
+    "CORRECTED_NAME",
     "Column",
     "Group",
     "Item",
@@ -24,6 +25,8 @@ __all__ = [
 
 CORRECTED = "prediction_powered"
 """The aggregation of metrics that `eft-eval correct` wrote."""
+CORRECTED_NAME = "_ppi"
+"""How their names end."""
 
 Severity = Literal["error", "note"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.runs.records import CORRECTED_NAME
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import within_unit
 
@@ -36,7 +37,7 @@ def range_of(metric: str) -> tuple[float, float] | None:
     Args:
         metric: Its name; ``…_ppi``, a corrected score, has the range of what was corrected.
     """
-    name = metric.removesuffix("_ppi")
+    name = metric.removesuffix(CORRECTED_NAME)
     for measure in MEASURES.values():
         if name in measure.scores:
             amounts = measure.largest is None and measure.scores[name] is float
