@@ -7,10 +7,10 @@ import importlib.metadata
 import inspect
 import json
 import math
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -414,6 +414,12 @@ def test_a_watched_module_that_does_not_exist_is_an_ordinary_import_error() -> N
 # --- what it costs -------------------------------------------------------------------------------
 
 
+def processor_seconds() -> float:
+    """Return what all processes that ended took of the processor; other programs do not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_importing_the_package_is_quick_and_light(tmp_path: Path) -> None:
     program = "import json, sys, eft_eval; print(json.dumps(sorted(sys.modules)))"
     loaded = python(program, tmp_path)
@@ -421,9 +427,9 @@ def test_importing_the_package_is_quick_and_light(tmp_path: Path) -> None:
         assert heavy not in loaded
     took = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = processor_seconds()
         subprocess.run([sys.executable, "-c", "import eft_eval"], cwd=tmp_path, check=True)
-        took.append(time.perf_counter() - started)
+        took.append(processor_seconds() - started)
     assert min(took) < 0.3  # the whole process
 
 
@@ -453,9 +459,9 @@ def test_start_up_costs_less_than_two_milliseconds(
 
     def seconds(case: str) -> float:
         program, env = cases[case]
-        started = time.perf_counter()
+        started = processor_seconds()
         subprocess.run([program, "-c", "pass"], cwd=empty, env=env, check=True)
-        return time.perf_counter() - started
+        return processor_seconds() - started
 
     def measure() -> dict[str, float]:
         """Return medians in milliseconds of 60 rounds, in which the cases take turns."""
