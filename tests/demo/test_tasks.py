@@ -176,9 +176,14 @@ def test_one_question_shows_every_arms_answer() -> None:
     done = CliRunner().invoke(app, ["demo", "--prompt", question, "--temperature", "0"])
     assert done.exit_code == 0, done.output
     assert question in done.output, "brackets are no markup"
-    rows = [line.strip("│┃").split("│") for line in done.output.splitlines() if "│" in line]
-    shown = ["".join("".join(row[i] for row in rows).split()) for i in range(len(ARMS))]
-    for text, recipe in zip(shown, ARMS.values(), strict=True):
+    shown: list[tuple[str, str]] = []
+    for line in done.output.splitlines():
+        if line.startswith("│"):  # an arm and its answer, or another line of that
+            arm, text = (cell.strip() for cell in line.strip("│").split("│"))
+            before = ("", "") if arm else shown.pop()
+            shown.append((before[0] + arm, before[1] + "".join(text.split())))
+    assert [arm for arm, _ in shown] == list(ARMS)
+    for (_, text), recipe in zip(shown, ARMS.values(), strict=True):
         (answer,) = respond(parse_recipe(recipe), [question], temperature=0.0)
         assert text == "".join(answer.split())
 
