@@ -44,44 +44,15 @@ class Form(str, Enum):
     csv = "csv"
 
 
-LabelFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--labels", help="Label files, one or more: Potato, Label Studio, CSV, JSON."),
-]
 Judge = Annotated[
     str | None, typer.Option(help="The annotator that is the judge, by its name in the files.")
-]
-Field = Annotated[
-    str | None,
-    typer.Option(help="Field of the labels; any_error is made of has_error and error_count."),
 ]
 RuleOption = Annotated[
     RuleName | None,
     typer.Option("--rule", help="Compare whether there is an error, or the labels themselves."),
 ]
-Positive = Annotated[
-    str | None, typer.Option(help="For labels that are words: the one that counts as an error.")
-]
-Missing = Annotated[
-    list[str] | None,
-    typer.Option(help="A word that is no label, such as unsure; may be given again."),
-]
 Tasks = Annotated[
     list[str] | None, typer.Option("--task", help="Only this task of the run; may be given again.")
-]
-Measure = Annotated[
-    MeasureName | None,
-    typer.Option(help="The run's verdicts to take; factuality where it has these."),
-]
-ClusterPath = Annotated[
-    str | None, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
-]
-SettingsFile = Annotated[
-    Path | None,
-    typer.Option(help="Settings file; eft-eval.toml of this folder if there is one."),
-]
-PromptChange = Annotated[
-    bool, typer.Option("--allow-prompt-change", help="Compare under changed prompts too.")
 ]
 Level = Annotated[float, typer.Option(help="Confidence level of the intervals.")]
 JsonOut = Annotated[
@@ -101,11 +72,22 @@ def words_of(options: Any) -> dict[str, Any]:
 class LabelOptions:
     """Options of every command that holds labels against a run."""
 
-    labels: LabelFiles = None
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option("--labels", help="Label files, one or more: Potato, Label Studio, CSV, JSON."),
+    ] = None
     judge: Judge = None
-    field: Field = None
-    positive: Positive = None
-    missing: Missing = None
+    field: Annotated[
+        str | None,
+        typer.Option(help="Field of the labels; any_error is made of has_error and error_count."),
+    ] = None
+    positive: Annotated[
+        str | None, typer.Option(help="For labels that are words: the one that counts as an error.")
+    ] = None
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(help="A word that is no label, such as unsure; may be given again."),
+    ] = None
     task: Tasks = None
 
     @property
@@ -136,7 +118,10 @@ class LabelOptions:
 class MeasuredLabelOptions(LabelOptions):
     """The same where a run may be judged for several measures."""
 
-    measure: Measure = None
+    measure: Annotated[
+        MeasureName | None,
+        typer.Option(help="The run's verdicts to take; factuality where it has these."),
+    ] = None
 
     def reading(self) -> LabelReading:
         """Return how they are read."""
@@ -156,9 +141,16 @@ class ProjectOptions:
 class ComparingOptions:
     """Options of every command that compares runs."""
 
-    config: SettingsFile = None
-    cluster: ClusterPath = None
-    allow_prompt_change: PromptChange = False
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings file; eft-eval.toml of this folder if there is one."),
+    ] = None
+    cluster: Annotated[
+        str | None, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
+    ] = None
+    allow_prompt_change: Annotated[
+        bool, typer.Option("--allow-prompt-change", help="Compare under changed prompts too.")
+    ] = False
 
     def given(self) -> dict[str, Any]:
         """The settings that were given; None for the others."""

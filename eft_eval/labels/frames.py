@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.labels.people import person, pseudonyms
-from eft_eval.labels.records import Dropped, Label, LabelSet, Origin, without_duplicates
-from eft_eval.labels.scheme import Unreadable, is_blank, read_value
+from eft_eval.labels.entries import Entry, Place, Unusable
+from eft_eval.labels.people import person
+from eft_eval.labels.reading import labels_in
+from eft_eval.labels.records import LabelSet, Origin
+from eft_eval.labels.scheme import is_blank
 
 __all__ = ["Columns", "labels_of_frame"]
 
@@ -41,7 +45,7 @@ def labels_of_frame(
     Args:
         frame: A pandas data frame.
         named: What its columns are called.
-        judge: The annotator that is the judge; it keeps its name.
+        judge: The annotator that is the judge; it keeps its name, unless that is an e-mail address.
 
     Raises:
         ConfigError: A column does not exist, or nobody is called ``judge``.
@@ -52,45 +56,25 @@ def labels_of_frame(
             known = ", ".join(map(str, frame.columns))
             raise ConfigError(f"the frame has no column {column!r} ({name}=); it has: {known}")
     columns = {name: frame[column].tolist() for name, column in wanted.items()}
-    names = {person(name) for name in columns["annotator"] if not _missing(name)}
-    if judge is not None and person(judge) not in names:
-        raise ConfigError(f"no annotator of the frame is called {judge!r}")
-    kept = set() if judge is None else {person(judge)}
-    known_as = {**pseudonyms(names - kept), **{name: name for name in kept}}
-    labels, dropped = list[Label](), list[Dropped]()
-    origins: dict[str, Origin] = {}
-    for number in range(len(columns["item"])):
-        row = {name: values[number] for name, values in columns.items()}
-        found = _label(row, known_as, f"row {number}")
-        if isinstance(found, Dropped):
-            dropped.append(found)
-            continue
-        labels.append(found)
-        if "cluster" in row or "stratum" in row:
-            texts = (str(row.get("stratum", "")), str(row.get("cluster", "")))
-            origins[found.item_id] = Origin(*texts, None)
-    whole = without_duplicates(labels, dropped)
-    return LabelSet(whole.labels, whole.dropped, whole.remarks, origins, next(iter(kept), None))
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return labels_in((_entry(number, row) for number, row in enumerate(rows)), judge)
 
 
-def _label(row: dict[str, Any], names: dict[str, str], where: str) -> Label | Dropped:
+def _entry(number: int, row: Mapping[str, Any]) -> Entry | Unusable:
+    place = Place(Path("frame"), f"row {number}")
     for name in ("item", "annotator", "value"):
         if _missing(row[name]):
-            return Dropped(where, f"no {name}")
-    field = str(row.get("field", "value"))
-    try:
-        value = read_value(field, _plain(row["value"]))
-    except Unreadable as error:
-        return Dropped(where, str(error), str(row["value"]))
-    return Label(str(row["item"]), names[person(row["annotator"])], field, value, None, where)
+            return Unusable(place, f"no {name}")
+    given = row["value"]
+    value = int(given) if isinstance(given, bool) else given  # numbers to the statistics
+    origin = None
+    if "cluster" in row or "stratum" in row:
+        origin = Origin(str(row.get("stratum", "")), str(row.get("cluster", "")), None)
+    ids = str(row["item"]), person(row["annotator"]), str(row.get("field", "value"))
+    return Entry(place, *ids, value, origin=origin)
 
 
 def _missing(value: object) -> bool:
     if is_blank(value) or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     return isinstance(value, float) and math.isnan(value)
-
-
-def _plain(value: object) -> object:
-    """Return truth values as 0 and 1, which are numbers to the statistics."""
-    return int(value) if isinstance(value, bool) else value

@@ -37,11 +37,17 @@ from eft_eval.labels.scheme import FIELDS, Unreadable, read_value
 from eft_eval.labels.tables import EXPORTED_CSV, read_table
 from eft_eval.labels.tools import TOOLS
 
-__all__ = ["read_labels"]
+__all__ = ["labels_in", "read_labels"]
 
 _EXPECTED = (
     "Potato's project folder, user_state.json, CSV, TSV or JSONL (2.x), annotated_instances.tsv or "
     ".jsonl (1.x); Label Studio's JSON or JSON-MIN; or a CSV table with item_id in its header"
+)
+
+
+_MIXED = (
+    "pseudonyms (A1, …) and names of annotators are mixed: if a person has both, that person "
+    "counts as two; give the files that the pseudonyms were made from, or only these"
 )
 
 
@@ -104,20 +110,22 @@ def read_labels(
     judges = {item.judge for item in (by_id or {}).values() if item.judge is not None}
     names, named_judge = _names(files, judge, letter, judges)
     personal = owners((found for file in files for found in file.found), names)
-    labels, dropped, remarks = _finish(files, names, personal, _checked(field, files))
-    if is_mixed(set(names) - {judge}):
-        remarks.append(
-            "pseudonyms (A1, …) and names of annotators are mixed: if a person has both, that "
-            "person counts as two; give the files that the pseudonyms were made from, or only these"
-        )
-    labels, mixed = _one_scale_each(labels)
-    found = without_duplicates(labels, [*dropped, *mixed], remarks)
-    wanted = {label.item_id for label in found.labels}
-    origins = {name: one for file in files for name, one in file.origins() if name in wanted}
-    found = replace(found, origins=origins)
+    mixed = (_MIXED,) if is_mixed(set(names) - {judge}) else ()
+    found = _joined(files, names, personal, _checked(field, files), mixed)
     found = found if by_id is None else found.about(by_id.values())
     sources = tuple(safe_source(Path(path), personal) for path in several)
     return replace(found, judge=named_judge, sources=sources)
+
+
+def labels_in(found: Found, judge: str | None = None) -> LabelSet:
+    """Return the labels in what one importer yields, with names replaced.
+
+    Raises:
+        ConfigError: Nobody is called ``judge``.
+    """
+    files = [_File(list(found), Known(None), None)]
+    names, named_judge = _names(files, judge, "A", ())
+    return replace(_joined(files, names, {}, None, ()), judge=named_judge)
 
 
 def _read(
@@ -307,13 +315,14 @@ def _checked(field: str | None, files: Sequence[_File]) -> str | None:
     return field
 
 
-def _finish(
+def _joined(
     files: Sequence[_File],
     names: dict[str, str],
     known: Mapping[Path, tuple[Place, str]],
     field: str | None,
-) -> tuple[list[Label], list[Dropped], list[str]]:
-    """Return labels and dropped rows without names, and the remarks."""
+    more: Sequence[str],
+) -> LabelSet:
+    """Return labels, dropped rows and remarks, with ``more`` remarks, without names."""
     labels: list[Label] = []
     dropped: list[Dropped] = []
     remarks: list[str] = []
@@ -336,7 +345,11 @@ def _finish(
                 labels.append(outcome)
             else:
                 dropped.append(outcome)
-    return labels, dropped, remarks
+    labels, mixed = _one_scale_each(labels)
+    whole = without_duplicates(labels, [*dropped, *mixed], [*remarks, *more])
+    wanted = {label.item_id for label in whole.labels}
+    origins = {name: one for file in files for name, one in file.origins() if name in wanted}
+    return replace(whole, origins=origins)
 
 
 def _label(entry: Entry, annotator: str, where: str, known: Known) -> Label | Dropped:
