@@ -33,8 +33,10 @@ __all__ = [
     "json_kind",
     "make_folder",
     "new_folder",
+    "put",
     "read_text",
     "replaced_folder",
+    "staged",
     "text_kind",
     "write_json",
     "write_lines",
@@ -171,6 +173,29 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         except OSError:
             old.rename(path)
             raise
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write files into that `put` moves to ``folder`` when all are whole.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    with _one_line(folder), _beside(Path(os.path.realpath(folder))) as part:
+        part.mkdir()
+        yield part
+
+
+def put(file: Path, path: Path) -> None:
+    """Move a staged file to its place, in which a file is replaced.
+
+    Raises:
+        ConfigError: A folder has that name, or it cannot be written.
+    """
+    with _one_line(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda part: os.replace(file, part))
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

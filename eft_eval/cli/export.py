@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,7 +14,15 @@ import typer
 
 from eft_eval.cli.options import Level, grouped
 from eft_eval.errors import ConfigError
-from eft_eval.files import check_parent, is_stream, make_folder, write_lines, write_whole
+from eft_eval.files import (
+    check_parent,
+    is_stream,
+    make_folder,
+    put,
+    staged,
+    write_lines,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from eft_eval.exporting.claims import RunClaim
@@ -156,23 +165,27 @@ def _files(claims: Sequence[RunClaim], asked: Asked) -> None:
     """Write the files of eee, hf-eval-results or model-card."""
     files = _content(claims, asked)
     if asked.out is None:
-        for text in files.values():
-            sys.stdout.write(text)
+        for _, lines in files:
+            sys.stdout.writelines(lines)
         return
-    paths = {asked.out / name: text for name, text in files.items()}
-    for path, text in paths.items():
-        _check_free(path, text.encode("utf-8", "backslashreplace"), asked.overwrite)
-    for path, text in paths.items():
-        make_folder(path.parent)
-        write_lines(path, [text])
-        print(path)
+    with staged(asked.out) as part:
+        names = []
+        for name, lines in files:
+            make_folder((part / name).parent)
+            write_lines(part / name, lines)
+            names.append(name)
+        for name in names:
+            _check_free(asked.out / name, part / name, asked.overwrite)
+        for name in names:
+            put(part / name, asked.out / name)
+            print(asked.out / name)
 
 
-def _content(claims: Sequence[RunClaim], asked: Asked) -> Mapping[str, str]:
+def _content(claims: Sequence[RunClaim], asked: Asked) -> Iterator[tuple[str, Iterable[str]]]:
     from eft_eval.exporting import publishing
     from eft_eval.exporting.benchmarks import read_benchmarks
     from eft_eval.reports.exports.every_eval_ever import Evaluator
-    from eft_eval.reports.exports.every_eval_ever_samples import eee_files
+    from eft_eval.reports.exports.every_eval_ever_samples import eee_streams
     from eft_eval.reports.exports.hub import hub_files
     from eft_eval.reports.exports.model_card import model_card
 
@@ -185,11 +198,11 @@ def _content(claims: Sequence[RunClaim], asked: Asked) -> Mapping[str, str]:
                 publishing.check_one_model(claims, "--repo")
                 publishing.check_not_component(run, asked.repo)
         who = Evaluator(str(asked.organization).strip(), asked.relationship.value, asked.repo)
-        return eee_files(claims, who, asked.samples)
+        return eee_streams(claims, who, asked.samples)
     run = publishing.merged(claims, form)
     repository = publishing.check_card(run, asked.repo, form)
     if asked.form is Form.model_card:
-        return {"README.md": model_card(run, repository)}
+        return iter([("README.md", [model_card(run, repository)])])
     url = None if asked.source_url is None else publishing.check_url(asked.source_url)
     found = hub_files(run, read_benchmarks(asked.benchmark or ()), url)
     print(
@@ -197,7 +210,7 @@ def _content(claims: Sequence[RunClaim], asked: Asked) -> Mapping[str, str]:
         "its own list alone, and this registers none",
         file=sys.stderr,
     )
-    return found
+    return ((name, [text]) for name, text in found.items())
 
 
 def _csv(claims: Sequence[RunClaim], asked: Asked) -> None:
@@ -206,9 +219,13 @@ def _csv(claims: Sequence[RunClaim], asked: Asked) -> None:
     text = table_csv(_table(claims, asked))
     if asked.out is None:
         sys.stdout.write(text)
-    else:
-        _check_free(asked.out, text.encode("utf-8"), asked.overwrite)
+    elif is_stream(asked.out):
         write_lines(asked.out, [text])
+    else:
+        with staged(asked.out) as part:
+            write_lines(part / "table", [text])
+            _check_free(asked.out, part / "table", asked.overwrite)
+            put(part / "table", asked.out)
         print(asked.out)
 
 
@@ -228,12 +245,14 @@ def _table(claims: Sequence[RunClaim], asked: Asked) -> Any:
     return documents_table(claims) if asked.samples else claims_table(claims)
 
 
-def _check_free(path: Path, content: bytes | None, overwrite: bool) -> None:
-    """Raise where a file would be lost: one that exists with other content."""
+def _check_free(path: Path, new: Path | None, overwrite: bool) -> None:
+    """Raise where a file would be lost: one that exists with other content than the new one."""
     if overwrite or not path.exists() or is_stream(path):
         return
     try:
-        same = path.stat().st_size == 0 or (content is not None and path.read_bytes() == content)
+        same = path.is_file() and (
+            path.stat().st_size == 0 or (new is not None and filecmp.cmp(path, new, shallow=False))
+        )
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     if not same:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 from eft_eval.exporting.claims import Claim, RunClaim, TaskClaim
 from eft_eval.exporting.documents import Document, documents_of
@@ -19,88 +20,87 @@ from eft_eval.reports.exports.every_eval_ever import (
     result_id,
 )
 
-__all__ = ["Samples", "eee_files", "eee_samples", "with_samples"]
-
-
-class Samples(NamedTuple):
-    """Instance-level records of one task.
-
-    Attributes:
-        lines: JSON, one record each.
-        left_out: What has no record, and why, as ``additional_details``.
-    """
-
-    lines: list[str]
-    left_out: dict[str, str]
+__all__ = ["Samples", "eee_files", "eee_streams"]
 
 
 def eee_files(runs: Sequence[RunClaim], who: Evaluator, samples: bool) -> dict[str, str]:
-    """Return Every Eval Ever's files: one record per task, with documents where wanted.
+    """Return the texts of `eee_streams`, all at once."""
+    return {name: "".join(lines) for name, lines in eee_streams(runs, who, samples)}
 
-    A record's documents come before it, as it refers to them.
+
+def eee_streams(
+    runs: Sequence[RunClaim], who: Evaluator, samples: bool
+) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield Every Eval Ever's files: one record per task, with documents where wanted.
+
+    A record's documents come before it, as it refers to them; each file is to be read to its end
+    before the next is taken.
 
     Raises:
         ClaimError: The run does not say what a record needs.
     """
-    files: dict[str, str] = {}
-    for run in runs:
-        for task in run.tasks:
-            record = eee_record(run, task, who)
-            if samples and not task.members:
-                found = eee_samples(task, record)
-                if found.lines:
-                    record = with_samples(record, found)
-                    files[f"{record.folder}/{record.uuid}_samples.jsonl"] = "".join(found.lines)
-            text = json.dumps(record.content, indent=1, ensure_ascii=False, allow_nan=False)
-            files[f"{record.folder}/{record.uuid}.json"] = f"{text}\n"
-    return files
+    records = [(task, eee_record(run, task, who)) for run in runs for task in run.tasks]
+    for task, record in records:
+        if samples and not task.members:
+            found = Samples(task, record)
+            if (first := next(found, None)) is not None:
+                yield f"{record.folder}/{record.uuid}_samples.jsonl", chain([first], found)
+                record = found.named_in(record)
+        text = json.dumps(record.content, indent=1, ensure_ascii=False, allow_nan=False)
+        yield f"{record.folder}/{record.uuid}.json", [f"{text}\n"]
 
 
-def eee_samples(task: TaskClaim, record: Record) -> Samples:
-    """Return a record for every document and metric with a score.
+class Samples(Iterator[str]):
+    """Yields a line for every document and metric with a score, and counts what it has yielded.
 
     ``is_correct`` says whether the score is the best that the metric can have; a metric without
     such a best value, or a document without a score, has no record and is counted.
-
-    Args:
-        task: The task.
-        record: Its aggregate record.
     """
-    best = {
-        claim.key: best_value(claim.key.metric, claim.higher_is_better) for claim in task.claims
-    }
-    without = [str(key) for key, value in best.items() if value is None]
-    lines, missing = [], 0
-    for document in documents_of(task):
-        for claim in task.claims:
-            score = document.scores.get(claim.key.metric)
-            top = best[claim.key]
-            if claim.key.filter != document.filter or top is None or claim.labels is not None:
-                continue
-            if score is None:
-                missing += 1
-                continue
-            found = _instance(task, claim, document, record, score, score == top)
-            # ASCII: some readers end a line at a separator inside a text, such as U+2028
-            lines.append(json.dumps(found, ensure_ascii=True, allow_nan=False) + "\n")
-    left_out = {"documents_without_score": str(missing)}
-    if without:
-        left_out["metrics_without_a_best_value"] = ", ".join(without)
-    return Samples(lines, left_out)
 
+    def __init__(self, task: TaskClaim, record: Record) -> None:
+        self._best = {
+            claim.key: best_value(claim.key.metric, claim.higher_is_better) for claim in task.claims
+        }
+        self._missing = 0
+        self._rows = 0
+        self._digest = hashlib.sha256()
+        self._lines = self._made(task, record)
 
-def with_samples(record: Record, samples: Samples) -> Record:
-    """Return an aggregate record that refers to its documents' file."""
-    whole = "".join(samples.lines).encode("utf-8", "backslashreplace")
-    reference = {
-        "format": "jsonl",
-        "file_path": f"{record.folder}/{record.uuid}_samples.jsonl",
-        "hash_algorithm": "sha256",
-        "checksum": hashlib.sha256(whole).hexdigest(),
-        "total_rows": len(samples.lines),
-        "additional_details": samples.left_out,
-    }
-    return record._replace(content={**record.content, "detailed_evaluation_results": reference})
+    def __next__(self) -> str:
+        """Return the next line."""
+        return next(self._lines)
+
+    def _made(self, task: TaskClaim, record: Record) -> Iterator[str]:
+        for document in documents_of(task):
+            for claim in task.claims:
+                score = document.scores.get(claim.key.metric)
+                top = self._best[claim.key]
+                if claim.key.filter != document.filter or top is None or claim.labels is not None:
+                    continue
+                if score is None:
+                    self._missing += 1
+                    continue
+                found = _instance(task, claim, document, record, score, score == top)
+                # ASCII: some readers end a line at a separator inside a text, such as U+2028
+                line = json.dumps(found, ensure_ascii=True, allow_nan=False) + "\n"
+                self._rows += 1
+                self._digest.update(line.encode("ascii"))
+                yield line
+
+    def named_in(self, record: Record) -> Record:
+        """Return an aggregate record that refers to the lines, all of which were read."""
+        left_out = {"documents_without_score": str(self._missing)}
+        if without := [str(key) for key, value in self._best.items() if value is None]:
+            left_out["metrics_without_a_best_value"] = ", ".join(without)
+        reference = {
+            "format": "jsonl",
+            "file_path": f"{record.folder}/{record.uuid}_samples.jsonl",
+            "hash_algorithm": "sha256",
+            "checksum": self._digest.hexdigest(),
+            "total_rows": self._rows,
+            "additional_details": left_out,
+        }
+        return record._replace(content={**record.content, "detailed_evaluation_results": reference})
 
 
 def _instance(

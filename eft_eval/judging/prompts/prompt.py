@@ -112,7 +112,7 @@ def load_prompt(name_or_path: str) -> JudgePrompt:
             f"{', '.join(known)}, or give the path of a {_SUFFIX} file"
         )
     where = f"judge prompt {name_or_path!r}"
-    return _parse(read_text(path, where), where)
+    return _parse(read_text(path, f"the {where}"), where)
 
 
 def _parse(text: str, where: str) -> JudgePrompt:
