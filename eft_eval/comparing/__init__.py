@@ -14,7 +14,7 @@ from eft_eval.runs.reading import read_run, read_runs
 from eft_eval.runs.records import (
     Column,
     Group,
-    Item,
+    ItemSeen,
     JudgeSeen,
     MetricKey,
     Pipeline,
@@ -43,7 +43,7 @@ __all__ = [
     "Difference",
     "GateSettings",
     "Group",
-    "Item",
+    "ItemSeen",
     "JudgeSeen",
     "MetricKey",
     "MetricSettings",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from eft_eval.comparing.pairing import Matched
-from eft_eval.runs.records import Item, JudgeSeen, Pipeline, TaskRun
+from eft_eval.runs.records import ItemSeen, JudgeSeen, Pipeline, TaskRun
 
 __all__ = ["judge_changes", "reasons_against", "remarks"]
 
@@ -104,7 +104,7 @@ def _documents(task: str, name: str, matched: Matched) -> Iterator[str]:
             )
 
 
-def _named(items: Sequence[Item]) -> str:
+def _named(items: Sequence[ItemSeen]) -> str:
     shown = ", ".join(f"doc_hash {item.doc_hash[:8]}…" for item in items[:_SHOWN])
     return f"{shown}, …" if len(items) > _SHOWN else shown
 

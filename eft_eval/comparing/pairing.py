@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eft_eval.runs.records import Column, Item, Pipeline
+from eft_eval.runs.records import Column, ItemSeen, Pipeline
 from eft_eval.statistics.paired import Codes, Values
 
 __all__ = ["ItemKey", "Matched", "Pairs", "keys_of", "match_items", "pair_columns"]
@@ -28,8 +28,8 @@ class Matched(NamedTuple):
     """
 
     shared: tuple[tuple[int, int], ...]
-    missing: tuple[Item, ...]
-    extra: tuple[Item, ...]
+    missing: tuple[ItemSeen, ...]
+    extra: tuple[ItemSeen, ...]
     prompts_changed: int
 
 
@@ -57,7 +57,7 @@ class Pairs(NamedTuple):
     candidate_missing: int
 
 
-def keys_of(items: Sequence[Item], task: str = "") -> list[ItemKey]:
+def keys_of(items: Sequence[ItemSeen], task: str = "") -> list[ItemKey]:
     """Return what pairs each item: its hash, and which of several equal documents it is."""
     seen: Counter[str] = Counter()
     keys = []

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from eft_eval.exporting.claims import Figure, LabelsClaim
 from eft_eval.judging.prompts.ranges import within_range
 from eft_eval.reporting.scores import mean_of_column
-from eft_eval.runs.records import Column, Item
+from eft_eval.runs.records import Column, ItemSeen
 from eft_eval.statistics.correction import Corrected
 from eft_eval.statistics.means import normal_quantile, spread
 
 __all__ = ["corrected_figure", "figure_of", "labels_of"]
 
 
-def figure_of(column: Column, items: Sequence[Item], documents: int | None, level: float) -> Figure:
+def figure_of(
+    column: Column, items: Sequence[ItemSeen], documents: int | None, level: float
+) -> Figure:
     """Return a metric's score; its value must be a number.
 
     The interval is Wilson's for a rate, t for another mean, clustered t where prompts repeat, and

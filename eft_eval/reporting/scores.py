@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from eft_eval.comparing.pairing import keys_of
 from eft_eval.judging.prompts.ranges import UNIT, range_of, within_range
-from eft_eval.runs.records import Column, Item, MetricKey, Pipeline, Run, TaskRun
+from eft_eval.runs.records import Column, ItemSeen, MetricKey, Pipeline, Run, TaskRun
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import Mean, mean_of, wilson_interval
 from eft_eval.statistics.paired import Codes, is_binary
@@ -86,7 +86,7 @@ def scores_of(run: Run, level: float = 0.95) -> tuple[Score, ...]:
     return tuple(found)
 
 
-def mean_of_column(column: Column, items: Sequence[Item], level: float) -> Mean:
+def mean_of_column(column: Column, items: Sequence[ItemSeen], level: float) -> Mean:
     """Return the mean over the documents that have a number, at least one.
 
     Its interval is Wilson's for a rate, t for another mean, clustered t where prompts repeat; a

@@ -16,7 +16,7 @@ from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.records import (
     Column,
     Group,
-    Item,
+    ItemSeen,
     JudgeSeen,
     MetricKey,
     Pipeline,
@@ -202,11 +202,11 @@ def _task(name: str, content: Mapping[str, Any], path: Path) -> TaskRun:
     )
 
 
-def _item(number: int, doc_hash: Any, prompt_hash: Any, cluster: Any) -> Item:
+def _item(number: int, doc_hash: Any, prompt_hash: Any, cluster: Any) -> ItemSeen:
     word = prompt_hash if cluster is None else cluster
     if not all(isinstance(text, str) for text in (doc_hash, prompt_hash, word)):
         raise ValueError(f"item {number} has no hashes")
-    return Item(number, doc_hash, prompt_hash, word)
+    return ItemSeen(number, doc_hash, prompt_hash, word)
 
 
 def _column(key: MetricKey, facts: Mapping[str, Any], values: tuple[float | None, ...]) -> Column:

@@ -12,7 +12,7 @@ __all__ = [
     "CORRECTED_NAME",
     "Column",
     "Group",
-    "Item",
+    "ItemSeen",
     "JudgeSeen",
     "MetricKey",
     "Pipeline",
@@ -129,7 +129,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Item:
+class ItemSeen:
     """A document of a run, without its texts.
 
     Attributes:
@@ -177,7 +177,7 @@ class Pipeline:
     """
 
     name: str
-    items: tuple[Item, ...]
+    items: tuple[ItemSeen, ...]
     verdicts: Mapping[str, int] | None
     judge: JudgeSeen | None
     repeats: int | None

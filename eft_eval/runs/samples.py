@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.runs.records import Item, JudgeSeen, Pipeline, Sample
+from eft_eval.runs.records import ItemSeen, JudgeSeen, Pipeline, Sample
 from eft_eval.verdicts.text import verdict_records
 
 __all__ = ["Lines", "SamplesRead", "finite_number", "iter_samples", "read_lines", "read_samples"]
@@ -50,7 +50,7 @@ class SamplesRead(NamedTuple):
 
 
 class _Line(NamedTuple):
-    item: Item
+    item: ItemSeen
     values: Mapping[str, Any]
     verdicts: list[Mapping[str, Any]] | None
     scores_text: bool  # whether the model was given what follows the prompt
@@ -196,7 +196,7 @@ def _line(sample: Sample, record: Mapping[str, Any], cluster: str, where: str) -
         known = verdicts[0].get("query_id") if verdicts else None
         word = str(known or sample.hashes[1])
         scores_text = isinstance(_first_request(record).get("arg_1"), str)
-    item = Item(sample.doc_id, sample.hashes[0], sample.hashes[1], word)
+    item = ItemSeen(sample.doc_id, sample.hashes[0], sample.hashes[1], word)
     return _Line(item, sample.values, verdicts, scores_text)
 
 

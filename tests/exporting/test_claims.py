@@ -22,7 +22,7 @@ from scipy import stats
 from stock_runs import run_dummy, write_tasks
 from written_runs import write_run
 
-from eft_eval.comparing import Column, Item, MetricKey, bless, read_run
+from eft_eval.comparing import Column, ItemSeen, MetricKey, bless, read_run
 from eft_eval.errors import ClaimError, ConfigError
 from eft_eval.exporting import ClaimSettings, RunClaim, claims_of, read_claims
 from eft_eval.exporting.figures import figure_of
@@ -124,10 +124,10 @@ def test_the_same_run_gives_the_same_record(real: Path) -> None:
 # --- statistics -----------------------------------------------------------------------------------
 
 
-def column(values: list[float | None], metric: str) -> tuple[Column, list[Item]]:
+def column(values: list[float | None], metric: str) -> tuple[Column, list[ItemSeen]]:
     numbers = [value for value in values if value is not None]
     key = MetricKey(metric, "none")
-    items = [Item(i, f"d{i}", f"p{i}", f"p{i}") for i in range(len(values))]
+    items = [ItemSeen(i, f"d{i}", f"p{i}", f"p{i}") for i in range(len(values))]
     return Column(key, statistics.fmean(numbers), None, True, tuple(values), True), items
 
 
@@ -154,7 +154,7 @@ def test_counts_have_a_t_interval_that_stays_above_zero(values: list[int]) -> No
 
 def test_repeated_prompts_are_clusters() -> None:
     one, items = column([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0], "acc")
-    shared = [Item(i.doc_id, i.doc_hash, i.prompt_hash, f"p{i.doc_id // 2}") for i in items]
+    shared = [ItemSeen(i.doc_id, i.doc_hash, i.prompt_hash, f"p{i.doc_id // 2}") for i in items]
     alone, together = figure_of(one, items, 8, 0.95), figure_of(one, shared, 8, 0.95)
     assert alone.standard_error is not None
     assert together.standard_error is not None
@@ -362,7 +362,7 @@ def test_a_composite_that_does_not_say_of_what_is_refused(tmp_path: Path) -> Non
         ({"metrics": ("sums_gen/exact_mach",)}, r"did you mean 'sums_gen/exact_match'"),
         ({"level": 1.0}, "--level 1.0: expected a number between 0 and 1"),
         ({"max_unknown": 1.5}, "--max-unknown 1.5: expected a share from 0 to 1"),
-        ({"judge_prompts": ("no.jinja",)}, "cannot read the judge prompt 'no.jinja'"),
+        ({"judge_prompts": ("no.jinja",)}, "cannot read judge prompt 'no.jinja'"),
     ],
 )
 def test_wrong_settings(stock: Path, options: dict[str, Any], complaint: str) -> None:
