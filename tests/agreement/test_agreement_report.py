@@ -236,7 +236,7 @@ def test_pandas_frames_and_public_names():
     assert len(labels_of_frame(back, Columns(field="field")).labels) == 8
     with pytest.raises(ConfigError, match="no column 'wrong'"):
         labels_of_frame(long, Columns("wrong"))
-    with pytest.raises(ConfigError, match="no annotator is called .c."):
+    with pytest.raises(ConfigError, match=r"no annotator is called .c."):
         labels_of_frame(long, Columns("item", "who"), judge="c")
 
 
