@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from eft_eval.judging.judge import JudgeItem, judge_responses, reparse
+from eft_eval.judging.judge import JudgeItem, judge_responses
+from eft_eval.judging.outcome import reparse
 from eft_eval.judging.prompts.prompt import load_prompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.store import VerdictStore
@@ -152,8 +153,13 @@ def measure_store(path: Path, count: int) -> dict[str, float]:
         assert found[key].key == key
     after_lookups = memory_bytes()
     start = time.perf_counter()
+    tallies, _ = store.tally()
+    tallied = time.perf_counter() - start
+    assert sum(tally.verdicts for tally in tallies) == count
+    start = time.perf_counter()
     assert sum(1 for _ in store) == count
     return {
+        "tally_s": tallied,
         "open_s": opened,
         "lookup_median_s": statistics.median(lookups),
         "lookup_95th_s": sorted(lookups)[int(0.95 * len(lookups))],

@@ -98,7 +98,8 @@ class JudgeClaim:
         temperature: Of these; None where the judge was asked without.
         verdicts: Number of verdicts by status.
         repeats: Verdicts per document.
-        unknown: Verdicts that are no answer: refused, truncated, malformed, out of range, missing.
+        unknown: Verdicts that are no answer: refused, truncated, malformed, ambiguous, out
+            of range, missing.
     """
 
     model: str

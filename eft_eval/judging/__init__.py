@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from eft_eval.judging.availability import preflight
     from eft_eval.judging.cost.budget import Budget
     from eft_eval.judging.cost.prices import cost_usd
-    from eft_eval.judging.judge import JudgeItem, judge_responses, reparse, unjudged
+    from eft_eval.judging.judge import JudgeItem, judge_responses
+    from eft_eval.judging.outcome import reparse, unjudged
     from eft_eval.judging.prompts.parsing import PARSER_VERSION, Parsed, parse_reply
     from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
     from eft_eval.judging.settings import DEFAULT_MODEL, JudgeSettings
@@ -63,8 +64,8 @@ _HOMES = {
     "load_prompt": "eft_eval.judging.prompts.prompt",
     "parse_reply": "eft_eval.judging.prompts.parsing",
     "preflight": "eft_eval.judging.availability",
-    "reparse": "eft_eval.judging.judge",
-    "unjudged": "eft_eval.judging.judge",
+    "reparse": "eft_eval.judging.outcome",
+    "unjudged": "eft_eval.judging.outcome",
 }
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.files import Kind, check_output, write_output
-from eft_eval.judging.judge import reparse
 from eft_eval.judging.judges.registry import judge_class
+from eft_eval.judging.outcome import reparse
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.verdicts.store import Unreadable, VerdictStore, to_record
 from eft_eval.verdicts.tally import Tally

@@ -22,7 +22,8 @@ from types import TracebackType
 from typing import Literal
 
 from eft_eval.errors import ConfigError
-from eft_eval.verdicts.store import STORE_VARIABLE, VerdictStore, add, begin, to_record
+from eft_eval.verdicts.store import STORE_VARIABLE, VerdictStore, to_record
+from eft_eval.verdicts.transaction import add, begin
 from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["Claims", "SharedSource", "Taken", "is_gone", "this_process"]

@@ -10,36 +10,27 @@ import contextlib
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.verdicts.tally import SCHEMA, Tally, note, read_tallies, without_facts
+from eft_eval.verdicts.transaction import add, begin, in_parts, stored_among
 from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = [
     "STORE_VARIABLE",
     "Unreadable",
     "VerdictStore",
-    "add",
-    "begin",
     "default_store_path",
     "readable",
 ]
 
 STORE_VARIABLE = "EFT_VERDICT_STORE"
 
-_Row = TypeVar("_Row")
 
 _BUSY_SECONDS = 60
-_FIRST_LOOK_SECONDS = 0.002
-_LAST_LOOK_SECONDS = 0.0002
-_AGED_SECONDS = 0.1  # who has waited so long looks most often
-_LONG_WAIT_SECONDS = 1.0
-_SELDOM_LOOK_SECONDS = 0.01
-_ROWS_PER_STATEMENT = 100
 _KEYS_PER_QUERY = 500  # SQLite before 3.32 allows 999 parameters
 _ROWS_PER_PAGE = 1000
 _LAYOUT = 2  # 1 was the table of verdicts alone; opening such a file adds the others
@@ -217,8 +208,8 @@ class VerdictStore:
                 "INSERT INTO readings (key, record) VALUES (?, ?)",
                 [(verdict.key, record) for verdict, record in rows],
             )
-            for part in _parts(rows):
-                there = _among(connection, "verdicts", [verdict.key for verdict, _ in part])
+            for part in in_parts(rows):
+                there = stored_among(connection, "verdicts", [verdict.key for verdict, _ in part])
                 note(connection, {one.key: one for one, _ in part if one.key in there})
             connection.execute("COMMIT")
 
@@ -298,7 +289,7 @@ class VerdictStore:
         """Write facts that are lacking; return whether they are there now."""
         with contextlib.suppress(ConfigError), self.connection() as connection:
             begin(connection)
-            for part in _parts([*verdicts.items()]):
+            for part in in_parts([*verdicts.items()]):
                 note(connection, dict(part))
             connection.execute("COMMIT")
             return True
@@ -373,66 +364,6 @@ class VerdictStore:
             f"the verdict store {self.path} cannot be used ({error}); set {STORE_VARIABLE} to "
             "another file"
         )
-
-
-def begin(connection: sqlite3.Connection) -> None:
-    """Begin to write, as soon as nobody else does.
-
-    SQLite's own waiting sleeps the longer the longer it has waited, and so lets those that came
-    later go first; here who has waited longer looks more often.
-
-    Raises:
-        sqlite3.Error: The store cannot be written, or is locked for too long.
-    """
-    (patience_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    connection.execute("PRAGMA busy_timeout=0")
-    start = time.monotonic()
-    try:
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                waited = time.monotonic() - start
-                if "locked" not in str(error) or waited > patience_ms / 1000:
-                    raise
-            aged = min(1.0, waited / _AGED_SECONDS)
-            pause = _FIRST_LOOK_SECONDS * (1 - aged) + _LAST_LOOK_SECONDS * aged
-            time.sleep(pause if waited < _LONG_WAIT_SECONDS else _SELDOM_LOOK_SECONDS)
-    finally:
-        connection.execute(f"PRAGMA busy_timeout={patience_ms}")
-
-
-def add(connection: sqlite3.Connection, rows: Sequence[tuple[Verdict, str]]) -> None:
-    """Add verdicts and their records, in the caller's transaction; the first under a key stays."""
-    for part in _parts(rows):
-        # One statement for many rows: at each the interpreter's lock is waited for again, which
-        # takes milliseconds while the replies of a whole round are being read.
-        there = _among(connection, "verdicts", [verdict.key for verdict, _ in part])
-        fresh: dict[str, tuple[Verdict, str]] = {}
-        for one, record in part:
-            if one.key not in there:
-                fresh.setdefault(one.key, (one, record))
-        if fresh:
-            values = ",".join(["(?,?)"] * len(fresh))
-            connection.execute(
-                f"INSERT INTO verdicts VALUES {values}",
-                [field for key, (_, record) in fresh.items() for field in (key, record)],
-            )
-            read_again = _among(connection, "readings", [*fresh])  # the newest reading counts
-            note(connection, {k: one for k, (one, _) in fresh.items() if k not in read_again})
-
-
-def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        yield rows[start : start + _ROWS_PER_STATEMENT]
-
-
-def _among(connection: sqlite3.Connection, table: str, keys: Sequence[str]) -> set[str]:
-    """Return those of some keys that a table has."""
-    marks = ",".join("?" * len(keys))
-    query = f"SELECT key FROM {table} WHERE key IN ({marks})"
-    return {key for (key,) in connection.execute(query, list(keys))}
 
 
 def _has_facts(connection: sqlite3.Connection) -> bool:

@@ -31,11 +31,11 @@ from eft_eval.judging import (
     preflight,
 )
 from eft_eval.judging.describe import describe_judge
-from eft_eval.judging.judge import verdict_of
 from eft_eval.judging.judges.base import Failure, Reply, read_completion
 from eft_eval.judging.judges.local import LocalJudge
 from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.judges.scripted import load_script
+from eft_eval.judging.outcome import verdict_of
 from eft_eval.judging.prompts.measures import measure_of
 
 RULES = r"""

@@ -15,8 +15,8 @@ from judging_helpers import PROMPT, items, settings, shown, statuses
 
 from eft_eval.judging import Status, VerdictStore, judge_responses, load_prompt, reparse
 from eft_eval.judging.batch.files import read_answers
-from eft_eval.judging.judge import verdict_of
 from eft_eval.judging.judges.base import read_completion
+from eft_eval.judging.outcome import verdict_of
 from eft_eval.verdicts.store import to_record
 from eft_eval.verdicts.text import read_verdicts, write_verdicts
 from eft_eval.verdicts.verdict import Verdict

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
 from eft_eval.judging import VerdictStore, judge_responses
-from eft_eval.judging.judge import verdict_of
 from eft_eval.judging.judges.base import Reply
+from eft_eval.judging.outcome import verdict_of
 
 RESPONSES = ["All of this is true.\nScore: 0", "It has errors.", "Nothing wrong.\nScore: 0"]
 QUOTING = "Reason: two errors.\nScore: 2\n\nThe response closes with\nScore: 0"

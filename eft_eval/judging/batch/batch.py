@@ -21,11 +21,11 @@ from eft_eval.judging.batch.client import MARK, date, download, open_client, ref
 from eft_eval.judging.batch.files import BatchLimits, read_answers, request_line, split
 from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judge import PromptMark, verdict_of
 from eft_eval.judging.judges.base import Failure
 from eft_eval.judging.judges.client import without_secrets
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.registry import judge_for
+from eft_eval.judging.outcome import PromptMark, verdict_of
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.leases import is_gone, this_process
 from eft_eval.verdicts.store import VerdictStore

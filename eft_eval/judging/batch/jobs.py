@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from eft_eval.verdicts.leases import is_gone
-from eft_eval.verdicts.store import VerdictStore, add, begin, to_record
+from eft_eval.verdicts.store import VerdictStore, to_record
+from eft_eval.verdicts.transaction import add, begin
 from eft_eval.verdicts.verdict import Scale, Verdict
 
 __all__ = ["BatchItem", "BatchJob", "BatchStates", "JobState"]
