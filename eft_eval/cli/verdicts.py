@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from eft_eval.cli.options import grouped
 
 if TYPE_CHECKING:
     from eft_eval.verdicts.store import VerdictStore
@@ -16,19 +19,27 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Judge = Annotated[str | None, typer.Option(help="Only of this judge.")]
-Prompt = Annotated[str | None, typer.Option(help="Only of the judge prompt of this name.")]
-Status = Annotated[str | None, typer.Option(help="Only with this status.")]
-Before = Annotated[str | None, typer.Option(help="Only stored before this date, YYYY-MM-DD (UTC).")]
 Store = Annotated[Path | None, typer.Option(help="The store; by default EFT_VERDICT_STORE.")]
 
 
+@dataclass(frozen=True)
+class ChoiceOptions:
+    """Which verdicts are meant."""
+
+    judge: Annotated[str | None, typer.Option(help="Only of this judge.")] = None
+    prompt: Annotated[str | None, typer.Option(help="Only of the judge prompt of this name.")] = (
+        None
+    )
+    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None
+    before: Annotated[
+        str | None, typer.Option(help="Only stored before this date, YYYY-MM-DD (UTC).")
+    ] = None
+
+
 @app.command("list")
+@grouped
 def list_(
-    judge: Judge = None,
-    prompt: Prompt = None,
-    status: Status = None,
-    before: Before = None,
+    choice: ChoiceOptions,
     store: Store = None,
 ) -> None:
     """Count the stored verdicts by judge, prompt and status, with tokens and cost."""
@@ -37,11 +48,12 @@ def list_(
     from eft_eval.reports.views.verdicts import verdicts
 
     opened = _open(store)
-    found = summary(opened, Choice(judge, prompt, status, before))
+    found = summary(opened, Choice(**vars(choice)))
     print_document(verdicts(found, opened.path))
 
 
 @app.command()
+@grouped
 def reparse(
     write: Annotated[
         bool, typer.Option("--write", help="Add readings that differ; the old ones stay, too.")
@@ -50,17 +62,14 @@ def reparse(
         list[str] | None,
         typer.Option(help="A judge prompt's file of your own, for its scale; repeatable."),
     ] = None,
-    judge: Judge = None,
-    prompt: Prompt = None,
-    status: Status = None,
-    before: Before = None,
+    choice: ChoiceOptions = ChoiceOptions(),
     store: Store = None,
 ) -> None:
     """Read the stored replies again with the present parser, and say what changes; asks nobody."""
     from eft_eval.judging.upkeep import Choice, reparse_store
 
-    choice = Choice(judge, prompt, status, before)
-    done = reparse_store(_open(store, writable=write), choice, template or (), write=write)
+    chosen = Choice(**vars(choice))
+    done = reparse_store(_open(store, writable=write), chosen, template or (), write=write)
     print(f"{done.read} verdicts read again, {sum(done.changes.values())} read differently")
     for change, count in done.changes.items():
         print(f"  {count} {change}")
@@ -73,19 +82,17 @@ def reparse(
 
 
 @app.command()
+@grouped
 def export(
     file: Annotated[Path, typer.Argument(help="JSON lines; replaced when whole.")],
-    judge: Judge = None,
-    prompt: Prompt = None,
-    status: Status = None,
-    before: Before = None,
+    choice: ChoiceOptions = ChoiceOptions(),
     store: Store = None,
 ) -> None:
     """Write stored verdicts as JSON lines."""
     from eft_eval.judging.upkeep import Choice
     from eft_eval.judging.upkeep import export as write
 
-    done = write(Choice(judge, prompt, status, before).among(_open(store)), file)
+    done = write(Choice(**vars(choice)).among(_open(store)), file)
     print(f"{done.verdicts} verdicts written to {file}")
     if done.unreadable:
         print(f"{done.unreadable} records cannot be read any more, and were left out")
@@ -105,12 +112,10 @@ def import_(
 
 
 @app.command()
+@grouped
 def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without, only say what.")] = False,
-    judge: Judge = None,
-    prompt: Prompt = None,
-    status: Status = None,
-    before: Before = None,
+    choice: ChoiceOptions = ChoiceOptions(),
     store: Store = None,
 ) -> None:
     """Remove stored verdicts of a judge, prompt, status or time; they will be paid for again."""
@@ -119,12 +124,12 @@ def prune(
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.verdicts import verdicts
 
-    choice = Choice(judge, prompt, status, before)
+    chosen = Choice(**vars(choice))
     opened = _open(store, writable=yes)
-    check_prunable(choice, opened)
-    print_document(verdicts(summary(opened, choice), opened.path))
+    check_prunable(chosen, opened)
+    print_document(verdicts(summary(opened, chosen), opened.path))
     if yes:
-        print(f"{remove(opened, choice)} verdicts removed")
+        print(f"{remove(opened, chosen)} verdicts removed")
     else:
         print("nothing was removed; --yes removes these")
 
