@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.prompting import view_tokens
-from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
+from eft_eval.composite.scoring import Scored, ScoredRow, continuation_log_probs, score_of
 from eft_eval.decoding.drafting import draft_view
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request, SamplingRule
@@ -22,13 +22,6 @@ from eft_eval.decoding.tracing import Trace, trace_tokens
 from eft_eval.errors import ConfigError
 
 __all__ = ["Composite", "Scored"]
-
-
-class Scored(NamedTuple):
-    """A scored continuation: its log-probability, and whether greedy decoding would give it."""
-
-    log_prob: float
-    is_greedy: bool
 
 
 class Composite(CompositeModel):
@@ -98,20 +91,22 @@ class Composite(CompositeModel):
     ) -> list[Scored]:
         """Return the log-probability of each continuation after its context.
 
-        Context and continuation are tokenised apart. An empty context is the tokenizer's
-        beginning-of-sequence (else end-of-sequence) token.
+        Both are tokenised as lm-eval does: together, white space at the context's end belongs to
+        the continuation, and an empty context is the tokenizer's beginning-of-sequence (else
+        end-of-sequence) token.
 
         Args:
             pairs: (context, continuation).
             batch_size: Rows at a time.
 
         Raises:
-            ConfigError: A continuation is empty, or a pair is too long.
+            ConfigError: A continuation has no token of its own, or a pair is too long.
         """
         rows = []
-        for number, (context, continuation) in enumerate(pairs):
-            tokens = self._continuation(continuation, f"pair {number}: the continuation")
-            rows.append(ScoredRow(self._view_tokens(context, len(tokens)), tokens))
+        for context, continuation in pairs:
+            before, tokens, moved = self.encoding.pair(context, continuation)
+            self.check_tokens(tokens)
+            rows.append(ScoredRow(self._fitting(context, before, len(tokens), moved), tokens))
         limit = max((len(c) + len(r.continuation) for r in rows for c in r.contexts), default=1)
         found = []
         for start in range(0, len(rows), batch_size):
@@ -119,9 +114,7 @@ class Composite(CompositeModel):
             for row, log_probs in zip(
                 batch, continuation_log_probs(self, batch, limit), strict=True
             ):
-                greedy = log_probs.argmax(dim=-1).tolist() == list(row.continuation)
-                total = sum(float(log_probs[i, t]) for i, t in enumerate(row.continuation))
-                found.append(Scored(total, greedy))
+                found.append(score_of(self, log_probs, row.continuation))
         return found
 
     def trace(
@@ -151,37 +144,31 @@ class Composite(CompositeModel):
             (request,) = self._requests([prompt], seed, max_new_tokens)
             views = request.prompts
             (made,) = Decoder(self).generate([request], SamplingRule(temperature), max_new_tokens)
-            tokens = made.tokens
+            before, tokens = list[int](), made.tokens
         else:
-            tokens = self._continuation(response, "the response to trace")
-            views = self._view_tokens(prompt, len(tokens))
-        records = trace_tokens(self, views, tokens, top)
-        text = str(self.tokenizer.decode(tokens))
+            before, tokens, moved = self.encoding.pair(prompt, response)
+            self.check_tokens(tokens)
+            views = self._fitting(prompt, before, len(tokens), moved)
+        # a response of one's own goes on from the prompt; what a model says stands alone
+        pieces = self.encoding.pieces(tokens, () if response is None else before)
+        records = trace_tokens(self, views, tokens, pieces, top)
         role = self.views[draft_view(self)].role
-        return Trace(self.name, role, prompt, text, records)
+        return Trace(self.name, role, prompt, "".join(pieces), records)
 
     def _requests(self, prompts: Sequence[str], seed: int, room_for: int) -> list[Request]:
         requests, seen = [], Counter[str]()
         for prompt in prompts:
-            views = self._view_tokens(prompt, room_for)
+            tokens = self.encoding.tokens(prompt) or [self.encoding.prefix_token]
+            views = self._fitting(prompt, tokens, room_for)
             requests.append(Request(views, request_seed(seed, prompt, seen[prompt])))
             seen[prompt] += 1
         return requests
 
-    def _continuation(self, text: str, what: str) -> list[int]:
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        if not tokens:
-            raise ConfigError(f"{what} is empty; give at least one token")
-        self.check_tokens(tokens)
-        return tokens
-
-    def _view_tokens(self, prompt: str, room_for: int) -> tuple[list[int], ...]:
-        def encode(text: str) -> list[int]:
-            tokens: list[int] = self.tokenizer(text).input_ids
-            first = self.tokenizer.bos_token_id
-            return tokens or [self.tokenizer.eos_token_id if first is None else first]
-
-        views = view_tokens(self, prompt, encode(prompt), encode)
+    def _fitting(
+        self, prompt: str, tokens: list[int], room_for: int, moved: str = ""
+    ) -> tuple[list[int], ...]:
+        """Return what each view reads, checked to leave room for what follows."""
+        views = view_tokens(self, prompt, tokens, moved=moved)
         limit = self.max_length
         longest = max(map(len, views), default=0)
         if limit is not None and longest + room_for > limit:
@@ -192,6 +179,6 @@ class Composite(CompositeModel):
         return views
 
     def _text(self, made: Generation, stop: Sequence[str]) -> str:
-        text: str = self.tokenizer.decode(made.tokens, skip_special_tokens=True)
+        text = self.encoding.text(made.tokens)
         ends = [text.index(one) for one in stop if one and one in text]
         return text[: min(ends)] if ends else text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from eft_eval.composite.model import CompositeModel
@@ -49,13 +48,17 @@ class ChatTurns:
                 "add --apply_chat_template to use it"
             )
 
-    def view_tokens(
-        self, text: str, tokens: list[int], encode: Callable[[str], list[int]]
-    ) -> tuple[list[int], ...]:
-        """Return what each view reads where the tuned member's own sequence is ``tokens``."""
+    def view_tokens(self, text: str, tokens: list[int], moved: str = "") -> tuple[list[int], ...]:
+        """Return what each view reads where the tuned member's own sequence is ``tokens``.
+
+        Args:
+            text: What the tuned member reads.
+            tokens: The same as tokens.
+            moved: See `eft_eval.composite.prompting.view_tokens`.
+        """
         if self._own_prompts and self.asked_for and text not in self._turns:
             raise ConfigError(
                 "a member has a prompt of its own, but lm-eval's request cache keeps no chat "
                 "turns: run without --cache_requests, or with --cache_requests refresh"
             )
-        return view_tokens(self._composite, text, tokens, encode, self._turns.get(text, []))
+        return view_tokens(self._composite, text, tokens, self._turns.get(text, []), moved)

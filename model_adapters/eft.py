@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -25,14 +25,16 @@ from transformers import AutoModelForCausalLM
 from eft_eval.composite.mathematics import hash_of, request_seed
 from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
-from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
+from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_of
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request
+from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.model_adapters.chat import ChatTurns
 from eft_eval.model_adapters.provenance import model_info
+from eft_eval.model_adapters.samples import sample_numbers
 from eft_eval.model_adapters.settings import (
     GenerationPlan,
     batch_attributes,
@@ -50,7 +52,7 @@ _TOKENS = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
 class _Job(NamedTuple):
-    """One response to generate: where it goes, what is asked, how often it was asked before."""
+    """One response to generate: where it goes, what is asked, which sample of that it is."""
 
     position: int
     context: str
@@ -84,6 +86,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
                 trust_remote_code=bool(runtime.get("trust_remote_code", False)),
                 use_fast_tokenizer=bool(runtime.get("use_fast_tokenizer", True)),
                 add_bos_token=self.add_bos_token,
+                prefix_token_id=self.custom_prefix_token_id,
             ),
         )
         self.decoder = Decoder(self.composite)
@@ -93,6 +96,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self.pretrained = self.composite.name
         self.revision, self.peft, self.delta = None, None, None
         self._turns = ChatTurns(self.composite)
+        self._ranks_statistics: list[DecodingStatistics] = []
 
     # ------------------------------------------------------------------ set-up
 
@@ -127,9 +131,18 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """Tokens that fit into every member (or ``max_length=``)."""
         return self._max_length or self.composite.max_length or self._DEFAULT_MAX_LENGTH
 
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """Gather results of all ranks; each rank's decoding statistics travel along."""
+        found = super().gather_object((obj, self.decoder.statistics), dst)
+        if found is None:
+            return None
+        self._ranks_statistics = [statistics for _, statistics in found]
+        return [one for one, _ in found]
+
     def get_model_info(self) -> dict[str, Any]:
         """Return every member with revision, factor and rule, for the results file."""
-        return model_info(self.composite, self.decoder.statistics)
+        ranks = self._ranks_statistics or [self.decoder.statistics]
+        return model_info(self.composite, DecodingStatistics.of_ranks(ranks))
 
     # ------------------------------------------------------------------ prompts
 
@@ -151,11 +164,25 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self._turns.remember(text, chat_history)
         return text
 
-    def _view_tokens(self, text: str, tokens: list[int]) -> tuple[list[int], ...]:
-        def encode(form: str) -> list[int]:  # a model reads at least one token
-            return self.tok_encode(form) or [self.prefix_token_id]
+    def tok_encode(
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **kwargs: Any,
+    ) -> list[int]:
+        """Return a text's tokens; see `eft_eval.composite.encoding.TextEncoding.tokens`."""
+        tokens = self.composite.encoding.tokens(string, add_special_tokens)
+        return tokens[-left_truncate_len:] if left_truncate_len else tokens
 
-        return self._turns.view_tokens(text, tokens, encode)
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        pair = self.composite.encoding.pair(context, continuation)
+        return pair.context, pair.continuation
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token that stands for an empty context."""
+        return self.composite.encoding.prefix_token
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(
@@ -177,6 +204,14 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
                 logits, _ = view.member.engine.logits(rows, lengths)
                 self.composite.accumulate(scores, view, logits)
         return scores
+
+    def loglikelihood(
+        self, requests: list[Any], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Return each continuation's log-likelihood, and whether it is the greedy one."""
+        pairs = [request.args for request in requests]
+        encoded = [(pair, *self._encode_pair(*pair)) for pair in pairs]
+        return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
 
     def _score(self, rows: Sequence[ScoredRow]) -> list[torch.Tensor]:
         dtype = torch.promote_types(self.softmax_dtype or torch.float32, torch.float32)
@@ -211,17 +246,14 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             for (pair, context, continuation), log_probs in zip(
                 chunk, self._score(self._rows(chunk)), strict=True
             ):
-                greedy = log_probs.argmax(dim=-1)
                 for one_pair, tokens, shared in order.get_cache(
                     req_str=pair,
                     cxt_toks=context,
                     cont_toks=continuation,
                     logits=log_probs[None],
                 ):
-                    target = torch.tensor(tokens, device=log_probs.device)
-                    own = shared[0, -len(tokens) :]  # [continuation, V]
-                    value = float(own.gather(-1, target[:, None]).sum())
-                    answer = (value, bool((greedy[-len(tokens) :] == target).all()))
+                    scored = score_of(self.composite, shared[0], tokens)
+                    answer = (scored.log_prob, scored.is_greedy)
                     results.append(answer)
                     if one_pair is not None:
                         self.cache_hook.add_partial("loglikelihood", one_pair, answer)
@@ -234,11 +266,10 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         rows = []
         for pair, context, continuation in chunk:
             # rolling windows have no text: every view reads the same tokens
-            contexts = (
-                (context,) * len(self.composite.views)
-                if pair is None
-                else self._view_tokens(pair[0], context)
-            )
+            contexts: tuple[list[int], ...] = (context,) * len(self.composite.views)
+            if pair is not None:
+                moved = pair[0][len(pair[0].rstrip()) :]
+                contexts = self._turns.view_tokens(pair[0], context, moved)
             self.composite.check_tokens(continuation)
             rows.append(ScoredRow(contexts, continuation))
         return rows
@@ -277,21 +308,23 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Generate a response per request, longest prompts first, equal settings together."""
         self._turns.check(self.tokenizer)
-        seen: Counter[int] = Counter()
         encoded: dict[str, list[int]] = {}
         groups: dict[str, list[_Job]] = defaultdict(list)
         settings: dict[str, dict[str, Any]] = {}
-        for position, request in enumerate(requests):
+        places: dict[int, int] = {}  # where a request's first response goes
+        numbers = sample_numbers(requests)
+        for position, (request, number) in enumerate(zip(requests, numbers, strict=True)):
+            places.setdefault(id(request), position)
+            if number is None:
+                continue
             context, gen_kwargs = request.args[:2]
             if context not in encoded:
                 encoded[context] = self._encode_prompt(context)
             key = json.dumps(gen_kwargs, sort_keys=True, default=str)
             settings[key] = gen_kwargs
-            # repeats are the same Instance, asked again
-            groups[key].append(_Job(position, context, encoded[context], seen[id(request)]))
-            seen[id(request)] += 1
+            groups[key].append(_Job(position, context, encoded[context], number))
         bar = tqdm(
-            total=len(requests),
+            total=len(requests) - numbers.count(None),
             disable=disable_tqdm or self.rank != 0,
             desc="Running generate_until requests",
         )
@@ -305,6 +338,9 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
                 self.cache_hook.add_partial("generate_until", (job.context, settings[key]), text)
                 bar.update(1)
         bar.close()
+        for position, number in enumerate(numbers):
+            if number is None:
+                responses[position] = responses[places[id(requests[position])]]
         return responses
 
     def _generate(
@@ -320,7 +356,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         seed = torch.initial_seed()  # lm-eval's --seed
         asked = []
         for job in jobs:
-            prompts = self._view_tokens(job.context, job.tokens)
+            prompts = self._turns.view_tokens(job.context, job.tokens)
             if any(len(prompt) > room for prompt in prompts):
                 log.warning("a prompt of over %d tokens loses its beginning", room)
             # a model reads at least one token

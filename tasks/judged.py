@@ -15,6 +15,7 @@ from eft_eval.judging.metrics import judge_metrics, metric_list
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, load_prompt
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.model_adapters.samples import drop_padding
 from eft_eval.tasks.data import describe
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.text import read_verdicts
@@ -70,6 +71,7 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
 
     def apply_filters(self) -> Any:
         """Judge the responses; with ``--predict_only`` keep them as they are."""
+        drop_padding(self.instances or [])
         if self._predict_only:
             self._filters = [build_filter_ensemble("none", [["take_first", None]])]
         return super().apply_filters()

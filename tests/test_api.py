@@ -141,10 +141,11 @@ def test_total_variation_is_a_distance(first: list[float], second: list[float]) 
 def test_plain_prompts(folders: dict[str, str]) -> None:
     own = load(folders, prompt="plain")
     turns = [{"role": "user", "content": "Hi"}, {"role": "user", "content": "Why?"}]
-    views = view_tokens(own, "<|user|>", [5], lambda text: list(text.encode()), turns)
-    assert views[0] == list(b"Hi\n\nWhy?\n\n")
+    views = view_tokens(own, "<|user|>", [5], turns)
+    assert views[0] == own.encoding.tokens("Hi\n\nWhy?\n\n")
     assert views[1] == views[2] == [5]
-    assert view_tokens(own, "abc", [5], lambda t: list(t.encode()))[0] == list(b"abc")
+    assert view_tokens(own, "abc", [5])[0] == own.encoding.tokens("abc")
+    assert view_tokens(own, "abc \n", [5], moved=" \n")[0] == own.encoding.tokens("abc")
 
 
 def test_reprs_are_short(composite: Composite, folders: dict[str, str]) -> None:
@@ -160,8 +161,8 @@ def test_reprs_are_short(composite: Composite, folders: dict[str, str]) -> None:
     [
         (lambda c: c.generate("Hello"), "expected a list"),
         (lambda c: c.generate(["Hello"], max_new_tokens=10**6), "do not fit"),
-        (lambda c: c.loglikelihood([("a", "b"), ("a", "")]), "pair 1: the continuation is empty"),
-        (lambda c: c.trace("a", ""), "response to trace is empty"),
+        (lambda c: c.loglikelihood([("a", "b"), ("a", "")]), "continuation after ….a. is empty"),
+        (lambda c: c.trace("a", ""), "continuation after ….a. is empty"),
     ],
 )
 def test_bad_input_is_one_line(composite: Composite, call: object, match: str) -> None:

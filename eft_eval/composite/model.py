@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from eft_eval.composite.encoding import TextEncoding
 from eft_eval.composite.mathematics import add_filtered_tuned, add_term
 from eft_eval.engine.loading import LoadOptions, Member, common_vocabulary, load_members
 from eft_eval.errors import ConfigError
@@ -44,6 +45,7 @@ class CompositeModel:
         recipe: What it is made of.
         members: The member of every role.
         views: What is summed; views whose factors cancel are left out and never loaded.
+        encoding: From text to tokens and back, for every member.
     """
 
     def __init__(self, recipe: Recipe, options: LoadOptions) -> None:
@@ -51,6 +53,7 @@ class CompositeModel:
         self.members = load_members(recipe, options)
         self.views = self._views()
         self.device = options.device
+        self.encoding = TextEncoding(self.tokenizer, options.add_bos_token, options.prefix_token_id)
         self._shared_tokens = common_vocabulary(self.members)
         self._check_stop_tokens()
 

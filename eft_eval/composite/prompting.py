@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.errors import ConfigError
@@ -21,8 +21,8 @@ def view_tokens(
     composite: CompositeModel,
     text: str,
     tokens: list[int],
-    encode: Callable[[str], list[int]],
     messages: Sequence[Mapping[str, str]] = (),
+    moved: str = "",
 ) -> tuple[list[int], ...]:
     """Return what each view reads, in the order of `CompositeModel.views`.
 
@@ -33,8 +33,9 @@ def view_tokens(
         composite: The model.
         text: What the tuned member reads.
         tokens: The same as tokens.
-        encode: From text to tokens, at least one.
         messages: The chat turns that ``text`` was rendered from, if it was.
+        moved: White space at the end of ``text`` that is no part of ``tokens``: it begins the
+            continuation, so that no view reads it twice.
 
     Raises:
         ConfigError: A prompt holds a token that some member cannot read, or a prompt form cannot
@@ -46,7 +47,9 @@ def view_tokens(
             sequences.append(tokens)
             continue
         form = _PLAIN if view.prompt == PLAIN_PROMPT else view.prompt
-        sequences.append(encode(_rendered(form, text, messages)))
+        rendered = _rendered(form, text, messages).removesuffix(moved)
+        encoding = composite.encoding
+        sequences.append(encoding.tokens(rendered) or [encoding.prefix_token])
     for sequence in sequences:
         composite.check_tokens(sequence)
     return tuple(sequences)

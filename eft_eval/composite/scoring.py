@@ -6,6 +6,7 @@ and one model's logits are held at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,14 @@ import torch
 from torch import Tensor
 
 from eft_eval.composite.model import CompositeModel
+from eft_eval.errors import ConfigError
+
+
+class Scored(NamedTuple):
+    """A scored continuation: its log-probability, and whether greedy decoding would give it."""
+
+    log_prob: float
+    is_greedy: bool
 
 
 class ScoredRow(NamedTuple):
@@ -46,6 +55,11 @@ def continuation_log_probs(
         One tensor per row, shape [continuation length, V], normalised over V.
     """
     lengths = [len(row.continuation) for row in rows]
+    if max(lengths) > max_length:
+        raise ConfigError(
+            f"a continuation of {max(lengths)} tokens cannot be scored: the shortest member reads "
+            f"{max_length} tokens; shorten it, or leave the document out"
+        )
     total = composite.empty_scores(sum(lengths), dtype=dtype)  # [all positions, V]
     parts = list(torch.split(total, lengths))
     for number, view in enumerate(composite.views):
@@ -62,3 +76,26 @@ def continuation_log_probs(
     for part in parts:
         part.sub_(part.logsumexp(dim=-1, keepdim=True))
     return parts
+
+
+def score_of(composite: CompositeModel, log_probs: Tensor, continuation: Sequence[int]) -> Scored:
+    """Return what a row of `continuation_log_probs` says of a continuation.
+
+    Args:
+        composite: The model, for the error.
+        log_probs: Shape [at least the continuation's length, V]; the last positions are its own.
+        continuation: At least one token.
+
+    Raises:
+        ConfigError: A member's numbers are none (NaN), as those of a float16 that overflowed.
+    """
+    target = torch.tensor(list(continuation), device=log_probs.device)
+    own = log_probs[-len(continuation) :]  # [continuation, V]
+    value = float(own.gather(-1, target[:, None]).sum())
+    if math.isnan(value):
+        raise ConfigError(
+            "a log-likelihood is not a number: the logits of one of "
+            f"{', '.join(view.member.label for view in composite.views)} overflow in their type; "
+            "load it with dtype=bfloat16 or dtype=float32"
+        )
+    return Scored(value, bool((own.argmax(dim=-1) == target).all()))

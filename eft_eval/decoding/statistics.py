@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eft_eval.runs.metadata import Decoding
 
 __all__ = ["DecodingStatistics"]
+
+_COUNTS = ("requests", "tokens", "rounds", "row_rounds", "drafted", "tested", "accepted")
 
 
 @dataclass
@@ -41,6 +44,19 @@ class DecodingStatistics:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     total_seconds: float = 0.0
     plain_reason: str | None = None
+
+    @classmethod
+    def of_ranks(cls, ranks: Sequence[DecodingStatistics]) -> DecodingStatistics:
+        """Return the counts of several processes together; time is that of the slowest."""
+        total = cls(plain_reason=next((one.plain_reason for one in ranks), None))
+        for one in ranks:
+            for name in _COUNTS:
+                setattr(total, name, getattr(total, name) + getattr(one, name))
+            total.blocks += one.blocks
+            total.passes += one.passes
+        slowest = max(ranks, key=lambda one: one.total_seconds)
+        total.seconds, total.total_seconds = slowest.seconds, slowest.total_seconds
+        return total
 
     @property
     def own_seconds(self) -> float:

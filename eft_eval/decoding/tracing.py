@@ -6,6 +6,7 @@ Knows tokens and members. One pass of every view over prompt and response.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ def trace_tokens(
     composite: CompositeModel,
     prompts: tuple[Sequence[int], ...],
     response: Sequence[int],
+    pieces: Sequence[str],
     top: int = 3,
 ) -> tuple[TokenTrace, ...]:
     """Trace a response that was generated, or written by anybody.
@@ -32,6 +34,7 @@ def trace_tokens(
         composite: The model.
         prompts: What each view reads before it, in the order of `CompositeModel.views`.
         response: Tokens, at least one.
+        pieces: Each token's part of the response's text.
         top: Tokens named in ``raised`` and ``lowered`` per position.
     """
     draft = draft_view(composite)
@@ -50,7 +53,8 @@ def trace_tokens(
             draft_probs = probs
     probs = total.softmax(dim=-1)
     best.append(_Best("composite", *probs.max(dim=-1)))
-    return _records(composite, response, _Seen(probs, draft_probs, best), top)
+    seen = _Seen([*prompts[draft], *response], probs, draft_probs, best)
+    return _records(composite, pieces, seen, top)
 
 
 class _Best(NamedTuple):  # one member's likeliest token at every position, [tokens] each
@@ -60,28 +64,28 @@ class _Best(NamedTuple):  # one member's likeliest token at every position, [tok
 
 
 class _Seen(NamedTuple):  # composite's and draft's probabilities, [tokens, V], and who likes what
+    tokens: list[int]  # prompt and response
     probs: Tensor
     draft_probs: Tensor
     best: list[_Best]
 
 
 def _records(
-    composite: CompositeModel, response: Sequence[int], seen: _Seen, top: int
+    composite: CompositeModel, pieces: Sequence[str], seen: _Seen, top: int
 ) -> tuple[TokenTrace, ...]:
-    probs, draft_probs, best = seen
-
-    def text(token: int | Tensor) -> str:
-        return str(composite.tokenizer.decode([int(token)]))
-
+    tokens, probs, draft_probs, best = seen
+    start = len(tokens) - len(pieces)
     change = probs - draft_probs  # [tokens, V]
     distance = total_variation(probs, draft_probs)
     entropy = torch.special.entr(probs).sum(dim=-1)
     up, down = change.topk(top, dim=-1), (-change).topk(top, dim=-1)
     found = []
-    for place, token in enumerate(response):
+    for place, piece in enumerate(pieces):
+        token, before = tokens[start + place], tokens[: start + place]
+        text = partial(_text, composite, before)
         found.append(
             TokenTrace(
-                token=text(token),
+                token=piece,
                 token_id=token,
                 probability=float(probs[place, token]),
                 draft_probability=float(draft_probs[place, token]),
@@ -106,3 +110,8 @@ def _records(
             )
         )
     return tuple(found)
+
+
+def _text(composite: CompositeModel, before: Sequence[int], token: Tensor) -> str:
+    """Return what a token would have added to the text."""
+    return composite.encoding.piece(int(token), before)

@@ -32,6 +32,8 @@ class LoadOptions:
         use_fast_tokenizer: Prefer the Rust tokenizers.
         add_bos_token: Override the tokenizer's own policy on the beginning-of-sequence token.
         engine: What runs the members, a key of `ENGINES`.
+        prefix_token_id: The token that stands for an empty context, in place of the tokenizer's
+            beginning (else end) of sequence.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -39,6 +41,7 @@ class LoadOptions:
     use_fast_tokenizer: bool = True
     add_bos_token: bool | None = None
     engine: str = "transformers"
+    prefix_token_id: int | None = None
 
 
 class Member:

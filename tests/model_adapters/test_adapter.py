@@ -285,7 +285,7 @@ def test_chat_turns_reach_a_members_own_template(paths: Paths) -> None:
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     model = EFTLM(**{**paths, "base": {"model": paths["base"], "prompt": template}})
     text = model.apply_chat_template([{"role": "user", "content": "Hi"}])
-    views = model._view_tokens(text, model.tok_encode(text))
+    views = model._turns.view_tokens(text, model.tok_encode(text))
     assert views[0] == model.tok_encode("Hi")
     assert views[1] == views[2] == model.tok_encode(text)
 

@@ -1,0 +1,159 @@
+"""The one way from text to tokens and back: lm-eval's rules for causal models, kept everywhere.
+
+Knows a tokenizer, no models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from eft_eval.errors import ConfigError
+
+__all__ = ["Pair", "TextEncoding"]
+
+_ANCHOR = 4  # tokens before a token that its text depends on: spaces, and parts of a character
+
+
+class Pair(NamedTuple):
+    """A context and a continuation as tokens.
+
+    Attributes:
+        context: At least one token.
+        continuation: The tokens to score, at least one.
+        moved: White space that ended the context and now begins the continuation.
+    """
+
+    context: list[int]
+    continuation: list[int]
+    moved: str
+
+
+class TextEncoding:
+    """How texts become tokens: beginning-of-sequence once, no appended end, borders as lm-eval's.
+
+    Args:
+        tokenizer: The tuned member's.
+        add_bos_token: Whether special tokens are added to texts; None: the tokenizer's own way.
+        prefix_token: What an empty context is; None: beginning of sequence, else its end.
+    """
+
+    def __init__(
+        self, tokenizer: Any, add_bos_token: bool | None = None, prefix_token: int | None = None
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._add_special = add_bos_token
+        self._prefix_token = prefix_token
+
+    @property
+    def prefix_token(self) -> int:
+        """The token that stands for an empty context."""
+        tokenizer = self._tokenizer
+        for token in (self._prefix_token, tokenizer.bos_token_id, tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        raise ConfigError(
+            "the tokenizer has neither a beginning- nor an end-of-sequence token, so nothing "
+            "stands for an empty context: give one with prefix_token_id=N"
+        )
+
+    def tokens(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
+        """Return a text's tokens; a text that begins with the BOS token's text gets no second one.
+
+        An end-of-sequence token that the tokenizer appends is left out: what follows a prompt is
+        not a new text.
+
+        Args:
+            text: The text.
+            add_special_tokens: None: as the tokenizer does, or ``add_bos_token`` says.
+        """
+        special = self._add_special if add_special_tokens is None else add_special_tokens
+        if add_special_tokens is None and text.startswith(self._prefix_text):
+            special = False
+        options = {} if special is None else {"add_special_tokens": special}
+        found: list[int] = self._tokenizer(text, **options).input_ids
+        appended = 0 if special is False else self._appended
+        return found[: len(found) - appended]
+
+    def pair(self, context: str, continuation: str) -> Pair:
+        """Return a context's and a continuation's tokens, split as lm-eval splits them.
+
+        White space at the context's end moves to the continuation; both are encoded together, and
+        the continuation is what lies beyond the context's own tokens. An empty context is the
+        prefix token.
+
+        Raises:
+            ConfigError: The continuation has no token of its own.
+        """
+        stripped = context.rstrip()
+        moved = context[len(stripped) :]
+        after = moved + continuation
+        if stripped:
+            before = self.tokens(stripped)
+            found = self.tokens(stripped + after)[len(before) :]
+        else:
+            found = self.tokens(after, add_special_tokens=False)
+            before = [self.prefix_token]
+            if found[:1] == before:
+                found = found[1:]
+        if not after:
+            raise ConfigError(
+                f"the continuation after …{context[-40:]!r} is empty; give at least one token"
+            )
+        if not found:
+            raise ConfigError(
+                f"the continuation {continuation!r} has no token of its own after "
+                f"…{context[-40:]!r}: the tokenizer merges it with the context's end, so that it "
+                "has no log-likelihood; end the context, or begin the continuation, otherwise"
+            )
+        return Pair(before, found, moved)
+
+    def text(self, tokens: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of tokens."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=skip_special_tokens))
+
+    def pieces(self, tokens: Sequence[int], before: Sequence[int] = ()) -> list[str]:
+        """Return each token's part of the text; put together they are the text after ``before``.
+
+        A character that several tokens make up belongs to the last of them.
+        """
+        start = self.text(before, skip_special_tokens=False) if before else ""
+        whole = self.text([*before, *tokens], skip_special_tokens=False)
+        at = _shared(start, whole)
+        found = []
+        for end in range(1, len(tokens) + 1):
+            read = self.text([*before, *tokens[:end]], skip_special_tokens=False)
+            upto = len(whole) if end == len(tokens) else max(at, _shared(read, whole))
+            found.append(whole[at:upto])
+            at = upto
+        return found
+
+    def piece(self, token: int, before: Sequence[int] = ()) -> str:
+        """Return what one token adds to the text of those before it."""
+        anchor = list(before[-_ANCHOR:])
+        start = self.text(anchor, skip_special_tokens=False) if anchor else ""
+        both = self.text([*anchor, token], skip_special_tokens=False)
+        if both.startswith(start):
+            return both[len(start) :]
+        return self.text([token], skip_special_tokens=False)
+
+    @cached_property
+    def _prefix_text(self) -> str:
+        return self.text([self.prefix_token], skip_special_tokens=False)
+
+    @cached_property
+    def _appended(self) -> int:
+        """Number of special tokens that the tokenizer puts after a text."""
+        plain: list[int] = self._tokenizer("a", add_special_tokens=False).input_ids
+        whole: list[int] = self._tokenizer("a", add_special_tokens=True).input_ids
+        for start in range(len(whole) - len(plain) + 1):
+            if whole[start : start + len(plain)] == plain:
+                return len(whole) - start - len(plain)
+        return 0
+
+
+def _shared(first: str, second: str) -> int:
+    """Return the length of what two texts begin with alike."""
+    end = min(len(first), len(second))
+    return next((at for at in range(end) if first[at] != second[at]), end)
