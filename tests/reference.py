@@ -29,7 +29,8 @@ class Reference:
         self.weight_top_p = weight_top_p
         self.tokenizer = AutoTokenizer.from_pretrained(deltas[0][0])
         models = [self.base, *(model for pair in self.deltas for model in pair[:2])]
-        self.size = min(len(self.tokenizer), *(model.config.vocab_size for model in models))
+        end = max(self.tokenizer.get_vocab().values()) + 1
+        self.size = min(end, *(model.config.vocab_size for model in models))
 
     def log_probs_of(self, model: torch.nn.Module, tokens: Sequence[int]) -> np.ndarray:
         """One model's log-probabilities after each of ``tokens``, shape [tokens, size]."""

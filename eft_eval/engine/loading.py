@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,7 @@ from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import MemberSpec, Recipe
 
-__all__ = ["ENGINES", "LoadOptions", "Member", "common_vocabulary", "load_members"]
+__all__ = ["ENGINES", "LoadOptions", "Member", "load_members"]
 
 log = logging.getLogger("eft_eval")
 
@@ -113,12 +113,34 @@ class Member:
         elif self.spec.quantization is not None:
             options["device_map"] = {"": str(self.device)}
         with self._reading("its weights"):
-            model = AutoModelForCausalLM.from_pretrained(
-                self.spec.location, **self._source, **options
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                self.spec.location,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, with the others
+                **self._source,
+                **options,
             )
+        self._check_weights(loaded)
         if "device_map" not in options:
             model.to(self.device)
         return model.eval()
+
+    def _check_weights(self, loaded: Mapping[str, Iterable[Any]]) -> None:
+        """Raise ConfigError unless the checkpoint held just the model's weights.
+
+        transformers starts weights that are missing at random, and leaves out what it does not
+        know; ``loaded`` names neither tied nor deliberately ignored ones.
+        """
+        wrong = []
+        for name, word in _UNFIT.items():
+            if keys := sorted(map(_key_name, loaded.get(name) or ())):
+                wrong.append(f"{_few(keys)} {word}")
+        if wrong:
+            raise ConfigError(
+                f"{self.label}: the checkpoint does not hold this model's weights: "
+                f"{'; '.join(wrong)}; it would answer at random: save it again from the unwrapped "
+                "model (not compiled, not an adapter alone), or give another folder"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -148,10 +170,12 @@ class Member:
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Every end-of-sequence id: of the tokenizer and of the generation settings."""
-        ids = getattr(self.generation_config or self.config, "eos_token_id", None)
-        listed = ids if isinstance(ids, (list, tuple)) else [ids]
-        return frozenset(int(i) for i in (*listed, self.tokenizer.eos_token_id) if i is not None)
+        """Every end-of-sequence id: of tokenizer, generation settings and configuration."""
+        found = {self.tokenizer.eos_token_id}
+        for source in (self.generation_config, self.config, self.text_config):
+            ids = getattr(source, "eos_token_id", None)
+            found.update(ids if isinstance(ids, (list, tuple)) else [ids])
+        return frozenset(int(token) for token in found if token is not None)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -220,9 +244,11 @@ class Member:
         """Turn the many ways a checkpoint cannot be read into one line about this member."""
         from safetensors import SafetensorError
 
-        hub = logging.getLogger("huggingface_hub")
-        level = hub.level
-        hub.setLevel(logging.ERROR)  # its retries are many lines; the error below says it all
+        # retries and reports of many lines; the error below says it all
+        noisy = [logging.getLogger(name) for name in _NOISY]
+        levels = [one.level for one in noisy]
+        for one in noisy:
+            one.setLevel(logging.ERROR)
         try:
             yield
         except (
@@ -230,13 +256,32 @@ class Member:
         ) as error:  # fmt: skip
             raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
         finally:
-            hub.setLevel(level)
+            for one, level in zip(noisy, levels, strict=True):
+                one.setLevel(level)
 
 
 ENGINES: dict[str, Callable[[Member], Engine]] = {
     "transformers": lambda member: TransformersEngine(member.model, member.device, member.label),
 }
 """What can run a member, by name."""
+
+
+_NOISY = ("huggingface_hub", "transformers.modeling_utils")
+_UNFIT = {
+    "missing_keys": "missing",
+    "mismatched_keys": "of another shape",
+    "unexpected_keys": "unknown to the model",
+}
+"""What transformers finds of a checkpoint, and what to call it."""
+
+
+def _key_name(key: Any) -> str:
+    return str(key if isinstance(key, str) else next(iter(key)))  # a key with its two shapes
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _advice(error: BaseException) -> str:
@@ -268,29 +313,3 @@ def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
             loaded[key] = Member(spec, options, f"{role} member {spec.model!r}")
         members[role] = loaded[key]
     return members
-
-
-def common_vocabulary(members: dict[str, Member]) -> int:
-    """Return the number of tokens that all members share, after comparing them one by one.
-
-    Models of one family differ by padding (Qwen: 151,936 and 152,064 logits for one tokenizer),
-    so the length is that of the shortest tokenizer. Whatever lies below must be equal.
-
-    Raises:
-        ConfigError: Two members disagree about a token; the first such token is named.
-    """
-    tuned = members.get("tuned") or members["tuned1"]
-    ours = {index: token for token, index in tuned.tokenizer.get_vocab().items()}
-    size = min(
-        min(len(member.tokenizer), member.vocabulary_size) for member in set(members.values())
-    )
-    for member in dict.fromkeys(members.values()):
-        theirs = {index: token for token, index in member.tokenizer.get_vocab().items()}
-        for index in range(size):
-            if ours.get(index) != theirs.get(index):
-                raise ConfigError(
-                    f"the tokenizers differ: token {index} is {ours.get(index)!r} in "
-                    f"{tuned.label} and {theirs.get(index)!r} in {member.label}; "
-                    "all members of a composite must come from one family"
-                )
-    return size

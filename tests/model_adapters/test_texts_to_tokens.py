@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from reference import Reference
+from safetensors.torch import load_file, save_file
 from tiny_models import make_model
 from tokenizer_kinds import KINDS, TEXTS, size_of, tokenizer_of, with_eos_appended
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -22,6 +24,7 @@ from eft_eval import Composite
 from eft_eval.composite.encoding import TextEncoding
 from eft_eval.errors import ConfigError
 from eft_eval.model_adapters.eft import EFTLM
+from eft_eval.model_adapters.samples import drop_padding
 
 ROLES = ("base", "tuned", "reference")
 PAIRS = [
@@ -190,7 +193,7 @@ def test_a_continuation_without_a_token_is_an_error(tmp_path: Path) -> None:
         lambda: Composite.load(dict(paths), device="cpu").loglikelihood(pairs),
         lambda: scored_by_harness(EFTLM(**paths, device="cpu"), pairs),
     ):
-        with pytest.raises(ConfigError, match="' C' has no token of its own after …'.*Answer:'"):
+        with pytest.raises(ConfigError, match=r"' C' has no token of its own after …'.*Answer:'"):
             call()
 
 
@@ -201,11 +204,7 @@ def test_a_continuation_longer_than_the_context_is_an_error(family_of: Any) -> N
 
 
 def test_a_log_likelihood_that_is_no_number_is_an_error(family_of: Any, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     paths = dict(family_of("qwen"))
-    import shutil
-
     shutil.copytree(paths["base"], tmp_path / "base")
     weights = load_file(tmp_path / "base" / "model.safetensors")
     weights["lm_head.weight"] = weights["lm_head.weight"] * float("inf")
@@ -240,8 +239,6 @@ def test_equal_prompts_of_a_task_are_samples_of_their_own(family_of: Any) -> Non
 
 
 def test_what_fills_up_a_rank_is_no_new_sample(family_of: Any) -> None:
-    from eft_eval.model_adapters.samples import drop_padding
-
     asked = {"until": [], "max_gen_toks": 6, "do_sample": True, "temperature": 1.0}
     one = Instance("generate_until", {}, ("Why?", asked), 0, ("task", 1, 2))
     model = EFTLM(**family_of("llama2"), batch_size=4, device="cpu")

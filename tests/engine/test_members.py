@@ -1,0 +1,154 @@
+"""A member is what its folder says, or it is refused; members of one family speak alike."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import make_model
+from tokenizer_kinds import KINDS, size_of, tokenizer_of
+from tokenizers import Tokenizer, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from eft_eval.engine.loading import LoadOptions, Member
+from eft_eval.engine.vocabulary import common_vocabulary
+from eft_eval.errors import ConfigError
+from eft_eval.recipe import MemberSpec
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(make_model(tmp_path_factory.mktemp("whole") / "model"))
+
+
+def member(folder: Path | str, label: str | None = None) -> Member:
+    return Member(MemberSpec(model=str(folder)), LoadOptions(), label)
+
+
+def changed(source: Path, target: Path, change: Callable[[dict], dict]) -> Path:
+    """Copy a model with other weights in its file."""
+    shutil.copytree(source, target)
+    file = target / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            lambda w: {"_orig_mod." + key: value for key, value in w.items()},
+            "lm_head.weight, .* and .* more missing; _orig_mod.lm_head.weight",
+        ),
+        (lambda w: {k: v for k, v in w.items() if "lm_head" not in k}, "lm_head.weight missing"),
+        (
+            lambda w: {k: v for k, v in w.items() if ".layers.1.mlp" not in k},
+            r"layers.1.mlp.down_proj.weight, .*up_proj.weight missing",
+        ),
+        (
+            lambda w: {**w, "extra.lora_A.weight": torch.zeros(2, 2)},
+            "extra.lora_A.weight unknown to the model",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    whole: Path, tmp_path: Path, change: Callable[[dict], dict], match: str
+) -> None:
+    broken = member(changed(whole, tmp_path / "model", change), "tuned member")
+    with pytest.raises(ConfigError, match=f"^tuned member: .*{match}"):
+        _ = broken.model
+
+
+def test_weights_of_another_shape_are_refused(whole: Path, tmp_path: Path) -> None:
+    def change(weights: dict) -> dict:
+        return {**weights, "model.norm.weight": torch.zeros(7)}
+
+    with pytest.raises(ConfigError, match=r"model\.norm\.weight"):
+        _ = member(changed(whole, tmp_path / "model", change)).model
+
+
+def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
+    config = LlamaConfig(
+        vocab_size=259,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    assert member(tmp_path).model.lm_head.weight.shape == (259, 16)
+
+
+def test_end_tokens_are_the_union(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    for name, ids in (("config.json", [1, 7]), ("generation_config.json", 9)):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, "eos_token_id": ids}))
+    assert member(folder).stop_tokens == {1, 7, 9}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_and_holes_are_shared(kind: str, tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(kind)
+    end = size_of(tokenizer)
+    members = {
+        role: member(
+            make_model(
+                tmp_path / role,
+                vocabulary=end + more,
+                layers=1,
+                tokenizer=tokenizer,
+                eos=tokenizer.eos_token_id,
+            )
+        )
+        for role, more in (("base", 40), ("tuned", 0), ("reference", 8))
+    }
+    assert common_vocabulary(members) == end
+
+
+def resplit(kind: str) -> PreTrainedTokenizerFast:
+    """Return a kind's vocabulary with another rule for where texts are split."""
+    source = tokenizer_of(kind)
+    inner = Tokenizer.from_str(source.backend_tokenizer.to_str())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=source.eos_token)
+
+
+def test_tokenizers_that_split_otherwise_are_refused(tmp_path: Path) -> None:
+    plain, other = tokenizer_of("gpt2"), resplit("gpt2")
+    assert plain.get_vocab() == other.get_vocab()
+    folders = {
+        role: make_model(tmp_path / role, vocabulary=size_of(plain), layers=1, tokenizer=tokenizer)
+        for role, tokenizer in (("base", other), ("tuned", plain), ("reference", plain))
+    }
+    members = {role: member(folder, f"{role} member") for role, folder in folders.items()}
+    with pytest.raises(ConfigError, match=r"split texts otherwise: .* in tuned member and .* base"):
+        common_vocabulary(members)
+
+
+def test_another_beginning_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    begins = tokenizer_of("llama3")
+    content = json.loads(begins.backend_tokenizer.to_str())
+    bare = Tokenizer.from_str(json.dumps({**content, "post_processor": None}))
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=bare, bos_token=begins.bos_token, eos_token=begins.eos_token
+    )
+    members = {
+        role: member(
+            make_model(tmp_path / role, vocabulary=size_of(begins), layers=1, tokenizer=one),
+            f"{role} member",
+        )
+        for role, one in (("base", plain), ("tuned", begins), ("reference", begins))
+    }
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        assert common_vocabulary(members) == size_of(begins)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("tuned member begins texts with a beginning-of-sequence token, base")
