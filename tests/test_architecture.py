@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "version"}),
-    frozenset({"files", "records", "templates", "yaml_text"}),
+    frozenset({"files", "records", "secrets", "templates", "yaml_text"}),
     frozenset({"statistics", "recipe", "verdicts"}),
     frozenset({"engine", "runs"}),
     frozenset({"composite"}),

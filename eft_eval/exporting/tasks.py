@@ -15,6 +15,7 @@ from eft_eval.exporting.claims import Claim, CompositeClaim, DataClaim, TaskClai
 from eft_eval.exporting.models import COMMIT
 from eft_eval.runs.metadata import members_in, prompt_data_in
 from eft_eval.runs.records import Group, ResultsFile, TaskRun
+from eft_eval.secrets import without_secrets
 
 __all__ = ["check_same_model", "claim_of_group", "claim_of_task"]
 
@@ -46,7 +47,7 @@ def claim_of_task(
         available=available,
         limited=_limited(task.documents, available),
         output_type=task.config.get("output_type"),
-        generation=task.generation,
+        generation=_generation(task.generation),
         command=_command([task.name], source, composite, task.shots, task.documents, available),
         data=_data(task),
         checked=bool(task.pipelines),
@@ -166,6 +167,14 @@ def _data(task: TaskRun) -> DataClaim:
     )
 
 
+def _generation(text: str) -> str:
+    try:
+        shown = without_secrets(json.loads(text))
+    except ValueError:
+        return str(without_secrets(text))
+    return text if shown == json.loads(text) else json.dumps(shown, sort_keys=True)
+
+
 def _command(
     names: list[str],
     source: ResultsFile,
@@ -187,7 +196,8 @@ def _command(
     if content.get("chat_template_sha"):
         words.append("--apply_chat_template")
     if isinstance(options := config.get("gen_kwargs"), Mapping) and options:
-        words.append("--gen_kwargs " + ",".join(f"{k}={v}" for k, v in options.items()))
+        shown = without_secrets(options)
+        words.append("--gen_kwargs " + ",".join(f"{k}={v}" for k, v in shown.items()))
     return " ".join([*words, "--output_path out --log_samples"])
 
 

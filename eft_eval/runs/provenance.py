@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from eft_eval.runs.metadata import Decoding, Member, decoding_in, members_in, model_arguments
 from eft_eval.runs.records import JudgeSeen, Run
+from eft_eval.secrets import without_secrets
 
 __all__ = ["Fact", "decoding_of", "facts_of", "judges_of", "members_of"]
 
-_SECRET = re.compile(r"key|token|secret|password|auth|header", re.IGNORECASE)
 _SEEDS = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
 
 
@@ -35,7 +34,7 @@ def members_of(run: Run) -> tuple[Member, ...]:
 
 def facts_of(run: Run) -> tuple[Fact, ...]:
     """Return name, date, versions, arguments and seeds; what the files do not say is left out."""
-    return tuple(Fact(name, value) for name, value in _facts(run) if value)
+    return tuple(Fact(name, without_secrets(value)) for name, value in _facts(run) if value)
 
 
 def judges_of(run: Run) -> tuple[tuple[str, JudgeSeen], ...]:
@@ -58,9 +57,10 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "model arguments", _arguments(model_arguments(config))
     recipe = config.get("eft_recipe")
     if isinstance(recipe, Mapping):
-        yield "recipe", json.dumps(recipe, sort_keys=True, ensure_ascii=False)
+        shown = without_secrets(recipe)
+        yield "recipe", json.dumps(shown, sort_keys=True, ensure_ascii=False)
     for name, key in (("generation arguments", "gen_kwargs"), ("documents, at most", "limit")):
-        yield name, _plain(config.get(key))
+        yield name, _plain(without_secrets(config.get(key)))
     yield "batch size", _plain(config.get("batch_size"))
     seeds = [f"{key.removesuffix('_seed')} {config[key]}" for key in _SEEDS if key in config]
     yield "seeds", ", ".join(seeds)
@@ -80,8 +80,7 @@ def _config(run: Run) -> Mapping[str, Any]:
 
 def _arguments(given: Mapping[str, Any]) -> str:
     """Return model arguments as ``key=value,…``; what may be a secret is not shown."""
-    pairs = ((key, "(not shown)" if _SECRET.search(key) else _plain(given[key])) for key in given)
-    return ",".join(f"{key}={value}" for key, value in pairs)
+    return ",".join(f"{key}={_plain(value)}" for key, value in without_secrets(given).items())
 
 
 def _plain(value: Any) -> str:

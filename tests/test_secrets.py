@@ -1,0 +1,101 @@
+"""Secrets planted everywhere in a run's arguments: none comes out of a command."""
+# ruff: noqa: E501  # texts read best in one line
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import exported_runs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from eft_eval.cli.app import app
+from eft_eval.secrets import without_secrets
+
+SECRETS = [f"s3cr3tvalue{number:02d}" for number in range(10)]
+ARGUMENTS = {
+    "api_key": SECRETS[0],
+    "base_url": f"https://me:{SECRETS[1]}@host/v1?api-key={SECRETS[2]}&x=1",
+    "model_kwargs": {
+        "headers": {"Authorization": f"Bearer {SECRETS[3]}"},
+        "nested": [{"hf_token": SECRETS[4]}, [f"token={SECRETS[5]}"]],
+    },
+    "HF_AUTH": SECRETS[6],
+    "tokenizer": "some/tokenizer",
+    "add_bos_token": True,
+    "max_tokens": 77,
+}
+GENERATION = {"extra_headers": {"x-api-key": SECRETS[9]}, "eos_token_id": 7, "temperature": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("https://me:pw@host/v1", "https://***@host/v1"),
+        ("base_url=http://h/v1?key=abc&x=1,api_key=abc", "base_url=http://h/v1?key=***&x=1,api_key=***"),
+        ("{'Authorization': 'Bearer abc', 'x': 'y'}", "{'Authorization': 'Bearer ***', 'x': 'y'}"),
+        ("sk-abcdefghijklmnopqrst", "***"),
+        ("tokenizer=a/b,max_tokens=5,add_bos_token=True", "tokenizer=a/b,max_tokens=5,add_bos_token=True"),
+        ("base=Qwen/Qwen2.5-1.5B,weight=0.5", "base=Qwen/Qwen2.5-1.5B,weight=0.5"),
+        ({"eos_token_id": 3, "stop": ["Key: value"]}, {"eos_token_id": 3, "stop": ["Key: ***"]}),
+        ({"api_key": None, "key": "abc"}, {"api_key": None, "key": "(not shown)"}),
+    ],
+)  # fmt: skip
+def test_what_is_masked(given: Any, shown: Any) -> None:
+    assert without_secrets(given) == shown
+
+
+KEYS = st.sampled_from(["api_key", "hf_token", "Authorization", "password", "x-api-key", "secret"])
+
+
+@given(st.recursive(
+    st.dictionaries(KEYS, st.just(SECRETS[0]), max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+))  # fmt: skip
+def test_no_nesting_hides_a_secret_from_the_mask(planted: Any) -> None:
+    assert SECRETS[0] not in json.dumps(without_secrets(planted))
+    assert SECRETS[0] not in without_secrets(str(planted))
+
+
+@pytest.mark.parametrize("form", ["mapping", "text"])
+def test_commands_show_no_secret(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exported_runs.write_composite_run(Path("run"))
+    (file,) = Path("run").rglob("results_*.json")
+    content = json.loads(file.read_text())
+    own = content["config"]["model_args"]
+    if form == "mapping":
+        content["config"]["model_args"] = {**dict(own), **ARGUMENTS}
+    else:
+        pairs = [f"{name}={value}" for name, value in ARGUMENTS.items() if name != "model_kwargs"]
+        content["config"]["model_args"] = ",".join(
+            [f"{k}={v}" for k, v in dict(own).items()] + pairs
+        )
+    content["config"]["gen_kwargs"] = GENERATION
+    file.write_text(json.dumps(content))
+    shown = ""
+    for command, out in (
+        ("report run --format md", None),
+        ("report run --out r.html", "r.html"),
+        ("export run --format csv", None),
+        ("export run --format csv --samples", None),
+        ("export run --format eee --organization Lab --samples --out eee", "eee"),
+        ("export run --format model-card --repo me/x", None),
+        ("compare run run --format json", None),
+        ("compare run run --format markdown", None),
+        ("bless run --out base.json", "base.json"),
+    ):
+        done = CliRunner().invoke(app, command.split())
+        assert done.exit_code == 0, (command, done.exception)
+        shown += done.output
+        for path in [] if out is None else [Path(out), *Path(out).rglob("*")]:
+            shown += path.read_text("utf-8") if path.is_file() else ""
+    assert [secret for secret in SECRETS if secret in shown] == []
+    assert "some/tokenizer" in shown
+    assert "77" in shown
