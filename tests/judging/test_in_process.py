@@ -315,7 +315,8 @@ def test_judges_in_this_process_cost_nothing(tmp_path: Path, store: VerdictStore
 def usage_of(judge: JudgeSettings, verdicts: list[Verdict]) -> dict[str, Any]:
     groups = {"f": [[verdict] for verdict in verdicts]}
     described = describe_judge(judge, {"f": PROMPT}, {"f": measure_of(PROMPT)}, groups, [])
-    return dict(described["usage"])
+    assert described.usage is not None
+    return described.usage._asdict()
 
 
 def test_the_cost_of_an_endpoint_that_does_not_count_is_unknown(store: VerdictStore) -> None:
