@@ -19,7 +19,7 @@ _PLAIN = re.compile(r"-?[\d.]+|true|false|none|null", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/@\s]+@")
 _PAIR = re.compile(
     rf"""(?P<head>(?P<name>[\w-]*(?:{_WORDS})[\w-]*)["']?\s*[=:]\s*["']?(?:(?:bearer|basic)\s+)?)"""
-    r"""(?P<value>[^\s"'&,;{}\[\]#]+)""",
+    r"""(?P<value>(?!\(not shown\))[^\s"'&,;{}\[\]#]+)""",
     re.IGNORECASE,
 )
 _SHAPES = re.compile(r"(?<=bearer )[\w.~+/=-]+|\bsk-[\w-]{16,}|\bhf_\w{20,}", re.IGNORECASE)

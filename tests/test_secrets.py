@@ -47,6 +47,9 @@ GENERATION = {"extra_headers": {"x-api-key": SECRETS[9]}, "eos_token_id": 7, "te
 )  # fmt: skip
 def test_what_is_masked(given: Any, shown: Any) -> None:
     assert without_secrets(given) == shown
+    assert without_secrets(shown) == shown
+    pairs = "api_key=(not shown),x=1"
+    assert without_secrets(pairs) == pairs
 
 
 KEYS = st.sampled_from(["api_key", "hf_token", "Authorization", "password", "x-api-key", "secret"])
