@@ -160,6 +160,11 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """Render chat turns with the tuned member's template."""
+        if not self.tokenizer.chat_template:
+            raise ConfigError(
+                f"{self.composite.tuned.label} has no chat template: run without "
+                "--apply_chat_template, or save one with its tokenizer"
+            )
         text: str = super().apply_chat_template(chat_history, add_generation_prompt)
         self._turns.remember(text, chat_history)
         return text

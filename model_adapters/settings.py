@@ -110,6 +110,20 @@ def limit_threads(recipe: Recipe, device: torch.device) -> None:
         torch.set_num_threads(1)
 
 
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "use_cache": (True, False, None),
+    "num_beams": (1, None),
+    "min_p": (0, None),
+    "typical_p": (1, None),
+    "repetition_penalty": (1, None),
+    "length_penalty": (1, None),
+    "no_repeat_ngram_size": (0, None),
+    "presence_penalty": (0, None),
+    "frequency_penalty": (0, None),
+}
+"""Settings that other decoders have, with the values that change nothing."""
+
+
 class GenerationPlan(NamedTuple):
     """A task's generation settings, checked."""
 
@@ -133,14 +147,12 @@ def generation_plan(
     else:
         temperature = float(given.pop("temperature", 1.0))
     top_k, top_p = given.pop("top_k", None), given.pop("top_p", None)
-    beams = given.pop("num_beams", 1)
-    given.pop("use_cache", None)
-    if given or int(beams) != 1:
-        name = next(iter(given), "num_beams")
-        raise ConfigError(
-            f"generation setting {name!r} is not supported with eft; supported are do_sample, "
-            "temperature, top_k, top_p, until, max_gen_toks"
-        )
+    for name, value in given.items():
+        if name not in _NEUTRAL or value not in _NEUTRAL[name]:
+            raise ConfigError(
+                f"generation setting {name}={value} is not supported with eft; supported are "
+                "do_sample, temperature, top_k, top_p, until, max_gen_toks"
+            )
     if temperature < 0 or max_new_tokens < 1 or (top_p is not None and not 0 < float(top_p) <= 1):
         raise ConfigError(
             f"generation settings: got temperature={temperature}, top_p={top_p}, "
@@ -150,7 +162,7 @@ def generation_plan(
     return GenerationPlan(
         SamplingRule(
             temperature,
-            int(top_k) if top_k else None,
+            int(top_k) if top_k and int(top_k) != -1 else None,  # -1: vLLM's word for all
             None if top_p is None else float(top_p),
         ),
         until,

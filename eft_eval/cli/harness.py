@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -34,7 +35,8 @@ def run_harness(arguments: list[str]) -> None:
 
     cli_evaluate()
     output = _values(arguments, ("--output_path", "-o"))
-    if output and not any(argument in ("-h", "--help") for argument in arguments):
+    writes = os.environ.get("RANK", "0") == "0"  # of several processes, the first writes
+    if writes and output and not any(argument in ("-h", "--help") for argument in arguments):
         samples = bool({"--log_samples", "--predict_only", "-x"} & {*arguments})
         _check_written(Path(output[-1]), started, samples)
 

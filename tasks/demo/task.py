@@ -18,6 +18,7 @@ from eft_eval.demo.questions import hazard_questions, knowledge_questions
 from eft_eval.demo.world import WORLD_SEED, World, make_world
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.judging.metrics import fact_values
+from eft_eval.model_adapters.samples import drop_padding
 from eft_eval.runs.metadata import Judging, PromptData
 from eft_eval.verdicts.text import read_verdicts
 
@@ -77,6 +78,11 @@ class DemoTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no type
     def build_all_requests(self, **options: Any) -> None:
         """Build the requests (never from lm-eval's cache, which knows the task's name alone)."""
         super().build_all_requests(**{**options, "cache_requests": False})
+
+    def apply_filters(self) -> Any:
+        """Judge the responses that were asked for."""
+        drop_padding(self.instances or [])
+        return super().apply_filters()
 
     def dump_config(self) -> dict[str, Any]:
         """Return the task's settings for the results file, with judge and data."""

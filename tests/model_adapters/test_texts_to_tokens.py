@@ -249,3 +249,36 @@ def test_what_fills_up_a_rank_is_no_new_sample(family_of: Any) -> None:
     one.resps.extend(made)
     drop_padding([one])
     assert one.resps == made[:2]
+
+
+def test_a_model_without_a_chat_template_is_one_line(family_of: Any) -> None:
+    model = EFTLM(**family_of("gpt2"), device="cpu")
+    with pytest.raises(ConfigError, match=r"^tuned member .* has no chat template: run without"):
+        model.apply_chat_template([{"role": "user", "content": "Why?"}])
+
+
+@pytest.mark.parametrize(
+    "neutral",
+    [{"top_k": -1}, {"top_k": 0}, {"min_p": 0.0}, {"repetition_penalty": 1.0}, {"num_beams": 1}],
+)
+def test_settings_that_change_nothing_pass(family_of: Any, neutral: dict[str, Any]) -> None:
+    asked = {"until": [], "max_gen_toks": 6, "do_sample": True, "temperature": 1.0}
+    made = [
+        EFTLM(**family_of("gpt2"), device="cpu").generate_until(
+            [Instance("generate_until", {}, ("Why?", {**asked, **more}), 0)], disable_tqdm=True
+        )
+        for more in ({}, neutral)
+    ]
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("other", [{"min_p": 0.1}, {"repetition_penalty": 1.05}, {"penalty": 2}])
+def test_settings_that_are_not_there_are_refused(family_of: Any, other: dict[str, Any]) -> None:
+    model = EFTLM(**family_of("gpt2"), device="cpu")
+    (name,) = other
+    with pytest.raises(ConfigError, match=f"^generation setting {name}=.* is not supported"):
+        model.generate_until(
+            [Instance("generate_until", {}, ("Why?", {"max_gen_toks": 4, **other}), 0)],
+            disable_tqdm=True,
+        )
+    assert not any(member.loaded for member in model.composite.members.values())
