@@ -11,7 +11,7 @@ from eft_eval.agreement.report import Agreement, CorrectedMetric, correction_in
 from eft_eval.comparing.compare import compare_runs
 from eft_eval.comparing.comparison import Comparison, RunName
 from eft_eval.comparing.settings import GateSettings
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ComparabilityError, ConfigError
 from eft_eval.reporting.arms import Arms, find_arms
 from eft_eval.reporting.flips import Flips, find_flips
 from eft_eval.reporting.frontier import Frontier, find_frontiers
@@ -128,6 +128,12 @@ class Report:
     version: str = field(default=__version__)
 
 
+def _check_whole(run: Run) -> None:
+    """Raise on what `compare_runs` raises on: samples lost, or means that are not theirs."""
+    if errors := [problem.text for problem in run.problems if problem.severity == "error"]:
+        raise ComparabilityError(f"{run.label} cannot be reported: {'; '.join(errors)}")
+
+
 def make_report(
     runs: Sequence[Run],
     settings: GateSettings | None = None,
@@ -152,7 +158,7 @@ def make_report(
         command: What made it.
 
     Raises:
-        ComparabilityError: The runs cannot be compared with the first.
+        ComparabilityError: The runs cannot be compared with the first, or the only one is damaged.
         ConfigError: A setting or an arm is wrong.
     """
     assert runs
@@ -160,6 +166,8 @@ def make_report(
         raise ConfigError(f"flips is {flips}; expected 0 or more documents per metric")
     settings = settings or GateSettings()
     found = find_arms(runs, arms)
+    if len(runs) == 1:
+        _check_whole(runs[0])  # several are checked by the comparison
     comparison = compare_runs(runs[0], runs[1:], settings) if len(runs) > 1 else None
     reported = tuple(
         _reported(run, short, arm, settings.level)

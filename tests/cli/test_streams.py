@@ -120,3 +120,20 @@ def test_label_files_without_labels_are_one_line(tmp_path: Path) -> None:
                 content, command, done.exception,
             )  # fmt: skip
             assert "\n" not in str(done.exception)
+
+
+def test_report_refuses_what_compare_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mean of 0.5 must not stand beside an interval of the half of the documents that is left."""
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("run"), RUN)
+    (samples,) = Path("run").rglob("samples_*")
+    samples.write_text("".join(samples.read_text().splitlines(keepends=True)[::2]))
+    for command in ("compare run run", "report run --format md", "report run --out r.html",
+                    "report run run --format md", "bless run --out b.json",
+                    "export run --format csv"):  # fmt: skip
+        done = CliRunner().invoke(app, command.split())
+        assert isinstance(done.exception, EftEvalError), command
+        assert "lacks 10 of 20 documents" in str(done.exception), command
+    assert not Path("r.html").exists()
