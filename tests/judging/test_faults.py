@@ -282,9 +282,10 @@ def test_a_full_disk_costs_no_verdict(
     verdicts = judge_responses(items("a", "wrong", "c"), PROMPT, settings(server.url), store)
     assert [verdict.value for verdict in verdicts] == [0, 1, 0]
     assert len(store) == 0
-    assert "is in the results but not in the store" in caplog.text
+    assert "3 verdicts are not in the store, but in " in caplog.text
     assert "database or disk is full" in caplog.text
     with store.connection() as connection:
         connection.execute("DROP TRIGGER full")
-    judge_responses(items("a", "wrong", "c"), PROMPT, settings(server.url), store)
-    assert len(store) == 3
+    again = VerdictStore(tmp_path / "v.sqlite3")  # a process that failed sends nothing more
+    judge_responses(items("a", "wrong", "c"), PROMPT, settings(server.url), again)
+    assert len(again) == 3

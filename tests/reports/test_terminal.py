@@ -23,6 +23,7 @@ from written_runs import write_run
 
 from eft_eval.agreement import agree_files
 from eft_eval.comparing import compare_runs, read_run
+from eft_eval.records import restored
 from eft_eval.reports import document
 from eft_eval.reports.ci.forms import FORMS
 from eft_eval.reports.document import Cell, Document, Facts, Table, Texts, cells, columns
@@ -34,6 +35,7 @@ from eft_eval.reports.views.comparison import comparison
 from eft_eval.reports.views.demo import answers, arms
 from eft_eval.reports.views.judging import judged
 from eft_eval.reports.views.traces import trace
+from eft_eval.runs.metadata import Judging
 from eft_eval.runs.traces import read_trace
 from eft_eval.statistics.interval import Interval
 
@@ -77,7 +79,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
     }
     return {
         "demo": arms(figures, 1.0, 256),
-        "judge": judged({"towns": SCORES}, {"towns": JUDGE}),
+        "judge": judged({"towns": SCORES}, {"towns": restored(Judging, JUDGE, "JUDGE")}),
         "agree": agreement(agree_files([labels], run=run)),
         "compare": comparison(compare_runs(runs[0], runs[1:2])),
         "several": comparison(compare_runs(runs[0], runs[1:])),
