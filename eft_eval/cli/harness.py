@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from eft_eval import hook
 from eft_eval.errors import EftEvalError
@@ -61,23 +64,32 @@ def _check_early(arguments: list[str]) -> None:
 
 def our_tasks() -> dict[str, bool]:
     """Return the tasks and groups that ship with eft-eval, and whether each asks a judge model."""
-    files = {}
-    for file in sorted(hook.task_folder().glob("**/*.yaml")):
-        text = file.read_text(encoding="utf-8")
-        if name := re.search(r"^(?:task|group): (\w+)$", text, re.M):
-            files[name[1]] = file
-    return {name: _asks_a_judge(file, files) for name, file in files.items()}
+    files = sorted(hook.task_folder().glob("**/*.yaml"))
+    configs = {one.get("group") or one["task"]: one for one in map(_task_config, files)}
+    return {name: _asks_a_judge(one, configs) for name, one in configs.items()}
 
 
-def _asks_a_judge(file: Path, files: Mapping[str, Path]) -> bool:
-    text = file.read_text(encoding="utf-8")
-    if "function: eft_" in text:
-        return "function: eft_judge" in text
-    if re.search(r"^group: ", text, re.M):
-        members = re.findall(r"^  - (\w+)$", text, re.M)
-        return any(_asks_a_judge(files[member], files) for member in members)
-    included = re.search(r"^include: (\S+)$", text, re.M)
-    return included is not None and _asks_a_judge(file.parent / included[1], files)
+def _asks_a_judge(config: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]]) -> bool:
+    if "group" in config:
+        return any(_asks_a_judge(configs[member], configs) for member in config["task"])
+    pipelines = config.get("filter_list", ())
+    return any(step["function"] == "eft_judge" for one in pipelines for step in one["filter"])
+
+
+@cache
+def _task_config(file: Path) -> Mapping[str, Any]:
+    """Return a task file of ours over the one that it includes, as lm-eval merges them."""
+    config: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), Loader=_TaskLoader)
+    if "include" not in config:
+        return config
+    return {**_task_config((file.parent / config["include"]).resolve()), **config}
+
+
+class _TaskLoader(yaml.SafeLoader):
+    """Takes what `!function` names as a word, and imports nothing."""
+
+
+_TaskLoader.add_constructor("!function", lambda _, node: node.value)
 
 
 def _values(arguments: list[str], options: tuple[str, ...]) -> list[str]:
