@@ -7,7 +7,8 @@ comparison needs. Only `bless` writes them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def baseline_lines(run: Run, cluster: str) -> Iterator[str]:
         run: With the tasks to keep; the same run gives the same text.
         cluster: What makes items dependent, kept in the baseline.
     """
-    head: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "model": run.model,
@@ -78,23 +79,34 @@ def baseline_lines(run: Run, cluster: str) -> Iterator[str]:
         "notes": [problem.text for problem in run.problems],
     }
     if groups := _groups_of(run, run.tasks):
-        head["groups"] = groups
-    tasks = run.tasks
-    yield "{\n"
-    for key, value in head.items():
-        yield f"{_json(key)}: {_json(value)},\n"
-    yield '"tasks": {\n'
-    for number, name in enumerate(tasks):
-        yield f"{_json(name)}: {{\n"
-        for key, value in _facts(tasks[name]).items():
-            yield f" {_json(key)}: {_json(value)},\n"
-        yield ' "filters": {\n'
-        blocks = [
-            list(_filter(tasks[name], pipeline)) for pipeline in tasks[name].pipelines.values()
-        ]
-        yield ",\n".join("".join(block) for block in blocks)
-        yield f"\n }}\n}}{',' if number < len(tasks) - 1 else ''}\n"
-    yield "}\n}\n"
+        content["groups"] = groups
+    content["tasks"] = _Lines({name: _Lines(_facts(task)) for name, task in run.tasks.items()})
+    yield from _written(_Lines(content))
+    yield "\n"
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A JSON object or array of which each member stands on a line of its own."""
+
+    members: Mapping[str, Any] | Sequence[Any]
+
+
+def _written(value: Any, depth: int = 0) -> Iterator[str]:
+    """Yield a value as JSON, on one line but for `_Lines`; the outer two levels do not indent."""
+    if not isinstance(value, _Lines):
+        yield _json(value)
+        return
+    opening, closing = "[", "]"
+    members: Iterable[tuple[str, Any]] = (("", member) for member in value.members)
+    if isinstance(value.members, Mapping):
+        opening, closing = "{", "}"
+        members = ((f"{_json(key)}: ", member) for key, member in value.members.items())
+    yield f"{opening}\n"
+    for number, (name, member) in enumerate(members):
+        yield (",\n" if number else "") + " " * (depth - 1) + name
+        yield from _written(member, depth + 1)
+    yield "\n" + " " * (depth - 2) + closing
 
 
 def _json(value: Any) -> str:
@@ -109,6 +121,7 @@ def _facts(task: TaskRun) -> dict[str, Any]:
         "documents": task.documents,
         "generation": task.generation,
         "bypassed": task.bypassed,
+        "filters": _Lines({name: _filter(task, one) for name, one in task.pipelines.items()}),
     }
 
 
@@ -133,30 +146,25 @@ def _groups_of(run: Run, tasks: Mapping[str, TaskRun]) -> dict[str, Any]:
     }
 
 
-def _filter(task: TaskRun, pipeline: Pipeline) -> Iterator[str]:
+def _filter(task: TaskRun, pipeline: Pipeline) -> _Lines:
     columns = [c for key, c in task.columns.items() if key.filter == pipeline.name]
-    yield f"  {_json(pipeline.name)}: {{\n"
-    yield f'   "verdicts": {_json(pipeline.verdicts)},\n'
-    yield f'   "repeats": {_json(pipeline.repeats)},\n'
-    yield f'   "judge": {_json(pipeline.judge and vars(pipeline.judge))},\n'
-    yield '   "metrics": {\n'
-    listed = []
-    for column in columns:
-        listed.append(f"    {_json(column.key.metric)}: {_json(_column_facts(column))}")
-    yield ",\n".join(listed) + "\n   },\n"
     paired = [column for column in columns if column.is_mean]
-    yield f'   "columns": {_json(["doc_hash", "prompt_hash", "cluster", *_names(paired)])},\n'
-    yield '   "items": [\n'
     rows = []
     for index, item in sorted(enumerate(pipeline.items), key=lambda pair: pair[1].doc_hash):
         values = [_short(column.values[index]) for column in paired]
         cluster = None if item.cluster == item.prompt_hash else item.cluster
-        rows.append(f"    {_json([item.doc_hash, item.prompt_hash, cluster, *values])}")
-    yield ",\n".join(rows) + "\n   ]\n  }"
-
-
-def _names(columns: list[Column]) -> list[str]:
-    return [column.key.metric for column in columns]
+        rows.append([item.doc_hash, item.prompt_hash, cluster, *values])
+    names = [column.key.metric for column in paired]
+    return _Lines(
+        {
+            "verdicts": pipeline.verdicts,
+            "repeats": pipeline.repeats,
+            "judge": pipeline.judge and vars(pipeline.judge),
+            "metrics": _Lines({c.key.metric: _column_facts(c) for c in columns}),
+            "columns": ["doc_hash", "prompt_hash", "cluster", *names],
+            "items": _Lines(rows),
+        }
+    )
 
 
 def _short(value: float | None) -> float | int | None:

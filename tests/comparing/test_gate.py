@@ -30,6 +30,7 @@ from eft_eval.comparing import (
     read_settings,
 )
 from eft_eval.errors import ComparabilityError, ConfigError
+from eft_eval.runs.baseline import baseline_lines
 
 BASE = [1.0, 0.0] * 50
 LATER = STAMP.replace("10-00", "11-00")
@@ -559,6 +560,26 @@ def test_a_baseline_stands_for_its_run(tmp_path: Path) -> None:
     assert stored.baseline.kind == "baseline"
     bless(old, file)
     assert file.read_text() == text, "the same run gives the same bytes"
+
+
+def test_a_baseline_blessed_again_is_the_same_file(tmp_path: Path) -> None:
+    """One document per line, several tasks and metrics; the bytes of the file in the repository."""
+    kept = Path(__file__).parents[1] / "baselines" / "demo.json"
+    bless(kept, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == kept.read_bytes()
+
+
+def test_a_baseline_without_metrics_of_a_filter(tmp_path: Path) -> None:
+    """An object without members keeps its place, so that files stay as they were."""
+    run = read_run(write_run(tmp_path / "run", {"t": {"acc": [1.0, 0.0]}}))
+    bare = replace(run, tasks={"t": replace(run.tasks["t"], columns={})})
+    text = "".join(baseline_lines(bare, "prompt"))
+    assert (
+        '   "metrics": {\n\n   },\n   "columns": ["doc_hash", "prompt_hash", "cluster"],\n' in text
+    )
+    rows = json.loads(text)["tasks"]["t"]["filters"]["none"]["items"]
+    assert len(rows) == 2
+    assert ",\n".join(f"    {json.dumps(row)}" for row in rows) in text
 
 
 def test_a_baseline_keeps_its_clusters(tmp_path: Path) -> None:
