@@ -91,7 +91,10 @@ def assign(run: SavedRun, selection: Selection | None = None) -> list[Assignment
     chosen = [task for name, task in run.tasks.items() if not named or name in named]
     found = []
     for task in chosen:
-        for name, step in _steps(task.name, task.config, selection).items():
+        steps = _steps(task.name, task.config, selection)
+        if steps and run.samples_file(task) is not None:
+            run.lines(task)  # what stays of them is written anew: refused now, not when asked
+        for name, step in steps.items():
             found.append(_assignment(task, name, step, run.texts(task), selection))
     if not found:
         hint = "" if selection.prompts else "; --prompt NAME judges any task that generates text"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from eft_eval.runs.records import CORRECTED, Problem, TaskRun
 from eft_eval.runs.samples import SamplesRead
 
-__all__ = ["check_task", "same_mean"]
+__all__ = ["check_task", "differing_counts", "same_mean"]
 
 _RELATIVE = 1e-6  # sums in another order, and numbers written with fewer digits
 
@@ -50,10 +50,16 @@ def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | Non
     return found
 
 
-def _counts(task: TaskRun) -> Iterator[str]:
-    name = task.samples_file.name if task.samples_file else ""
-    sizes = {pipeline.name: len(pipeline.items) for pipeline in task.pipelines.values()}
-    wanted = task.documents if task.documents is not None else max(sizes.values(), default=0)
+def differing_counts(name: str, sizes: Mapping[str, int], documents: int | None) -> Iterator[str]:
+    """Yield how a samples file's numbers of documents differ from what they must be.
+
+    Args:
+        name: The file's name.
+        sizes: Documents by filter.
+        documents: How many the results speak of; None where they do not say, and then all filters
+            must have as many as the largest.
+    """
+    wanted = documents if documents is not None else max(sizes.values(), default=0)
     if not sizes and wanted:
         yield f"{name} holds no samples; the results speak of {wanted} documents"
     for pipeline, size in sizes.items():
@@ -64,6 +70,12 @@ def _counts(task: TaskRun) -> Iterator[str]:
                 f"{name} holds {size} documents under filter {pipeline!r}; the results speak of "
                 f"{wanted}"
             )
+
+
+def _counts(task: TaskRun) -> Iterator[str]:
+    name = task.samples_file.name if task.samples_file else ""
+    sizes = {pipeline.name: len(pipeline.items) for pipeline in task.pipelines.values()}
+    yield from differing_counts(name, sizes, task.documents)
     for key in task.columns:
         if sizes and key.filter not in sizes:
             yield f"{name} has no line of filter {key.filter!r}, which {key} is computed on"

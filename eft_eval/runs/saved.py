@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.runs.completeness import differing_counts
 from eft_eval.runs.finding import (
     find_results,
     find_samples,
@@ -45,6 +46,14 @@ class SavedTask(NamedTuple):
     def entry(self) -> Mapping[str, Any]:
         """Its aggregates: ``metric,filter`` and ``metric_stderr,filter``."""
         return self.file.content["results"][self.name] or {}
+
+    @property
+    def documents(self) -> int | None:
+        """How many documents were asked about, as lm-eval says; None where it does not."""
+        counts = self.file.content.get("n-samples")
+        entry = counts.get(self.name) if isinstance(counts, Mapping) else None
+        number = entry.get("effective") if isinstance(entry, Mapping) else None
+        return number if isinstance(number, int) else None
 
 
 class SavedRun:
@@ -100,7 +109,8 @@ class SavedRun:
         """Return a task's sample lines by filter and document.
 
         Raises:
-            ConfigError: There is no such file, or it cannot be read.
+            ConfigError: There is no such file, it cannot be read, or it holds other numbers of
+                documents than the results speak of.
         """
         path = self.samples_file(task)
         if path is None:
@@ -113,7 +123,7 @@ class SavedRun:
                 "--predict_only?"
             )
         if path not in self._lines:
-            self._lines[path] = read_lines(path)
+            self._lines[path] = _whole(read_lines(path), path, task)
         return self._lines[path]
 
     def lineage(self, task: SavedTask) -> Iterator[SavedTask]:
@@ -163,6 +173,13 @@ def open_run(source: str | Path) -> SavedRun:
         ConfigError: There is no run there, or several models', or a results file is damaged.
     """
     return SavedRun(str(source), find_results(source))
+
+
+def _whole(lines: Lines, path: Path, task: SavedTask) -> Lines:
+    sizes = {name: len(by_doc) for name, by_doc in lines.items()}
+    if wrong := [*differing_counts(path.name, sizes, task.documents)]:
+        raise ConfigError(f"{path.parent}: {'; '.join(wrong)}; evaluate again")
+    return lines
 
 
 def _checked(task: SavedTask) -> SavedTask:

@@ -121,6 +121,11 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(results), "utf-8")
 
 
+def holding(folder: Path, documents: int) -> None:
+    """Let a run's results speak of so many documents."""
+    edit(folder, lambda results: results["n-samples"]["eli5_fact"].update(effective=documents))
+
+
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask one response at a time, and never twice."""
     read = JudgeSettings.from_environment
@@ -416,6 +421,7 @@ def test_missing_verdicts_are_exit_code_3(
 def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, server: Any) -> None:
     """Two filters name each document twice; a rank's clone adds a response too many."""
     edit(run_dir, lambda results: results["configs"]["eli5_fact"].update(repeats=2))
+    holding(run_dir, 1)
     (path,) = run_dir.glob("samples_*")
     sample = json.loads(path.read_text("utf-8").split("\n")[0])
     sample["resps"] = [["one", "two\u2028lines", "a clone's"]]
@@ -425,6 +431,38 @@ def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, serve
     (line,) = newest(run_dir)[1]
     assert len(read_verdicts(line["filtered_resps"][0])) == 2
     assert metrics["fact_missing_stderr,factuality"] == "N/A"  # one document has no spread
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--batch", "submit"]])
+def test_lost_documents_are_refused_before_anything_is_asked(
+    run_dir: Path, server: Any, options: list[str]
+) -> None:
+    (path,) = run_dir.glob("samples_*")
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:4]), "utf-8")
+    before = contents(run_dir)
+    result = CliRunner().invoke(app, ["judge", str(run_dir), "--judge", "j", *options])
+    assert isinstance(result.exception, ConfigError)
+    (line,) = str(result.exception).splitlines()
+    assert "lacks 2 of 6 documents under filter" in line
+    assert (result.output, server.chats) == ("", [])
+    assert contents(run_dir) == before
+    holding(run_dir, 4)  # as --limit writes it
+    result = CliRunner().invoke(app, ["judge", str(run_dir), "--judge", "j", "--dry-run"])
+    assert result.exit_code == 0
+    assert "4 new, 0 stored" in result.stdout
+    assert len(judge_run(run_dir).files) == 1
+    assert len(server.chats) == 4
+
+
+def test_lost_documents_of_an_earlier_judging_are_refused_too(run_dir: Path, server: Any) -> None:
+    judge_run(run_dir)
+    newer = sorted(run_dir.glob("samples_*"))[-1]
+    newer.write_text("".join(newer.read_text("utf-8").splitlines(keepends=True)[:4]), "utf-8")
+    asked = len(server.chats)
+    with pytest.raises(ConfigError, match="lacks 2 of 6 documents"):
+        judge_run(run_dir, Selection(prompts=("helpfulness",)))
+    assert len(server.chats) == asked
 
 
 def test_the_parent_of_one_run_is_accepted_and_of_several_is_not(
@@ -447,6 +485,7 @@ def test_what_cannot_be_judged_is_said(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown judge prompt"):
         judge_run(run_dir, Selection(prompts=("factualty",)))
     (samples,) = run_dir.glob("samples_*")
+    holding(run_dir, 1)
     samples.write_text('{"doc_id": 0}\n')
     with pytest.raises(ConfigError, match="doc_id 0: the sample has no responses"):
         judge_run(run_dir)
