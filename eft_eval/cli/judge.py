@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eft_eval.cli.options import BatchStep
+from eft_eval.cli.options import BatchStep, grouped
 from eft_eval.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from eft_eval.judging.responses import Selection
+    from eft_eval.judging.self_consistency import Aids
 
 _MAPPED = ("query",)
 _NOT_COMPLETE = 3
@@ -24,52 +29,97 @@ class ResponseSource(str, Enum):
     filtered_resps = "filtered_resps"
 
 
-def judge(
-    run_dir: Annotated[Path, typer.Argument(help="A run's folder or results file, or a pattern.")],
-    batch_id: Annotated[
-        str | None, typer.Argument(help="For --batch forget: the batch to give up.")
-    ] = None,
+@dataclass(frozen=True)
+class JudgedOptions:
+    """Which responses are judged, for what and by whom."""
+
     judge: Annotated[
         str | None, typer.Option(help="Model at the endpoint, hf:MODEL or scripted:FILE.")
-    ] = None,
+    ] = None
     prompt: Annotated[
         list[str] | None,
         typer.Option(help="Judge prompt (name or file) in place of the tasks' own; repeatable."),
-    ] = None,
-    task: Annotated[
-        list[str] | None, typer.Option(help="Judge this task only; repeatable.")
-    ] = None,
+    ] = None
+    task: Annotated[list[str] | None, typer.Option(help="Judge this task only; repeatable.")] = None
     map_: Annotated[
         list[str] | None,
         typer.Option("--map", help="query=PATH in a sample, such as query=doc.question."),
-    ] = None,
+    ] = None
     response: Annotated[
         ResponseSource | None,
         typer.Option(help="Judge raw or filtered responses; by default as before, at first raw."),
-    ] = None,
+    ] = None
     filter_: Annotated[
         str | None,
         typer.Option("--filter", help="Whose filtered_resps, where there are several filters."),
-    ] = None,
+    ] = None
+
+    def selection(self) -> Selection:
+        """Return which responses are judged, and for what."""
+        from eft_eval.judging.responses import Selection
+
+        return Selection(
+            prompts=tuple(self.prompt or ()),
+            tasks=tuple(self.task or ()),
+            query=_mapping(self.map_ or ()).get("query"),
+            response=None if self.response is None else self.response.value,
+            filter=self.filter_,
+        )
+
+
+@dataclass(frozen=True)
+class AidOptions:
+    """What is done beside judging, to see what the judge is worth."""
+
     repeat: Annotated[
         int, typer.Option(help="Ask so often in all, to see whether the judge agrees with itself.")
-    ] = 1,
+    ] = 1
     drift: Annotated[
         int, typer.Option(help="Ask again about so many prompts, to compare with what is stored.")
-    ] = 0,
+    ] = 0
     bridge: Annotated[
         bool,
         typer.Option(help="Compare with the verdicts of the judge before: moving to a new one."),
-    ] = False,
+    ] = False
+
+    def aids(self) -> Aids:
+        """Return them, checked."""
+        from eft_eval.judging.self_consistency import Aids
+
+        return Aids(repeats=self.repeat, drift=self.drift, bridge=self.bridge).check()
+
+
+@dataclass(frozen=True)
+class AskingOptions:
+    """How the judge is asked, and for how much."""
+
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print calls, tokens and cost; ask nobody.")
-    ] = False,
+    ] = False
     budget: Annotated[
         float | None, typer.Option(help="US dollars that this command may spend at most.")
-    ] = None,
+    ] = None
     batch: Annotated[
         BatchStep | None,
         typer.Option(help="Ask through the Batch API, at half the price, within a day."),
+    ] = None
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment; a dry run asks nobody, so that it needs no key."""
+        env = dict(os.environ)
+        if self.dry_run and not env.get("OPENAI_API_KEY", "").strip():
+            env["OPENAI_API_KEY"] = "none"
+        return env
+
+
+@grouped
+def judge(
+    run_dir: Annotated[Path, typer.Argument(help="A run's folder or results file, or a pattern.")],
+    judged: JudgedOptions,
+    beside: AidOptions,
+    how: AskingOptions,
+    batch_id: Annotated[
+        str | None, typer.Argument(help="For --batch forget: the batch to give up.")
     ] = None,
 ) -> None:
     """Judge the saved responses of a run; writes new result and samples files beside the old.
@@ -80,46 +130,35 @@ def judge(
     """
     from eft_eval.cli import asking
     from eft_eval.judging.rejudge import judge_run
-    from eft_eval.judging.responses import Selection
-    from eft_eval.judging.self_consistency import Aids
     from eft_eval.judging.settings import JudgeSettings
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.judging import judged as view
     from eft_eval.runs.saved import open_run
 
-    if batch is BatchStep.forget:
+    if how.batch is BatchStep.forget:
         asking.forget_batch(batch_id)
         return
     if batch_id is not None:
         raise ConfigError(f"{batch_id!r} is one word too many; a batch is named for --batch forget")
-    selection = Selection(
-        prompts=tuple(prompt or ()),
-        tasks=tuple(task or ()),
-        query=_mapping(map_ or ()).get("query"),
-        response=None if response is None else response.value,
-        filter=filter_,
-    )
-    env = dict(os.environ)
-    if dry_run and not env.get("OPENAI_API_KEY", "").strip():
-        env["OPENAI_API_KEY"] = "none"  # a dry run asks nobody, so that it needs no key
-    settings = JudgeSettings.from_environment(env, judge=judge)
-    aids = Aids(repeats=repeat, drift=drift, bridge=bridge).check()
-    asking.check_options(batch, dry_run=dry_run, drift=drift, bridge=bridge)
+    selection = judged.selection()
+    settings = JudgeSettings.from_environment(how.environment(), judge=judged.judge)
+    aids = beside.aids()
+    asking.check_options(how.batch, dry_run=how.dry_run, drift=aids.drift, bridge=aids.bridge)
     run = open_run(run_dir)
-    work = asking.Work(run, selection, settings, repeat)
-    if dry_run:
-        asking.dry_run(work, batch=batch is not None)
+    work = asking.Work(run, selection, settings, aids.repeats)
+    if how.dry_run:
+        asking.dry_run(work, batch=how.batch is not None)
         return
-    if batch is not None:
-        complete = asking.run_batch(batch, work, budget)
-        if batch is not BatchStep.collect:
+    if how.batch is not None:
+        complete = asking.run_batch(how.batch, work, how.budget)
+        if how.batch is not BatchStep.collect:
             return
         if not complete:
             raise typer.Exit(_NOT_COMPLETE)
-    limit = asking.budget_of(budget, settings)
-    judged = judge_run(run, selection, settings=settings, budget=limit, aids=aids)
-    print_document(view(judged.results, judged.judges))
-    if judged.missing or judged.unstored:
+    limit = asking.budget_of(how.budget, settings)
+    found = judge_run(run, selection, settings=settings, budget=limit, aids=aids)
+    print_document(view(found.results, found.judges))
+    if found.missing or found.unstored:
         raise typer.Exit(_NOT_COMPLETE)
 
 
