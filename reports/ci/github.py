@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eft_eval.comparing.comparison import Comparison
 from eft_eval.reports.characters import one_line
-from eft_eval.reports.views.comparison import measured
+from eft_eval.reports.views.comparison import measured, tolerance, tolerances
 
 __all__ = ["comparison_github"]
 
@@ -17,13 +17,14 @@ def comparison_github(comparison: Comparison) -> str:
             if row.decision is None or row.decision.outcome == "pass":
                 continue
             failed = row.decision.outcome == "regression" or comparison.fail_on_inconclusive
-            text = row.decision.reason
-            if found := measured(row):
-                text += f" ({found})"
+            facts = [one for one in (measured(row), tolerance(row)) if one]
+            text = f"{row.decision.reason} ({', '.join(facts)})"
             title = f"{row.decision.outcome}: {row.name}"
             lines.append(_line("error" if failed else "warning", title, text))
         title = f"eft-eval compare: {candidate.outcome}"
         text = f"{candidate.run.label}: {candidate.sentence}"
+        if accepted := tolerances(candidate):
+            text += f" ({accepted})"
         lines.append(_line("notice", title, text))
     return "\n".join(lines) + "\n"
 

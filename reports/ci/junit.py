@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from eft_eval.comparing.comparison import Candidate, Comparison, Row
 from eft_eval.reports.characters import visible
-from eft_eval.reports.views.comparison import figure, measured, run_label
+from eft_eval.reports.views.comparison import figure, measured, run_label, tolerance
 
 __all__ = ["comparison_junit"]
 
@@ -51,13 +51,16 @@ def _case(row: Row, fail_on_inconclusive: bool) -> ElementTree.Element:
     body = decision.reason
     if found := measured(row):
         body += f"\n{found}"
+    body += f"\n{tolerance(row)}"
     failed = decision.outcome == "regression"
     if failed or (decision.outcome == "inconclusive" and fail_on_inconclusive):
         kind = decision.outcome
         failure = ElementTree.SubElement(case, "failure", message=kind, type=kind)
         failure.text = visible(body)
     elif decision.outcome == "inconclusive":
-        ElementTree.SubElement(case, "skipped", message=visible(decision.reason))
+        ElementTree.SubElement(
+            case, "skipped", message=visible(f"{decision.reason} ({tolerance(row)})")
+        )
     return case
 
 

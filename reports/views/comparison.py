@@ -29,6 +29,8 @@ __all__ = [
     "figure",
     "measured",
     "run_label",
+    "tolerance",
+    "tolerances",
 ]
 
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
@@ -106,6 +108,19 @@ def measured(row: Row) -> str:
     return f"{_joined(_difference(row))}, n = {documents(row.documents, row.clusters)}"
 
 
+def tolerance(row: Row) -> str:
+    """Return the largest drop of a gated metric that is accepted, in words."""
+    return "" if row.decision is None else f"tolerance {row.decision.tolerance:g}"
+
+
+def tolerances(candidate: Candidate) -> str:
+    """Return the tolerances of all gated metrics; nothing where none is gated."""
+    found = {row.decision.tolerance for row in candidate.rows if row.decision is not None}
+    if len(found) > 1:
+        return f"tolerances {min(found):g} to {max(found):g}"
+    return "".join(f"tolerance {one:g}" for one in found)
+
+
 def _joined(cell: Cell) -> str:
     return f"{cell.text} {cell.small}" if cell.small else cell.text
 
@@ -149,7 +164,8 @@ def _overview(found: Comparison) -> Table:
 
 def _summary(row: Row) -> str:
     shown = _joined(_difference(row))
-    return f"{_value(row.candidate)} ({shown}) {_outcome(row).text}"
+    accepted = f", {tolerance(row)}" if row.decision and row.decision.tolerance else ""
+    return f"{_value(row.candidate)} ({shown}) {_outcome(row).text}{accepted}"
 
 
 def _value(side: Side | None) -> str:
@@ -161,8 +177,9 @@ def _outcome(row: Row) -> Cell:
     made = row.decision
     if made is None:
         return Cell("shown")
-    small = f"n ≈ {made.items_to_decide:,} decides" if made.items_to_decide else ""
-    return Cell(made.outcome, small, made.outcome)
+    small = [tolerance(row)] if made.tolerance else []
+    small += [f"n ≈ {made.items_to_decide:,} decides"] if made.items_to_decide else []
+    return Cell(made.outcome, ", ".join(small), made.outcome)
 
 
 def _facts(one: Candidate, head: str = "") -> tuple[Texts, ...]:
@@ -195,4 +212,6 @@ def _made(found: Comparison, candidate: Candidate) -> Texts:
         f"p: McNemar mid-p, or sign flips (seed {found.seed}); p worse: one-sided, Holm over "
         f"{gated} gated metrics, α = {found.alpha:g}"
     )
+    if accepted := tolerances(candidate):
+        text += f"; {accepted}"
     return Texts((text,), small=True)

@@ -119,6 +119,29 @@ def test_inconclusive_is_a_failure_where_it_is_to_fail(tmp_path: Path) -> None:
     assert FORMS["github"](mild).startswith("::warning ")
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("accepted", [0.125, 0.0])
+def test_every_form_shows_the_tolerance_even_where_all_pass(
+    tmp_path: Path, form: str, accepted: float
+) -> None:
+    run = read_run(write_run(tmp_path / "run", {"t": {"acc": BASE}}))
+    found = compare_runs(run, [run], GateSettings(tolerance=accepted))
+    assert found.exit_code == 0
+    text = FORMS[form](found)
+    assert re.search(rf"tolerance\W+(value=\W)?{accepted:g}\b", " ".join(text.split())), text
+
+
+def test_tolerances_stand_with_their_metrics(found: Comparison) -> None:
+    for form in ("text", "markdown"):
+        lines = [line for line in FORMS[form](found).splitlines() if re.match(r"[│|] \w+/", line)]
+        with_one = [line for line in lines if "tolerance 0.1" in line]
+        assert with_one == [line for line in lines if "help/score,none" in line] != []
+        assert "tolerances 0 to 0.1" in " ".join(FORMS[form](found).split())
+    errors = [line for line in FORMS["github"](found).splitlines() if "::error" in line]
+    assert len(errors) == 2
+    assert all(line.endswith("tolerance 0)") for line in errors)
+
+
 def test_annotations_are_one_line_each(found: Comparison) -> None:
     for line in FORMS["github"](found).splitlines():
         assert re.fullmatch(r"::(error|warning|notice) title=[^:,]*::[^\r\n]+", line), line
