@@ -11,6 +11,7 @@ from eft_eval.comparing.comparability import remarks
 from eft_eval.comparing.comparison import Decision, Row, Side
 from eft_eval.comparing.pairing import Matched, Pairs, pair_columns
 from eft_eval.comparing.settings import GateSettings, MetricSettings
+from eft_eval.judging.prompts.ranges import is_rate
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.records import Column, MetricKey, Pipeline, Run
 from eft_eval.runs.samples import PROMPT
@@ -21,7 +22,6 @@ from eft_eval.statistics.paired import (
     Difference,
     PairedTest,
     Values,
-    is_binary,
     paired_difference,
     paired_test,
 )
@@ -166,8 +166,14 @@ def compare_target(
     return Compared(
         target,
         demands,
-        _paired(left, pairs.baseline, pairs.clusters, pairs.baseline_missing, settings.level),
-        _paired(right, pairs.candidate, pairs.clusters, pairs.candidate_missing, settings.level),
+        replace(
+            _paired(left, target.key.metric, pairs.baseline, pairs.clusters, settings.level),
+            missing=pairs.baseline_missing,
+        ),
+        replace(
+            _paired(right, target.key.metric, pairs.candidate, pairs.clusters, settings.level),
+            missing=pairs.candidate_missing,
+        ),
         pairs,
         difference,
         test if len(pairs.baseline) else None,
@@ -250,15 +256,15 @@ def _unpaired(column: Column, verdicts: Mapping[str, int] | None) -> Side:
     return Side(column.reported, None, None, missing, verdicts)
 
 
-def _paired(side: Side, values: Values, clusters: Codes | None, missing: int, level: float) -> Side:
+def _paired(side: Side, metric: str, values: Values, clusters: Codes | None, level: float) -> Side:
     if not len(values):
-        return replace(side, missing=missing)
+        return side
     interval: Interval
-    if clusters is None and is_binary(values):
+    if clusters is None and is_rate(metric, values):
         interval = wilson_interval(int(values.sum()), len(values), level)
     else:
         interval = mean_with_interval(values, clusters, level).interval
-    return replace(side, mean=float(values.mean()), interval=interval, missing=missing)
+    return replace(side, mean=float(values.mean()), interval=interval)
 
 
 def _notes(

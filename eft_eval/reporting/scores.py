@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eft_eval.comparing.pairing import keys_of
-from eft_eval.judging.prompts.ranges import UNIT, range_of, within_range
+from eft_eval.judging.prompts.ranges import is_rate, within_range
 from eft_eval.runs.records import Column, ItemSeen, MetricKey, Pipeline, Run, TaskRun
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import Mean, mean_of, wilson_interval
-from eft_eval.statistics.paired import Codes, is_binary
+from eft_eval.statistics.paired import Codes
 
 __all__ = ["Aligned", "Score", "align", "codes_of", "mean_of_column", "scores_of"]
 
@@ -102,7 +102,7 @@ def mean_of_column(column: Column, items: Sequence[ItemSeen], level: float) -> M
     values = np.array([value for value, _ in kept], dtype=np.float64)
     codes = codes_of([cluster for _, cluster in kept])
     mean = mean_of(values, codes, level, dropped=len(column.values) - len(kept))
-    if codes is None and range_of(column.key.metric) in (None, UNIT) and is_binary(values):
+    if codes is None and is_rate(column.key.metric, values):
         return mean._replace(interval=wilson_interval(int(values.sum()), len(values), level))
     return mean
 

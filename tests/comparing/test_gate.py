@@ -112,6 +112,16 @@ def test_the_bounds_are_scipys(tmp_path: Path) -> None:
     assert row.baseline.interval[1:3] == pytest.approx((wilson.low, wilson.high))
 
 
+def test_a_count_that_is_0_or_1_everywhere_is_no_rate(tmp_path: Path) -> None:
+    runs = [{"t": {"fact_errors": values}} for values in (BASE, flipped(BASE, 9, 2))]
+    row = only_row(compare(tmp_path, *runs, better={"fact_errors": False}))
+    assert row.baseline is not None
+    assert row.baseline.interval is not None
+    mean, error = float(np.mean(BASE)), float(scipy.stats.sem(BASE))
+    expected = scipy.stats.t.interval(0.95, len(BASE) - 1, mean, error)
+    assert row.baseline.interval[1:3] == pytest.approx(expected)
+
+
 def test_the_number_that_would_decide_does(tmp_path: Path) -> None:
     after = flipped(BASE, 7, 3)
     row = only_row(compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": after}}))

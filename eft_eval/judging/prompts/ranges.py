@@ -8,8 +8,9 @@ from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.runs.records import CORRECTED_NAME
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import within_unit
+from eft_eval.statistics.paired import Values, is_binary
 
-__all__ = ["UNIT", "best_value", "range_of", "within_range"]
+__all__ = ["UNIT", "best_value", "is_rate", "range_of", "within_range"]
 
 UNIT = (0.0, 1.0)
 """Range of shares and rates."""
@@ -54,6 +55,11 @@ def best_value(metric: str, higher_is_better: bool | None) -> float | None:
         return None
     best = found[1] if higher_is_better else found[0]
     return best if math.isfinite(best) else None
+
+
+def is_rate(metric: str, values: Values) -> bool:
+    """Whether numbers of a metric are a rate's: a count that is 0 or 1 everywhere is none."""
+    return range_of(metric) in (None, UNIT) and is_binary(values)
 
 
 def within_range(metric: str, interval: Interval) -> Interval | None:
