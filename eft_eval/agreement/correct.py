@@ -21,7 +21,7 @@ from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
 from eft_eval.runs.records import CORRECTED, CORRECTED_NAME, MetricKey
 from eft_eval.runs.saved import SavedRun, open_run
-from eft_eval.runs.writing import NewMetric, Revision
+from eft_eval.runs.writing import NewMetric, Revision, check_writable
 from eft_eval.statistics.consensus import majority, mean_rating
 from eft_eval.statistics.correction import Corrected, correct_mean
 from eft_eval.statistics.means import share_of, within_unit
@@ -200,6 +200,7 @@ def correct_run(
     run = run if isinstance(run, SavedRun) else open_run(run)
     table = read_label_table(files, run, reading).people()
     items, labels = table.items or (), table.labels
+    check_writable(run.tasks[name].file for name in {item.stratum for item in items})
     if table.measure == "factuality":
         _check_counts(run, items)
     if not any(item.verdict_status for item in items):

@@ -16,6 +16,7 @@ from eft_eval.judging.judges.registry import budget_for, judge_for
 from eft_eval.judging.responses import Selection, assign
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.runs.saved import SavedRun
+from eft_eval.runs.writing import check_writable
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 
 __all__ = ["Work", "budget_of", "check_options", "dry_run", "forget_batch", "run_batch"]
@@ -101,9 +102,11 @@ def run_batch(step: BatchStep, work: Work, usd: float | None) -> bool:
 
 
 def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
+    planned = work.plan(store)
+    check_writable(work.run.tasks[one.pipeline.task].file for one in planned)
     requests = {
         key: BatchRequest(text, one.pipeline.prompt)
-        for one in work.plan(store)
+        for one in planned
         for key, text in one.plan.missing.items()
     }
     if requests and (warning := preflight(work.settings)):

@@ -31,7 +31,7 @@ from eft_eval.judging.settings import JudgeSettings
 from eft_eval.runs.metadata import Judging, judging_in
 from eft_eval.runs.records import MetricKey, Sample
 from eft_eval.runs.saved import SavedRun, open_run
-from eft_eval.runs.writing import NewMetric, Revision
+from eft_eval.runs.writing import NewMetric, Revision, check_writable
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.text import write_verdicts
 from eft_eval.verdicts.verdict import Status, Verdict
@@ -95,12 +95,14 @@ def judge_run(
         aids: Repeated asking, drift check and bridge; by default none of them.
 
     Raises:
-        ConfigError: There is no such run, or the judge or a prompt cannot be used.
+        ConfigError: There is no such run, its folder cannot be written, or the judge or a prompt
+            cannot be used.
         EftEvalError: A stored verdict cannot be read, or there is not a single verdict; then
             nothing is written.
     """
     run = run if isinstance(run, SavedRun) else open_run(run)
     assignments = assign(run, selection)
+    check_writable(run.tasks[one.task].file for one in assignments)
     aids = (aids or Aids()).check()
     settings = settings or JudgeSettings.from_environment()
     old: list[list[list[Verdict]] | None] = [None] * len(assignments)

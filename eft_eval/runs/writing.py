@@ -10,16 +10,18 @@ import copy
 import functools
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from eft_eval.errors import ConfigError
 from eft_eval.files import write_lines, write_whole
 from eft_eval.runs.finding import find_samples, samples_path, stamp_of
 from eft_eval.runs.records import CORRECTED, MetricKey, ResultsFile
 
-__all__ = ["NewMetric", "Revision"]
+__all__ = ["NewMetric", "Revision", "check_writable"]
 
 Record = dict[str, Any]
 _log = logging.getLogger("eft_eval.runs")
@@ -184,6 +186,20 @@ class Revision:
                 dropped = dropped or bool(names)
             if dropped:
                 _log.warning("group %s: its means are of the old verdicts and are left out", group)
+
+
+def check_writable(files: Iterable[ResultsFile]) -> None:
+    """Check before any work that these files can be revised.
+
+    Raises:
+        ConfigError: The folder of one cannot be written.
+    """
+    for folder in dict.fromkeys(file.path.parent for file in files):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"the run's folder {folder} is write-protected, and new files are written beside "
+                "the old; make it writable, or give a copy of the run"
+            )
 
 
 def _as_json(content: Record, indent: int | None = None) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -453,6 +454,32 @@ def test_lost_documents_are_refused_before_anything_is_asked(
     assert "4 new, 0 stored" in result.stdout
     assert len(judge_run(run_dir).files) == 1
     assert len(server.chats) == 4
+
+
+def test_a_write_protected_run_is_refused_before_anything_is_asked(
+    run_dir: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.access
+
+    def locked(path: Any, mode: int) -> bool:  # root may write everywhere
+        return not (Path(path) == run_dir and mode & os.W_OK) and real(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", locked)
+        for options in ([], ["--batch", "submit"]):
+            result = CliRunner().invoke(app, ["judge", str(run_dir), "--judge", "j", *options])
+            assert isinstance(result.exception, ConfigError)
+            assert f"folder {run_dir} is write-protected" in str(result.exception)
+        assert server.chats == []
+        dry = CliRunner().invoke(app, ["judge", str(run_dir), "--judge", "j", "--dry-run"])
+        assert dry.exit_code == 0, dry.exception
+    judge_run(run_dir)
+    labels = write_labels(tmp_path / "labels.csv", items_in_order(run_dir), {"jane": [0] * 6})
+    before = contents(run_dir)
+    monkeypatch.setattr(os, "access", locked)
+    with pytest.raises(ConfigError, match="is write-protected"):
+        correct_run(run_dir, [labels])
+    assert contents(run_dir) == before
 
 
 def test_lost_documents_of_an_earlier_judging_are_refused_too(run_dir: Path, server: Any) -> None:
