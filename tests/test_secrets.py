@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
+from eft_eval.errors import ConfigError
+from eft_eval.recipe import parse_model_args
 from eft_eval.secrets import without_secrets
 
 SECRETS = [f"s3cr3tvalue{number:02d}" for number in range(10)]
@@ -50,6 +52,22 @@ def test_what_is_masked(given: Any, shown: Any) -> None:
     assert without_secrets(shown) == shown
     pairs = "api_key=(not shown),x=1"
     assert without_secrets(pairs) == pairs
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://me:s3cr3tvalue00@host/model",
+        "weight=1,https://me:s3cr3tvalue00@host/model",
+        "base=a,tuned=b,reference=c,weight=https://me:s3cr3tvalue00@host",
+        {"base": {"api_key": "s3cr3tvalue00"}, "tuned": "b", "reference": "c"},
+        {"base": "a", "tuned": "b", "reference": "c", "weight": {"hf_token": "s3cr3tvalue00"}},
+    ],
+)
+def test_errors_of_recipes_repeat_no_secret(source: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_model_args(source)
+    assert "s3cr3tvalue00" not in str(caught.value)
 
 
 KEYS = st.sampled_from(["api_key", "hf_token", "Authorization", "password", "x-api-key", "secret"])

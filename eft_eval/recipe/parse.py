@@ -15,6 +15,7 @@ from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text
 from eft_eval.recipe.catalog import named_recipe_names, named_recipe_text
 from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
+from eft_eval.secrets import without_secrets
 from eft_eval.yaml_text import load_yaml
 
 DEFAULT_RECIPE = "qwen2.5-1.5b-up"
@@ -107,7 +108,7 @@ def _split_text(text: str) -> dict[str, Any]:
     """Split ``a=1,b=x`` as lm-eval does; values stay text, the closed model converts them."""
     pairs = [pair for pair in text.strip().split(",") if pair.strip()]
     if wrong := [pair for pair in pairs if "=" not in pair]:
-        raise ConfigError(f"model_args: {wrong[0]!r} is no key=value pair")
+        raise ConfigError(f"model_args: {without_secrets(wrong[0])!r} is no key=value pair")
     values: dict[str, Any] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
@@ -147,7 +148,7 @@ def _named(name: str) -> tuple[dict[str, Any], str]:
         text, where = named_recipe_text(name), f"recipe {name}"
     else:
         raise ConfigError(
-            f"no recipe is called {name!r}{nearest(name, named_recipe_names())}; "
+            f"no recipe is called {without_secrets(name)!r}{nearest(name, named_recipe_names())}; "
             "`eft-eval recipes` lists them, a path must end in .yaml, and single models are "
             "named with base=, tuned=, reference="
         )
@@ -263,4 +264,5 @@ def _problem(item: dict[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if not item["loc"]:
         return message
-    return f"{location}: got {item['input']!r}: {message[0].lower()}{message[1:]}"
+    given = without_secrets(item["input"])
+    return f"{location}: got {given!r}: {message[0].lower()}{message[1:]}"
