@@ -33,12 +33,21 @@ def rank_attributes(asked: str | None) -> dict[str, Any]:
 
     Args:
         asked: The device asked for.
+
+    Raises:
+        ConfigError: There are several processes, and accelerate does not join them.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return {"_device": pick_device(asked), "_rank": 0, "_world_size": 1}
     # a rank may wait long for another's judge or download
     patience = InitProcessGroupKwargs(timeout=timedelta(weeks=1))
     joined = Accelerator(kwargs_handlers=[patience])
+    if joined.num_processes == 1:
+        raise ConfigError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but accelerate sees one process here, so "
+            "that each would evaluate every document: launch with `accelerate launch`, on a CPU "
+            "set ACCELERATE_USE_CPU=true, or unset WORLD_SIZE"
+        )
     return {
         "accelerator": joined,
         "_device": joined.device,

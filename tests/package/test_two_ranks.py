@@ -41,3 +41,17 @@ def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
     assert one["results"] == two["results"]
     requests = [results["config"]["eft_decoding"]["requests"] for results in (one, two)]
     assert requests == [5, 5]
+
+
+def test_processes_that_are_not_joined_are_one_line(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "eft_eval", "run", "--model_args", "model=demo"),
+        *("--tasks", "demo_fact", "--limit", "1", "--device", "cpu"),
+    ]
+    alone = {"WORLD_SIZE": "2", "RANK": "0", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=clean_environ(**alone), capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "WORLD_SIZE is 2, but accelerate sees one process here" in done.stderr
+    assert "Traceback" not in done.stderr
