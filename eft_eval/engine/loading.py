@@ -266,7 +266,11 @@ ENGINES: dict[str, Callable[[Member], Engine]] = {
 """What can run a member, by name."""
 
 
-_NOISY = ("huggingface_hub", "transformers.modeling_utils")
+_NOISY = (
+    "huggingface_hub",
+    "transformers.modeling_utils",
+    "transformers.distributed.tensor_parallel",  # speaks where the one before is quiet
+)
 _UNFIT = {
     "missing_keys": "missing",
     "mismatched_keys": "of another shape",

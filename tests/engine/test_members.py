@@ -86,6 +86,11 @@ def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
     assert member(tmp_path).model.lm_head.weight.shape == (259, 16)
 
 
+def test_loading_says_nothing(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    _ = member(whole).model
+    assert "sharded" not in capfd.readouterr().err
+
+
 def test_end_tokens_are_the_union(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(whole, folder)
