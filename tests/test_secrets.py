@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import exported_runs
+import judged_runs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +122,37 @@ def test_commands_show_no_secret(
     assert [secret for secret in SECRETS if secret in shown] == []
     assert "some/tokenizer" in shown
     assert "77" in shown
+
+
+@pytest.mark.parametrize("address", ["user", "query"])
+def test_judging_keeps_no_secret(
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    openai_server_module: Any,
+    openai_server: Callable[..., Any],
+) -> None:
+    """A key in the environment, credentials in the address, and an endpoint that echoes them."""
+    monkeypatch.chdir(tmp_path)
+    run = judged_runs.write_judged_run(tmp_path / "run", judged_runs.counted([0, 1]))
+    echo = f"Bearer {SECRETS[0]}; user me, password {SECRETS[1]}; ?api-key={SECRETS[2]}"
+
+    def answer(prompt: str, body: object) -> Any:
+        return openai_server_module.Reply(f"Reason: {echo}\nScore: 1", finish_reason="stop")
+
+    server = openai_server(answer)
+    url = server.url.replace("//", f"//me:{SECRETS[1]}@")
+    if address == "query":
+        url = f"{server.url}?api-key={SECRETS[2]}"  # the server knows no such address, and says so
+    monkeypatch.setenv("OPENAI_API_KEY", SECRETS[0])
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", url)
+    monkeypatch.setenv("EFT_JUDGE_MODEL", "judge")
+    done = [
+        CliRunner().invoke(app, command.split())
+        for command in (f"judge {run}", "verdicts list", f"report {run} --format md")
+    ]
+    shown = "".join(f"{one.output}{one.exception or ''}" for one in done)
+    for path in tmp_path.rglob("*"):
+        shown += path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    planted = SECRETS[:2] if address == "user" else [SECRETS[0], SECRETS[2]]
+    assert [secret for secret in planted if secret in shown] == []
