@@ -15,6 +15,7 @@ from eft_eval.judging.cost.estimate import Planned, estimate, plan_run
 from eft_eval.judging.judges.registry import budget_for, judge_for
 from eft_eval.judging.responses import Selection, assign
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.reports.renderers.terminal import say
 from eft_eval.runs.saved import SavedRun
 from eft_eval.runs.writing import check_writable
 from eft_eval.verdicts.store import VerdictStore, default_store_path
@@ -48,26 +49,26 @@ def dry_run(work: Work, *, batch: bool) -> None:
     store = VerdictStore(default_store_path(), writable=False)
     planned = work.plan(store)
     found = estimate(planned, work.settings, store, batch=batch)
-    print(f"judge           {work.settings.model} at {judge_for(work.settings).place}")
+    say(f"judge           {work.settings.model} at {judge_for(work.settings).place}")
     for one in planned:
         again = f", asking {one.repeat + 1}" if one.repeat else ""
         counts = f"{len(one.plan.missing)} new, {len(one.plan.stored)} stored"
         if unreadable := len(one.plan.found) - len(one.plan.stored):
             counts += f", {unreadable} unreadable in the store"
-        print(f"                {one.pipeline.task}, {one.pipeline.name}{again}: {counts}")
-    print(f"calls           {found.new} new, {found.stored} stored")
-    print(f"prompt tokens   {found.prompt_tokens:,} ({found.prompt_rule})")
-    print(f"reply tokens    {found.reply_tokens:,} ({found.reply_rule})")
+        say(f"                {one.pipeline.task}, {one.pipeline.name}{again}: {counts}")
+    say(f"calls           {found.new} new, {found.stored} stored")
+    say(f"prompt tokens   {found.prompt_tokens:,} ({found.prompt_rule})")
+    say(f"reply tokens    {found.reply_tokens:,} ({found.reply_rule})")
     if found.cost_usd is None or found.worst_usd is None:
-        print(
+        say(
             f"cost            unknown: no price of {work.settings.model} in the price table "
             "(EFT_JUDGE_PRICES names a file with more)"
         )
     elif found.price_table is None:
-        print("cost            0 USD (in this process)")
+        say("cost            0 USD (in this process)")
     else:
         kind = "batch prices" if batch else "list prices"
-        print(
+        say(
             f"cost            {found.cost_usd:.4f} USD, at most {found.worst_usd:.4f} "
             f"({kind} of {found.price_table})"
         )
@@ -114,13 +115,13 @@ def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
     budget = budget_of(usd, work.settings, batch=True)
     done = submit(requests, work.settings, store, budget=budget)
     for job in done.jobs:
-        print(f"submitted {job.batch_id}: {job.requests} requests to {job.model}")
+        say(f"submitted {job.batch_id}: {job.requests} requests to {job.model}")
     if done.elsewhere:
-        print(f"{done.elsewhere} requests are on their way already")
+        say(f"{done.elsewhere} requests are on their way already")
     if done.unaffordable:
-        print(f"{done.unaffordable} requests left out: --budget might not suffice for them")
+        say(f"{done.unaffordable} requests left out: --budget might not suffice for them")
     if not requests:
-        print("nothing to submit: every verdict is stored")
+        say("nothing to submit: every verdict is stored")
 
 
 def forget_batch(batch_id: str | None) -> None:
@@ -134,26 +135,26 @@ def forget_batch(batch_id: str | None) -> None:
             "--batch forget needs a batch: eft-eval judge RUN_DIR BATCH_ID --batch forget"
         )
     job = forget(batch_id, VerdictStore(default_store_path()))
-    print(f"forgotten {batch_id}: {job.requests} requests may be asked anew")
+    say(f"forgotten {batch_id}: {job.requests} requests may be asked anew")
 
 
 def _collect(settings: JudgeSettings, store: VerdictStore) -> list[BatchJob]:
     done = collect(settings, store)
     for job in done.jobs:
-        print(f"collected {job.batch_id}: {job.status}")
-    print(f"{done.verdicts} verdicts stored")
+        say(f"collected {job.batch_id}: {job.status}")
+    say(f"{done.verdicts} verdicts stored")
     for reason, count in done.failures.items():
-        print(f"{count} requests without a reply ({reason}); submit again to ask for them")
+        say(f"{count} requests without a reply ({reason}); submit again to ask for them")
     _print_open(done.open)
     return done.unread
 
 
 def _print_open(found: list[JobStatus]) -> None:
     if not found:
-        print("no open batches")
+        say("no open batches")
     for one in found:
         if one.job.batch_id is None:
-            print(
+            say(
                 f"prepared {one.job.job}: {one.job.requests} requests, perhaps sent by another "
                 "machine; looked up at the endpoint an hour after its start"
             )
@@ -161,7 +162,7 @@ def _print_open(found: list[JobStatus]) -> None:
         done = "unknown" if one.completed is None else one.completed
         failed = f", {one.failed} failed" if one.failed else ""
         expires = f", expires {one.expires} UTC" if one.expires else ""
-        print(
+        say(
             f"open {one.job.batch_id}: {one.job.status}, {done} of {one.job.requests} "
             f"done{failed}{expires}"
         )

@@ -71,6 +71,12 @@ def test_a_dry_run_asks_nobody_and_tells_all(run_dir: Path, server: Any) -> None
     assert float(found["cost"].split("at most ")[1].split()[0]) > 30 * 2048 * 8 / 1e6
 
 
+def test_a_name_reaches_no_terminal_with_its_control_characters(run_dir: Path) -> None:
+    told = call(run_dir, "--dry-run", "--judge", "gpt\x1b[2J").stdout
+    assert "\x1b" not in told
+    assert "gpt␛[2J" in told
+
+
 def test_a_dry_run_needs_no_key(run_dir: Path) -> None:
     assert "30 new, 0 stored" in call(run_dir, "--dry-run").stdout
     with pytest.raises(ConfigError, match="no judge to ask"):
