@@ -62,7 +62,7 @@ def _try(act: Callable[[ModuleType], None], module: ModuleType) -> None:
     """Act on a module of lm-eval; where that fails, lm-eval goes on without us."""
     try:
         act(module)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  # whatever fails, lm-eval goes on
         _warn(error)
 
 
@@ -196,7 +196,7 @@ def _name_runs(module: Any) -> None:
 
                 name = canonical_name(parse_model_args(model_args).recipe)
                 sanitized = module.sanitize_model_name(name)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # whatever fails, lm-eval goes on
                 _warn(error)  # the run keeps the name that lm-eval gave it
             else:
                 self.model_name, self.model_name_sanitized = name, sanitized
