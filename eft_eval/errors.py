@@ -8,7 +8,15 @@ import sys
 from collections.abc import Iterable
 from types import TracebackType
 
-__all__ = ["ClaimError", "ComparabilityError", "ConfigError", "EftEvalError", "nearest"]
+__all__ = [
+    "ClaimError",
+    "ComparabilityError",
+    "ConfigError",
+    "EftEvalError",
+    "nearest",
+    "one_line_errors",
+    "runs_as_command",
+]
 
 
 class EftEvalError(Exception):
@@ -36,7 +44,7 @@ def nearest(given: str, known: Iterable[str]) -> str:
 _COMMAND_NAMES = {"lm_eval", "lm-eval", "eft-eval"}
 
 
-def _runs_as_command() -> bool:
+def runs_as_command() -> bool:
     """Whether this process is the command `lm_eval` or `eft-eval`, not somebody's script."""
     name = os.path.basename(sys.argv[0] if sys.argv else "")
     if name.removesuffix(".exe") in _COMMAND_NAMES:
@@ -51,7 +59,7 @@ def one_line_errors() -> None:
     Only the commands `lm_eval` and `eft-eval` are affected, the exit code stays 1, and
     ``EFT_EVAL_TRACEBACK=1`` brings the traceback back.
     """
-    if not _runs_as_command() or getattr(sys.excepthook, "eft_eval", False):
+    if not runs_as_command() or getattr(sys.excepthook, "eft_eval", False):
         return
     previous = sys.excepthook
 

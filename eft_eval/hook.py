@@ -11,7 +11,8 @@ and acts right after each was imported; nothing of lm-eval, torch or pydantic is
 | lm_eval.tasks._index               | wrap ``TaskIndex.build``: our task folder after lm-eval's |
 | lm_eval.api.metrics                | wrap ``stderr_for_metric``: closed forms of our own       |
 | lm_eval.loggers.evaluation_tracker | wrap ``GeneralConfigTracker.log_experiment_args``: runs   |
-|                                    | of model ``eft`` are named after the composite            |
+|                                    | of model ``eft`` are named after the composite; wrap      |
+|                                    | ``EvaluationTracker.__init__``: where a run is written    |
 
 ``EFT_EVAL_NO_AUTOLOAD=1`` switches the start-up file off. Installing twice does nothing. A later
 lm-eval that reads entry points finds the names registered and skips them.
@@ -37,6 +38,10 @@ FILTERS = {
 
 only_our_tasks = False
 """Set by `eft-eval run` when only our tasks are asked: then lm-eval's own are not indexed."""
+
+
+output_path: str | None = None
+"""Where the evaluation of the newest model ``eft`` is written; None where nobody said."""
 
 
 def autoload() -> None:
@@ -183,13 +188,21 @@ def _closed_form_errors(module: Any) -> None:
 
 
 def _name_runs(module: Any) -> None:
-    """Wrap log_experiment_args: a run of model ``eft`` is named after its composite."""
+    """Wrap log_experiment_args: a run of ``eft`` is named after its composite; note its place."""
     tracker = module.GeneralConfigTracker
     original = tracker.log_experiment_args
+    begin = module.EvaluationTracker.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        # no field of the dataclass, so that no results file has it
+        self.general_config_tracker.eft_output_path = self.output_path
 
     def log_experiment_args(self: Any, *args: Any, **kwargs: Any) -> None:
+        global output_path
         original(self, *args, **kwargs)
         if self.model_source == MODEL[0]:
+            output_path = getattr(self, "eft_output_path", None)
             model_args = kwargs["model_args"] if "model_args" in kwargs else args[1]
             try:
                 from eft_eval.recipe import canonical_name, parse_model_args
@@ -202,6 +215,7 @@ def _name_runs(module: Any) -> None:
                 self.model_name, self.model_name_sanitized = name, sanitized
 
     tracker.log_experiment_args = log_experiment_args
+    module.EvaluationTracker.__init__ = __init__
 
 
 _ACTIONS: dict[str, Callable[[Any], None]] = {

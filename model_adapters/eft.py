@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import find_executable_batch_size
 from lm_eval.api.model import CacheHook, TemplateLM
-from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import Collator, configure_pad_token, postprocess_generated_text
-from lm_eval.models.utils_hf import clear_torch_cache
+from lm_eval.models.utils import configure_pad_token, postprocess_generated_text
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
 from eft_eval.composite.mathematics import hash_of, request_seed
 from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
-from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_of
+from eft_eval.decoding.finished import response_key
+from eft_eval.decoding.interruption import Interruption
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request
 from eft_eval.decoding.statistics import DecodingStatistics
@@ -34,7 +30,9 @@ from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.model_adapters.chat import ChatTurns
 from eft_eval.model_adapters.provenance import model_info
+from eft_eval.model_adapters.resume import Resume
 from eft_eval.model_adapters.samples import sample_numbers
+from eft_eval.model_adapters.scoring import ScoringLM
 from eft_eval.model_adapters.settings import (
     GenerationPlan,
     batch_attributes,
@@ -48,8 +46,6 @@ from eft_eval.recipe import identity, parse_model_args
 log = logging.getLogger("lm_eval.eft")
 one_line_errors()
 
-_TOKENS = tuple[tuple[str, str] | None, list[int], list[int]]
-
 
 class _Job(NamedTuple):
     """One response to generate: where it goes, what is asked, which sample of that it is."""
@@ -60,7 +56,15 @@ class _Job(NamedTuple):
     repeat: int
 
 
-class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
+class _Group(NamedTuple):
+    """Responses to generate with the same settings."""
+
+    plan: GenerationPlan
+    settings: dict[str, Any]
+    jobs: list[_Job]
+
+
+class EFTLM(ScoringLM):
     """A composite model for lm-eval: ``--model eft --model_args base=,tuned=,reference=``.
 
     ``model_args`` are recipe keys (`eft_eval.recipe`) and the run-time arguments of `HFLM` that
@@ -96,6 +100,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         self.pretrained = self.composite.name
         self.revision, self.peft, self.delta = None, None, None
         self._turns = ChatTurns(self.composite)
+        self._resume = Resume(runtime.get("resume"), self.composite, self._cache_settings())
         self._ranks_statistics: list[DecodingStatistics] = []
 
     # ------------------------------------------------------------------ set-up
@@ -116,7 +121,7 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             cache_hook.dbdict.conn.commit()
 
     def _cache_settings(self) -> dict[str, str]:
-        speed_only = {"device", "batch_size", "max_batch_size", "logits_cache"}
+        speed_only = {"device", "batch_size", "max_batch_size", "logits_cache", "resume"}
         return {k: str(v) for k, v in sorted(self._runtime.items()) if k not in speed_only}
 
     # ------------------------------------------------------------------ properties
@@ -132,15 +137,17 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return self._max_length or self.composite.max_length or self._DEFAULT_MAX_LENGTH
 
     def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
-        """Gather results of all ranks; each rank's decoding statistics travel along."""
-        found = super().gather_object((obj, self.decoder.statistics), dst)
+        """Gather results of all ranks; what each rank decoded travels along."""
+        found = super().gather_object((obj, self.decoder.statistics, self._resume.close()), dst)
         if found is None:
             return None
-        self._ranks_statistics = [statistics for _, statistics in found]
-        return [one for one, _ in found]
+        self._ranks_statistics = [statistics for _, statistics, _ in found]
+        self._resume.used.update(*(used for _, _, used in found))
+        return [one for one, _, _ in found]
 
     def get_model_info(self) -> dict[str, Any]:
         """Return every member with revision, factor and rule, for the results file."""
+        self._resume.evaluated = True  # lm-eval asks at the end
         ranks = self._ranks_statistics or [self.decoder.statistics]
         return model_info(self.composite, DecodingStatistics.of_ranks(ranks))
 
@@ -189,196 +196,105 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """The token that stands for an empty context."""
         return self.composite.encoding.prefix_token
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(
-            device_type=self._device.type,
-            dtype=self.mixed_precision_dtype,
-            enabled=self.mixed_precision_dtype is not None,
-        )
-
-    # ------------------------------------------------------------------ scoring
-
-    def _model_call(
-        self, inps: torch.Tensor, attn_mask: object = None, labels: object = None
-    ) -> torch.Tensor:
-        """Return the composite's scores at every position, [batch, length, V]."""
-        with torch.inference_mode(), self._autocast():
-            scores = self.composite.empty_scores(*inps.shape)
-            rows, lengths = inps.tolist(), [inps.shape[1]] * inps.shape[0]
-            for view in self.composite.views:
-                logits, _ = view.member.engine.logits(rows, lengths)
-                self.composite.accumulate(scores, view, logits)
-        return scores
-
-    def loglikelihood(
-        self, requests: list[Any], disable_tqdm: bool = False
-    ) -> list[tuple[float, bool]]:
-        """Return each continuation's log-likelihood, and whether it is the greedy one."""
-        pairs = [request.args for request in requests]
-        encoded = [(pair, *self._encode_pair(*pair)) for pair in pairs]
-        return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
-
-    def _score(self, rows: Sequence[ScoredRow]) -> list[torch.Tensor]:
-        dtype = torch.promote_types(self.softmax_dtype or torch.float32, torch.float32)
-        with self._autocast():
-            return continuation_log_probs(self.composite, rows, self.max_length, dtype)
-
-    def _loglikelihood_tokens(
-        self, requests: list[_TOKENS], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[tuple[float, bool]]:
-        """Score continuations; requests that share all but their last token share one pass."""
-        self._turns.check(self.tokenizer)
-        own_prompts = any(view.prompt for view in self.composite.views)
-        order = Collator(
-            requests,
-            sort_fn=lambda request: (-len(request[1] + request[2]), tuple(request[1] + request[2])),
-            group_by="contexts" if self.logits_cache and not own_prompts else None,
-            group_fn=lambda request: request[1] + request[2][:-1],
-        )
-        searching = self.batch_size == "auto" and not override_bs and len(order) > 0
-        if searching:
-            self.batch_sizes.clear()  # sizes found for another task's lengths do not hold
-        fixed = (override_bs or 0) if self.batch_size == "auto" else self.batch_size
-        bar = tqdm(
-            total=len(requests),
-            disable=disable_tqdm or self.rank != 0,
-            desc="Running loglikelihood requests",
-        )
-        results: list[tuple[float, bool]] = []
-        for chunk in order.get_batched(
-            n=fixed, batch_fn=self._batch_scheduler if searching else None
-        ):
-            for (pair, context, continuation), log_probs in zip(
-                chunk, self._score(self._rows(chunk)), strict=True
-            ):
-                for one_pair, tokens, shared in order.get_cache(
-                    req_str=pair,
-                    cxt_toks=context,
-                    cont_toks=continuation,
-                    logits=log_probs[None],
-                ):
-                    scored = score_of(self.composite, shared[0], tokens)
-                    answer = (scored.log_prob, scored.is_greedy)
-                    results.append(answer)
-                    if one_pair is not None:
-                        self.cache_hook.add_partial("loglikelihood", one_pair, answer)
-                    bar.update(1)
-        bar.close()
-        scores: list[tuple[float, bool]] = order.get_original(results)
-        return scores
-
-    def _rows(self, chunk: Sequence[_TOKENS]) -> list[ScoredRow]:
-        rows = []
-        for pair, context, continuation in chunk:
-            # rolling windows have no text: every view reads the same tokens
-            contexts: tuple[list[int], ...] = (context,) * len(self.composite.views)
-            if pair is not None:
-                moved = pair[0][len(pair[0].rstrip()) :]
-                contexts = self._turns.view_tokens(pair[0], context, moved)
-            self.composite.check_tokens(continuation)
-            rows.append(ScoredRow(contexts, continuation))
-        return rows
-
-    def _detect_batch_size(self, requests: Sequence[_TOKENS] | None = None, pos: int = 0) -> int:
-        """Return the largest batch (up to ``max_batch_size``) that fits into memory."""
-        length, scored = self.max_length, self.max_length - 1
-        if requests:
-            _, context, continuation = requests[pos]
-            length = min(len(context) + len(continuation), self.max_length)
-            scored = min(len(continuation), length - 1)
-        return self._search_batch_size(length, max(scored, 1))
-
-    def _search_batch_size(self, length: int, scored: int) -> int:
-        tokens = [0] * max(length, 2)
-        views = len(self.composite.views)
-
-        @find_executable_batch_size(starting_batch_size=self.max_batch_size)  # type: ignore[untyped-decorator]
-        def attempt(batch_size: int) -> int:
-            self._score([ScoredRow((tokens[:-scored],) * views, tokens[-scored:])] * batch_size)
-            return batch_size
-
-        try:
-            size: int = attempt()
-        except RuntimeError as error:
-            if "No executable batch size found" not in str(error):
-                raise
-            size = 1
-        if self.world_size > 1:  # the ranks go in step
-            size = int(self.all_gather(torch.tensor([size], device=self.device)).min())
-        clear_torch_cache()
-        return size
-
     # ------------------------------------------------------------------ generation
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Generate a response per request, longest prompts first, equal settings together."""
+        """Generate a response per request, longest prompts first, equal settings together.
+
+        Responses are kept as they end where `Resume` says; what an earlier start of the same run
+        kept is taken from there. Ctrl-C and SIGTERM let the round end.
+        """
         self._turns.check(self.tokenizer)
-        encoded: dict[str, list[int]] = {}
-        groups: dict[str, list[_Job]] = defaultdict(list)
-        settings: dict[str, dict[str, Any]] = {}
-        places: dict[int, int] = {}  # where a request's first response goes
         numbers = sample_numbers(requests)
-        for position, (request, number) in enumerate(zip(requests, numbers, strict=True)):
-            places.setdefault(id(request), position)
-            if number is None:
-                continue
-            context, gen_kwargs = request.args[:2]
-            if context not in encoded:
-                encoded[context] = self._encode_prompt(context)
-            key = json.dumps(gen_kwargs, sort_keys=True, default=str)
-            settings[key] = gen_kwargs
-            groups[key].append(_Job(position, context, encoded[context], number))
+        groups = self._groups(requests, numbers)
+        self._resume.store()  # a folder that cannot be used shows before any work
+        total, done = len(requests) - numbers.count(None), 0
         bar = tqdm(
-            total=len(requests) - numbers.count(None),
+            total=total,
             disable=disable_tqdm or self.rank != 0,
             desc="Running generate_until requests",
         )
         responses = [""] * len(requests)
-        for key, jobs in groups.items():
-            jobs.sort(key=lambda job: (-len(job.tokens), job.context, job.repeat))
-            plan = generation_plan(settings[key], self.max_gen_toks, self._eos_text())
-            for number, generation in self._generate(jobs, plan):
-                job, text = jobs[number], self._text(generation.tokens, plan.until)
-                responses[job.position] = text
-                self.cache_hook.add_partial("generate_until", (job.context, settings[key]), text)
-                bar.update(1)
+        with Interruption() as interruption:
+            for group in groups:
+                for ended in self._rounds(group):
+                    for job, generation in ended:
+                        text = self._text(generation.tokens, group.plan.until)
+                        responses[job.position] = text
+                        asked = (job.context, group.settings)
+                        self.cache_hook.add_partial("generate_until", asked, text)
+                    done += len(ended)
+                    bar.update(len(ended))
+                    if interruption.signal is not None:
+                        interruption.stop(self._resume.how_to_go_on(done, total))
         bar.close()
-        for position, number in enumerate(numbers):
+        places: dict[int, int] = {}  # where a request's first response is
+        for position, (request, number) in enumerate(zip(requests, numbers, strict=True)):
+            first = places.setdefault(id(request), position)
             if number is None:
-                responses[position] = responses[places[id(requests[position])]]
+                responses[position] = responses[first]
         return responses
 
-    def _generate(
-        self, jobs: Sequence[_Job], plan: GenerationPlan
-    ) -> Iterator[tuple[int, Generation]]:
-        """Yield each job's number and response, as they end."""
+    def _groups(self, requests: Sequence[Any], numbers: Sequence[int | None]) -> list[_Group]:
+        """Return what is asked, by settings; all settings are checked before anything is made."""
+        encoded: dict[str, list[int]] = {}
+        groups: dict[str, _Group] = {}
+        for position, (request, number) in enumerate(zip(requests, numbers, strict=True)):
+            if number is None:
+                continue
+            context, settings = request.args[:2]
+            if context not in encoded:
+                encoded[context] = self._encode_prompt(context)
+            key = json.dumps(settings, sort_keys=True, default=str)
+            if key not in groups:
+                plan = generation_plan(settings, self.max_gen_toks, self._eos_text())
+                groups[key] = _Group(plan, settings, [])
+            groups[key].jobs.append(_Job(position, context, encoded[context], number))
+        for group in groups.values():
+            group.jobs.sort(key=lambda job: (-len(job.tokens), job.context, job.repeat))
+        return [*groups.values()]
+
+    def _rounds(self, group: _Group) -> Iterator[list[tuple[_Job, Generation]]]:
+        """Yield jobs with their responses: first those that were kept, then by the round."""
+        plan, store = group.plan, self._resume.store()
+        asked = [(job, self._request(job, plan)) for job in group.jobs]
+        requests = [request for _, request in asked]
+        keys: list[str] = []
+        if store is not None:
+            keys = [response_key([request, plan]) for request in requests]
+            found = [(job, store.find(key)) for (job, _), key in zip(asked, keys, strict=True)]
+            kept = [(job, one) for job, one in found if one is not None]
+            rest = [number for number, (_, one) in enumerate(found) if one is None]
+            asked, keys = [asked[n] for n in rest], [keys[n] for n in rest]
+            self.decoder.statistics.resumed += len(kept)
+            yield kept
+        in_step = self.world_size > 1 and self.batch_size == "auto"  # all ranks search, or none
+        size = self._generation_batch_size(requests, plan) if asked or in_step else 0
+        if not asked:
+            return
+        stopped = StopStrings(self.tokenizer, plan.until)
+        with self._autocast():
+            left = [request for _, request in asked]
+            for ended in self.decoder.rounds(left, plan.rule, plan.max_new_tokens, stopped, size):
+                if store is not None:
+                    for number, made in ended:
+                        store.add(keys[number], made)
+                yield [(asked[number][0], made) for number, made in ended]
+
+    def _request(self, job: _Job, plan: GenerationPlan) -> Request:
         room = self.max_length - plan.max_new_tokens
         if room <= 0:
             raise ConfigError(
                 f"max_gen_toks={plan.max_new_tokens} leaves no room for a prompt: the shortest "
                 f"member reads {self.max_length} tokens; lower it with --gen_kwargs max_gen_toks=N"
             )
+        prompts = self._turns.view_tokens(job.context, job.tokens)
+        if any(len(prompt) > room for prompt in prompts):
+            log.warning("a prompt of over %d tokens loses its beginning", room)
+        # a model reads at least one token
+        trimmed = tuple(prompt[-room:] or [self.prefix_token_id] for prompt in prompts)
         seed = torch.initial_seed()  # lm-eval's --seed
-        asked = []
-        for job in jobs:
-            prompts = self._turns.view_tokens(job.context, job.tokens)
-            if any(len(prompt) > room for prompt in prompts):
-                log.warning("a prompt of over %d tokens loses its beginning", room)
-            # a model reads at least one token
-            trimmed = tuple(prompt[-room:] or [self.prefix_token_id] for prompt in prompts)
-            asked.append(Request(trimmed, request_seed(seed, job.context, job.repeat)))
-        stopped = StopStrings(self.tokenizer, plan.until)
-        if self.batch_size != "auto":
-            length = max(len(prompt) for request in asked for prompt in request.prompts)
-            check_memory(
-                self.composite,
-                min(self.batch_size, len(asked)),
-                length + plan.max_new_tokens,
-                self.decoder.longest_block,
-            )
-        size = self._generation_batch_size(jobs, plan.max_new_tokens)
-        with self._autocast():
-            yield from self.decoder.responses(asked, plan.rule, plan.max_new_tokens, stopped, size)
+        return Request(trimmed, request_seed(seed, job.context, job.repeat))
 
     def _text(self, tokens: list[int], until: list[str]) -> str:
         """Decode a response: reasoning off, stop string and what follows off."""
@@ -409,10 +325,13 @@ class EFTLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         text: str = self.tok_decode([self.eot_token_id], skip_special_tokens=False)
         return text
 
-    def _generation_batch_size(self, jobs: Sequence[_Job], max_new_tokens: int) -> int:
+    def _generation_batch_size(self, requests: Sequence[Request], plan: GenerationPlan) -> int:
+        longest = max(len(prompt) for request in requests for prompt in request.prompts)
+        length = min(longest + plan.max_new_tokens, self.max_length)
         if self.batch_size != "auto":
+            size = min(int(self.batch_size), len(requests))
+            check_memory(self.composite, size, length, self.decoder.longest_block)
             return int(self.batch_size)
-        length = min(len(jobs[0].tokens) + max_new_tokens, self.max_length)
         size = self._search_batch_size(length, scored=1)
         log.info("batch_size=auto: generating in batches of %d", size)
         return size

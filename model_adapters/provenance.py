@@ -38,7 +38,7 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
             source=spec.model,
             coefficient=coefficients.get(member, 0.0),
             revision=asked["revision"],
-            commit=_commit(member.config, spec),
+            commit=commit_of(member.config, spec),
             dtype=asked["dtype"],
             loaded_dtype=str(member.model.dtype) if loaded else None,
             quantization=asked["quantization"],
@@ -55,14 +55,14 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
         "eft_identity": identity(composite.recipe),
         "eft_members": {role: member.as_dict() for role, member in members.items()},
         "eft_vocabulary": composite.vocabulary,
-        "eft_decoding": decoded.record().as_dict() if decoded.requests else None,
+        "eft_decoding": decoded.record().as_dict() if decoded.requests or decoded.resumed else None,
         "model_num_parameters": sum(counts),
         "model_dtype": str(members["base"].loaded_dtype),
         "model_sha": composite.name.rsplit("_", 1)[-1],
     }
 
 
-def _commit(config: Any, spec: MemberSpec) -> str | None:
+def commit_of(config: Any, spec: MemberSpec) -> str | None:
     """Return a hub model's commit, 40 hexadecimal digits; None for a folder, or where unknown.
 
     The hub's client keeps a snapshot folder per commit, which tells what was loaded where

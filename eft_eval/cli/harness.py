@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from eft_eval.errors import EftEvalError
 from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import canonical_name, parse_model_args
+from eft_eval.runs.completeness import unwritten
 
 
 def run_harness(arguments: list[str]) -> None:
@@ -41,7 +41,8 @@ def run_harness(arguments: list[str]) -> None:
     writes = os.environ.get("RANK", "0") == "0"  # of several processes, the first writes
     if writes and output and not any(argument in ("-h", "--help") for argument in arguments):
         samples = bool({"--log_samples", "--predict_only", "-x"} & {*arguments})
-        _check_written(Path(output[-1]), started, samples)
+        if problem := unwritten(Path(output[-1]), started, samples):
+            raise EftEvalError(problem)
 
 
 def _check_early(arguments: list[str]) -> None:
@@ -116,23 +117,3 @@ def _asks_only_ours(tasks: list[str]) -> bool:
 
 def _asked(tasks: list[str]) -> list[str]:
     return [name for value in tasks for name in value.split(",") if name]
-
-
-def _check_written(output: Path, started: float, with_samples: bool) -> None:
-    """Check that this run's files exist and hold as many samples as the results say."""
-    folder = output.parent if output.suffix == ".json" else output
-    new = [f for f in folder.glob("**/*.json") if f.stat().st_mtime >= started - 1]
-    if not new:
-        raise EftEvalError(f"the run wrote no results file below {folder}; see the log above")
-    if not with_samples:
-        return
-    results = json.loads(max(new, key=lambda f: f.stat().st_mtime).read_text(encoding="utf-8"))
-    for task, counts in results.get("n-samples", {}).items():
-        files = [
-            f for f in folder.glob(f"**/samples_{task}_*.jsonl") if f.stat().st_mtime >= started - 1
-        ]
-        lines = max((sum(1 for _ in f.open(encoding="utf-8")) for f in files), default=0)
-        if lines < counts["effective"]:
-            raise EftEvalError(
-                f"task {task}: the samples files hold {lines} of {counts['effective']} samples"
-            )

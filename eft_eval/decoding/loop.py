@@ -58,6 +58,21 @@ class Decoder:
     ) -> Iterator[tuple[int, Generation]]:
         """Generate one response per request and yield each as it ends, with its index.
 
+        Arguments are those of `rounds`.
+        """
+        for ended in self.rounds(requests, rule, max_new_tokens, stopped, batch_size):
+            yield from ended
+
+    def rounds(
+        self,
+        requests: Sequence[Request],
+        rule: SamplingRule,
+        max_new_tokens: int,
+        stopped: StopTest = never,
+        batch_size: int | None = None,
+    ) -> Iterator[list[tuple[int, Generation]]]:
+        """Generate one response per request; yield after each round what ended, with its index.
+
         Args:
             requests: Taken in this order; put long prompts first, so that memory is known early.
             rule: How tokens are chosen.
@@ -77,7 +92,7 @@ class Decoder:
             free = size - len(batch.rows)
             if waiting and (not batch.rows or (batch.joins and free * _JOINING >= size)):
                 batch.join([waiting.popleft() for _ in range(min(free, len(waiting)))])
-            yield from batch.round()
+            yield batch.round()
 
     def generate(
         self,

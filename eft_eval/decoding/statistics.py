@@ -10,7 +10,9 @@ from eft_eval.runs.metadata import Decoding
 
 __all__ = ["DecodingStatistics"]
 
-_COUNTS = ("requests", "tokens", "rounds", "row_rounds", "drafted", "tested", "accepted")
+_COUNTS = (
+    "requests", "tokens", "rounds", "row_rounds", "drafted", "tested", "accepted", "resumed",
+)  # fmt: skip
 
 
 @dataclass
@@ -25,6 +27,7 @@ class DecodingStatistics:
         drafted: Drafted tokens.
         tested: Drafted tokens that all earlier drafts of their block were accepted for.
         accepted: Drafted tokens that were accepted.
+        resumed: Responses that an earlier start of the run had finished; not in the other counts.
         blocks: Rounds by block length.
         passes: Model passes by member.
         seconds: Time in model passes, by member.
@@ -39,6 +42,7 @@ class DecodingStatistics:
     drafted: int = 0
     tested: int = 0
     accepted: int = 0
+    resumed: int = 0
     blocks: Counter[int] = field(default_factory=Counter)
     passes: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -86,4 +90,5 @@ class DecodingStatistics:
             own_time_share=rate(self.own_seconds, total),
             seconds=total,
             plain_reason=self.plain_reason,
+            resumed=self.resumed,
         )

@@ -32,7 +32,7 @@ RUNTIME_KEYS = (
     "device", "batch_size", "max_batch_size", "max_length", "truncation", "logits_cache",
     "softmax_dtype", "mixed_precision_dtype", "trust_remote_code", "use_fast_tokenizer",
     "add_bos_token", "prefix_token_id", "parallelize", "think_end_token", "enable_thinking",
-    "chat_template_args",
+    "chat_template_args", "resume",
 )  # fmt: skip
 _NUMBERED_WEIGHT = re.compile(r"weight([1-9]\d?)")  # of one of several deltas
 _REFUSED = {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from eft_eval.runs.records import CORRECTED, Problem, TaskRun
 from eft_eval.runs.samples import SamplesRead
 
-__all__ = ["check_task", "differing_counts", "same_mean"]
+__all__ = ["check_task", "differing_counts", "same_mean", "unwritten"]
 
 _RELATIVE = 1e-6  # sums in another order, and numbers written with fewer digits
 
@@ -48,6 +51,48 @@ def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | Non
         found += [Problem("error", task.name, text) for text in _hash(task, read, expected_hash)]
     found += _means(task, read)
     return found
+
+
+def unwritten(
+    output: Path, started: float, with_samples: bool = False, name: str | None = None
+) -> str | None:
+    """Return what lm-eval, which only logs that, did not write of a run; None: all is there.
+
+    Args:
+        output: What ``--output_path`` named.
+        started: When the run began, in seconds since 1970.
+        with_samples: Whether samples were asked for; else the results file says so.
+        name: Of the composite; None: the newest results file is the run's.
+    """
+    folder = output.parent if output.suffix == ".json" else output
+    new = [f for f in folder.glob("**/*.json") if f.stat().st_mtime >= started - 1]
+    found = [(file, one) for file in new if (one := _results(file)) is not None]
+    if name is not None:
+        found = [
+            (file, one) for file, one in found if (one.get("config") or {}).get("eft_name") == name
+        ]
+    if not found:
+        return f"the run wrote no results file below {folder}; see the log above"
+    _, results = max(found, key=lambda pair: pair[0].stat().st_mtime)
+    if not (with_samples or results.get("task_hashes")):
+        return None
+    for task, counts in results.get("n-samples", {}).items():
+        files = [
+            f for f in folder.glob(f"**/samples_{task}_*.jsonl") if f.stat().st_mtime >= started - 1
+        ]
+        lines = max((sum(1 for _ in f.open(encoding="utf-8")) for f in files), default=0)
+        if lines < counts["effective"]:
+            return f"task {task}: the samples files hold {lines} of {counts['effective']} samples"
+    return None
+
+
+def _results(file: Path) -> dict[str, Any] | None:
+    """Return a results file's content; None for what is none, or is cut off."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "results" in content else None
 
 
 def differing_counts(name: str, sizes: Mapping[str, int], documents: int | None) -> Iterator[str]:

@@ -104,6 +104,7 @@ class Decoding:
         own_time_share: Share of the time outside the members' passes.
         seconds: Of all rounds.
         plain_reason: Why nothing is drafted; None where drafting is possible.
+        resumed: Responses that an earlier start of the run had finished; not in the other counts.
     """
 
     requests: int = 0
@@ -121,6 +122,7 @@ class Decoding:
     own_time_share: float | None = None
     seconds: float | None = None
     plain_reason: str | None = None
+    resumed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it stands in the results."""

@@ -1,0 +1,150 @@
+"""Log-likelihoods of composites for lm-eval: batches, shared passes, the largest batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from accelerate import find_executable_batch_size
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import Collator
+from lm_eval.models.utils_hf import clear_torch_cache
+from tqdm import tqdm
+
+from eft_eval.composite.model import CompositeModel
+from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_of
+from eft_eval.model_adapters.chat import ChatTurns
+
+__all__ = ["ScoringLM"]
+
+_TOKENS = tuple[tuple[str, str] | None, list[int], list[int]]
+
+
+class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
+    """The half of the model ``eft`` that scores texts.
+
+    Attributes:
+        composite: The model.
+    """
+
+    composite: CompositeModel
+    _turns: ChatTurns
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(
+            device_type=self._device.type,
+            dtype=self.mixed_precision_dtype,
+            enabled=self.mixed_precision_dtype is not None,
+        )
+
+    def _model_call(
+        self, inps: torch.Tensor, attn_mask: object = None, labels: object = None
+    ) -> torch.Tensor:
+        """Return the composite's scores at every position, [batch, length, V]."""
+        with torch.inference_mode(), self._autocast():
+            scores = self.composite.empty_scores(*inps.shape)
+            rows, lengths = inps.tolist(), [inps.shape[1]] * inps.shape[0]
+            for view in self.composite.views:
+                logits, _ = view.member.engine.logits(rows, lengths)
+                self.composite.accumulate(scores, view, logits)
+        return scores
+
+    def loglikelihood(
+        self, requests: list[Any], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Return each continuation's log-likelihood, and whether it is the greedy one."""
+        pairs = [request.args for request in requests]
+        encoded = [(pair, *self._encode_pair(*pair)) for pair in pairs]
+        return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+
+    def _score(self, rows: Sequence[ScoredRow]) -> list[torch.Tensor]:
+        dtype = torch.promote_types(self.softmax_dtype or torch.float32, torch.float32)
+        with self._autocast():
+            return continuation_log_probs(self.composite, rows, self.max_length, dtype)
+
+    def _loglikelihood_tokens(
+        self, requests: list[_TOKENS], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        """Score continuations; requests that share all but their last token share one pass."""
+        self._turns.check(self.tokenizer)
+        own_prompts = any(view.prompt for view in self.composite.views)
+        order = Collator(
+            requests,
+            sort_fn=lambda request: (-len(request[1] + request[2]), tuple(request[1] + request[2])),
+            group_by="contexts" if self.logits_cache and not own_prompts else None,
+            group_fn=lambda request: request[1] + request[2][:-1],
+        )
+        searching = self.batch_size == "auto" and not override_bs and len(order) > 0
+        if searching:
+            self.batch_sizes.clear()  # sizes found for another task's lengths do not hold
+        fixed = (override_bs or 0) if self.batch_size == "auto" else self.batch_size
+        bar = tqdm(
+            total=len(requests),
+            disable=disable_tqdm or self.rank != 0,
+            desc="Running loglikelihood requests",
+        )
+        results: list[tuple[float, bool]] = []
+        for chunk in order.get_batched(
+            n=fixed, batch_fn=self._batch_scheduler if searching else None
+        ):
+            for (pair, context, continuation), log_probs in zip(
+                chunk, self._score(self._rows(chunk)), strict=True
+            ):
+                for one_pair, tokens, shared in order.get_cache(
+                    req_str=pair,
+                    cxt_toks=context,
+                    cont_toks=continuation,
+                    logits=log_probs[None],
+                ):
+                    scored = score_of(self.composite, shared[0], tokens)
+                    answer = (scored.log_prob, scored.is_greedy)
+                    results.append(answer)
+                    if one_pair is not None:
+                        self.cache_hook.add_partial("loglikelihood", one_pair, answer)
+                    bar.update(1)
+        bar.close()
+        scores: list[tuple[float, bool]] = order.get_original(results)
+        return scores
+
+    def _rows(self, chunk: Sequence[_TOKENS]) -> list[ScoredRow]:
+        rows = []
+        for pair, context, continuation in chunk:
+            # rolling windows have no text: every view reads the same tokens
+            contexts: tuple[list[int], ...] = (context,) * len(self.composite.views)
+            if pair is not None:
+                moved = pair[0][len(pair[0].rstrip()) :]
+                contexts = self._turns.view_tokens(pair[0], context, moved)
+            self.composite.check_tokens(continuation)
+            rows.append(ScoredRow(contexts, continuation))
+        return rows
+
+    def _detect_batch_size(self, requests: Sequence[_TOKENS] | None = None, pos: int = 0) -> int:
+        """Return the largest batch (up to ``max_batch_size``) that fits into memory."""
+        length, scored = self.max_length, self.max_length - 1
+        if requests:
+            _, context, continuation = requests[pos]
+            length = min(len(context) + len(continuation), self.max_length)
+            scored = min(len(continuation), length - 1)
+        return self._search_batch_size(length, max(scored, 1))
+
+    def _search_batch_size(self, length: int, scored: int) -> int:
+        tokens = [0] * max(length, 2)
+        views = len(self.composite.views)
+
+        @find_executable_batch_size(starting_batch_size=self.max_batch_size)  # type: ignore[untyped-decorator]
+        def attempt(batch_size: int) -> int:
+            self._score([ScoredRow((tokens[:-scored],) * views, tokens[-scored:])] * batch_size)
+            return batch_size
+
+        try:
+            size: int = attempt()
+        except RuntimeError as error:
+            if "No executable batch size found" not in str(error):
+                raise
+            size = 1
+        if self.world_size > 1:  # the ranks go in step
+            size = int(self.all_gather(torch.tensor([size], device=self.device)).min())
+        clear_torch_cache()
+        return size
