@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from eft_eval.comparing.comparability import judge_changes, reasons_against
 from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Outcome, Row, RunName
-from eft_eval.comparing.gate import Gated, decide, worst
+from eft_eval.comparing.gate import Gated, decide_all, worst
 from eft_eval.comparing.pairing import Matched, match_items
 from eft_eval.comparing.rows import Compared, Target, compare_target
 from eft_eval.comparing.settings import GateSettings, MetricSettings
+from eft_eval.comparing.unscored import is_share, share_rows
 from eft_eval.errors import ComparabilityError, ConfigError, nearest
 from eft_eval.runs.records import Column, Run, TaskRun
 
 __all__ = ["compare_runs"]
 
-_SHARES = ("_abstained", "_refused", "_unreadable", "_missing")
 _SHOWN_REASONS = 5
 
 
@@ -46,14 +47,17 @@ def compare_runs(
             f"{baseline.label} has no metric that can be gated: scores with a direction and "
             "samples (--log_samples) are needed"
         )
-    found = tuple(_candidate(baseline, one, targets, gated, settings) for one in candidates)
+    figures = [_figures(baseline, one, targets, gated, settings) for one in candidates]
+    decisions = decide_all([one.gated for one in figures], settings.alpha)
+    found = tuple(one.decided_by(made) for one, made in zip(figures, decisions, strict=True))
     outcome = worst([one.outcome for one in found])
-    fails = outcome == "inconclusive" and settings.fail_on_inconclusive
+    incomplete = any(row.decision and row.decision.incomplete for one in found for row in one.rows)
+    fails = incomplete or settings.fail_on_inconclusive
     return Comparison(
         baseline=_name(baseline),
         candidates=found,
         outcome=outcome,
-        exit_code=1 if outcome == "regression" else 3 if fails else 0,
+        exit_code=1 if outcome == "regression" else 3 if outcome != "pass" and fails else 0,
         alpha=settings.alpha,
         level=settings.level,
         flips=settings.flips,
@@ -108,7 +112,7 @@ def _direction(column: Column) -> Literal["higher", "lower"] | None:
 def _is_gated(target: Target, settings: GateSettings) -> bool:
     if settings.gated:
         return _matches(target, settings.gated)
-    if target.is_group or target.key.metric.endswith(_SHARES):
+    if target.is_group or is_share(target.key.metric):
         return False
     return target.column.is_mean and _demands(target, settings).better is not None
 
@@ -139,13 +143,60 @@ def _check_patterns(settings: GateSettings, targets: Sequence[Target], baseline:
             )
 
 
-def _candidate(
+@dataclass(frozen=True)
+class _Figures:
+    """A candidate's figures before the gate has spoken."""
+
+    run: Run
+    compared: tuple[Compared, ...]
+    decided: tuple[Compared, ...]
+    shares: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def gated(self) -> list[Gated]:
+        """What the gate decides on."""
+        return [_gated(one) for one in self.decided]
+
+    def decided_by(self, decisions: Sequence[Decision]) -> Candidate:
+        """Return the candidate with the gate's decisions on its gated metrics."""
+        by_target = {id(one): made for one, made in zip(self.decided, decisions, strict=True)}
+        shares = {row.name: row for row in self.shares}
+        rows = [one.row(by_target.get(id(one))) for one in self.compared]
+        rows = [_with_share(row, shares.get(row.name)) for row in rows]
+        known = {row.name for row in rows}
+        rows += [row for row in self.shares if row.name not in known and not _passes(row)]
+        rows.sort(key=_place)  # stable
+        made = [row.decision for row in rows if row.decision is not None]
+        outcome = worst([one.outcome for one in made])
+        return Candidate(
+            _name(self.run), outcome, _sentence(outcome, rows), tuple(rows), self.notes
+        )
+
+
+def _with_share(row: Row, share: Row | None) -> Row:
+    """Return the row of a share with the decision on it, unless it is gated as a metric."""
+    if share is None or share.decision is None or row.decision is not None:
+        return row
+    return replace(row, decision=share.decision)
+
+
+def _passes(row: Row) -> bool:
+    return row.decision is not None and row.decision.outcome == "pass"
+
+
+def _place(row: Row) -> int:
+    """Gated scores first, then shares of responses without a score, then what is only shown."""
+    return 2 if row.decision is None else int(is_share(row.metric))
+
+
+def _figures(
     baseline: Run,
     candidate: Run,
     targets: Sequence[Target],
     gated: Sequence[Target],
     settings: GateSettings,
-) -> Candidate:
+) -> _Figures:
     needed: dict[str, set[str]] = {}
     for target in gated:
         for name in target.tasks:
@@ -159,12 +210,8 @@ def _candidate(
             compared.append(one)
     decided = [one for one in compared if one.target in gated]
     _check_paired(decided, candidate)
-    decisions = decide([_gated(one) for one in decided], settings.alpha)
-    by_target = {id(one): decision for one, decision in zip(decided, decisions, strict=True)}
-    rows = [one.row(by_target.get(id(one))) for one in compared]
-    rows.sort(key=lambda row: row.decision is None)  # stable: gated first
-    outcome = worst([decision.outcome for decision in decisions])
-    return Candidate(_name(candidate), outcome, _sentence(outcome, rows), tuple(rows), tuple(notes))
+    shares = tuple(share_rows(baseline, candidate, needed, settings))
+    return _Figures(candidate, tuple(compared), tuple(decided), shares, tuple(notes))
 
 
 def _check_paired(decided: Sequence[Compared], candidate: Run) -> None:
@@ -183,6 +230,7 @@ def _check_paired(decided: Sequence[Compared], candidate: Run) -> None:
 
 def _gated(one: Compared) -> Gated:
     assert one.demands.tolerance is not None
+    ends = one.gain_ends
     return Gated(
         name=f"{one.target.name}/{one.target.key.metric}",
         gain=one.gain,
@@ -190,6 +238,9 @@ def _gated(one: Compared) -> Gated:
         tolerance=one.demands.tolerance,
         accept_inconclusive=bool(one.demands.accept_inconclusive),
         absent=one.absent,
+        least=ends and ends[0],
+        most=ends and ends[1],
+        unknown=one.extremes.bounds.unknown if ends and one.extremes else 0,
     )
 
 
@@ -273,11 +324,18 @@ def _matched(task: TaskRun, other: TaskRun) -> dict[str, Matched]:
 
 
 def _sentence(outcome: Outcome, rows: Sequence[Row]) -> str:
-    decisions: list[Decision] = [row.decision for row in rows if row.decision is not None]
-    count = len(decisions)
-    metrics = f"{count} gated metric" + ("s" if count != 1 else "")
+    decisions = [row.decision for row in rows if row.decision is not None]
+    scores = sum(row.decision is not None and not is_share(row.metric) for row in rows)
+    metrics = f"{scores} gated metric" + ("s" if scores != 1 else "")
     if outcome == "pass":
-        return f"Pass: no regression in {metrics}."
-    hit = [one.reason for one in decisions if one.outcome == outcome]
+        accepted = sum(one.accepted for one in decisions)
+        policy = f" ({accepted} undecided, accepted by policy)" if accepted else ""
+        return f"Pass: no regression in {metrics}{policy}."
+    hit = [row for row in rows if row.decision and row.decision.outcome == outcome]
+    of_scores = sum(not is_share(row.metric) for row in hit)
+    parts = [f"{of_scores} of {metrics}"] if of_scores else []
+    if len(hit) > of_scores:
+        parts.append(f"{len(hit) - of_scores} share(s) without a score")
+    reasons = "; ".join(row.decision.reason for row in hit if row.decision)
     word = "Regression" if outcome == "regression" else "Inconclusive"
-    return f"{word} in {len(hit)} of {metrics}: {'; '.join(hit)}."
+    return f"{word} in {' and '.join(parts)}: {reasons}."

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from eft_eval.records import plain
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.paired import PairedTest
 
-__all__ = ["Candidate", "Comparison", "Decision", "Outcome", "Row", "RunName", "Side"]
+__all__ = [
+    "Candidate",
+    "Comparison",
+    "Decision",
+    "DifferenceBounds",
+    "Outcome",
+    "Row",
+    "RunName",
+    "Side",
+]
 
 FORMAT = "eft-eval comparison"
 VERSION = 1
@@ -53,9 +62,34 @@ class Side:
     verdicts: Mapping[str, int] | None
 
 
+class DifferenceBounds(NamedTuple):
+    """How far a difference could be moved by documents without all their scores.
+
+    Attributes:
+        lower: candidate - baseline with every unknown score lowest in the candidate and highest in
+            the baseline.
+        upper: The other way round.
+        baseline: Documents of the baseline with an unknown score.
+        candidate: Documents of the candidate with one, or with none where the baseline has one.
+    """
+
+    lower: float
+    upper: float
+    baseline: int
+    candidate: int
+
+    @property
+    def unknown(self) -> int:
+        """Unknown scores of both runs."""
+        return self.baseline + self.candidate
+
+
 @dataclass(frozen=True)
 class Decision:
     """What the gate says of one metric. Gains are positive where the candidate is better.
+
+    Where scores are unknown, ``upper`` and the p-values count them at their best for the
+    candidate, ``lower`` at their worst: no outcome rests on what nobody knows.
 
     Attributes:
         outcome: regression, pass or inconclusive.
@@ -65,24 +99,31 @@ class Decision:
         upper: One-sided upper bound of the gain; below 0 the metric got worse.
         upper_level: Its confidence level, 1 - α with Holm's correction.
         lower: One-sided lower bound of the gain; above -tolerance no drop beyond it is left.
-        lower_level: Its confidence level, 1 - α.
+        lower_level: Its confidence level, 1 - α, with Holm's correction over the candidates.
         p_worse: One-sided p-value of "no worse".
-        p_worse_holm: The same after Holm's correction over the gated metrics.
+        p_worse_holm: The same after Holm's correction over the gated metrics of all candidates.
         items_to_decide: Documents with which the gate would decide (power 80 %), were the
             difference seen the true one; None where it has decided or no number would do.
+        detectable: The true drop that so many documents find with power 80 %; None without a
+            standard error.
+        incomplete: Whether it is undecided as responses have no score; no policy accepts that.
+        accepted: Whether it is undecided, and passes by policy.
     """
 
     outcome: Outcome
     reason: str
     tolerance: float
-    gain: float | None
-    upper: float | None
-    upper_level: float | None
-    lower: float | None
-    lower_level: float | None
-    p_worse: float | None
-    p_worse_holm: float | None
-    items_to_decide: int | None
+    gain: float | None = None
+    upper: float | None = None
+    upper_level: float | None = None
+    lower: float | None = None
+    lower_level: float | None = None
+    p_worse: float | None = None
+    p_worse_holm: float | None = None
+    items_to_decide: int | None = None
+    detectable: float | None = None
+    incomplete: bool = False
+    accepted: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +147,8 @@ class Row:
         test: Two-sided test of no difference.
         decision: The gate's; None where the metric is only shown.
         notes: What keeps the figures from being read as they stand.
+        bounds: How far unknown scores could move the difference; None where it is no judge's and
+            every document has a number, or where nothing is known.
     """
 
     task: str
@@ -124,6 +167,7 @@ class Row:
     test: PairedTest | None
     decision: Decision | None
     notes: tuple[str, ...]
+    bounds: DifferenceBounds | None = None
 
     @property
     def name(self) -> str:
@@ -158,7 +202,8 @@ class Comparison:
         baseline: Which run the baseline is.
         candidates: At least one.
         outcome: The worst of theirs.
-        exit_code: 0 pass or tolerated, 1 regression, 3 inconclusive where that fails.
+        exit_code: 0 pass or tolerated, 1 regression, 3 inconclusive where that fails, or as
+            responses have no score.
         alpha: One-sided error probability of the gate.
         level: Confidence level of the intervals.
         flips: Number of random sign flips.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eft_eval.comparing.comparison import Decision, Outcome
-from eft_eval.statistics.document_planning import POWER, items_to_decide
+from eft_eval.statistics.document_planning import POWER, detectable_effect, items_to_decide
 from eft_eval.statistics.paired import Difference, holm
 
-__all__ = ["Gated", "decide", "worst"]
+__all__ = ["Gated", "decide", "decide_all", "worst"]
 
 _SLACK = 1e-12  # a drop that equals the tolerance does not exceed it by rounding
 
@@ -26,6 +26,10 @@ class Gated(NamedTuple):
         tolerance: Largest accepted drop.
         accept_inconclusive: Whether policy lets it pass undecided.
         absent: Why the candidate has no figure, where it has none.
+        least: The gain with every unknown score at its worst for the candidate; None where every
+            score is known.
+        most: The same at its best.
+        unknown: Number of unknown scores.
     """
 
     name: str
@@ -34,34 +38,60 @@ class Gated(NamedTuple):
     tolerance: float
     accept_inconclusive: bool
     absent: str = ""
+    least: Difference | None = None
+    most: Difference | None = None
+    unknown: int = 0
+
+    @property
+    def ends(self) -> tuple[Difference, Difference]:
+        """The gain at its least and at its most; both are the gain where all is known."""
+        assert self.gain is not None
+        return self.least or self.gain, self.most or self.gain
+
+
+class _Levels(NamedTuple):
+    """Error probabilities of a metric's two bounds; whether it is worse, and with which p-value."""
+
+    worse: float
+    kept: float
+    adjusted: float
+    is_worse: bool
 
 
 def decide(gated: Sequence[Gated], alpha: float) -> list[Decision]:
-    """Return the decision on each gated metric.
+    """Return the decision on each gated metric of one candidate; see `decide_all`."""
+    return decide_all([gated], alpha)[0]
+
+
+def decide_all(candidates: Sequence[Sequence[Gated]], alpha: float) -> list[list[Decision]]:
+    """Return the decision on each gated metric of each candidate.
 
     Regression: the one-sided upper bound of the gain is below 0 at Holm's level and the drop is
     beyond the tolerance. Pass: the lower bound, at level 1 - α, is above -tolerance (each metric
-    must pass on its own, so no correction is needed), or nothing changed at all, or policy allows.
-    A metric that the candidate lacks is a regression. All else is inconclusive.
+    must pass on its own, so only several candidates need Holm's correction), or nothing changed
+    at all, or policy allows. A metric that the candidate lacks is a regression. All else is
+    inconclusive. Where scores are unknown, a regression must stand with all of them at their
+    best, a pass with all of them at their worst.
 
     Args:
-        gated: The metrics, of one candidate.
+        candidates: The metrics of each candidate.
         alpha: One-sided error probability.
     """
-    tested = [index for index, one in enumerate(gated) if one.gain is not None]
-    raw = [_p_worse(gated[index].gain) for index in tested]
-    adjusted = dict(zip(tested, holm(raw), strict=True))
-    rejected = sum(p <= alpha for p in adjusted.values())
-    decisions = []
-    for index, one in enumerate(gated):
-        if one.gain is None:
-            decisions.append(_absent(one))
-            continue
-        own = _p_worse(one.gain)
-        below = sum(p < own for p in raw)
-        step = min(below, rejected) if adjusted[index] <= alpha else rejected
-        share = alpha / (len(tested) - min(step, len(tested) - 1))
-        decisions.append(_decide(one, one.gain, alpha, share, adjusted[index]))
+    places = [(i, j) for i, some in enumerate(candidates) for j, one in enumerate(some) if one.gain]
+    raw = [_p_worse(candidates[i][j].ends[1]) for i, j in places]
+    worse = dict(zip(places, _steps(raw, alpha), strict=True))
+    p_kept = [max((_p_drop(one) for one in some), default=1.0) for some in candidates]
+    kept = [share for share, _ in _steps(p_kept, alpha)]
+    decisions: list[list[Decision]] = []
+    for i, some in enumerate(candidates):
+        decisions.append([])
+        for j, one in enumerate(some):
+            if one.gain is None:
+                decisions[-1].append(_absent(one))
+            else:
+                share, adjusted = worse[i, j]
+                levels = _Levels(share, kept[i], adjusted, adjusted <= alpha)
+                decisions[-1].append(_decide(one, levels))
     return decisions
 
 
@@ -72,70 +102,165 @@ def worst(outcomes: Sequence[Outcome]) -> Outcome:
     return "inconclusive" if "inconclusive" in outcomes else "pass"
 
 
-def _p_worse(gain: Difference | None) -> float:
-    assert gain is not None
+def _steps(p_values: Sequence[float], alpha: float) -> list[tuple[float, float]]:
+    """Return for each test its share of α in Holm's steps, and whether its p-value, adjusted."""
+    adjusted = holm(p_values)
+    rejected = sum(p <= alpha for p in adjusted)
+    found = []
+    for own, p in zip(p_values, adjusted, strict=True):
+        step = min(sum(other < own for other in p_values), rejected) if p <= alpha else rejected
+        share = alpha / (len(p_values) - min(step, len(p_values) - 1))
+        found.append((share, p))
+    return found
+
+
+def _p_worse(gain: Difference) -> float:
     return 1.0 if math.isnan(gain.interval.estimate) else gain.p_below()
+
+
+def _p_drop(one: Gated) -> float:
+    """Return the one-sided p-value of "the drop is at least the tolerance"; 0 or 1 if certain."""
+    if one.gain is None:
+        return 1.0
+    least = one.ends[0]
+    estimate, error = least.interval.estimate, least.standard_error
+    if math.isnan(estimate) or math.isnan(error):
+        return 1.0
+    if error == 0:
+        return 0.0 if _kept(least, one.tolerance) else 1.0
+    from scipy.special import stdtr
+
+    return float(stdtr(least.freedom, -(estimate + one.tolerance) / error))
+
+
+def _kept(least: Difference, tolerance: float) -> bool:
+    """Whether a gain without spread is within the tolerance, on every document."""
+    return -least.interval.estimate <= tolerance + _SLACK
 
 
 def _absent(one: Gated) -> Decision:
     reason = f"{one.name} is missing in the candidate: {one.absent}"
-    return Decision("regression", reason, one.tolerance, *(None,) * 8)
+    return Decision("regression", reason, one.tolerance)
 
 
-def _decide(one: Gated, gain: Difference, alpha: float, share: float, adjusted: float) -> Decision:
-    estimate = gain.interval.estimate
-    upper, lower = gain.bound(1 - share).upper, gain.bound(1 - alpha).lower
-    outcome, reason, needed = _outcome(one, gain, adjusted <= alpha, lower, alpha, share)
+def _decide(one: Gated, levels: _Levels) -> Decision:
+    assert one.gain is not None
+    least, most = one.ends
+    upper, lower = most.bound(1 - levels.worse).upper, least.bound(1 - levels.kept).lower
+    found = _outcome(one, levels, lower, upper)
+    accepted = found.outcome == "inconclusive" and one.accept_inconclusive
     return Decision(
-        outcome=outcome,
-        reason=reason,
+        outcome="pass" if accepted else found.outcome,
+        reason=f"{found.reason} (undecided, accepted by policy)" if accepted else found.reason,
         tolerance=one.tolerance,
-        gain=_number(estimate),
+        gain=_number(one.gain.interval.estimate),
         upper=_number(upper),
-        upper_level=1 - share,
+        upper_level=1 - levels.worse,
         lower=_number(lower),
-        lower_level=1 - alpha,
-        p_worse=gain.p_below(),
-        p_worse_holm=adjusted,
-        items_to_decide=needed,
+        lower_level=1 - levels.kept,
+        p_worse=_p_worse(most),
+        p_worse_holm=levels.adjusted,
+        items_to_decide=found.needed,
+        detectable=_detectable(one.gain, levels.worse),
+        accepted=accepted,
     )
 
 
-def _outcome(
-    one: Gated, gain: Difference, worse: bool, lower: float, alpha: float, share: float
-) -> tuple[Outcome, str, int | None]:
-    estimate, tolerance = gain.interval.estimate, one.tolerance
+class _Found(NamedTuple):
+    outcome: Outcome
+    reason: str
+    needed: int | None = None
+
+
+def _outcome(one: Gated, levels: _Levels, lower: float, upper: float) -> _Found:
+    assert one.gain is not None
+    least, most = one.ends
+    change = _change(one.name, one.gain.interval.estimate)
+    if levels.is_worse and -most.interval.estimate > one.tolerance + _SLACK:
+        return _Found("regression", f"{change}, {_regression(one.tolerance, upper)}")
+    if passed := _passed(one, least, lower, levels.is_worse):
+        return _Found("pass", passed)
+    return _open(one, levels, change)
+
+
+def _regression(tolerance: float, upper: float) -> str:
+    if not tolerance:
+        return "more than chance explains"
+    sure = upper < -tolerance
+    how = f"surely beyond the tolerance of {tolerance:g}"
+    return how if sure else f"beyond the tolerance of {tolerance:g} and more than chance explains"
+
+
+def _passed(one: Gated, least: Difference, lower: float, worse: bool) -> str:
+    """Return why a metric passes; nothing where it does not."""
+    assert one.gain is not None
+    estimate, tolerance = one.gain.interval.estimate, one.tolerance
     change = _change(one.name, estimate)
-    if math.isnan(estimate):
-        return _undecided(one, f"{one.name} has no document with a number in both runs", None)
-    beyond = -estimate > tolerance + _SLACK
-    if worse and beyond:
-        limit = f", beyond the tolerance of {tolerance:g}" if tolerance else ""
-        return "regression", f"{change}{limit}, more than chance explains", None
-    if gain.standard_error == 0 and estimate == 0:
-        return "pass", f"{one.name} is the same on every document", None
+    known = f", were all {one.unknown} unknown scores the worst" if one.unknown else ""
+    if math.isnan(estimate) or math.isnan(least.interval.estimate):
+        return ""
+    if least.standard_error == 0 and least.interval.estimate == 0:
+        return f"{one.name} is the same on every document"
     if lower > -tolerance - (_SLACK if tolerance else 0):
         if worse:
-            return "pass", f"{change}, within the tolerance of {tolerance:g}", None
+            return f"{change}, within the tolerance of {tolerance:g}{known}"
         within = f"no drop beyond {tolerance:g}" if tolerance else "no drop"
-        return "pass", f"{change}: {within} is left with confidence", None
-    if gain.standard_error == 0 and not beyond:
-        return "pass", f"{change} on every document, within the tolerance of {tolerance:g}", None
+        return f"{change}: {within} is left with confidence{known}"
+    if least.standard_error == 0 and _kept(least, tolerance):
+        return f"{change} on every document, within the tolerance of {tolerance:g}{known}"
+    return ""
+
+
+def _open(one: Gated, levels: _Levels, change: str) -> _Found:
+    """Return what keeps a metric from being decided: numbers, unknown scores, chance, tolerance."""
+    gain, least, most = one.gain, *one.ends
+    assert gain is not None
+    estimate = gain.interval.estimate
+    between = (
+        f"{one.unknown:,} scores are unknown, so the gain lies between "
+        f"{least.interval.estimate:+.4g} and {most.interval.estimate:+.4g}"
+    )
+    if math.isnan(estimate):
+        nothing = f"{one.name} has no document with a number in both runs"
+        return _Found("inconclusive", f"{nothing}: {between}" if one.unknown else nothing)
     if math.isnan(gain.standard_error):
-        return _undecided(one, f"{change} on the one document that both runs scored", None)
-    needed = _needed(one, gain, alpha, share)
-    hint = f"; {needed:,} documents would decide" if needed else ""
-    left = "a drop is not ruled out" if estimate == 0 else "which chance may explain"
-    return _undecided(one, f"{change}, {left}{hint}", needed)
+        only = f"{change} on the one document that both runs scored"
+        return _Found("inconclusive", f"{only}: {between}" if one.unknown else only)
+    if one.unknown and _decides_alone(one, gain, levels):
+        return _Found("inconclusive", f"{change} where both are scored, but {between}")
+    needed = _needed(one, gain, levels)
+    found = _detectable(gain, levels.worse)
+    hint = ""
+    if found is not None:
+        hint = f"; {one.documents:,} documents find a drop of {found:.2g} (power {POWER:.0%})"
+        hint = hint.replace("%", " %")
+    if needed:
+        hint += f", {needed:,} documents would decide"
+    return _Found("inconclusive", f"{change}, {_what_is_open(one, levels)}{hint}", needed)
 
 
-def _undecided(one: Gated, reason: str, needed: int | None) -> tuple[Outcome, str, int | None]:
-    if one.accept_inconclusive:
-        return "pass", f"{reason} (undecided, accepted by policy)", needed
-    return "inconclusive", reason, needed
+def _decides_alone(one: Gated, gain: Difference, levels: _Levels) -> bool:
+    """Whether the scores that are known would decide, were they all."""
+    beyond = -gain.interval.estimate > one.tolerance + _SLACK
+    if _p_worse(gain) <= levels.worse and beyond:
+        return True
+    return bool(_passed(one, gain, gain.bound(1 - levels.kept).lower, False))
 
 
-def _needed(one: Gated, gain: Difference, alpha: float, share: float) -> int | None:
+def _what_is_open(one: Gated, levels: _Levels) -> str:
+    assert one.gain is not None
+    estimate, tolerance = one.gain.interval.estimate, one.tolerance
+    beyond = f" beyond the tolerance of {tolerance:g}" if tolerance else ""
+    if levels.is_worse:
+        return f"more than chance explains, but a drop{beyond} is neither shown nor ruled out"
+    if estimate >= 0:
+        return f"but a drop{beyond} is not ruled out"
+    if -estimate > tolerance + _SLACK:
+        return f"which chance may explain{f': the tolerance is {tolerance:g}' if tolerance else ''}"
+    return f"within the tolerance of {tolerance:g}, but a drop beyond it is not ruled out"
+
+
+def _needed(one: Gated, gain: Difference, levels: _Levels) -> int | None:
     """Return with how many documents the difference seen, were it true, would be decided."""
     estimate, error = gain.interval.estimate, gain.standard_error
     if not error > 0:
@@ -143,9 +268,16 @@ def _needed(one: Gated, gain: Difference, alpha: float, share: float) -> int | N
     room = estimate + one.tolerance
     if abs(room) <= _SLACK:  # on the border: no number of documents decides
         return None
+    units = gain.freedom + 1
     if room > 0:
-        return items_to_decide(one.documents, gain.freedom + 1, error, room, alpha, POWER)
-    return items_to_decide(one.documents, gain.freedom + 1, error, -estimate, share, POWER)
+        return items_to_decide(one.documents, units, error, room, levels.kept, POWER)
+    return items_to_decide(one.documents, units, error, -estimate, levels.worse, POWER)
+
+
+def _detectable(gain: Difference, share: float) -> float | None:
+    if not gain.standard_error > 0:
+        return None
+    return detectable_effect(gain.freedom, gain.standard_error, share, POWER)
 
 
 def _change(name: str, estimate: float) -> str:

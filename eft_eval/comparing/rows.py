@@ -11,9 +11,10 @@ from eft_eval.comparing.comparability import remarks
 from eft_eval.comparing.comparison import Decision, Row, Side
 from eft_eval.comparing.pairing import Matched, Pairs, pair_columns
 from eft_eval.comparing.settings import GateSettings, MetricSettings
+from eft_eval.comparing.unscored import Extremes, Part, extremes
 from eft_eval.judging.prompts.ranges import is_rate
 from eft_eval.runs.completeness import same_mean
-from eft_eval.runs.records import Column, MetricKey, Pipeline, Run
+from eft_eval.runs.records import Column, MetricKey, Run
 from eft_eval.runs.samples import PROMPT
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import mean_with_interval, wilson_interval
@@ -27,8 +28,6 @@ from eft_eval.statistics.paired import (
 )
 
 __all__ = ["Compared", "Target", "compare_target"]
-
-_Part = tuple[Column, Column, Pipeline, Matched]
 
 
 class Target(NamedTuple):
@@ -63,6 +62,7 @@ class Compared:
         test: Two-sided test of no difference.
         notes: What keeps the figures from being read as they stand.
         absent: Why the candidate has no figure.
+        extremes: How far unknown scores could move the difference; None where none is unknown.
     """
 
     target: Target
@@ -74,6 +74,7 @@ class Compared:
     test: PairedTest | None
     notes: tuple[str, ...]
     absent: str
+    extremes: Extremes | None = None
 
     @property
     def documents(self) -> int:
@@ -85,13 +86,29 @@ class Compared:
         """The difference in the better direction; None where the candidate has no figure."""
         if self.difference is None or self.absent:
             return None
+        return self._turned(self.difference)
+
+    @property
+    def gain_ends(self) -> tuple[Difference, Difference] | None:
+        """The gain with all that is unknown at its worst and at its best; None where all is known.
+
+        Of numbers with unknown scores and no limit that is known, both are without a value.
+        """
+        found = self.extremes
+        if found is None or not found.bounds.unknown:
+            return None
+        ends = self._turned(found.lowest), self._turned(found.highest)
+        return ends if self.demands.better == "higher" else (ends[1], ends[0])
+
+    def _turned(self, difference: Difference) -> Difference:
+        """Return a difference in the better direction."""
         if self.demands.better == "higher":
-            return self.difference
-        interval = self.difference.interval
+            return difference
+        interval = difference.interval
         turned = interval._replace(
             estimate=-interval.estimate, lower=-interval.upper, upper=-interval.lower
         )
-        return self.difference._replace(interval=turned)
+        return difference._replace(interval=turned)
 
     def row(self, decision: Decision | None) -> Row:
         """Return the row of the table."""
@@ -117,6 +134,7 @@ class Compared:
             test=self.test,
             decision=decision,
             notes=(*self.notes, *warnings),
+            bounds=self.extremes.bounds if self.extremes else None,
         )
 
 
@@ -154,9 +172,13 @@ def compare_target(
     if not parts:
         note = "shown as reported: not the mean of one number per document, so it is not paired"
         return Compared(target, demands, *sides, None, None, None, (note,), "")
-    pairs = pair_columns(parts, average=settings.cluster == PROMPT)
+    average = settings.cluster == PROMPT
+    pairs = pair_columns([part.columns for part in parts], average)
+    judged = any(part.old.pipelines[part.key.filter].verdicts is not None for part in parts)
+    found = extremes(parts, average, settings.level) if judged or pairs.dropped else None
     absent = ""
-    if pairs.documents and pairs.candidate_missing == pairs.documents:
+    unjudged = judged and found is not None and found.bounds.unknown
+    if pairs.documents and pairs.candidate_missing == pairs.documents and not unjudged:
         absent = f"none of {pairs.documents} documents has a number"
     difference = paired_difference(pairs.candidate - pairs.baseline, pairs.clusters, settings.level)
     test = paired_test(
@@ -179,6 +201,7 @@ def compare_target(
         test if len(pairs.baseline) else None,
         tuple(_notes(baseline, candidate, target, matched, pairs)),
         absent,
+        found,
     )
 
 
@@ -225,7 +248,7 @@ def _parts(
     candidate: Run,
     target: Target,
     matched: Mapping[str, Mapping[str, Matched]],
-) -> list[_Part]:
+) -> list[Part]:
     """Return the columns to pair, per task; none where the aggregate is not their mean."""
     parts = []
     for name in target.tasks:
@@ -236,9 +259,9 @@ def _parts(
             return []
         if not (left.is_mean and right.is_mean):
             return []
-        parts.append((left, right, old.pipelines[target.key.filter], shared))
+        parts.append(Part(old, new, target.key, shared))
     if target.is_group:
-        pooled = [value for left, *_ in parts for value in left.values]
+        pooled = [value for part in parts for value in part.columns[0].values]
         if not same_mean(target.column.reported, pooled):
             return []  # weighted by task, not by document
     return parts

@@ -49,6 +49,9 @@ class GateSettings:
         tolerance: Largest accepted drop of every metric that has none of its own.
         gated: Metrics that are gated, as patterns ``task/metric`` or ``task/metric,filter`` with
             ``*``; none gates every score that can be.
+        unscored_tolerance: Largest growth of a share of responses without a score: missing,
+            refused, unreadable, unfinished. Beyond it the gate is inconclusive, with exit code 3.
+        most_missing: Largest share of responses without a verdict in either run.
         fail_on_inconclusive: Whether an inconclusive gate ends with exit code 3.
         accept_inconclusive: Whether "inconclusive" counts as pass.
         allow_prompt_change: Whether the prompts may differ.
@@ -62,6 +65,8 @@ class GateSettings:
     level: float = 0.95
     tolerance: float = 0.0
     gated: tuple[str, ...] = ()
+    unscored_tolerance: float = 0.05
+    most_missing: float = 0.05
     fail_on_inconclusive: bool = False
     accept_inconclusive: bool = False
     allow_prompt_change: bool = False
@@ -140,6 +145,8 @@ def _check(settings: GateSettings, where: str) -> GateSettings:
     _number(settings.alpha, f"{where}: alpha", 0.0, 0.5)
     _number(settings.level, f"{where}: level", 0.0, 1.0)
     _tolerance(settings.tolerance, where)
+    _share(settings.unscored_tolerance, f"{where}: unscored_tolerance")
+    _share(settings.most_missing, f"{where}: most_missing")
     _whole(settings.flips, f"{where}: flips", 1_000)
     if settings.flips > _MOST_FLIPS:
         raise ConfigError(f"{where}: flips is {settings.flips:,}; at most {_MOST_FLIPS:,}")
@@ -182,6 +189,12 @@ def _number(value: Any, what: str, above: float, below: float) -> None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (good and above < value < below):
         raise ConfigError(f"{what} is {value!r}; expected a number between {above:g} and {below:g}")
+
+
+def _share(value: Any, what: str) -> None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (good and 0 <= value <= 1):
+        raise ConfigError(f"{what} is {value!r}; expected a share from 0 to 1 (0.05 is 5 points)")
 
 
 def _whole(value: Any, what: str, least: int) -> None:

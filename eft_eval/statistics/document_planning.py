@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["ComparePlan", "items_to_decide", "plan_comparison"]
+__all__ = ["ComparePlan", "detectable_effect", "items_to_decide", "plan_comparison"]
 
 POWER = 0.8
 _MOST = 10**12  # more documents than anybody has
@@ -128,6 +128,23 @@ def items_to_decide(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def detectable_effect(
+    freedom: float, standard_error: float, alpha: float, power: float = POWER
+) -> float:
+    """Return the true drop that a one-sided t test finds with this power.
+
+    Args:
+        freedom: Degrees of freedom of the standard error, at least 1.
+        standard_error: Of the mean difference, above 0.
+        alpha: One-sided error probability.
+        power: Probability of finding it.
+    """
+    from scipy.special import stdtrit
+
+    quantiles = float(stdtrit(freedom, 1 - alpha) + stdtrit(freedom, power))
+    return quantiles * standard_error
 
 
 def _planned(deviation: float, margin: float, alpha: float, power: float) -> int:

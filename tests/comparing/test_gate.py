@@ -518,7 +518,7 @@ def test_scores_of_different_judges_are_not_compared(
         file.write_text("\n".join(lines) + "\n")
         runs.append(read_run(folder))
     if complaint is None:
-        row = only_row(compare_runs(*runs[:1], runs[1:]))
+        row = compare_runs(*runs[:1], runs[1:]).candidates[0].rows[0]
         assert row.candidate is not None
         assert row.candidate.verdicts == {changes.get("status", "scored"): 100}
         if "judge_model_returned" in changes:

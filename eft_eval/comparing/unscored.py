@@ -1,0 +1,286 @@
+"""Responses without a score: how far they could move a difference, and how many are too many.
+
+A judge that was not reached, refused or could not be read says nothing of a response. So no
+outcome may rest on the others alone: what is unknown is counted at its best and at its worst.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eft_eval.comparing.comparison import Decision, DifferenceBounds, Row, Side
+from eft_eval.comparing.pairing import Matched, pair_columns
+from eft_eval.comparing.settings import GateSettings
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.judging.prompts.ranges import range_of
+from eft_eval.runs.records import Column, MetricKey, Pipeline, Run, TaskRun
+from eft_eval.statistics.paired import Difference, paired_difference
+
+__all__ = ["SHARES", "Extremes", "Part", "extremes", "is_share", "share_rows"]
+
+SHARES: Mapping[str, tuple[str, ...]] = {
+    "refused": ("refused",),
+    "unreadable": ("truncated", "malformed", "ambiguous", "out_of_range"),
+    "missing": ("api_error",),
+    "unfinished": ("unfinished",),
+}
+"""Shares of responses without a score, and the statuses of verdicts that they count."""
+_ABSTAINED = "abstained"
+_SLACK = 1e-12
+
+
+class Part(NamedTuple):
+    """A metric of one task in both runs.
+
+    Attributes:
+        old: The baseline's task.
+        new: The candidate's.
+        key: The metric.
+        matched: Which documents they share.
+    """
+
+    old: TaskRun
+    new: TaskRun
+    key: MetricKey
+    matched: Matched
+
+    @property
+    def columns(self) -> tuple[Column, Column, Pipeline, Matched]:
+        """What `pair_columns` pairs."""
+        left, right = self.old.columns[self.key], self.new.columns[self.key]
+        return left, right, self.old.pipelines[self.key.filter], self.matched
+
+
+class Extremes(NamedTuple):
+    """A difference, had every document its score.
+
+    Attributes:
+        lowest: With what is unknown lowest in the candidate and highest in the baseline.
+        highest: The other way round.
+        bounds: Both as numbers, and how many documents are unknown in each run.
+    """
+
+    lowest: Difference
+    highest: Difference
+    bounds: DifferenceBounds
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of responses without a score, or of abstentions."""
+    return any(metric == name or metric.endswith(f"_{name}") for name in (*SHARES, _ABSTAINED))
+
+
+def extremes(parts: Sequence[Part], average: bool, level: float) -> Extremes | None:
+    """Return how far documents without all their scores could move a difference.
+
+    An unknown score is the metric's best or worst; where that has no limit, as a count has none,
+    the best or worst that any document of the two runs got. A document that is scored in the
+    baseline and not in the candidate, for whatever reason, is unknown; one that only the
+    candidate scored is not compared, unless the baseline's judge is the reason.
+
+    Args:
+        parts: The metric in each task.
+        average: As for `pair_columns`.
+        level: Confidence level of the differences.
+
+    Returns:
+        None where nothing is known of any document.
+    """
+    ends = _ends(parts)
+    if ends is None:
+        return None
+    lowest, highest = ends
+    counts = [0, 0]
+    made = []
+    for fills in ((highest, lowest), (lowest, highest)):
+        filled = [_filled(part, *fills) for part in parts]
+        counts = [sum(one[side] for *_, one in filled) for side in (0, 1)]
+        columns = [
+            (replace(part.columns[0], values=old), replace(part.columns[1], values=new))
+            for part, (old, new, _) in zip(parts, filled, strict=True)
+        ]
+        pairs = pair_columns(
+            [(*two, *part.columns[2:]) for two, part in zip(columns, parts, strict=True)], average
+        )
+        made.append(paired_difference(pairs.candidate - pairs.baseline, pairs.clusters, level))
+    low, high = made
+    bounds = DifferenceBounds(low.interval.estimate, high.interval.estimate, *counts)
+    return None if math.isnan(bounds.lower) else Extremes(low, high, bounds)
+
+
+_Values = tuple[float | None, ...]
+
+
+def _filled(
+    part: Part, old_fill: float, new_fill: float
+) -> tuple[_Values, _Values, tuple[int, int]]:
+    """Return both columns with a value for what is unknown, and how many documents that are."""
+    left, right, *_ = part.columns
+    old_known = _Known.of(part.old, part.key)
+    new_known = _Known.of(part.new, part.key)
+    old, new = list(left.values), list(right.values)
+    counts = [0, 0]
+    for i, j in part.matched.shared:
+        if old[i] is None and not old_known.unknown[i]:
+            continue  # the baseline's judge abstained: there is nothing to compare with
+        counts[0] += bool(old_known.unknown[i])
+        counts[1] += bool(new_known.unknown[j]) or new[j] is None
+        old[i] = old_known.filled(i, old[i], old_fill)
+        new[j] = new_known.filled(j, new[j], new_fill)
+    return tuple(old), tuple(new), (counts[0], counts[1])
+
+
+class _Known(NamedTuple):
+    """Per item of a task's filter, the shares of its responses that are unknown and scored."""
+
+    unknown: Sequence[float]
+    scored: Sequence[float]
+
+    @classmethod
+    def of(cls, task: TaskRun, key: MetricKey) -> _Known:
+        """Return the shares beside a metric; nothing is unknown where the run has none."""
+        pipeline, values = task.pipelines[key.filter], task.columns[key].values
+        measure = next((one for one in MEASURES.values() if key.metric in one.scores), None)
+
+        def share(*names: str) -> Any:
+            keys = [MetricKey(f"{measure.prefix}_{name}", key.filter) for name in names if measure]
+            found = [task.columns[one].values for one in keys if one in task.columns]
+            total = np.zeros(len(values))
+            for column in found:
+                total += np.array(column, dtype=np.float64)
+            return np.nan_to_num(total) if found else None
+
+        unknown, abstained = share(*SHARES), share(_ABSTAINED)
+        if unknown is None:  # a judge's score without shares beside it: who has none is unknown
+            lost = any(_count(pipeline, statuses)[0] for statuses in SHARES.values())
+            unknown = np.array([value is None and lost for value in values], dtype=np.float64)
+        scored = 1 - unknown - (0 if abstained is None else abstained)
+        return cls(unknown.tolist(), scored.tolist())
+
+    def filled(self, index: int, value: float | None, fill: float) -> float:
+        """Return a document's mean with a value for its unknown responses."""
+        unknown, scored = self.unknown[index], self.scored[index]
+        if value is None:
+            return fill
+        if not unknown:
+            return value
+        return (value * scored + fill * unknown) / (scored + unknown)
+
+
+def _ends(parts: Sequence[Part]) -> tuple[float, float] | None:
+    """Return the lowest and the highest value that an unknown score is given."""
+    seen = [
+        v for part in parts for column in part.columns[:2] for v in column.values if v is not None
+    ]
+    known = range_of(parts[0].key.metric) or (-math.inf, math.inf)
+    if not seen and not all(map(math.isfinite, known)):
+        return None
+    low = known[0] if math.isfinite(known[0]) else min(seen)
+    high = known[1] if math.isfinite(known[1]) else max(seen)
+    return low, high
+
+
+def share_rows(
+    baseline: Run, candidate: Run, gated: Mapping[str, set[str]], settings: GateSettings
+) -> Iterator[Row]:
+    """Yield the shares of responses without a score behind the gated metrics, each decided.
+
+    Args:
+        baseline: The accepted run.
+        candidate: The run under test.
+        gated: Filters of gated metrics, by task.
+        settings: How large a share may be, and how far it may grow.
+    """
+    for task, filters in gated.items():
+        for name in sorted(filters):
+            old, new = (_pipeline(run, task, name) for run in (baseline, candidate))
+            if old is None or new is None or old.verdicts is None or new.verdicts is None:
+                continue
+            for share, statuses in SHARES.items():
+                counts = [_count(one, statuses) for one in (old, new)]
+                metric = _metric(candidate.tasks[task], share, name)
+                if share == "unfinished" and not any(count for count, _ in counts):
+                    continue
+                yield _share_row(task, metric or share, name, counts, settings)
+
+
+_Count = tuple[int, int]  # responses of a kind, of all
+
+
+def _pipeline(run: Run, task: str, name: str) -> Pipeline | None:
+    found = run.tasks.get(task)
+    return found.pipelines.get(name) if found else None
+
+
+def _count(pipeline: Pipeline, statuses: Sequence[str]) -> _Count:
+    verdicts = pipeline.verdicts or {}
+    return sum(verdicts.get(status, 0) for status in statuses), sum(verdicts.values())
+
+
+def _metric(task: TaskRun, share: str, name: str) -> str | None:
+    return next(
+        (
+            key.metric
+            for key in task.columns
+            if key.filter == name and (key.metric == share or key.metric.endswith(f"_{share}"))
+        ),
+        None,
+    )
+
+
+def _share_row(
+    task: str, metric: str, name: str, counts: Sequence[_Count], settings: GateSettings
+) -> Row:
+    """Return a share's row: how many responses are without a score is no estimate, so no test."""
+    (old, old_total), (new, new_total) = counts
+    before, after = old / max(old_total, 1), new / max(new_total, 1)
+    tolerance = settings.unscored_tolerance
+    label = f"{task}/{metric}"
+    shown = f"{label}: {_percent(after)} of {new_total} responses ({_percent(before)} before)"
+    reasons = []
+    if after - before > tolerance + _SLACK:
+        reasons.append(f"{shown}, {_percent(tolerance)} more are accepted")
+    if metric == "missing" or metric.endswith("_missing"):
+        for which, share, total in (
+            ("in the candidate", after, new_total),
+            ("in the baseline", before, old_total),
+        ):
+            if share > settings.most_missing + _SLACK:
+                reasons.append(
+                    f"{label}: {_percent(share)} of {total} responses {which} have no verdict, "
+                    f"at most {_percent(settings.most_missing)} may (eft-eval judge asks again)"
+                )
+    decision = Decision(
+        outcome="inconclusive" if reasons else "pass",
+        reason="; ".join(reasons) or f"{shown}, within {_percent(tolerance)}",
+        tolerance=tolerance,
+        gain=before - after,
+        incomplete=bool(reasons),
+    )
+    return Row(
+        task=task,
+        metric=metric,
+        filter=name,
+        better="lower",
+        baseline=Side(before, None, None, 0, None),
+        candidate=Side(after, None, None, 0, None),
+        units=0,
+        documents=new_total,
+        samples=1,
+        clusters=None,
+        dropped=0,
+        difference=None,
+        standard_error=None,
+        test=None,
+        decision=decision,
+        notes=(),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
