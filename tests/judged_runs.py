@@ -91,7 +91,12 @@ def write_judged_run(
         "metric_list": [],
         "filter_list": [{"name": measure, "filter": [step]}],
     }
-    content = {"results": {task: entry}, "configs": {task: config}, "versions": {task: 1.0}}
+    content = {
+        "results": {task: entry},
+        "configs": {task: config},
+        "versions": {task: 1.0},
+        "higher_is_better": {task: dict(of.metrics)},
+    }
     (folder / f"results_{DATE}.json").write_text(json.dumps(content), "utf-8")
     (folder / f"samples_{task}_{DATE}.jsonl").write_text("".join(lines), "utf-8")
     return folder

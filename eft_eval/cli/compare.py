@@ -214,12 +214,18 @@ def bless(
     cluster: Annotated[
         str, typer.Option(help='Dependent items: "prompt", or a path such as doc.article.')
     ] = "prompt",
+    allow_incomplete: Annotated[
+        bool,
+        typer.Option(
+            "--allow-incomplete", help="Take a run with responses without a verdict; it says so."
+        ),
+    ] = False,
 ) -> None:
     """Write a run as the accepted baseline: aggregates and numbers per document, no texts."""
     from eft_eval.comparing.bless import bless as write_baseline
     from eft_eval.reports.renderers.terminal import say
 
-    blessed = write_baseline(run, out, cluster)
+    blessed = write_baseline(run, out, cluster, allow_incomplete=allow_incomplete)
     for problem in blessed.problems:
         say(f"eft-eval: note: {problem.text}", sys.stderr)
     counts = ", ".join(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eft_eval.errors import ComparabilityError
 from eft_eval.files import check_output, json_kind, write_output
-from eft_eval.runs.baseline import baseline_lines, is_baseline
+from eft_eval.runs.baseline import baseline_lines, incomplete_filters, is_baseline
 from eft_eval.runs.reading import read_run
 from eft_eval.runs.records import Run
 from eft_eval.runs.samples import PROMPT
@@ -17,7 +17,9 @@ __all__ = ["bless"]
 _BASELINE = json_kind("baseline", is_baseline)
 
 
-def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
+def bless(
+    source: str | Path, out: Path, cluster: str = PROMPT, *, allow_incomplete: bool = False
+) -> Run:
     """Write a run as a baseline; an older baseline of that name is replaced.
 
     The same run gives the same bytes.
@@ -26,13 +28,15 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
         source: The run; see `eft_eval.runs.reading.read_run`.
         out: The file.
         cluster: What makes items dependent, kept in the baseline.
+        allow_incomplete: Whether responses may lack a verdict; the file then says so.
 
     Returns:
         The run with the tasks that were written.
 
     Raises:
         ConfigError: There is no run, or ``out`` is another kind of file.
-        ComparabilityError: The run is incomplete, or has no samples.
+        ComparabilityError: The run is incomplete (documents, or verdicts of a judge), or has no
+            samples.
     """
     check_output(out, _BASELINE)
     run = read_run(source, cluster)
@@ -44,5 +48,11 @@ def bless(source: str | Path, out: Path, cluster: str = PROMPT) -> Run:
             f"{source} cannot be a baseline: no task has metrics and samples (--log_samples)"
         )
     kept = replace(run, tasks=tasks)
+    lacking = [f"{where}: {text}" for where, text in incomplete_filters(kept).items()]
+    if lacking and not allow_incomplete:
+        raise ComparabilityError(
+            f"{source} cannot be a baseline: {'; '.join(lacking)}; `eft-eval judge {source}` asks "
+            "for them again, --allow-incomplete takes the run as it is"
+        )
     write_output(out, baseline_lines(kept, cluster), _BASELINE)
     return kept

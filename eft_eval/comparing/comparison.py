@@ -125,6 +125,13 @@ class Decision:
     incomplete: bool = False
     accepted: bool = False
 
+    def fails(self, fail_on_inconclusive: bool) -> bool:
+        """Whether the command ends with an error for it."""
+        undecided = self.outcome == "inconclusive"
+        return self.outcome == "regression" or (
+            undecided and (self.incomplete or fail_on_inconclusive)
+        )
+
 
 @dataclass(frozen=True)
 class Row:

@@ -218,7 +218,7 @@ def _open(one: Gated, levels: _Levels, change: str) -> _Found:
     estimate = gain.interval.estimate
     between = (
         f"{one.unknown:,} scores are unknown, so the gain lies between "
-        f"{least.interval.estimate:+.4g} and {most.interval.estimate:+.4g}"
+        f"{least.interval.estimate + 0.0:+.4g} and {most.interval.estimate + 0.0:+.4g}"
     )
     if math.isnan(estimate):
         nothing = f"{one.name} has no document with a number in both runs"

@@ -11,7 +11,7 @@ from eft_eval.comparing.comparability import remarks
 from eft_eval.comparing.comparison import Decision, Row, Side
 from eft_eval.comparing.pairing import Matched, Pairs, pair_columns
 from eft_eval.comparing.settings import GateSettings, MetricSettings
-from eft_eval.comparing.unscored import Extremes, Part, extremes
+from eft_eval.comparing.unscored import Extremes, Part, extremes, has_unscored, is_share
 from eft_eval.judging.prompts.ranges import is_rate
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.records import Column, MetricKey, Run
@@ -174,13 +174,15 @@ def compare_target(
         return Compared(target, demands, *sides, None, None, None, (note,), "")
     average = settings.cluster == PROMPT
     pairs = pair_columns([part.columns for part in parts], average)
-    judged = any(part.old.pipelines[part.key.filter].verdicts is not None for part in parts)
-    found = extremes(parts, average, settings.level) if judged or pairs.dropped else None
-    absent = ""
-    unjudged = judged and found is not None and found.bounds.unknown
-    if pairs.documents and pairs.candidate_missing == pairs.documents and not unjudged:
-        absent = f"none of {pairs.documents} documents has a number"
     difference = paired_difference(pairs.candidate - pairs.baseline, pairs.clusters, settings.level)
+    judged = any(part.old.pipelines[part.key.filter].verdicts is not None for part in parts)
+    found = None
+    if (judged or pairs.dropped) and not is_share(target.key.metric):
+        found = extremes(parts, average, difference, settings.level)
+    absent = ""
+    without_verdict = any(has_unscored(part.new.pipelines[part.key.filter]) for part in parts)
+    if pairs.documents and pairs.candidate_missing == pairs.documents and not without_verdict:
+        absent = f"none of {pairs.documents} documents has a number"
     test = paired_test(
         pairs.baseline, pairs.candidate, pairs.clusters, settings.flips, settings.seed
     )

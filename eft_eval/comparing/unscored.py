@@ -21,7 +21,7 @@ from eft_eval.judging.prompts.ranges import range_of
 from eft_eval.runs.records import Column, MetricKey, Pipeline, Run, TaskRun
 from eft_eval.statistics.paired import Difference, paired_difference
 
-__all__ = ["SHARES", "Extremes", "Part", "extremes", "is_share", "share_rows"]
+__all__ = ["SHARES", "Extremes", "Part", "extremes", "has_unscored", "is_share", "share_rows"]
 
 SHARES: Mapping[str, tuple[str, ...]] = {
     "refused": ("refused",),
@@ -75,7 +75,14 @@ def is_share(metric: str) -> bool:
     return any(metric == name or metric.endswith(f"_{name}") for name in (*SHARES, _ABSTAINED))
 
 
-def extremes(parts: Sequence[Part], average: bool, level: float) -> Extremes | None:
+def has_unscored(pipeline: Pipeline) -> bool:
+    """Whether a judge left responses of a filter without a score; an abstention is an answer."""
+    return any(_count(pipeline, statuses)[0] for statuses in SHARES.values())
+
+
+def extremes(
+    parts: Sequence[Part], average: bool, found: Difference, level: float
+) -> Extremes | None:
     """Return how far documents without all their scores could move a difference.
 
     An unknown score is the metric's best or worst; where that has no limit, as a count has none,
@@ -86,53 +93,57 @@ def extremes(parts: Sequence[Part], average: bool, level: float) -> Extremes | N
     Args:
         parts: The metric in each task.
         average: As for `pair_columns`.
+        found: The difference of the documents that both runs have scored.
         level: Confidence level of the differences.
 
     Returns:
         None where nothing is known of any document.
     """
-    ends = _ends(parts)
-    if ends is None:
-        return None
-    lowest, highest = ends
-    counts = [0, 0]
-    made = []
-    for fills in ((highest, lowest), (lowest, highest)):
-        filled = [_filled(part, *fills) for part in parts]
-        counts = [sum(one[side] for *_, one in filled) for side in (0, 1)]
-        columns = [
-            (replace(part.columns[0], values=old), replace(part.columns[1], values=new))
-            for part, (old, new, _) in zip(parts, filled, strict=True)
-        ]
-        pairs = pair_columns(
-            [(*two, *part.columns[2:]) for two, part in zip(columns, parts, strict=True)], average
-        )
-        made.append(paired_difference(pairs.candidate - pairs.baseline, pairs.clusters, level))
+    known = [(_Known.of(part.old, part.key), _Known.of(part.new, part.key)) for part in parts]
+    counts = [_unknown(part, *of) for part, of in zip(parts, known, strict=True)]
+    old, new = (sum(count[side] for count in counts) for side in (0, 1))
+    made = [found, found]
+    if old or new:
+        ends = _ends(parts)
+        if ends is None:
+            return None
+        made = []
+        for fills in (ends[::-1], ends):
+            filled = [_filled(part, of, fills) for part, of in zip(parts, known, strict=True)]
+            pairs = pair_columns(filled, average)
+            values = pairs.candidate - pairs.baseline
+            made.append(paired_difference(values, pairs.clusters, level))
     low, high = made
-    bounds = DifferenceBounds(low.interval.estimate, high.interval.estimate, *counts)
+    bounds = DifferenceBounds(low.interval.estimate, high.interval.estimate, old, new)
     return None if math.isnan(bounds.lower) else Extremes(low, high, bounds)
 
 
-_Values = tuple[float | None, ...]
+def _unknown(part: Part, old_known: _Known, new_known: _Known) -> tuple[int, int]:
+    """Return how many documents of either run have no score, or not all of theirs."""
+    new = part.columns[1].values
+    shared = [pair for pair in part.matched.shared if not _has_nothing(part, old_known, pair[0])]
+    return (
+        sum(bool(old_known.unknown[i]) for i, _ in shared),
+        sum(bool(new_known.unknown[j]) or new[j] is None for _, j in shared),
+    )
+
+
+def _has_nothing(part: Part, known: _Known, index: int) -> bool:
+    """Whether the baseline's judge abstained: there is nothing to compare with."""
+    return part.columns[0].values[index] is None and not known.unknown[index]
 
 
 def _filled(
-    part: Part, old_fill: float, new_fill: float
-) -> tuple[_Values, _Values, tuple[int, int]]:
-    """Return both columns with a value for what is unknown, and how many documents that are."""
+    part: Part, known: tuple[_Known, _Known], fills: tuple[float, float]
+) -> tuple[Column, Column, Pipeline, Matched]:
+    """Return both columns with a value for what is unknown: the baseline's, the candidate's."""
     left, right, *_ = part.columns
-    old_known = _Known.of(part.old, part.key)
-    new_known = _Known.of(part.new, part.key)
     old, new = list(left.values), list(right.values)
-    counts = [0, 0]
     for i, j in part.matched.shared:
-        if old[i] is None and not old_known.unknown[i]:
-            continue  # the baseline's judge abstained: there is nothing to compare with
-        counts[0] += bool(old_known.unknown[i])
-        counts[1] += bool(new_known.unknown[j]) or new[j] is None
-        old[i] = old_known.filled(i, old[i], old_fill)
-        new[j] = new_known.filled(j, new[j], new_fill)
-    return tuple(old), tuple(new), (counts[0], counts[1])
+        if not _has_nothing(part, known[0], i):
+            old[i] = known[0].filled(i, old[i], fills[0])
+            new[j] = known[1].filled(j, new[j], fills[1])
+    return replace(left, values=tuple(old)), replace(right, values=tuple(new)), *part.columns[2:]
 
 
 class _Known(NamedTuple):
@@ -157,7 +168,7 @@ class _Known(NamedTuple):
 
         unknown, abstained = share(*SHARES), share(_ABSTAINED)
         if unknown is None:  # a judge's score without shares beside it: who has none is unknown
-            lost = any(_count(pipeline, statuses)[0] for statuses in SHARES.values())
+            lost = has_unscored(pipeline)
             unknown = np.array([value is None and lost for value in values], dtype=np.float64)
         scored = 1 - unknown - (0 if abstained is None else abstained)
         return cls(unknown.tolist(), scored.tolist())

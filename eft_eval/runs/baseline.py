@@ -27,7 +27,7 @@ from eft_eval.runs.records import (
 )
 from eft_eval.runs.samples import finite_number
 
-__all__ = ["baseline_lines", "is_baseline", "run_of_baseline"]
+__all__ = ["baseline_lines", "incomplete_filters", "is_baseline", "run_of_baseline"]
 
 FORMAT = "eft-eval baseline"
 VERSION = 1
@@ -53,6 +53,10 @@ def run_of_baseline(content: Mapping[str, Any], path: Path) -> Run:
         tasks = {name: _task(name, task, path) for name, task in content["tasks"].items()}
         groups = {name: _group(name, one) for name, one in content.get("groups", {}).items()}
         notes = tuple(Problem("note", None, str(text)) for text in content["notes"])
+        notes += tuple(
+            Problem("note", None, f"was blessed incomplete: {where}: {text}")
+            for where, text in content.get("incomplete", {}).items()
+        )
         model, date = str(content["model"]), str(content["date"])
         version = str(content["lm_eval_version"])
     except (LookupError, TypeError, AttributeError, ValueError) as error:
@@ -76,13 +80,27 @@ def baseline_lines(run: Run, cluster: str) -> Iterator[str]:
         "date": run.date,
         "lm_eval_version": run.lm_eval_version,
         "cluster": cluster,
-        "notes": [problem.text for problem in run.problems],
+        "notes": [problem.text for problem in run.problems if run.kind == "run"],
     }
+    if incomplete := incomplete_filters(run):
+        content["incomplete"] = incomplete
     if groups := _groups_of(run, run.tasks):
         content["groups"] = groups
     content["tasks"] = _Lines({name: _Lines(_facts(task)) for name, task in run.tasks.items()})
     yield from _written(_Lines(content))
     yield "\n"
+
+
+def incomplete_filters(run: Run) -> dict[str, str]:
+    """Return what lacks verdicts, by task and filter; nothing where every response has one."""
+    found = {}
+    for task in run.tasks.values():
+        for name, pipeline in task.pipelines.items():
+            counts = pipeline.verdicts or {}
+            if missing := counts.get("api_error", 0):
+                total = sum(counts.values())
+                found[f"{task.name}, {name}"] = f"{missing} of {total} responses have no verdict"
+    return found
 
 
 @dataclass(frozen=True)

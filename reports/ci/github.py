@@ -16,7 +16,7 @@ def comparison_github(comparison: Comparison) -> str:
         for row in candidate.rows:
             if row.decision is None or row.decision.outcome == "pass":
                 continue
-            failed = row.decision.outcome == "regression" or comparison.fail_on_inconclusive
+            failed = row.decision.fails(comparison.fail_on_inconclusive)
             facts = [one for one in (measured(row), tolerance(row)) if one]
             text = f"{row.decision.reason} ({', '.join(facts)})"
             title = f"{row.decision.outcome}: {row.name}"

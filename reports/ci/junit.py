@@ -45,15 +45,13 @@ def _suite(comparison: Comparison, candidate: Candidate) -> ElementTree.Element:
 def _case(row: Row, fail_on_inconclusive: bool) -> ElementTree.Element:
     decision = row.decision
     assert decision is not None
-    name = f"{row.metric},{row.filter}"
-    case = ElementTree.Element("testcase", classname=visible(row.task), name=visible(name))
+    case = ElementTree.Element("testcase", classname=visible(row.task), name=visible(row.name))
     _properties(case, _facts(row))
     body = decision.reason
     if found := measured(row):
         body += f"\n{found}"
     body += f"\n{tolerance(row)}"
-    failed = decision.outcome == "regression"
-    if failed or (decision.outcome == "inconclusive" and fail_on_inconclusive):
+    if decision.fails(fail_on_inconclusive):
         kind = decision.outcome
         failure = ElementTree.SubElement(case, "failure", message=kind, type=kind)
         failure.text = visible(body)
@@ -74,10 +72,14 @@ def _facts(row: Row) -> dict[str, str]:
         "difference_lower": row.difference and row.difference.lower,
         "difference_upper": row.difference and row.difference.upper,
         "documents": row.documents,
+        "bound_lower": row.bounds and row.bounds.lower,
+        "bound_upper": row.bounds and row.bounds.upper,
+        "unknown_scores": row.bounds and row.bounds.unknown,
         "p_value": row.test and row.test.p_value,
         "p_worse_holm": decision.p_worse_holm,
         "tolerance": decision.tolerance,
         "items_to_decide": decision.items_to_decide,
+        "detectable": decision.detectable,
     }
     known = {key: number for key, number in found.items() if number is not None}
     return {key: repr(number) for key, number in known.items() if number == number}

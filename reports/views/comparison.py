@@ -17,7 +17,15 @@ from eft_eval.reports.document import (
     columns,
     warnings,
 )
-from eft_eval.reports.numbers import counted, documents, ends, known, number, p_value
+from eft_eval.reports.numbers import (
+    counted,
+    documents,
+    ends,
+    known,
+    number,
+    p_value,
+    span,
+)
 from eft_eval.statistics.document_planning import ComparePlan
 
 __all__ = [
@@ -97,14 +105,24 @@ def figure(side: Side | None) -> float | None:
 def _difference(row: Row) -> Cell:
     """Return candidate - baseline, and its interval."""
     if row.difference is None or not known(row.difference.estimate):
-        return Cell(number(None))
-    return Cell(number(row.difference.estimate, "+.4f"), ends(row.difference, "+.4f"))
+        return Cell(number(None), _bounds(row))
+    shown = [ends(row.difference, "+.4f")] + ([text] if (text := _bounds(row)) else [])
+    return Cell(number(row.difference.estimate, "+.4f"), "; ".join(one for one in shown if one))
+
+
+def _bounds(row: Row) -> str:
+    """Return how far unknown scores could move a difference; nothing where all are known."""
+    found = row.bounds
+    if found is None or not found.unknown:
+        return ""
+    between = span(found.lower + 0.0, found.upper + 0.0, "+.4f")
+    return f"bounds {between} of {found.unknown:,} unknown"
 
 
 def measured(row: Row) -> str:
     """Return the difference of a row in words; nothing where nothing was paired."""
     if row.difference is None:
-        return ""
+        return f"n = {row.documents}" if row.decision is not None and row.documents else ""
     return f"{_joined(_difference(row))}, n = {documents(row.documents, row.clusters)}"
 
 
@@ -178,6 +196,9 @@ def _outcome(row: Row) -> Cell:
     if made is None:
         return Cell("shown")
     small = [tolerance(row)] if made.tolerance else []
+    if made.outcome == "inconclusive" or made.accepted:
+        small += [f"n = {documents(row.documents, row.clusters)}"]
+        small += [f"finds a drop of {made.detectable:.2g}"] if made.detectable else []
     small += [f"n ≈ {made.items_to_decide:,} decides"] if made.items_to_decide else []
     return Cell(made.outcome, ", ".join(small), made.outcome)
 
@@ -205,13 +226,23 @@ def _verdict_lines(candidate: Candidate) -> Iterator[str]:
 
 def _made(found: Comparison, candidate: Candidate) -> Texts:
     """Return how a table was made."""
-    gated = sum(row.decision is not None for row in candidate.rows)
+    gated = sum(
+        row.decision is not None and row.decision.p_worse is not None
+        for one in found.candidates
+        for row in one.rows
+    )
+    several = f" of {len(found.candidates)} candidates" if len(found.candidates) > 1 else ""
     text = (
         "difference: candidate - baseline on the same documents, "
         f"{100 * found.level:.4g} % interval; "
         f"p: McNemar mid-p, or sign flips (seed {found.seed}); p worse: one-sided, Holm over "
-        f"{gated} gated metrics, α = {found.alpha:g}"
+        f"{gated} gated metrics{several}, α = {found.alpha:g}"
     )
+    if any(row.bounds and row.bounds.unknown for row in candidate.rows):
+        text += (
+            "; bounds: with unknown scores the best and the worst; p worse counts them at their "
+            "best, a pass at their worst"
+        )
     if accepted := tolerances(candidate):
         text += f"; {accepted}"
     return Texts((text,), small=True)

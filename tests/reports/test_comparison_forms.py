@@ -86,7 +86,7 @@ def test_junit_is_read_back_by_junitparser(found: Comparison, tmp_path: Path) ->
     assert [(s.tests, s.failures, s.skipped) for s in suites] == [(4, 1, 1), (4, 1, 0)]
     assert (xml.tests, xml.failures, xml.skipped) == (8, 2, 1)
     for suite, candidate in zip(suites, found.candidates, strict=True):
-        rows = {f"{row.metric},{row.filter}": row for row in candidate.rows}
+        rows = {row.name: row for row in candidate.rows}
         for case in suite:
             row = rows[case.name]
             assert row.decision is not None
