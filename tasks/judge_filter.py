@@ -16,6 +16,7 @@ from eft_eval.judging.outcome import unjudged
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import load_prompt
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.tasks.lost_verdicts import LostVerdicts, note_lost
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.text import query_id, write_verdicts
 from eft_eval.verdicts.verdict import Status, Verdict
@@ -94,6 +95,8 @@ def _report(by_doc: Sequence[Sequence[Verdict]], measure: Measure) -> None:
             missing[0].error,
             measure.prefix,
         )
+        why = " ".join(str(missing[0].error).split())
+        note_lost(LostVerdicts(measure, len(missing), len(verdicts), why))
     for name, bounds in measure.bounds(by_doc).items():
         if bounds.unknown and bounds.lower is not None:
             upper = "no limit" if bounds.upper is None else f"{bounds.upper:.4f}"

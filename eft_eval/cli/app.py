@@ -89,11 +89,13 @@ def run(context: typer.Context) -> None:
     """Run lm_eval with the given arguments (--model eft unless another is named).
 
     The same command line as `lm_eval run`. Works where start-up files are not processed, and
-    indexes only eft-eval's tasks where no others are asked, which saves some seconds.
+    indexes only eft-eval's tasks where no others are asked, which saves some seconds. Ends with
+    exit code 3 where a judge left responses without a verdict.
     """
     from eft_eval.cli.harness import run_harness
 
-    run_harness(list(context.args))
+    if code := run_harness(list(context.args)):
+        raise typer.Exit(code)
 
 
 @app.command()

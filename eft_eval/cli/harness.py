@@ -15,13 +15,17 @@ import yaml
 from eft_eval import hook
 from eft_eval.errors import EftEvalError
 from eft_eval.judging.judges.registry import judge_for
+from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import canonical_name, parse_model_args
-from eft_eval.runs.completeness import unwritten
+from eft_eval.runs.completeness import newest_results, unwritten
 
 
-def run_harness(arguments: list[str]) -> None:
+def run_harness(arguments: list[str]) -> int:
     """Run `lm_eval run` with ``arguments``, then check what it wrote.
+
+    Returns:
+        The exit code: 3 where a judge left responses without a verdict, else 0.
 
     Raises:
         EftEvalError: A results or samples file that was asked for is missing or incomplete
@@ -37,12 +41,31 @@ def run_harness(arguments: list[str]) -> None:
     from lm_eval.__main__ import cli_evaluate
 
     cli_evaluate()
-    output = _values(arguments, ("--output_path", "-o"))
-    writes = os.environ.get("RANK", "0") == "0"  # of several processes, the first writes
-    if writes and output and not any(argument in ("-h", "--help") for argument in arguments):
+    if os.environ.get("RANK", "0") != "0" or {"-h", "--help"} & {*arguments}:
+        return 0  # of several processes the first writes, and no other's end may stop it
+    lacks_verdicts = "eft_eval.tasks.lost_verdicts" in sys.modules and _lost()
+    if output := _values(arguments, ("--output_path", "-o")):
         samples = bool({"--log_samples", "--predict_only", "-x"} & {*arguments})
         if problem := unwritten(Path(output[-1]), started, samples):
             raise EftEvalError(problem)
+        lacks_verdicts = lacks_verdicts or _missing(Path(output[-1]), started)  # of all ranks
+    return 3 if lacks_verdicts else 0
+
+
+def _lost() -> bool:
+    from eft_eval.tasks.lost_verdicts import lost_verdicts
+
+    return bool(lost_verdicts())
+
+
+def _missing(output: Path, started: float) -> bool:
+    """Whether a results file of this run reports responses without a verdict."""
+    shares = {f"{measure.prefix}_missing" for measure in MEASURES.values()}
+    return any(
+        name.partition(",")[0] in shares and isinstance(value, float) and value > 0
+        for entry in newest_results(output, started).get("results", {}).values()
+        for name, value in entry.items()
+    )
 
 
 def _check_early(arguments: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from eft_eval.runs.records import CORRECTED, Problem, TaskRun
 from eft_eval.runs.samples import SamplesRead
 
-__all__ = ["check_task", "differing_counts", "same_mean", "unwritten"]
+__all__ = ["check_task", "differing_counts", "newest_results", "same_mean", "unwritten"]
 
 _RELATIVE = 1e-6  # sums in another order, and numbers written with fewer digits
 
@@ -51,6 +51,14 @@ def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | Non
         found += [Problem("error", task.name, text) for text in _hash(task, read, expected_hash)]
     found += _means(task, read)
     return found
+
+
+def newest_results(output: Path, started: float) -> Mapping[str, Any]:
+    """Return the newest results file of a run that began then; empty where it wrote none."""
+    folder = output.parent if output.suffix == ".json" else output
+    new = [f for f in folder.glob("**/*.json") if f.stat().st_mtime >= started - 1]
+    found = [(file, one) for file in new if (one := _results(file)) is not None]
+    return max(found, key=lambda pair: pair[0].stat().st_mtime)[1] if found else {}
 
 
 def unwritten(
