@@ -76,6 +76,9 @@ def openai_server_module() -> ModuleType:
 @pytest.fixture
 def openai_server(openai_server_module: ModuleType) -> Iterator[Callable[..., Any]]:
     """Start `OpenAIServer(answer, **options)`, as often as wanted; all are closed at the end."""
+    from eft_eval.judging.judges import adapting
+
+    adapting.forget()  # a port may be that of another test's server before
     with contextlib.ExitStack() as running:
         yield lambda answer, **options: running.enter_context(
             openai_server_module.OpenAIServer(answer, **options)

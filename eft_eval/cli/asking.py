@@ -13,6 +13,7 @@ from eft_eval.judging.batch.jobs import BatchJob
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.estimate import Planned, estimate, plan_run
 from eft_eval.judging.judges.registry import budget_for, judge_for
+from eft_eval.judging.outcome import is_failure
 from eft_eval.judging.responses import Selection, assign
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.reports.renderers.terminal import say
@@ -110,6 +111,7 @@ def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
         for one in planned
         for key, text in one.plan.missing.items()
     }
+    store.discard([key for one in planned for key in one.plan.failures], is_failure)
     if requests and (warning := preflight(work.settings)):
         _log.warning("%s", warning)
     budget = budget_of(usd, work.settings, batch=True)

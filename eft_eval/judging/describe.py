@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from eft_eval.judging.judges.registry import judge_class, judge_for
-from eft_eval.judging.judges.structured import FORMAT_NAME, parse_structured
 from eft_eval.judging.prompts.measures import Measure
 from eft_eval.judging.prompts.parsing import PARSER_VERSION, has_fraction, has_score_line
 from eft_eval.judging.prompts.prompt import JudgePrompt
@@ -77,9 +76,7 @@ def describe_judge(
 
 
 def _is_fraction(verdict: Verdict) -> bool:
-    structured = verdict.parameters.get("response_format") == FORMAT_NAME
-    text = parse_structured(verdict.raw) if structured else verdict.raw
-    return verdict.status is Status.scored and has_fraction(text or "")
+    return verdict.status is Status.scored and has_fraction(verdict.raw or "")
 
 
 def _usage(verdicts: Sequence[Verdict]) -> Usage:

@@ -12,7 +12,7 @@ from eft_eval.judging.asking import ask_all
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Outcome
 from eft_eval.judging.judges.registry import judge_for
-from eft_eval.judging.outcome import reparse, verdict_of
+from eft_eval.judging.outcome import is_failure, reparse, verdict_of
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.leases import Claims, SharedSource, Taken
@@ -53,6 +53,8 @@ class Plan(NamedTuple):
         missing: Texts to send, by key; equal texts once.
         parameters: The judge's sampling parameters, which are part of the keys.
         judged: What is judged, by key.
+        failures: Keys under which the first version stored an endpoint's failure; they are
+            among the missing.
     """
 
     keys: list[str]
@@ -60,6 +62,7 @@ class Plan(NamedTuple):
     missing: dict[str, str]
     parameters: dict[str, Any]
     judged: dict[str, str]
+    failures: tuple[str, ...] = ()
 
     @property
     def stored(self) -> set[str]:
@@ -85,12 +88,15 @@ def plan(
     judged = {
         key: f"{item.response}\n{item.query or ''}" for key, item in zip(keys, items, strict=True)
     }
+    entries = store.look_up(keys)
+    failures = [key for key, one in entries.items() if isinstance(one, Verdict) and is_failure(one)]
     found = {
         key: _as_found(entry, prompt, settings, parameters, judged[key])
-        for key, entry in store.look_up(keys).items()
+        for key, entry in entries.items()
+        if key not in failures
     }
     missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
-    return Plan(keys, found, missing, parameters, judged)
+    return Plan(keys, found, missing, parameters, judged, tuple(failures))
 
 
 def judge_responses(
@@ -135,6 +141,8 @@ def judge_responses(
                 key, failure, prompt, settings, parameters=planned.parameters
             )
     elif planned.missing:
+        if planned.failures:
+            store.discard(planned.failures, is_failure)
         with Claims(store) as claims:
             with Keeper(claims, store.path) as keeper:
                 _Judging(planned, prompt, settings, store, claims, keeper, progress).run(budget)

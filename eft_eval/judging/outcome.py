@@ -10,13 +10,14 @@ from typing import Any, Protocol
 from eft_eval.judging.cost.prices import cost_usd
 from eft_eval.judging.judges.base import Failure, Outcome, Reply
 from eft_eval.judging.judges.registry import judge_class, judge_for
-from eft_eval.judging.judges.structured import FORMAT_NAME, parse_structured
+from eft_eval.judging.judges.structured import FORMAT_NAME
+from eft_eval.judging.prompts.endings import ending_of
 from eft_eval.judging.prompts.parsing import PARSER_VERSION, Parsed, parse_reply
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
-__all__ = ["PromptMark", "reparse", "unjudged", "verdict_of"]
+__all__ = ["PromptMark", "is_failure", "reparse", "unjudged", "verdict_of"]
 
 # How these were read depends on the prompt's scale; the other statuses do not.
 _READ_BY_SCALE = (Status.scored, Status.malformed, Status.out_of_range)
@@ -52,6 +53,10 @@ def reparse(verdict: Verdict, scale: Scale, judged: str | None = None) -> Verdic
         scale: The judge prompt's.
         judged: What the judge was shown; None where that is not known any more, so that what was
             ambiguous stays so.
+
+    Returns:
+        The verdict as it is read now; an api_error where the endpoint had failed, see
+        `is_failure`.
     """
     anew = verdict.parser_version != PARSER_VERSION or verdict.status in _READ_BY_SCALE
     if judged is None:
@@ -60,9 +65,16 @@ def reparse(verdict: Verdict, scale: Scale, judged: str | None = None) -> Verdic
         anew = anew or verdict.status in (Status.ambiguous, *_READ_BY_TEXT)
     if verdict.status is Status.api_error or not anew:
         return verdict
-    structured = verdict.parameters.get("response_format") == FORMAT_NAME
-    reply = Reply(verdict.raw, verdict.finish_reason, structured=structured)
-    read = _read(reply, scale, judged or "")
+    if is_failure(verdict):
+        return dataclasses.replace(
+            verdict,
+            status=Status.api_error,
+            value=None,
+            reason=None,
+            parser_version=PARSER_VERSION,
+            error=f"the endpoint failed (finish_reason {verdict.finish_reason!r})",
+        )
+    read = parse_reply(verdict.raw, verdict.finish_reason, None, scale, judged or "")
     if verdict.status is Status.refused and read.status is Status.malformed:
         # The endpoint's refusal field, whose text is all there is, need not read like a refusal.
         read = Parsed(Status.refused)
@@ -73,6 +85,11 @@ def reparse(verdict: Verdict, scale: Scale, judged: str | None = None) -> Verdic
         reason=read.reason,
         parser_version=PARSER_VERSION,
     )
+
+
+def is_failure(verdict: Verdict) -> bool:
+    """Whether a stored verdict is an endpoint's failure, which the first version stored."""
+    return ending_of(verdict.finish_reason) == "failed"
 
 
 def verdict_of(
@@ -103,7 +120,9 @@ def verdict_of(
         return dataclasses.replace(blank, error=outcome.error)
     if outcome.structured:
         parameters["response_format"] = FORMAT_NAME
-    read = _read(outcome, prompt.scale, judged)
+    if outcome.sent is not None:
+        parameters["sent"] = dict(outcome.sent)
+    read = parse_reply(outcome.text, outcome.finish_reason, outcome.refusal, prompt.scale, judged)
     cost, table = _cost(outcome, settings, batch=batch)
     return dataclasses.replace(
         blank,
@@ -131,13 +150,6 @@ def _cost(reply: Reply, settings: JudgeSettings, *, batch: bool) -> tuple[float 
         if priced[0] is not None:
             return priced
     return cost_usd(settings.model, *used, batch=batch)
-
-
-def _read(reply: Reply, scale: Scale, judged: str) -> Parsed:
-    text = parse_structured(reply.text) if reply.structured else reply.text
-    if text is not reply.text:
-        judged = ""  # the score has a field of its own
-    return parse_reply(text, reply.finish_reason, reply.refusal, scale, judged)
 
 
 def _blank(key: str, prompt: PromptMark, model: str, parameters: Mapping[str, Any]) -> Verdict:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.files import Kind, check_output, write_output
 from eft_eval.judging.judges.registry import judge_class
-from eft_eval.judging.outcome import reparse
+from eft_eval.judging.outcome import is_failure, reparse
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.verdicts.store import Unreadable, VerdictStore, to_record
 from eft_eval.verdicts.tally import Tally
@@ -181,7 +181,8 @@ def reparse_store(
         store: The store.
         choice: Which verdicts.
         prompts: Names or files of judge prompts beside the shipped ones, for their scales.
-        write: Whether readings that differ are added to the store (the old ones stay in it).
+        write: Whether readings that differ are added to the store (the old ones stay in it), and
+            what was an endpoint's failure leaves it, so that it is asked again.
 
     Raises:
         ConfigError: A prompt cannot be loaded.
@@ -191,6 +192,7 @@ def reparse_store(
     unknown: Counter[str] = Counter()
     read = unreadable = 0
     changed: list[Verdict] = []
+    failures: list[str] = []
     for verdict in choice.among(store):
         if isinstance(verdict, Unreadable):
             unreadable += 1
@@ -205,7 +207,9 @@ def reparse_store(
             changes[f"{verdict.status.value} -> {again.status.value}"] += 1
         elif again.value != verdict.value:
             changes["value"] += 1
-        if (again.status, again.value, again.reason) != (
+        if again.status is Status.api_error:
+            failures.append(verdict.key)
+        elif (again.status, again.value, again.reason) != (
             verdict.status,
             verdict.value,
             verdict.reason,
@@ -218,6 +222,8 @@ def reparse_store(
             changed.clear()
     if changed:
         store.add_readings(changed)
+    if write and failures:
+        store.discard(failures, is_failure)
     return Reread(read, dict(changes.most_common()), dict(unknown.most_common()), unreadable)
 
 

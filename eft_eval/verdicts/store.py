@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -226,6 +226,25 @@ class VerdictStore:
                 connection.execute("DELETE FROM readings WHERE key=?", [key])
             connection.execute("COMMIT")
         return removed
+
+    def discard(self, keys: Sequence[str], is_meant: Callable[[Verdict], bool]) -> int:
+        """Remove those of these keys' verdicts that are meant, as they are at this moment.
+
+        Unlike `prune`, it leaves alone what another process has put there meanwhile.
+        """
+        with self.connection() as connection:
+            begin(connection)
+            meant = []
+            for key in keys:
+                query = f"SELECT {self._record} FROM verdicts v WHERE v.key=?"
+                row = connection.execute(query, [key]).fetchone()
+                entry = None if row is None else self._read(key, row[0])
+                if isinstance(entry, Verdict) and is_meant(entry):
+                    meant.append(key)
+                    connection.execute("DELETE FROM verdicts WHERE key=?", [key])
+                    connection.execute("DELETE FROM readings WHERE key=?", [key])
+            connection.execute("COMMIT")
+        return len(meant)
 
     def newest(self, count: int) -> list[Verdict]:
         """Return up to ``count`` readable verdicts, those stored last first."""

@@ -253,7 +253,8 @@ def test_a_moderated_text_does_not_end_the_run(
     server = openai_server(moderated)
     asked = settings(server.url, concurrency=1)
     verdicts = judge_responses(items("a", "vile", "b"), PROMPT, asked, store)
-    assert statuses(verdicts) == ["scored", "api_error", "scored"]
+    assert statuses(verdicts) == ["scored", "refused", "scored"]
+    assert (verdicts[1].raw, verdicts[1].finish_reason) == ("flagged", "content_filter")
 
 
 def test_an_outage_ends_soon_and_bad_requests_do_not_count(

@@ -31,7 +31,8 @@ from eft_eval.judging import (
     preflight,
 )
 from eft_eval.judging.describe import describe_judge
-from eft_eval.judging.judges.base import Failure, Reply, read_completion
+from eft_eval.judging.judges.answers import read_answer
+from eft_eval.judging.judges.base import Failure, Reply
 from eft_eval.judging.judges.local import LocalJudge
 from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.judges.scripted import load_script
@@ -351,7 +352,7 @@ def test_a_returned_name_without_a_price_falls_back(returned: str | None) -> Non
     ],
 )
 def test_contents_of_all_kinds_are_kept(content: object, text: str | None) -> None:
-    found = read_completion({"choices": [{"message": {"content": content}}]})
+    found = read_answer({"choices": [{"message": {"content": content}}]})
     assert isinstance(found, Reply)
     assert found.text == text
 

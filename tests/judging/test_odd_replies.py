@@ -15,7 +15,7 @@ from judging_helpers import PROMPT, items, settings, shown, statuses
 
 from eft_eval.judging import Status, VerdictStore, judge_responses, load_prompt, reparse
 from eft_eval.judging.batch.files import read_answers
-from eft_eval.judging.judges.base import read_completion
+from eft_eval.judging.judges.answers import outcome_of, read_answer
 from eft_eval.judging.outcome import verdict_of
 from eft_eval.verdicts.store import to_record
 from eft_eval.verdicts.text import read_verdicts, write_verdicts
@@ -39,7 +39,7 @@ ODD = {
     "deep beside the content": (completion(SCORE_1, usage=DEEP + "]" * len(DEEP)), "malformed"),
     "deep in place of the content": (completion("[" * 900 + "]" * 900), "malformed"),
     "half a character": (completion('"Reason: \\ud83d\\nScore: 1"'), "malformed"),
-    "half a character in a name": (completion(SCORE_1, finish='"\\ud83d"'), "scored"),
+    "half a character in a name": (completion(SCORE_1, finish='"\\ud83d"'), "truncated"),
     "a huge number": (completion(f'"Score: {HUGE}"'), "out_of_range"),
     "a number too large for float": (completion('"Score: 1e999"'), "malformed"),
     "NaN": (completion('"Score: NaN"'), "malformed"),
@@ -140,7 +140,7 @@ COMPLETIONS = st.one_of(
 @example({"choices": [{"message": {"content": f"Score: 0.{'0' * 400}1"}}]}, False, True)
 def test_nothing_but_verdict_statuses_comes_out(sent: Any, structured: bool, percent: bool) -> None:
     prompt = PERCENT if percent else PROMPT
-    outcome = read_completion(sent if isinstance(sent, dict) else {}, structured=structured)
+    outcome = outcome_of(read_answer(sent, structured=structured))
     verdict = verdict_of("k", outcome, prompt, JUDGE)
     assert isinstance(verdict.status, Status)
     assert (verdict.value is None) == (verdict.status is not Status.scored)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eft_eval.judging import Scale, Status, parse_reply
+from eft_eval.judging.prompts.endings import ending_of
 from eft_eval.judging.prompts.parsing import has_fraction
 
 CASES = yaml.safe_load(
@@ -24,12 +25,9 @@ WORDS = st.text(alphabet="abc 0123456789.,%'’()-", max_size=60)
 
 
 def test_the_cases_are_many_and_distinct() -> None:
-    assert len(CASES) >= 150
+    assert len(CASES) >= 200
     assert len({case["id"] for case in CASES}) == len(CASES)
-    assert {case["status"] for case in CASES} == {s.value for s in Status} - {
-        "api_error",
-        "ambiguous",
-    }
+    assert {case["status"] for case in CASES} == {s.value for s in Status} - {"api_error"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["id"]))
@@ -39,6 +37,7 @@ def test_case(case: dict[str, Any]) -> None:
         case.get("finish_reason", "stop"),
         case.get("refusal"),
         case.get("scale", "count"),
+        case.get("judged", ""),
     )
     assert parsed == (Status(case["status"]), case.get("value"), case.get("reason"))
     assert type(parsed.value) is type(case.get("value"))
@@ -78,6 +77,12 @@ def test_near_misses_stay_in_range(text: str, scale: Scale) -> None:
 @given(st.text().filter(lambda text: "score" not in text.lower()), SCALES)
 def test_without_a_score_line_there_is_never_a_value(text: str, scale: Scale) -> None:
     assert parse_reply(text, "stop", None, scale).status in (Status.refused, Status.malformed)
+
+
+@given(st.text(), st.none() | st.text(max_size=8), SCALES)
+def test_no_score_without_a_known_good_end(text: str, end: str | None, scale: Scale) -> None:
+    parsed = parse_reply(f"{text}\nScore: 1", end, None, scale)
+    assert parsed.value is None or ending_of(end) == "whole"
 
 
 @given(st.text(), SCALES)
@@ -170,10 +175,10 @@ TWO_THEN_QUOTE = "Reason: two errors.\nScore: 2\n\nThe response ends with:\nScor
         ("Reason: it says\nScore: 0\nwhich is wrong.\nScore: 2", "Score: 0", 2),
         ("Reason: x\nScore: 0\n\nFinal score\nScore: 0", "Score: 0", 0),
         ("Reason: x\nScore: None", "Score: None", "abstained"),
-        # nothing in the judged text
-        (TWO_THEN_QUOTE, "All is true.", 0),
-        (TWO_THEN_QUOTE, "A score of 0, I hope.", 0),
-        (TWO_THEN_QUOTE, "Score: 3", 0),
+        # two verdicts, and nothing in the judged text that tells which is meant
+        (TWO_THEN_QUOTE, "All is true.", "ambiguous"),
+        (TWO_THEN_QUOTE, "A score of 0, I hope.", "ambiguous"),
+        (TWO_THEN_QUOTE, "Score: 3", "ambiguous"),
     ],
 )
 def test_a_response_cannot_score_itself(reply: str, judged: str, expected: int | str) -> None:

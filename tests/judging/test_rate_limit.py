@@ -278,7 +278,7 @@ def test_text_where_the_endpoint_takes_no_schema(
     assert [verdict.value for verdict in verdicts] == [1, 0, 0]
     assert len(server.chats) == 4  # tried once
     assert "response_format" not in verdicts[0].parameters
-    assert caplog.text.count("takes no JSON schema") == 1
+    assert caplog.text.count("without response_format from now on") == 1
 
 
 @pytest.mark.parametrize(

@@ -38,13 +38,13 @@ def test_quoting_is_counted_and_shown(
         assert done.exit_code == 0, done.output
         results = json.loads(sorted(run.glob("results_*.json"))[-1].read_text())
         judge = results["configs"]["eli5_fact"]["metadata"]["eft_judge"]
-        assert judge["verdicts"] == {"ambiguous": 1, "scored": 2}
+        assert judge["verdicts"] == {"ambiguous": 2, "scored": 1}
         assert judge["responses_with_score_line"] == 2
         scores = results["results"]["eli5_fact"]
-        assert scores["fact_unreadable,factuality"] == pytest.approx(1 / 3)
+        assert scores["fact_unreadable,factuality"] == pytest.approx(2 / 3)
         assert scores["fact_errors,factuality"] == 0.0
         bounds = judge["bounds"]["fact_errors,factuality"]
-        assert (bounds["lower"], bounds["unknown"]) == (0.0, 1)
+        assert (bounds["lower"], bounds["unknown"]) == (0.0, 2)
     assert len(server.chats) == 3
     assert "ambiguous" in CliRunner().invoke(app, ["verdicts", "list"]).output
     reparsed = CliRunner().invoke(app, ["verdicts", "reparse"]).output
@@ -57,7 +57,9 @@ def test_what_was_stored_without_the_response_is_read_again_with_it(tmp_path: Pa
     judge = settings("http://127.0.0.1:1/v1")
     item = JudgeItem(RESPONSES[0])
     (unreached,) = judge_responses([item], PROMPT, judge, store)
-    stored = verdict_of(unreached.key, Reply(QUOTING, "stop"), PROMPT, judge)
+    stored = verdict_of(
+        unreached.key, Reply("The response closes with\nScore: 0", "stop"), PROMPT, judge
+    )
     assert (stored.status.value, stored.value) == ("scored", 0)
     store.put(stored)
     assert statuses(judge_responses([item], PROMPT, judge, store)) == ["ambiguous"]

@@ -21,7 +21,7 @@ from eft_eval.judging import (
     parse_reply,
     reparse,
 )
-from eft_eval.judging.judges.structured import parse_structured, response_format
+from eft_eval.judging.judges.structured import response_format
 
 Start = Callable[..., Any]
 
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> VerdictStore:
 def test_numbers_are_read_as_in_text(reason: str, number: float) -> None:
     reply = json.dumps({"reason": reason, "score": number})
     for scale in ("count", "percent"):
-        structured = parse_reply(parse_structured(reply), "stop", None, scale)
+        structured = parse_reply(reply, "stop", None, scale)
         text = parse_reply(f"Reason: x\n\nScore: {number}", "stop", None, scale)
         assert (structured.status, structured.value) == (text.status, text.value)
 
@@ -59,7 +59,7 @@ def test_numbers_are_read_as_in_text(reason: str, number: float) -> None:
     ],
 )
 def test_replies_of_all_kinds(reply: str | None, status: Status, value: object) -> None:
-    read = parse_reply(parse_structured(reply), "stop", None, "count")
+    read = parse_reply(reply, "stop", None, "count")
     assert (read.status, read.value) == (status, value)
 
 

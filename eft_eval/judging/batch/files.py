@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from eft_eval.judging.judges.base import Failure, Outcome, Reply, load_json, read_completion
+from eft_eval.judging.judges.answers import outcome_of, read_answer
+from eft_eval.judging.judges.base import Failure, Outcome, Reply, load_json
 from eft_eval.judging.judges.endpoint import EndpointJudge
+from eft_eval.judging.judges.endpoint_errors import read_error
 from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Answers", "BatchLimits", "read_answers", "request_line", "split"]
 
 _ENDPOINT = "/v1/chat/completions"
-_LONGEST_ERROR = 300
 _CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([0-9a-f]{64})"')
 
 
@@ -43,7 +45,7 @@ class Answers(NamedTuple):
 def request_line(key: str, prompt: str, settings: JudgeSettings) -> bytes:
     """Return one line of a request file; its custom_id is the verdict's key."""
     judge = EndpointJudge(settings)
-    body = judge.body(prompt, schema=judge.asks_for_json)
+    body = judge.body(prompt)
     line = {"custom_id": key, "method": "POST", "url": _ENDPOINT, "body": body}
     # ASCII: a lone surrogate of a model's output has no UTF-8, but a JSON escape
     return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
@@ -99,17 +101,18 @@ def read_answers(files: Sequence[str], *, structured: bool) -> Answers:
 
 def _outcome(record: Mapping[str, Any], structured: bool) -> Outcome:
     response, error = record.get("response"), record.get("error")
-    if isinstance(response, dict):
-        body, status = response.get("body"), response.get("status_code")
-        if status == 200 and isinstance(body, dict):
-            return read_completion(body, structured=structured)
-        inner = body.get("error") if isinstance(body, dict) else None
-        return Failure(f"HTTP status {status}: {_message(inner)}", "item")
-    return Failure(_message(error), "item")
+    if not isinstance(response, dict):
+        return _failed(error, None)
+    body, status = response.get("body"), response.get("status_code")
+    if status == 200:
+        return outcome_of(read_answer(body, structured=structured))
+    return _failed(body or error, status if isinstance(status, int) else None)
 
 
-def _message(error: object) -> str:
-    if not isinstance(error, dict):
-        return "no reply and no reason"
-    parts = [str(error[name]) for name in ("code", "message") if error.get(name)]
-    return " ".join(": ".join(parts).split())[:_LONGEST_ERROR] or "no reply and no reason"
+def _failed(error: object, status: int | None) -> Outcome:
+    if not error:
+        return Failure("no reply and no reason", "item")
+    found = read_error(error, status)
+    where = "" if status is None else f"HTTP status {status}: "
+    codes = "" if not found.codes or found.codes[0] in found.words else f"{found.codes[0]}: "
+    return outcome_of(replace(found, words=f"{where}{codes}{found.words}"))

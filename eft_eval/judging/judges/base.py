@@ -16,7 +16,7 @@ from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.prices import FREE, Price, price_of
 from eft_eval.judging.settings import JudgeSettings
 
-__all__ = ["Blame", "Failure", "Judge", "Outcome", "Reply", "load_json", "read_completion"]
+__all__ = ["Blame", "Failure", "Judge", "Outcome", "Reply", "load_json"]
 
 Blame = Literal["item", "endpoint", "key", "budget", "all"]
 """``item``: this text only; ``endpoint``: perhaps all; the others: all that follow."""
@@ -28,12 +28,14 @@ class Reply:
 
     Attributes:
         text: The content, None where there is none.
-        finish_reason: ``stop``, ``length``, ``content_filter``, or the endpoint's own word.
+        finish_reason: ``stop``, ``length``, ``content_filter``, or the endpoint's own word; only
+            a known good end (`eft_eval.judging.prompts.endings`) makes it a whole reply.
         refusal: The refusal field, where the endpoint has one.
         model: The model that the endpoint says answered.
         prompt_tokens: As the endpoint counted.
         completion_tokens: As the endpoint counted.
         structured: Whether JSON was asked for in place of text.
+        sent: The sampling parameters that were sent, where they differ from those of the key.
     """
 
     text: str | None
@@ -43,6 +45,7 @@ class Reply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     structured: bool = False
+    sent: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,6 @@ class Failure:
 Outcome = Reply | Failure
 
 _MOST_DIGITS = 400  # Python reads up to 4,300
-_MOST_TOKENS = 2**53 - 1  # what every JSON reader keeps exact
 
 
 class Judge(ABC):
@@ -139,53 +141,3 @@ def load_json(text: str | bytes) -> Any:
 
 def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float("inf")
-
-
-def read_completion(completion: Mapping[str, Any], *, structured: bool = False) -> Outcome:
-    """Read the JSON of a chat completion; whatever is not one is a failure."""
-    choices = completion.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    message = first.get("message") if isinstance(first, dict) else None
-    if first is None or not isinstance(message, dict):
-        return Failure("the endpoint's reply is no chat completion")
-    usage = completion.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    return Reply(
-        text=_content(message.get("content")),
-        finish_reason=_word(first.get("finish_reason")),
-        refusal=_text(message.get("refusal")),
-        model=_word(completion.get("model")),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        structured=structured,
-    )
-
-
-def _content(value: object) -> str | None:
-    """Return a message's text: as it is, or its text parts joined; of anything else, the JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        texts = [part.get("text") for part in value if isinstance(part, dict)]
-        if found := [text for text in texts if isinstance(text, str)]:
-            return "".join(found)
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (RecursionError, ValueError):  # too deep; a number of thousands of digits
-        return None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _word(value: object) -> str | None:
-    """Return a field that is no reply; half a character in it is replaced, as files take none."""
-    text = _text(value)
-    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _count(value: object) -> int | None:
-    """Return a number of tokens; None for what is none, or is too large to be one."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 <= value <= _MOST_TOKENS else None  # type: ignore[operator,return-value]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import importlib
+import json
+import re
 import ssl
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging.judges.base import Failure, Outcome
+from eft_eval.judging.judges.endpoint_errors import read_error
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 
 if TYPE_CHECKING:
@@ -18,12 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_BYTES",
+    "Answer",
+    "Chat",
     "Redirected",
     "TooLarge",
     "explain",
+    "http_library",
     "make_blocking_client",
-    "make_client",
+    "mask_proxies",
     "masked",
+    "proxy_for",
     "without_secrets",
 ]
 
@@ -42,24 +52,113 @@ class TooLarge(ConfigError):
     """An answer is larger than any reply."""
 
 
-def make_client(settings: JudgeSettings) -> openai.AsyncOpenAI:
-    """Return a client that tries nothing twice."""
+class Answer(NamedTuple):
+    """What came back from a request: status, headers and the whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Chat:
+    """Sends chat requests, each once.
+
+    The openai client's HTTP library with its headers; building each request and reading each
+    reply through the client's own types would take longer than all else.
+
+    Args:
+        settings: The judge.
+
+    Raises:
+        ConfigError: A proxy's address in the environment cannot be used.
+    """
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        import openai
+
+        timeout = settings.timeout_s
+
+        async def look(response: Any) -> None:
+            _check(response)
+
+        self._timeout = openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout))
+        url = settings.base_url or OPENAI_URL
+        with _explained_proxies():
+            self._http = openai.DefaultAsyncHttpxClient(
+                verify=_trust(url), event_hooks={"response": [look]}
+            )
+        client = openai.AsyncOpenAI(
+            api_key=settings.api_key, base_url=url, max_retries=0, http_client=self._http
+        )
+        given = {**client.auth_headers, **client.default_headers}
+        self._headers = {name: text for name, text in given.items() if isinstance(text, str)}
+        self._url = f"{str(client.base_url).rstrip('/')}/chat/completions"
+
+    async def send(self, body: Mapping[str, Any]) -> Answer:
+        """Send a request and return its whole answer.
+
+        Raises:
+            TooLarge: The answer is larger than any reply.
+            Redirected: It comes from somewhere else.
+            UnicodeError: The body holds half a character, which has no UTF-8.
+            Exception: An error of the HTTP library, see `http_library`.
+        """
+        sent = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        content = bytearray()
+        async with self._http.stream(
+            "POST", self._url, content=sent, headers=self._headers, timeout=self._timeout
+        ) as response:
+            async for part in response.aiter_bytes():
+                content += part
+                if len(content) > MOST_BYTES:
+                    raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
+            return Answer(response.status_code, response.headers, bytes(content))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+def http_library() -> Any:
+    """Return the HTTP library that the openai client is built on: its exceptions are there."""
     import openai
 
-    timeout = settings.timeout_s
-
-    async def look(response: Any) -> None:
-        _check(response)
-
-    return openai.AsyncOpenAI(
-        api_key=settings.api_key,
-        base_url=settings.base_url or OPENAI_URL,
-        max_retries=0,
-        timeout=openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout)),
-        http_client=openai.DefaultAsyncHttpxClient(
-            verify=_trust(settings.base_url or OPENAI_URL), event_hooks={"response": [look]}
-        ),
+    library = next(
+        kind.__module__.partition(".")[0]
+        for kind in openai.DefaultAsyncHttpxClient.__mro__
+        if not kind.__module__.startswith("openai")
     )
+    return importlib.import_module(library)
+
+
+@contextlib.contextmanager
+def _explained_proxies() -> Iterator[None]:
+    """Turn what the HTTP library raises over a proxy's address into one line."""
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        named = ", ".join(sorted({f"{kind.upper()}_PROXY" for kind in getproxies()})) or "none"
+        raise ConfigError(
+            f"a proxy of the environment cannot be used ({mask_proxies(str(error))}); proxies are "
+            f"set by {named}; an address looks like http://host:port"
+        ) from error
+
+
+def mask_proxies(text: str) -> str:
+    """Return a text without the users and passwords of proxies."""
+    return re.sub(r"//[^/@\s]+@", "//***@", " ".join(text.split()))
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy through which an address is asked, without user and password."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    found = getproxies()
+    proxy = found.get(parts.scheme) or found.get("all")
+    if not proxy or proxy_bypass(host):
+        return None
+    at = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    return at.netloc.rpartition("@")[2] or None
 
 
 def make_blocking_client(
@@ -78,14 +177,16 @@ def make_blocking_client(
     def look(response: Any) -> None:
         _check(response, most_bytes or MOST_BYTES)
 
+    with _explained_proxies():
+        http = openai.DefaultHttpxClient(
+            verify=_trust(settings.base_url or OPENAI_URL), event_hooks={"response": [look]}
+        )
     return openai.OpenAI(
         api_key=settings.api_key,
         base_url=settings.base_url or OPENAI_URL,
         max_retries=retries,
         timeout=timeout_s,
-        http_client=openai.DefaultHttpxClient(
-            verify=_trust(settings.base_url or OPENAI_URL), event_hooks={"response": [look]}
-        ),
+        http_client=http,
     )
 
 
@@ -101,6 +202,12 @@ def _check(response: Any, most_bytes: int = MOST_BYTES) -> None:
             raise Redirected(
                 f"the endpoint sends requests on to {target.scheme}://{target.hostname}, which is "
                 "not followed: prompts and key go to the address that was given alone"
+            )
+        if response.request.method == "POST" and response.status_code not in (307, 308):
+            # what follows such a redirect is a GET without the prompt
+            raise Redirected(
+                f"the endpoint has moved to {target.scheme}://{target.netloc.rpartition('@')[2]}"
+                f"{target.path}; set EFT_JUDGE_BASE_URL to where it is now"
             )
     size = response.headers.get("content-length", "")
     if size.isdecimal() and int(size) > most_bytes:
@@ -122,9 +229,12 @@ def explain(error: Exception, settings: JudgeSettings) -> str:
     import openai
 
     text = str(error)
+    if isinstance(error, openai.APIStatusError):
+        read = read_error(error.response.text if error.body is None else error.body)
+        text = f"HTTP status {error.status_code}: {read.words}"
     if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
-    text = " ".join(text.split()).replace(settings.api_key or "\n", "***")
+    text = mask_proxies(text).replace(settings.api_key or "\n", "***")
     return masked(text, settings)[:_LONGEST_ERROR] or type(error).__name__
 
 

@@ -12,64 +12,53 @@ import logging
 import random
 import re
 import time
-from collections import Counter
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, load_json, read_completion
+from eft_eval.judging.judges.adapting import Form, adapted, form_at, remember
+from eft_eval.judging.judges.answers import read_answer
+from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, load_json
 from eft_eval.judging.judges.client import (
-    MOST_BYTES,
+    Answer,
+    Chat,
     Redirected,
     TooLarge,
     explain,
-    make_client,
+    http_library,
+    masked,
     without_secrets,
 )
+from eft_eval.judging.judges.endpoint_errors import EndpointError, read_error
 from eft_eval.judging.judges.lookup import look_up
-from eft_eval.judging.judges.rate_limit import Pacer, retry_after_s
+from eft_eval.judging.judges.rate_limit import Pacer
+from eft_eval.judging.judges.streams import is_stream, read_stream
 from eft_eval.judging.judges.structured import response_format
+from eft_eval.judging.judges.tries import Try, body_of, not_taken, refused
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
-
-if TYPE_CHECKING:
-    import openai
 
 __all__ = ["EndpointJudge"]
 
 _log = logging.getLogger("eft_eval.judging")
 
-_LONGEST_PAUSE_S = 300.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
 _TYPICAL_TOKENS_PER_BYTE = 0.3
-_TRY_AGAIN = (408, 409, 429)
-_OVERLOADED = (429, 503, 529)
-_ITEMS_OWN = (400, 413, 422)
+_MOST_FORMS = 12  # that one try may take until nothing in it is refused
+_KINDS_TOLD = 10
 _REASONING = re.compile(r"(o[1-9]|gpt-([5-9]|[12][0-9]))(?![0-9])")
 _TAKES_SCHEMA = re.compile(r"(o[1-9]|gpt-(4o|4\.[1-9]|([5-9]|[12][0-9])(?![0-9])))")
 _TAKES_NO_SCHEMA = ("gpt-4o-2024-05-13", "o1-mini", "o1-preview")
 
 
-class _Try(NamedTuple):
-    """How one try ended."""
-
-    outcome: Outcome
-    headers: Mapping[str, str] | None = None  # None where no response came
-    anomaly: str | None = None  # its kind, for one line at the end
-    again: bool = False
-    wait_s: float | None = None  # before the next try, as the endpoint asks
-    refused: bool = False  # for the pace, not for the text
-    billed: bool = False  # perhaps, though no usage came
-
-
 class EndpointJudge(Judge):
     """A model at an OpenAI-compatible endpoint.
 
-    Tries per prompt are at most ``settings.max_retries + 1``; where the endpoint answers 400 to a
-    JSON schema, the same try goes out once more without.
+    Tries per prompt are at most ``settings.max_retries + 1``; where the endpoint refuses a field
+    of the request, the same try goes out once more without, and all others after it.
 
     Raises:
         ConfigError: There is neither a key nor a base URL.
@@ -89,14 +78,13 @@ class EndpointJudge(Judge):
         self.name = settings.model
         self._pacer = Pacer(settings.concurrency)
         self._changed = asyncio.Condition()
-        self._schema = self.asks_for_json
         self._schema_taken = False
         self._answered = False
-        self._anomalies: Counter[str] = Counter()
+        self._anomalies: dict[str, tuple[int, str]] = {}
 
     @functools.cached_property
-    def _client(self) -> openai.AsyncOpenAI:
-        return make_client(self.settings)
+    def _chat(self) -> Chat:
+        return Chat(self.settings)
 
     @property
     def place(self) -> str:
@@ -130,19 +118,28 @@ class EndpointJudge(Judge):
         """Look the model up; an endpoint without look-ups, or a busy one, is taken on trust."""
         return look_up(self.settings, self.place, today)
 
-    def body(self, prompt: str, *, schema: bool) -> dict[str, Any]:
+    def body(self, prompt: str, form: Form | None = None) -> dict[str, Any]:
         """Return a chat request's JSON, live or in a batch.
 
         Args:
             prompt: The user's message.
-            schema: Whether to ask for JSON.
+            form: How it differs from what is asked; None is as the endpoint is known to take it.
         """
+        form = form_at(self.place, self.name) if form is None else form
+        wished = {
+            **self.key(),
+            **({"response_format": response_format()} if self.asks_for_json else {}),
+        }
         return {
             "model": self.name,
             "messages": [{"role": "user", "content": prompt}],
-            **self.key(),
-            **({"response_format": response_format()} if schema else {}),
+            **form.apply(wished),
         }
+
+    def sent(self, form: Form) -> dict[str, Any] | None:
+        """Return the sampling parameters as they are sent, None where they are those asked for."""
+        sent = form.apply(self.key())
+        return None if sent == self.key() else sent
 
     @property
     def _is_openai(self) -> bool:
@@ -154,7 +151,10 @@ class EndpointJudge(Judge):
         for number in range(self.settings.max_retries + 1):
             done = await self._paced(prompt)
             if done.anomaly is not None:
-                self._anomalies[done.anomaly] += 1
+                count, words = self._anomalies.get(done.anomaly, (0, ""))
+                if isinstance(done.outcome, Failure):
+                    words = words or done.outcome.error
+                self._anomalies[done.anomaly] = (count + 1, words)
             if not done.again or number == self.settings.max_retries:
                 break
             await asyncio.sleep(_backoff_s(number) if done.wait_s is None else done.wait_s)
@@ -162,14 +162,18 @@ class EndpointJudge(Judge):
 
     async def close(self) -> None:
         """Close the connections; log one line per kind of failure that was met on the way."""
-        for anomaly, count in self._anomalies.most_common():
+        told = sorted(self._anomalies.items(), key=lambda one: -one[1][0])
+        for anomaly, (count, words) in told[:_KINDS_TOLD]:
             times = "once" if count == 1 else f"{count} times"
-            _log.warning("%s, %s: %s", self.place, times, anomaly)
+            said = words if words.startswith(anomaly) or not words else f"{anomaly}: {words}"
+            _log.warning("%s, %s: %s", self.place, times, said or anomaly)
+        if len(told) > _KINDS_TOLD:
+            _log.warning("%s: %d more kinds of failures", self.place, len(told) - _KINDS_TOLD)
         self._anomalies.clear()
-        if "_client" in vars(self):
-            await self._client.close()
+        if "_chat" in vars(self):
+            await self._chat.close()
 
-    async def _paced(self, prompt: str) -> _Try:
+    async def _paced(self, prompt: str) -> Try:
         """Try once, as soon as the pace and the budget have room."""
         typical = int(len(prompt.encode("utf-8", "surrogatepass")) * _TYPICAL_TOKENS_PER_BYTE)
         tokens = typical + self.settings.max_tokens
@@ -183,12 +187,12 @@ class EndpointJudge(Judge):
                 if reserved is not None:
                     break
                 if self.budget and not self.budget.under_way:
-                    return _Try(Failure(self.budget.exhausted, "budget"))
+                    return Try(Failure(self.budget.exhausted, "budget"))
                 await self._change(None)  # a reply under way may cost less than its reservation
             ticket = self._pacer.sent(time.monotonic(), tokens)
-        done = _Try(Failure("interrupted"), billed=True)
+        done = Try(Failure("interrupted"), billed=True)
         try:
-            done = await self._try(prompt, self._schema)
+            done = await self._try(prompt)
         finally:
             self._note(done, ticket, reserved)
             async with self._changed:
@@ -201,7 +205,7 @@ class EndpointJudge(Judge):
         except asyncio.TimeoutError:
             return
 
-    def _note(self, done: _Try, ticket: int, reserved_usd: float) -> None:
+    def _note(self, done: Try, ticket: int, reserved_usd: float) -> None:
         now = time.monotonic()
         if done.refused:
             self._pacer.refused(ticket, now, done.headers or {}, done.wait_s)
@@ -223,99 +227,91 @@ class EndpointJudge(Judge):
         else:
             self.budget.release(reserved_usd)
 
-    async def _try(self, prompt: str, schema: bool) -> _Try:
-        import openai
-
-        try:
-            content, headers = await asyncio.wait_for(
-                self._request(prompt, schema), self.settings.timeout_s
-            )
-            completion = load_json(content)
-        except RecursionError:  # JSON, but so deep that nobody reads it; asking again is no use
-            return _Try(Reply(None, None), headers)
-        except (TooLarge, Redirected) as error:
-            return _not_taken(error)
-        except openai.APIStatusError as error:
-            if schema and error.status_code in (400, 422) and not self._schema_taken:
-                done = await self._try(prompt, False)
-                if self._schema and isinstance(done.outcome, Reply):
-                    self._schema = False
-                    _log.warning("%s takes no JSON schema; text it is", self.place)
+    async def _try(self, prompt: str) -> Try:
+        """Try once; a request of which the endpoint refuses a field goes out again without it."""
+        form = form_at(self.place, self.name)
+        for _ in range(_MOST_FORMS):
+            body = self.body(prompt, form)
+            if self.budget and not {"max_tokens", "max_completion_tokens"} & body.keys():
+                why = f"{self.place} takes no limit of tokens, which --budget needs"
+                return Try(Failure(why, "all"))
+            done, error = await self._ask({**form.apply({"stream": False}), **body}, form)
+            if error is None:
+                self._taken(form, done)
                 return done
-            return self._status(error)
-        except (asyncio.TimeoutError, openai.APITimeoutError):
+            known = form_at(self.place, self.name)
+            guess = "response_format" in body and not self._schema_taken
+            better = adapted(form, {**body, "stream": False}, error)
+            if known != form and better is not None:
+                form = known  # another request has met it before
+            elif better is not None:
+                self._adapt(form, better, error)
+                form = better
+            elif guess and error.kind == "request" and error.status in (400, 422):
+                form = form.without("response_format")  # remembered if that helps
+            else:
+                return done
+        return done
+
+    def _adapt(self, before: Form, form: Form, error: EndpointError) -> None:
+        if form_at(self.place, self.name) == before:
+            remember(self.place, self.name, form)
+            self._tell(form.told(before), error.words)
+
+    def _tell(self, changes: str, why: str) -> None:
+        told = masked(why, self.settings)
+        _log.warning("%s: asked %s from now on (%s)", self.place, changes, told)
+
+    def _taken(self, form: Form, done: Try) -> None:
+        """Note that a form is taken where it was a guess that it might be."""
+        if not isinstance(done.outcome, Reply):
+            return
+        self._schema_taken = self._schema_taken or done.outcome.structured
+        known = form_at(self.place, self.name)
+        if form == known.without("response_format") != known:
+            remember(self.place, self.name, form)
+            self._tell(form.told(known), "takes no JSON schema; text it is")
+
+    async def _ask(self, body: dict[str, Any], form: Form) -> tuple[Try, EndpointError | None]:
+        """Send a request; where the endpoint refuses it, return its error beside."""
+        library = http_library()
+        try:
+            answer = await asyncio.wait_for(self._chat.send(body), self.settings.timeout_s)
+        except (TooLarge, Redirected) as error:
+            return not_taken(error), None
+        except (asyncio.TimeoutError, library.TimeoutException):
             why = f"no whole reply within {self.settings.timeout_s:g} s"
-            return _Try(Failure(why), anomaly=why, again=True, billed=True)
-        except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, (TooLarge, Redirected)):
-                return _not_taken(error.__cause__)
-            lost = not type(error.__cause__).__name__.startswith("Connect")
+            return Try(Failure(why), anomaly=why, again=True, billed=True), None
+        except library.TransportError as error:
+            lost = not type(error).__name__.startswith(("Connect", "Proxy", "Unsupported"))
             why = explain(error, self.settings)
             anomaly = "connection lost" if lost else "no connection"
-            return _Try(Failure(why), anomaly=anomaly, again=True, billed=lost)
+            why = f"{anomaly}: {why}"
+            return Try(Failure(why), anomaly=anomaly, again=True, billed=lost), None
         except UnicodeError as error:
-            return _Try(Failure(explain(error, self.settings), "item"))
-        except (openai.OpenAIError, ValueError) as error:
-            why = f"the endpoint's reply is no JSON: {explain(error, self.settings)}"
-            return _Try(Failure(why), anomaly="reply is no JSON", again=True, billed=True)
-        outcome = read_completion(
-            completion if isinstance(completion, dict) else {}, structured=schema
-        )
-        if isinstance(outcome, Failure):
-            return _Try(outcome, anomaly=outcome.error, again=True, billed=True)
-        self._schema_taken = self._schema_taken or schema
-        return _Try(without_secrets(outcome, self.settings), headers)
+            return Try(Failure(explain(error, self.settings), "item")), None
+        if answer.status >= 300:
+            return self._refused(read_error(body_of(answer), answer.status), answer)
+        try:
+            kind = answer.headers.get("content-type", "")
+            read = read_stream if is_stream(answer.content, kind) else load_json
+            payload = read(answer.content)
+        except RecursionError:  # JSON, but so deep that nobody reads it; asking again is no use
+            return Try(Reply(None, None), answer.headers), None
+        except ValueError:
+            words = read_error(answer.content).words
+            no_json = EndpointError("temporary", f"the endpoint's reply is no JSON: {words}")
+            return self._refused(no_json, answer)
+        found = read_answer(payload, structured="response_format" in body)
+        if isinstance(found, EndpointError):
+            return self._refused(found, answer)
+        found = replace(found, sent=self.sent(form))
+        return Try(without_secrets(found, self.settings), answer.headers), None
 
-    async def _request(self, prompt: str, schema: bool) -> tuple[bytes, Mapping[str, str]]:
-        import openai
-
-        # What is in extra_body is sent as it is. The typed arguments say the same, but walking
-        # through their types takes the client longer than all else that it does.
-        body = self.body(prompt, schema=schema)
-        content = bytearray()
-        async with self._client.chat.completions.with_streaming_response.create(
-            model=self.name, messages=[], extra_body=body
-        ) as response:
-            try:
-                async for part in response.iter_bytes():
-                    content += part
-                    if len(content) > MOST_BYTES:
-                        raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
-            except TooLarge:
-                raise
-            except Exception as error:  # the HTTP library's, which the client wraps elsewhere
-                raise openai.APIConnectionError(request=response.http_request) from error
-            return bytes(content), response.headers
-
-    def _status(self, error: openai.APIStatusError) -> _Try:
-        """Return what follows from an HTTP status other than 200."""
-        status, headers = error.status_code, error.response.headers
-        why = explain(error, self.settings)
-        if status in _ITEMS_OWN:
-            # The endpoint is up and dislikes this one text.
-            return _Try(Failure(why, "item"), headers)
-        # Some endpoints answer 403 to a text that their moderation flags: then, and only then,
-        # other texts got their replies with the same key.
-        no_quota = status == 429 and getattr(error, "code", None) == "insufficient_quota"
-        if status == 401 or no_quota or (status == 403 and not self._answered):
-            return _Try(Failure(why, "key"), headers)
-        anomaly = f"HTTP status {status}"
-        wait = retry_after_s(headers, time.time())
-        again = {"true": True, "false": False}.get(
-            headers.get("x-should-retry", ""), status in _TRY_AGAIN or status >= 500
-        )
-        if wait is not None and wait > _LONGEST_PAUSE_S:
-            why = f"the endpoint asks to wait {wait:.0f} s, which is too long ({why})"
-            again = False
-        refused = status in _OVERLOADED and again
-        return _Try(Failure(why), headers, anomaly, again=again, wait_s=wait, refused=refused)
-
-
-def _not_taken(error: TooLarge | Redirected) -> _Try:
-    """Return the end of a try whose answer was not read: unreadable, or nobody's we asked."""
-    if isinstance(error, TooLarge):
-        return _Try(Reply(None, None), anomaly=str(error))
-    return _Try(Failure(str(error), "all"))
+    def _refused(self, error: EndpointError, answer: Answer) -> tuple[Try, EndpointError | None]:
+        done = refused(error, answer, self.place, answered=self._answered)
+        done = done._replace(outcome=without_secrets(done.outcome, self.settings))
+        return done, None if error.kind == "moderated" else error
 
 
 def _family(model: str) -> str:

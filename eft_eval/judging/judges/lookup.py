@@ -12,7 +12,9 @@ from eft_eval.judging.settings import JudgeSettings
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["look_up"]
+__all__ = ["ADDRESS_HINT", "look_up"]
+
+ADDRESS_HINT = "the address usually ends in /v1 (EFT_JUDGE_BASE_URL)"
 
 _TIMEOUT_SECONDS = 20.0
 _WARNING_DAYS = 90
@@ -49,8 +51,7 @@ def look_up(settings: JudgeSettings, place: str, today: date) -> str | None:
             return None
     if not isinstance(found, openai.types.Model):
         raise ConfigError(
-            f"{place} does not answer like an OpenAI-compatible endpoint; its "
-            "address usually ends in /v1 (EFT_JUDGE_BASE_URL)"
+            f"{place} does not answer like an OpenAI-compatible endpoint; {ADDRESS_HINT}"
         )
     shutdown = getattr(found, "shutdown_date", None)
     return _shutdown_warning(settings.model, shutdown, today)
