@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
-from eft_eval.labels.reading import read_labels
+from eft_eval.labels.reading import FileReading, read_labels
 from eft_eval.labels.records import Item, LabelSet
 from eft_eval.labels.responses import measures_in, read_items
 from eft_eval.runs.saved import SavedRun, open_run
@@ -30,6 +30,7 @@ class LabelReading:
         tasks: The run's tasks to take; by default all that are judged for the measure.
         measure: The run's verdicts to take: factuality, helpfulness or harm; by default
             factuality if the run is judged for it, else what it is judged for.
+        files: What the user says of the label files that they do not say themselves.
     """
 
     field: str | None = None
@@ -38,6 +39,7 @@ class LabelReading:
     judge: str | None = None
     tasks: tuple[str, ...] | None = None
     measure: str | None = None
+    files: FileReading = FileReading()
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,20 @@ def read_label_table(
         ConfigError: A file or the run cannot be used, or nobody is called as the judge.
     """
     if run is None:
-        return LabelTable(read_labels(files, judge=reading.judge), None, reading)
+        return LabelTable(_labels(files, None, reading), None, reading)
     saved = run if isinstance(run, SavedRun) else open_run(run)
     known = measures_in(saved, reading.tasks)
     reading = replace(reading, measure=_measure(reading.measure, known, saved.name))
     items = read_items(saved, tasks=reading.tasks, measure=str(reading.measure))
-    labels = read_labels(files, items=items, judge=reading.judge)
+    labels = _labels(files, items, reading)
     return LabelTable(labels, items, reading, saved.name)
+
+
+def _labels(
+    files: Sequence[Path | str], items: Sequence[Item] | None, reading: LabelReading
+) -> LabelSet:
+    how = replace(reading.files, answer=reading.field)
+    return read_labels(files, items=items, judge=reading.judge, reading=how)
 
 
 def _measure(given: str | None, known: Sequence[str], run: str) -> str:

@@ -24,7 +24,7 @@ from eft_eval.files import write_json
 from eft_eval.labels.joining import GOLD_PREFIX
 from eft_eval.labels.people import scrub
 from eft_eval.labels.project import GOLD_KEY_FORMAT, Exported, Exporter
-from eft_eval.labels.reading import read_labels
+from eft_eval.labels.reading import FileReading, read_labels
 from eft_eval.records import plain, read_record_file, restored
 from eft_eval.statistics.consensus import majority
 from eft_eval.statistics.gold_outcome import GoldOutcome, gold_outcome, gold_outcome_of_counts
@@ -269,7 +269,8 @@ def import_gold(
         raise ConfigError("who adjudicated is blank; expected words such as 'two authors'")
     known = _read_gold_key(Path(key))
     drawn, rule = known.items, known.rule
-    labels = read_labels(files, items=key, letter="G")  # no A1: they are other people
+    # no A1: they are other people
+    labels = read_labels(files, items=key, reading=FileReading(letter="G"))
     answers = read_answers(labels, rule=rule, counts=True)
     panel = {name: apply_rule(one, rule) for name, one in answers.panel.items()}
     found = majority(panel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eft_eval.cli.options import Judge, ProjectOptions, Tasks, grouped
+from eft_eval.cli.options import (
+    ItemColumn,
+    Judge,
+    MapLabels,
+    PersonPerFile,
+    ProjectOptions,
+    Tasks,
+    file_reading,
+    grouped,
+)
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_new_folder
 
@@ -65,6 +75,7 @@ def write_project(project: ProjectOptions) -> Exporter:
     from eft_eval.labels.tools import TOOLS
 
     tool = TOOLS[project.form.value]
+    assert tool.export is not None, "forms are of tools that write"
     return partial(tool.export, port=project.port) if tool.listens else tool.export
 
 
@@ -75,7 +86,20 @@ def filled_in(project: ProjectOptions) -> str:
     return TOOLS[project.form.value].returned or quote(str(project.out))
 
 
+@dataclass(frozen=True)
+class FileOptions:
+    """What label files do not say themselves."""
+
+    field: Annotated[
+        str | None, typer.Option(help="Only this field; the one of tables that name none.")
+    ] = None
+    map_labels: MapLabels = None
+    item: ItemColumn = None
+    person_per_file: PersonPerFile = False
+
+
 @app.command(name="import")
+@grouped
 def import_labels(
     files: Annotated[list[Path], typer.Argument(help="Label files, or Potato's project folder.")],
     out: Annotated[Path, typer.Option(help="The file to write: NAME.csv or NAME.json.")],
@@ -84,6 +108,7 @@ def import_labels(
         typer.Option(help="The run, or the export's folder: labels are checked against its texts."),
     ] = None,
     judge: Judge = None,
+    reading: FileOptions = FileOptions(),
 ) -> None:
     """Read label files of any known format into one, and report every row that cannot be used.
 
@@ -106,7 +131,8 @@ def import_labels(
         run = open_run(key)
         # the ids and texts of responses are the same whatever they were judged for
         about = read_items(run, measure=next(iter(measures_in(run)), "factuality"))
-    labels = read_labels(files, items=about, judge=judge)
+    how = file_reading(reading.item, reading.person_per_file, reading.map_labels)
+    labels = read_labels(files, items=about, field=reading.field, judge=judge, reading=how)
     if not labels.labels:
         print_document(view(labels, ()))
         raise ConfigError(f"no label could be used, {len(labels.dropped)} rows were dropped")

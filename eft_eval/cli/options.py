@@ -17,6 +17,7 @@ from eft_eval.errors import ConfigError
 if TYPE_CHECKING:
     from eft_eval.agreement.label_reading import LabelReading
     from eft_eval.comparing.settings import GateSettings
+    from eft_eval.labels.reading import FileReading
 
 _SEVERAL = "--labels"
 
@@ -51,6 +52,24 @@ RuleOption = Annotated[
     RuleName | None,
     typer.Option("--rule", help="Compare whether there is an error, or the labels themselves."),
 ]
+ItemColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--item", help="Column of a table, or data field of a task, that holds the items' ids."
+    ),
+]
+PersonPerFile = Annotated[
+    bool,
+    typer.Option(
+        "--person-per-file", help="Each file is one person's, as of several local Label Studios."
+    ),
+]
+MapLabels = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML or JSON of LABEL: CLASS, also under the names of fields; null: no label."
+    ),
+]
 Tasks = Annotated[
     list[str] | None, typer.Option("--task", help="Only this task of the run; may be given again.")
 ]
@@ -66,6 +85,19 @@ def words_of(options: Any) -> dict[str, Any]:
         name: one.value.replace("-", " ") if isinstance(one, Enum) else one
         for name, one in vars(options).items()
     }
+
+
+def file_reading(item: str | None, person_per_file: bool, map_labels: Path | None) -> FileReading:
+    """Return what the user says of label files.
+
+    Raises:
+        ConfigError: The map of labels cannot be read, or is none.
+    """
+    from eft_eval.labels.meanings import Meanings, read_meanings
+    from eft_eval.labels.reading import FileReading
+
+    meanings = Meanings() if map_labels is None else read_meanings(map_labels)
+    return FileReading(item, person_per_file, meanings=meanings)
 
 
 @dataclass(frozen=True)
@@ -88,6 +120,9 @@ class LabelOptions:
         list[str] | None,
         typer.Option(help="A word that is no label, such as unsure; may be given again."),
     ] = None
+    map_labels: MapLabels = None
+    item: ItemColumn = None
+    person_per_file: PersonPerFile = False
     task: Tasks = None
 
     @property
@@ -111,6 +146,7 @@ class LabelOptions:
             missing=tuple(self.missing or ()),
             judge=self.judge,
             tasks=tuple(self.task) if self.task else None,
+            files=file_reading(self.item, self.person_per_file, self.map_labels),
         )
 
 

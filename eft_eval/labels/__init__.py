@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from eft_eval.labels.frames import Columns, labels_of_frame
 from eft_eval.labels.label_studio import export_label_studio
+from eft_eval.labels.meanings import Meanings, read_meanings
 from eft_eval.labels.potato import export_potato
 from eft_eval.labels.project import Exported
-from eft_eval.labels.reading import read_labels
+from eft_eval.labels.reading import FileReading, read_labels
 from eft_eval.labels.records import Dropped, Item, Label, LabelMatrix, LabelSet, Origin
 from eft_eval.labels.responses import Sample, measures_in, read_items, sample_items
 from eft_eval.labels.saving import save_labels
@@ -20,10 +21,12 @@ __all__ = [
     "Dropped",
     "Exported",
     "Field",
+    "FileReading",
     "Item",
     "Label",
     "LabelMatrix",
     "LabelSet",
+    "Meanings",
     "Origin",
     "Sample",
     "clean_text",
@@ -34,6 +37,7 @@ __all__ = [
     "measures_in",
     "read_items",
     "read_labels",
+    "read_meanings",
     "sample_items",
     "save_labels",
     "text_hash",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
-from eft_eval.labels.entries import Shown
+from eft_eval.labels.entries import Entry, Shown
 from eft_eval.labels.records import Item
 from eft_eval.labels.texts import flat_text
 
-__all__ = ["GOLD_PREFIX", "Known"]
+__all__ = ["GOLD_PREFIX", "Known", "OneText"]
 
 GOLD_PREFIX = "gold-"
 """Of the ids in a gold project: its labels, on disagreements, are never joined as others are."""
@@ -47,15 +48,84 @@ class Known:
         if shown.text_sha256 is not None:
             same = shown.text_sha256 == self._hashes[item_id]
         else:
-            same = item_id not in self._items or self._response(item_id) in flat_text(
-                shown.page or ""
-            )
+            unknown = shown.page is None or item_id not in self._items or shown.is_mark()
+            same = unknown or self._response(item_id) in flat_text(shown.page or "")
         return "" if same else "the labelled text is not the item's"
 
     def _response(self, item_id: str) -> str:
         if item_id not in self._flat:
             self._flat[item_id] = flat_text(self._items[item_id].response)
         return self._flat[item_id]
+
+
+class OneText:
+    """The one text under each id of all files together: an item is its id and its text.
+
+    Where texts differ, the one that most annotators saw stands, and none if that is not one.
+    Texts that files show in different ways, such as a page and question with response, are not
+    held against each other. A field that is the same all through each file, and another in
+    another file, such as the name of a batch, says nothing of an item.
+    """
+
+    def __init__(self, files: Iterable[Sequence[Entry]]) -> None:
+        every = list(files)
+        self._about_files = _about_files(every)
+        self._names: dict[str, set[str]] = {}
+        shown = [one for entries in every for one in entries if one.shown is not None]
+        for one in shown:
+            if one.shown is not None and one.shown.fields is not None:
+                names = {*one.shown.fields} - self._about_files
+                self._names[one.item_id] = self._names.get(one.item_id, names) & names
+        seen: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for one in shown:
+            if one.shown is not None:
+                for way, mark in self._marks(one.item_id, one.shown):
+                    seen[one.item_id, way][mark].add(one.user)
+        self._standing = {key: _most_seen(marks) for key, marks in seen.items() if len(marks) > 1}
+
+    def problem(self, item_id: str, shown: Shown | None) -> str:
+        """Return why a label is of another item than the others of its id; "" if it is not."""
+        if shown is None or not self._standing:
+            return ""
+        marks = self._marks(item_id, shown)
+        if all(self._standing.get((item_id, way), mark) == mark for way, mark in marks):
+            return ""
+        return "another text under the same item id (--item names another column of ids)"
+
+    def _marks(self, item_id: str, shown: Shown) -> list[tuple[str, str]]:
+        """Return how a text is shown, with what is equal for equal texts."""
+        if shown.text_sha256 is not None:
+            return [("hash", shown.text_sha256)]
+        if shown.fields is not None:
+            names = sorted(self._names.get(item_id, ()))
+            return [("fields", " ".join(shown.fields[name] for name in names))] if names else []
+        page = shown.page_mark()
+        return [] if page is None else [("page", page)]
+
+
+def _about_files(files: Sequence[Sequence[Entry]]) -> set[str]:
+    """Return the fields that have one text all through each file, but not the same in all."""
+    constants: dict[str, set[str]] = defaultdict(set)
+    varying: set[str] = set()
+    for entries in files:
+        texts: dict[str, set[str]] = defaultdict(set)
+        items = set()
+        for one in entries:
+            items.add(one.item_id)
+            for name, text in ((one.shown and one.shown.fields) or {}).items():
+                texts[name].add(text)
+        for name, found in texts.items():
+            if len(found) == 1 and len(items) > 1:
+                constants[name] |= found
+            else:
+                varying.add(name)
+    return {name for name, found in constants.items() if len(found) > 1} - varying
+
+
+def _most_seen(marks: Mapping[str, set[str]]) -> str | None:
+    most = max(len(people) for people in marks.values())
+    first, *others = (mark for mark, people in marks.items() if len(people) == most)
+    return None if others else first
 
 
 def _stem(item_id: str) -> str:

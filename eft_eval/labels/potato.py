@@ -1,8 +1,4 @@
-"""Potato: labels out of 2.x exports and live store and the files of 1.x, and 2.x projects.
-
-A stored answer is ``{schema: {name: value}}``. Schemas with options store one entry per chosen
-option; the value is the option's text (2.x), ``true`` or the key to press (1.x).
-"""
+"""Potato: labels out of 2.x exports and live store and the files of 1.x, and 2.x projects."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from eft_eval.labels.entries import (
+    Asked,
     Found,
     Lines,
     Place,
@@ -21,20 +18,18 @@ from eft_eval.labels.entries import (
     Row,
     Table,
     Unusable,
-    Values,
     answers,
     shown_in,
 )
+from eft_eval.labels.potato_values import ENTRIES, SCALE_POINT, Answered, Schemas
 from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item
-from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, TITLE, Field, is_blank
+from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, TITLE, Field
 
 __all__ = ["TOOL", "export_potato", "stores_in"]
 
-_Line: TypeAlias = tuple[int, Mapping[str, str]]
-_FREE_TEXT = {"text_box", "free_response"}
-_ENTRIES = {"", "number", "slider", "scale", "select-one", "confidence_level", *_FREE_TEXT}
-_SCALE_POINT = re.compile(r"scale_(\d+)", re.ASCII)  # Potato 1.x
+_Line: TypeAlias = tuple[int, dict[str, str]]
+_STORE = "user_state.json"
 _OURS = {"instance_id", "user_id", "user", "displayed_text"}
 _ORIGIN = "annotator_origin"
 
@@ -44,21 +39,22 @@ def stores_in(folder: Path) -> list[Path]:
 
     These are the live store of Potato 2.x, else the per-user files of 1.x.
     """
-    for name in ("user_state.json", "annotated_instances.jsonl"):
+    for name in (_STORE, "annotated_instances.jsonl"):
         found = [path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{name}")]
         if found:
             return sorted(found)
     return []
 
 
-def _from_json(path: Path, content: Any) -> Found | None:
+def _from_json(path: Path, content: Any, asked: Asked) -> Found | None:
     is_state = isinstance(content, dict) and "instance_id_to_label_to_value" in content
-    return _from_state(path, content) if is_state else None
+    return _from_state(path, content, asked) if is_state else None
 
 
-def _from_state(path: Path, state: Mapping[str, Any]) -> Found:
+def _from_state(path: Path, state: Mapping[str, Any], asked: Asked) -> Found:
     """Yield what a user_state.json of the live store holds."""
-    user = str(state.get("user_id") or path.absolute().parent.name)
+    named = str(state.get("user_id") or path.absolute().parent.name)
+    user = asked.who(named)
     place = Place(path, personal=True)
     if machine := _machine(state.get("origin")):
         yield Unusable(place, "annotations by a machine", machine, user)
@@ -67,14 +63,30 @@ def _from_state(path: Path, state: Mapping[str, Any]) -> Found:
     if not isinstance(stored, dict) or not stored:
         yield Unusable(place, "no answer", "", user)
         return
-    for item_id, given in stored.items():
+    read = {str(item_id): _answered(given) for item_id, given in stored.items()}
+    schemas = Schemas(path, (one for one in read.values() if one is not None))
+    for item_id, given in read.items():
         here = place._replace(at=f"item {item_id}")
-        try:
-            values = _values(_as_mapping(given))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        if given is None:
             yield Unusable(here, "not in Potato's format", "", user)
-            continue
-        yield from answers(Row(here, str(item_id), user), values)
+        else:
+            yield from answers(Row(here, item_id, user), schemas.values(given))
+    yield from _unread(path, schemas)
+
+
+def _unread(path: Path, schemas: Schemas) -> Found:
+    if schemas.unread:
+        text = f"not read, as no answers: {', '.join(sorted(schemas.unread))}"
+        yield Remark(Place(path, personal=path.name == _STORE), text)
+
+
+def _answered(given: Any) -> Answered | None:
+    """Return a store's answers to one item; None where they are not in Potato's format."""
+    try:
+        found = _as_mapping(given)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return found if all(isinstance(one, dict) for one in found.values()) else None
 
 
 def _as_mapping(given: Any) -> dict[str, dict[str, object]]:
@@ -87,16 +99,16 @@ def _as_mapping(given: Any) -> dict[str, dict[str, object]]:
     return schemas
 
 
-def _from_lines(path: Path, records: Lines) -> Found | None:
+def _from_lines(path: Path, records: Lines, asked: Asked) -> Found | None:
     ours = any(_is_record(one) for _, one in records if one)
-    return _from_records(path, records) if ours else None
+    return _from_records(path, records, asked) if ours else None
 
 
 def _is_record(record: Mapping[str, Any]) -> bool:
     return {"instance_id", "labels"} <= record.keys() or "label_annotations" in record
 
 
-def _from_records(path: Path, records: Lines) -> Found:
+def _from_records(path: Path, records: Lines, asked: Asked) -> Found:
     """Yield what a JSON Lines file holds: an export of 2.x, or a file of 1.x.
 
     Where a line names no user, as in the per-user files of 1.x, the file's folder does.
@@ -104,53 +116,68 @@ def _from_records(path: Path, records: Lines) -> Found:
     folder = path.absolute().parent.name
     users = [str(one.get("user_id") or one.get("user") or folder) for _, one in records if one]
     owner = folder if folder in users else ""  # whose folder it is
-    for number, record in records:
+    read = [(number, one, _labels(one)) for number, one in records]
+    older = any(one and "label_annotations" in one for _, one, _ in read)
+    schemas = Schemas(path, (labels for _, _, labels in read if labels), first=older)
+    for number, record, labels in read:
         place = Place(path, f"line {number}", personal=bool(owner))
         if record is None:
             yield Unusable(place, "no JSON object", "", owner or None)
+            continue
+        named = str(record.get("user_id") or record.get("user") or folder)
+        user, place = asked.who(named), place._replace(personal=named == owner)
+        if machine := _machine(record.get(_ORIGIN)):
+            yield Unusable(place, "annotations by a machine", machine, user)
+        elif labels is None:
+            yield Unusable(place, "not in Potato's format", "", user)
         else:
-            user = str(record.get("user_id") or record.get("user") or folder)
-            yield from _from_record(place._replace(personal=user == owner), user, record)
+            given = record.get("instance_id", record.get("id"))
+            item_id = "" if given is None else str(given)
+            row = Row(place, item_id, user, shown_in(record))
+            yield from answers(row, schemas.values(labels))
+    yield from _unread(path, schemas)
 
 
-def _from_record(place: Place, user: str, record: dict[str, Any]) -> Found:
-    labels = record.get("labels", record.get("label_annotations"))
-    item_id = record.get("instance_id", record.get("id"))
-    if machine := _machine(record.get(_ORIGIN)):
-        yield Unusable(place, "annotations by a machine", machine, user)
-        return
-    if not isinstance(labels, dict) or not all(isinstance(one, dict) for one in labels.values()):
-        yield Unusable(place, "not in Potato's format", "", user)
-        return
-    name = "" if item_id is None else str(item_id)
-    yield from answers(Row(place, name, user, shown_in(record)), _values(labels))
+def _labels(record: Mapping[str, Any] | None) -> Answered | None:
+    labels = record.get("labels", record.get("label_annotations")) if record else None
+    good = isinstance(labels, dict) and all(isinstance(one, dict) for one in labels.values())
+    return labels if good else None
 
 
-def _from_table(path: Path, table: Table, _: str | None) -> Found | None:
+def _from_table(path: Path, table: Table, asked: Asked) -> Found | None:
     names = set(table.header)
     exported = {"instance_id", "user_id"} <= names and any("." in name for name in names)
     older = {"instance_id", "user"} <= names and any(":::" in name for name in names)
-    return _from_rows(path, table.header, table.rows) if exported or older else None
+    return _from_rows(path, table, asked) if exported or older else None
 
 
-def _from_rows(path: Path, header: Sequence[str], rows: Sequence[_Line]) -> Found:
+def _from_rows(path: Path, table: Table, asked: Asked) -> Found:
     """Yield what a table holds: CSV or TSV of 2.x, or annotated_instances.tsv of 1.x."""
-    columns = {name: _schema_and_name(name, rows) for name in header if name not in _OURS}
+    rows = table.rows
+    item = asked.column(path, table.header) or "instance_id"
+    columns = {
+        name: _schema_and_name(name, rows) for name in table.header if name not in {*_OURS, item}
+    }
     unread = [name for name, split in columns.items() if split is None]
     if others := [name for name in unread if not name.startswith(_ORIGIN)]:
         yield Remark(Place(path), f"columns that are not read: {', '.join(others)}")
+    read: list[tuple[int, dict[str, str], dict[str, dict[str, object]]]] = []
     for number, row in rows:
-        place = Place(path, f"row {number}")
-        user = row.get("user_id", row.get("user", "")).strip()
-        if (machine := row.get(_ORIGIN, "")) not in ("", "human"):
-            yield Unusable(place, "annotations by a machine", machine, user)
-            continue
         labels: dict[str, dict[str, object]] = {}
         for column, split in columns.items():
             if split is not None:
                 labels.setdefault(split[0], {})[split[1]] = row[column]
-        item_id = row["instance_id"].strip()
-        yield from answers(Row(place, item_id, user, shown_in({**row})), _values(labels))
+        read.append((number, row, labels))
+    schemas = Schemas(path, (one for _, _, one in read), first="user" in table.header)
+    for number, row, labels in read:
+        place = Place(path, f"row {number}")
+        user = asked.who(row.get("user_id", row.get("user", "")).strip())
+        if (machine := row.get(_ORIGIN, "")) not in ("", "human"):
+            yield Unusable(place, "annotations by a machine", machine, user)
+            continue
+        whole = Row(place, row[item].strip(), user, shown_in(row))
+        yield from answers(whole, schemas.values(labels))
+    yield from _unread(path, schemas)
 
 
 def _schema_and_name(column: str, rows: Sequence[_Line]) -> tuple[str, str] | None:
@@ -161,7 +188,7 @@ def _schema_and_name(column: str, rows: Sequence[_Line]) -> tuple[str, str] | No
     """
     if ":::" in column:
         schema, _, name = column.partition(":::")
-        return schema, name
+        return None if schema == "span_annotation" else (schema, name)
     schema, dot, name = column.rpartition(".")
     if not dot or name in ("_spans", "_room", "_room_id"):
         return None
@@ -169,41 +196,10 @@ def _schema_and_name(column: str, rows: Sequence[_Line]) -> tuple[str, str] | No
     for value in values if len(values) == 1 else ():
         if column.endswith(f".{value}"):
             return column.removesuffix(f".{value}"), value
-    if name in _ENTRIES or _SCALE_POINT.fullmatch(name):
+    if name in ENTRIES or SCALE_POINT.fullmatch(name):
         return schema, name
     schema, _, name = column.partition(".")
     return schema, name
-
-
-def _values(labels: Mapping[str, Mapping[str, object]]) -> Values:
-    """Return the answers by field, each with whether it is free text."""
-    values: Values = {}
-    for schema, given in labels.items():
-        for name, value in given.items():
-            if is_blank(value) or (name not in _ENTRIES and _is_unset(name, value)):
-                continue
-            field, answer = _answer(schema, name, value)
-            values.setdefault(field, []).append((answer, name in _FREE_TEXT))
-    return values
-
-
-def _is_unset(name: str, value: object) -> bool:
-    """Whether an option was not chosen, or what is stored are spans, no labels of a response."""
-    text = str(value).casefold()
-    return (text == "false" != name.casefold()) or text.startswith(("[]", "[{"))
-
-
-def _answer(schema: str, name: str, value: object) -> tuple[str, object]:
-    """Return field and answer of one stored entry."""
-    if name == "free_response":
-        return f"{schema}.{name}", value
-    if name in _ENTRIES or name == schema:
-        return schema, value
-    if point := _SCALE_POINT.fullmatch(name):
-        return schema, point[1]
-    if value is True or str(value).casefold() in ("true", name.casefold()):
-        return schema, name
-    return f"{schema}.{name}", value  # a labelled box, or an option stored as the key to press
 
 
 def _machine(origin: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import new_folder
-from eft_eval.labels.entries import Found, Lines, Table
+from eft_eval.labels.entries import Asked, Found, Lines, Table
 from eft_eval.labels.records import Item, Origin
 from eft_eval.labels.texts import text_hash
 from eft_eval.records import restored
@@ -66,26 +66,24 @@ class Exporter(Protocol):
 class Tool(NamedTuple):
     """A labelling tool: how its files are recognised and read, and how a project is written.
 
-    Each reader returns None where a file is another tool's.
+    Each reader is told what the user says of the file, and returns None where it is another tool's.
 
     Attributes:
-        export: Writes a project, an `Exporter`.
+        export: Writes a project, an `Exporter`; None for a tool that is only read.
         listens: Whether the exporter also takes the port that the tool's server listens at.
         returned: What the labels come back in; "" where they stay in the project's folder.
         from_json: Reads a parsed JSON file.
         from_lines: Reads the numbered objects of a JSON Lines file; None for a broken line.
-        from_table: Reads a table; the text is what the values of one that names no field are.
+        from_table: Reads a table.
         stores_in: Finds the files with labels in a project's folder.
     """
 
-    export: Callable[..., Exported]
+    export: Callable[..., Exported] | None = None
     listens: bool = False
     returned: str = ""
-    from_json: Callable[[Path, Any], Found | None] = lambda _path, _content: None
-    from_lines: Callable[[Path, Lines], Found | None] = lambda _path, _lines: None
-    from_table: Callable[[Path, Table, str | None], Found | None] = lambda _path, _table, _field: (
-        None
-    )
+    from_json: Callable[[Path, Any, Asked], Found | None] = lambda _path, _content, _asked: None
+    from_lines: Callable[[Path, Lines, Asked], Found | None] = lambda _path, _lines, _asked: None
+    from_table: Callable[[Path, Table, Asked], Found | None] = lambda _path, _table, _asked: None
     stores_in: Callable[[Path], list[Path]] = lambda _folder: []
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.labels import saving
-from eft_eval.labels.entries import Entry, Found, Lines, Place, Remark, Unusable
-from eft_eval.labels.joining import Known
+from eft_eval.labels.contents import found_in, texts_of
+from eft_eval.labels.entries import NO_ANNOTATOR, Asked, Entry, Found, Place, Remark, Unusable
+from eft_eval.labels.joining import Known, OneText
+from eft_eval.labels.meanings import Classes, Meanings
 from eft_eval.labels.people import (
     is_mixed,
+    known_by_file,
     owners,
     person,
     pseudonyms,
@@ -24,31 +25,36 @@ from eft_eval.labels.people import (
     scrub,
     short_names,
 )
-from eft_eval.labels.project import (
-    GOLD_KEY_FORMAT,
-    KEY_FORMAT,
-    KEY_NAME,
-    Key,
-    key_in,
-    read_key,
-)
+from eft_eval.labels.project import KEY_NAME, Key, key_in, read_key
 from eft_eval.labels.records import Dropped, Item, Label, LabelSet, Origin, without_duplicates
-from eft_eval.labels.scheme import FIELDS, Unreadable, read_value
-from eft_eval.labels.tables import EXPORTED_CSV, read_table
-from eft_eval.labels.tools import TOOLS
+from eft_eval.labels.scheme import Unreadable
 
-__all__ = ["labels_in", "read_labels"]
-
-_EXPECTED = (
-    "Potato's project folder, user_state.json, CSV, TSV or JSONL (2.x), annotated_instances.tsv or "
-    ".jsonl (1.x); Label Studio's JSON or JSON-MIN; or a CSV table with item_id in its header"
-)
-
+__all__ = ["FileReading", "labels_in", "read_labels"]
 
 _MIXED = (
     "pseudonyms (A1, …) and names of annotators are mixed: if a person has both, that person "
     "counts as two; give the files that the pseudonyms were made from, or only these"
 )
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """What a user says of label files that they do not say themselves.
+
+    Attributes:
+        item: The column of tables, or the field of a task's data, that holds the items' ids.
+        person_per_file: Whether each file is one person's, whatever its annotators are called, as
+            two people may have one number in two instances of a tool.
+        answer: A column that holds answers, where a file does not show which of its columns do.
+        meanings: What labels that are words or sentences stand for.
+        letter: What pseudonyms begin with; G for adjudicators, who are other people.
+    """
+
+    item: str | None = None
+    person_per_file: bool = False
+    answer: str | None = None
+    meanings: Meanings = Meanings()
+    letter: str = "A"
 
 
 class _File(NamedTuple):
@@ -71,7 +77,7 @@ def read_labels(
     items: Iterable[Item] | Path | str | None = None,
     field: str | None = None,
     judge: str | None = None,
-    letter: str = "A",
+    reading: FileReading = FileReading(),
 ) -> LabelSet:
     """Read label files of any known format; the content tells which.
 
@@ -90,11 +96,11 @@ def read_labels(
         judge: The annotator, as the files name it, that is the judge: it keeps its name, unless
             that is an e-mail address. A pseudonym that names one annotator will do as well. The
             judge of the items' verdicts, where it is no annotator, means the same as None.
-        letter: What pseudonyms begin with; G for adjudicators, who are other people.
+        reading: What the files do not say themselves.
 
     Raises:
-        ConfigError: A file cannot be read, its format is not known, no label is of ``field``, or
-            nobody is called ``judge``.
+        ConfigError: A file cannot be read, its format is not known, no label is of ``field``,
+            nobody is called ``judge``, or the files are not as ``reading`` says.
     """
     several = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not several:
@@ -105,13 +111,22 @@ def read_labels(
         given = _given_key(Path(items))
     elif items is not None:
         by_id = {item.item_id: item for item in items}
-    texts = (pair for path in several for pair in _texts(Path(path)))
-    files = _by_short_names(_read(texts, by_id, given, field))
+    texts = (pair for path in several for pair in texts_of(Path(path)))
+    about = None if by_id is None else Known.of(by_id)
+    files = _by_short_names(
+        _read(path, text, about, given, (field, reading)) for path, text in texts
+    )
     judges = {item.judge for item in (by_id or {}).values() if item.judge is not None}
-    names, named_judge = _names(files, judge, letter, judges)
+    names, named_judge = _names(files, judge, reading.letter, judges)
     personal = owners((found for file in files for found in file.found), names)
     mixed = (_MIXED,) if is_mixed(set(names) - {judge}) else ()
-    found = _joined(files, names, personal, _checked(field, files), mixed)
+    found = _joined(
+        files,
+        (names, personal),
+        _checked(field, files),
+        reading.meanings,
+        (*mixed, *_numbers(files)),
+    )
     found = found if by_id is None else found.about(by_id.values())
     sources = tuple(safe_source(Path(path), personal) for path in several)
     return replace(found, judge=named_judge, sources=sources)
@@ -125,20 +140,48 @@ def labels_in(found: Found, judge: str | None = None) -> LabelSet:
     """
     files = [_File(list(found), Known(None), None)]
     names, named_judge = _names(files, judge, "A", ())
-    return replace(_joined(files, names, {}, None, ()), judge=named_judge)
+    return replace(_joined(files, (names, {}), None, Meanings(), ()), judge=named_judge)
 
 
 def _read(
-    texts: Iterable[tuple[Path, str]],
-    items: Mapping[str, Item] | None,
+    path: Path,
+    text: str,
+    about: Known | None,
     given: Key | None,
-    field: str | None,
-) -> Iterator[_File]:
-    about = None if items is None else Known.of(items)
-    for path, text in texts:
-        key = given or read_key(path)
-        known = about or Known(key.hashes if key else None)
-        yield _File(list(_found(path, text, field)), known, key)
+    asked: tuple[str | None, FileReading],
+) -> _File:
+    """Return what a file holds.
+
+    Raises:
+        ConfigError: It is none that can be read, or that of several people where it may not be.
+    """
+    key = given or read_key(path)
+    known = about or Known(key.hashes if key else None)
+    field, reading = asked
+    person = known_by_file(path) if reading.person_per_file else None
+    one = Asked(field, reading.item, answer=reading.answer, person=person)
+    found = list(found_in(path, text, one))
+    if person is None:
+        return _File([*found, *_nameless(path, found)], known, key)
+    if len(one.names) > 1:
+        raise ConfigError(
+            f"{scrub(str(path))} has labels under the names of {len(one.names)} annotators; "
+            "--person-per-file is for files of one person each"
+        )
+    return _File([_of_one(record) for record in found], known, key)
+
+
+def _nameless(path: Path, found: Sequence[Entry | Unusable | Remark]) -> Iterator[Remark]:
+    """Remark on a file whose rows all name nobody."""
+    entries = any(isinstance(one, Entry) for one in found)
+    if not entries and any(getattr(one, "reason", "") == NO_ANNOTATOR for one in found):
+        text = "names no annotator; --person-per-file takes it for one person's"
+        yield Remark(Place(path), text)
+
+
+def _of_one(record: Entry | Unusable | Remark) -> Entry | Unusable | Remark:
+    """Return a record of a file that is one person's, and may be named after that person."""
+    return record._replace(place=record.place._replace(named=True))
 
 
 def _by_short_names(given: Iterable[_File]) -> list[_File]:
@@ -185,122 +228,16 @@ def _given_key(path: Path) -> Key:
     return key
 
 
-def _texts(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield a file with its text, or for a folder the files that hold its labels."""
-    if not path.is_dir():
-        yield path, _decoded(path, _raw(path))
-        return
-    if (path / EXPORTED_CSV).is_file() and key_in(path / KEY_NAME):
-        raw = {one: _raw(one) for one in sorted(path.glob("*.csv"))}
-        sheets = {one: _decoded(one, it) for one, it in raw.items() if not saving.is_saved(it)}
-        own = path / EXPORTED_CSV
-        if len(sheets) > 1 and own in sheets and not _is_filled(own, sheets[own]):
-            del sheets[own]
-        yield from (sheets or {own: _decoded(own, raw[own])}).items()
-        return
-    stores = _stores_in(path)
-    if not stores:
-        inside = ", ".join(sorted(child.name for child in path.iterdir())[:8]) or "nothing"
-        raise ConfigError(
-            scrub(f"{path} holds no annotator's labels in Potato's format (it has: {inside}); ")
-            + "give a label file, or the folder of a project that was annotated"
+def _numbers(files: Sequence[_File]) -> Iterator[str]:
+    """Remark on people who are known by a bare number in several files of different annotators."""
+    whose = [{one.user for one in file.found if isinstance(one, Entry)} for file in files]
+    count = Counter(name for names in whose for name in names if name.isdecimal())
+    if shared := [name for name, files_of in count.items() if files_of > 1]:
+        yield (
+            f"annotators with the same number in several files, each taken as one person: "
+            f"{len(shared)}; if the files are of several instances of the tool, a person each, "
+            "give --person-per-file"
         )
-    for store in stores:
-        yield store, _decoded(store, _raw(store))
-
-
-def _is_filled(path: Path, text: str) -> bool:
-    table = read_table(path, text)
-    names = [field.name for field in FIELDS if field.name in table.header]
-    return any(row[name].strip() for _, row in table.rows for name in names)
-
-
-def _raw(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {scrub(str(path))}: {error.strerror}") from None
-
-
-def _decoded(path: Path, raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        hint = "save it as UTF-8 (in Excel: CSV UTF-8)"
-        where = f"byte {error.start + 1}"
-        raise ConfigError(f"{scrub(str(path))} is not UTF-8 text ({where}); {hint}") from None
-
-
-def _found(path: Path, text: str, field: str | None) -> Found:
-    """Yield what a file holds; its first sign tells JSON from tables."""
-    start = text.lstrip()[:1]
-    if not start:
-        yield Unusable(Place(path), "empty file")
-        return
-    yield from _stale(path)
-    if start in "[{":
-        yield from _json(path, text)
-        return
-    table = read_table(path, text)
-    yield from table.broken
-    if not table.rows:
-        yield Unusable(Place(path), "no rows under the header")
-    yield from _first(tool.from_table(path, table, field) for tool in TOOLS.values()) or ()
-
-
-def _first(found: Iterable[Found | None]) -> Found | None:
-    """Return what the first tool found that knows a file for its own."""
-    return next((one for one in found if one is not None), None)
-
-
-def _stores_in(folder: Path) -> list[Path]:
-    return next((found for tool in TOOLS.values() if (found := tool.stores_in(folder))), [])
-
-
-def _stale(path: Path) -> Found:
-    """Remark on Potato's automatic exports, which may be older than its live store."""
-    parents = path.absolute().parents
-    if len(parents) > 2 and parents[1].name == "exports" and _stores_in(parents[2]):
-        text = "an automatic export, which may lack the newest labels; give the project's folder"
-        yield Remark(Place(path), text)
-
-
-def _json(path: Path, text: str) -> Found:
-    content: Any = None
-    error = ""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        error = f"broken JSON, {problem}"
-    if content in ([], {}):
-        yield Unusable(Place(path), "empty file")
-    elif isinstance(content, dict) and content.get("format") in (KEY_FORMAT, GOLD_KEY_FORMAT):
-        raise ConfigError(f"{scrub(str(path))} is the key of an export and holds no labels")
-    elif isinstance(content, dict) and content.get("format") == saving.FORMAT:
-        yield from saving.from_saved(path, content)
-    else:
-        found = _first(tool.from_json(path, content) for tool in TOOLS.values())
-        lines = [] if found else _json_lines(text)
-        found = found or _first(tool.from_lines(path, lines) for tool in TOOLS.values())
-        if found is None:
-            names = ", ".join(next((sorted(one) for _, one in lines if one), []))[:200]
-            has = names or error or "no records"
-            raise ConfigError(scrub(f"{path} is in no known format ({has}); expected {_EXPECTED}"))
-        yield from found
-
-
-def _json_lines(text: str) -> Lines:
-    """Return the objects of a JSON Lines file with their line numbers; None for a broken line."""
-    records: Lines = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        records.append((number, record if isinstance(record, dict) else None))
-    return records
 
 
 def _checked(field: str | None, files: Sequence[_File]) -> str | None:
@@ -317,12 +254,20 @@ def _checked(field: str | None, files: Sequence[_File]) -> str | None:
 
 def _joined(
     files: Sequence[_File],
-    names: dict[str, str],
-    known: Mapping[Path, tuple[Place, str]],
+    people: tuple[Mapping[str, str], Mapping[Path, tuple[Place, str]]],
     field: str | None,
+    meanings: Meanings,
     more: Sequence[str],
 ) -> LabelSet:
     """Return labels, dropped rows and remarks, with ``more`` remarks, without names."""
+    names, known = people
+    entries = [[one for one in file.found if isinstance(one, Entry)] for file in files]
+    texts = OneText(
+        [one for one in of_file if not file.known.problem(one.item_id, one.shown)]
+        for file, of_file in zip(files, entries, strict=True)
+    )
+    given = (one for of_file in entries for one in of_file if field in (None, one.field))
+    classes = meanings.of(given)
     labels: list[Label] = []
     dropped: list[Dropped] = []
     remarks: list[str] = []
@@ -340,7 +285,9 @@ def _joined(
                 continue
             if field is not None and found.field != field:
                 continue
-            outcome = _label(found, annotator, where, file.known)
+            reason = file.known.problem(found.item_id, found.shown)
+            reason = reason or texts.problem(found.item_id, found.shown)
+            outcome = _label(found, annotator, where, reason or classes)
             if isinstance(outcome, Label):
                 labels.append(outcome)
             else:
@@ -352,16 +299,17 @@ def _joined(
     return replace(whole, origins=origins)
 
 
-def _label(entry: Entry, annotator: str, where: str, known: Known) -> Label | Dropped:
-    reason = known.problem(entry.item_id, entry.shown)
+def _label(entry: Entry, annotator: str, where: str, classes: Classes | str) -> Label | Dropped:
+    """Return the label that an entry is, by its class; or why it is none, which may be given."""
+    reason = classes if isinstance(classes, str) else ""
     try:
-        value = read_value(entry.field, entry.value, free_text=entry.free_text)
+        value = "" if isinstance(classes, str) else classes.value(entry)
     except Unreadable as error:
-        reason = reason or scrub(str(error))
+        reason = scrub(str(error))
     if reason:
         detail = f"{entry.item_id}, {entry.field}: {entry.value}"[:200]
         return Dropped(where, reason, scrub(detail))
-    digest = entry.shown.text_sha256 if entry.shown else None
+    digest = entry.shown.mark() if entry.shown else None
     value = scrub(value) if isinstance(value, str) else value
     return Label(entry.item_id, annotator, scrub(entry.field), value, digest, where)
 

@@ -128,7 +128,7 @@ def from_saved(path: Path, content: Mapping[str, Any]) -> Found:
                 str(one["field"]),
                 one["value"],
                 isinstance(one["value"], str),
-                Shown(digest) if digest else None,
+                Shown.marked(digest) if digest else None,
                 origins.get(one["item_id"]),
             )
         for one in content.get("dropped", ()):

@@ -13,6 +13,7 @@ __all__ = [
     "Field",
     "Unreadable",
     "is_blank",
+    "is_number",
     "read_value",
 ]
 
@@ -56,6 +57,11 @@ class Unreadable(Exception):
 def is_blank(raw: object) -> bool:
     """Whether nothing was filled in."""
     return raw is None or (isinstance(raw, str) and not raw.strip())
+
+
+def is_number(raw: object) -> bool:
+    """Whether an answer is a number."""
+    return not isinstance(raw, bool) and _as_number(str(raw).strip()) is not None
 
 
 def read_value(name: str, raw: object, *, free_text: bool = False) -> float | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import re
@@ -11,6 +12,8 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.labels.entries import (
+    TEXTS,
+    Asked,
     Entry,
     Found,
     Place,
@@ -29,7 +32,7 @@ from eft_eval.labels.records import Item, Origin
 from eft_eval.labels.scheme import FIELDS, is_blank
 from eft_eval.labels.texts import from_cell, text_hash, to_cell
 
-__all__ = ["EXPORTED_CSV", "SAVED", "TOOL", "export_csv", "read_table"]
+__all__ = ["EXPORTED_CSV", "SAVED", "TOOL", "export_csv", "read_table", "several_in"]
 
 SAVED = ("text_sha256", "stratum", "cluster", "random_sample")
 """Columns of a long table that tell more of the item; only these names are read."""
@@ -37,8 +40,16 @@ SAVED = ("text_sha256", "stratum", "cluster", "random_sample")
 _ITEM = ("item_id", "instance_id", "id")
 _ANNOTATOR = ("annotator", "annotator_id", "user", "user_id", "rater")
 _VALUE = ("value", "label", "score", "rating")
-_TEXTS = ("question", "response", "text", "displayed_text")
+_ABOUT = re.compile(  # columns beside the labels that are no annotator's
+    r"unnamed: \d+|index|row|(annotation|doc|prompt|task|batch)_?(id|number)?|model|system|source"
+    r"|split|stratum|cluster|(lead_|duration_)?time|duration|(time)?stamp|date"
+    r"|(created|updated|submitted|started|finished)(_?at)?|comments?|notes?|remarks?",
+    re.IGNORECASE,
+)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{4}.*")
+_SEVERAL = re.compile(r"\s*[;|]\s*")
 _OURS = tuple(field.name for field in FIELDS)
+_ANSWERS = tuple(field.name for field in FIELDS if field.kind != "text")
 _EXPECTED = (
     "item_id, annotator, value (long); item_id and one column per annotator (wide); "
     f"item_id, annotator, {', '.join(_OURS)} (our own export); or Potato's instance_id, user_id, "
@@ -47,8 +58,13 @@ _EXPECTED = (
 _LONGEST_CELL = 2**31 - 1
 
 
-def read_table(path: Path, text: str) -> Table:
+def read_table(path: Path, text: str, item: str | None = None) -> Table:
     """Read comma, semicolon or tab separated values.
+
+    Args:
+        path: The file.
+        text: What it holds.
+        item: The column of the items' ids, where it has a name of its own.
 
     Raises:
         ConfigError: The quoting is broken, or the header is none that we know.
@@ -56,7 +72,8 @@ def read_table(path: Path, text: str) -> Table:
     first, _, rest = text.partition("\n")
     hint = bool(re.fullmatch(r"\s*sep=.?\s*", first, re.IGNORECASE))  # for Excel
     text = rest if hint else text
-    header, delimiter = _header(text)
+    named = () if item is None else (item.casefold(), item.removeprefix("data.").casefold())
+    header, delimiter = _header(text, (*_ITEM, *named))
     if not header:
         found = ", ".join(next(_parse(path, text, ","), []))
         raise ConfigError(scrub(f"{path}: unknown columns: {found[:200]}; expected {_EXPECTED}"))
@@ -76,7 +93,7 @@ def read_table(path: Path, text: str) -> Table:
     return table
 
 
-def _header(text: str) -> tuple[tuple[str, ...], str]:
+def _header(text: str, items: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Return the header and the delimiter that makes the most columns with an item id in them."""
     best: tuple[tuple[str, ...], str] = ((), ",")
     start = io.StringIO(text[:65536], newline="")
@@ -87,7 +104,7 @@ def _header(text: str) -> tuple[tuple[str, ...], str]:
         except csv.Error:
             continue
         names = tuple(cell.strip() for cell in cells)
-        if len(names) > max(1, len(best[0])) and _first(names, _ITEM):
+        if len(names) > max(1, len(best[0])) and _first(names, items):
             best = names, delimiter
     return best
 
@@ -111,21 +128,24 @@ def _first(header: Sequence[str], names: Sequence[str]) -> str | None:
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _from_table(path: Path, table: Table, field: str | None) -> Found:
-    """Yield what a table holds; ``field`` is what the values of a table that names none are.
+def _from_table(path: Path, table: Table, asked: Asked) -> Found:
+    """Yield what a table holds.
 
     Raises:
         ConfigError: The header is none that we know.
     """
     header = table.header
-    item = _first(header, _ITEM)
+    item = asked.column(path, header) or _first(header, _ITEM)
     annotator, value = _first(header, _ANNOTATOR), _first(header, _VALUE)
-    if item and annotator and value:
-        yield from _long(path, table, (item, annotator, value), field or "value")
-    elif item and any(name in header for name in _OURS):
-        yield from _ours(path, table, item, annotator)
-    elif item and len(_columns(header, item, *SAVED)) > 0 and not annotator and not value:
-        yield from _wide(path, table, item, field or "value")
+    if asked.answer in header and asked.answer not in (item, annotator, *_OURS):
+        value = asked.answer
+    alone = asked.person is not None and value is not None
+    if item and value and (annotator or alone):
+        yield from _long(path, table, (item, annotator, value), asked)
+    elif item and any(name in header for name in (_OURS if annotator else _ANSWERS)):
+        yield from _ours(path, table, (item, annotator), asked)
+    elif item and not annotator and not value and _people(table, item):
+        yield from _wide(path, table, item, asked)
     else:
         found = scrub(", ".join(header))
         raise ConfigError(f"{scrub(str(path))}: columns {found}; expected {_EXPECTED}")
@@ -133,8 +153,29 @@ def _from_table(path: Path, table: Table, field: str | None) -> Found:
 
 def _columns(header: Sequence[str], *others: str | None) -> list[str]:
     """Return the columns that are neither texts nor among the others."""
-    known = {*others, *_TEXTS}
+    known = {*others, *TEXTS}
     return [name for name in header if name not in known]
+
+
+def _people(table: Table, item: str) -> list[str]:
+    """Return the columns of a wide table that may be annotators: no texts, times, or numbering."""
+    names = [name for name in _columns(table.header, item, *SAVED) if name]
+    return [
+        name
+        for name in names
+        if not _ABOUT.fullmatch(name)
+        and name.casefold() not in _ITEM
+        and not _describes_items([row[name].strip() for _, row in table.rows])
+    ]
+
+
+def _describes_items(cells: Sequence[str]) -> bool:
+    """Whether a column holds times, or a text of its own for most of the rows."""
+    given = [cell for cell in cells if cell]
+    if given and all(_DATE.fullmatch(cell) for cell in given):
+        return True
+    words = [len(cell.split()) for cell in given]
+    return len(given) > 2 and sum(words) > 4 * len(given) and len({*given}) > len(given) / 2
 
 
 def _unread(path: Path, names: Sequence[str]) -> Found:
@@ -142,21 +183,45 @@ def _unread(path: Path, names: Sequence[str]) -> Found:
         yield Remark(Place(path), f"columns that are not read: {', '.join(map(repr, names))}")
 
 
-def _long(path: Path, table: Table, named: tuple[str, str, str], field: str) -> Found:
+def _long(path: Path, table: Table, named: tuple[str, str | None, str], asked: Asked) -> Found:
     item, annotator, value = named
+    field = value if value == asked.answer else asked.field or "value"
     yield from _unread(path, _columns(table.header, *named, "field", *SAVED))
     saved = "text_sha256" in table.header  # by `saving`, with safe cells
+    people = {row[annotator].strip() for _, row in table.rows} if annotator else set()
     for number, row in table.rows:
         place = Place(path, f"row {number}")
         name = row.get("field", "").strip() or field
         values: Values = {}
         if not is_blank(row[value]):
-            values[name] = [(from_cell(row[value]) if saved else row[value], False)]
+            given = from_cell(row[value]) if saved else row[value]
+            values[name] = [(one, False) for one in ([given] if saved else several_in(given))]
         digest = row.get("text_sha256", "").strip()
-        shown = Shown(digest) if digest else shown_in({**row})
-        user = row[annotator].strip()
-        whole = Row(place, row[item].strip(), user, shown, _origin(row))
+        shown = Shown.marked(digest) if digest else shown_in(_without(row, named))
+        user = row[annotator].strip() if annotator else ""
+        if len(parts := _SEVERAL.split(user)) > 1 and people & {*parts}:
+            yield Unusable(place, "several annotators in one cell", row[item].strip())
+            continue
+        whole = Row(place, row[item].strip(), asked.who(user), shown, _origin(row))
         yield from answers(whole, values)
+
+
+def several_in(cell: str) -> list[str]:
+    """Return the answers in a cell, which may hold a list of them as JSON or Python write it."""
+    text = cell.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return [cell]
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return [cell]
+    if not isinstance(found, list) or not all(isinstance(one, (str, int, float)) for one in found):
+        return [cell]
+    return [str(one) for one in found]
+
+
+def _without(row: Mapping[str, str], names: Sequence[str | None]) -> dict[str, str]:
+    return {name: cell for name, cell in row.items() if name not in names}
 
 
 def _origin(row: Mapping[str, str]) -> Origin | None:
@@ -167,9 +232,12 @@ def _origin(row: Mapping[str, str]) -> Origin | None:
     return Origin(stratum, cluster, {"yes": True, "no": False}.get(random))
 
 
-def _wide(path: Path, table: Table, item: str, field: str) -> Found:
-    people = [name for name in _columns(table.header, item, *SAVED) if name]
-    yield Remark(Place(path), f"taken as annotators, one column each: {len(people)} columns")
+def _wide(path: Path, table: Table, item: str, asked: Asked) -> Found:
+    people, field = _people(table, item), asked.field or "value"
+    others = len([name for name in _columns(table.header, item, *SAVED) if name]) - len(people)
+    beside = f"; {others} are not read: times, texts, numbering" if others else ""
+    text = f"taken as annotators, one column each: {len(people)} columns{beside}"
+    yield Remark(Place(path), text)
     for number, row in table.rows:
         place = Place(path, f"row {number}")
         given = {name: row[name] for name in people if not is_blank(row[name])}
@@ -177,12 +245,14 @@ def _wide(path: Path, table: Table, item: str, field: str) -> Found:
             yield Unusable(place, "no answer" if row[item].strip() else "no item id")
             continue
         for name, value in given.items():
-            shown, origin = shown_in({**row}), _origin(row)
-            yield Entry(place, row[item].strip(), name, field, value, shown=shown, origin=origin)
+            shown, origin = shown_in(_without(row, (item, *people))), _origin(row)
+            who = asked.who(name)
+            yield Entry(place, row[item].strip(), who, field, value, shown=shown, origin=origin)
 
 
-def _ours(path: Path, table: Table, item: str, annotator: str | None) -> Found:
+def _ours(path: Path, table: Table, columns: tuple[str, str | None], asked: Asked) -> Found:
     """Yield our own export's answers; a file without any annotator's name is one annotator's."""
+    item, annotator = columns
     named = [name for name in _OURS if name in table.header]
     yield from _unread(path, _columns(table.header, item, annotator, *named))
     people = {row[annotator].strip() for _, row in table.rows} if annotator else set()
@@ -192,7 +262,7 @@ def _ours(path: Path, table: Table, item: str, annotator: str | None) -> Found:
         yield Remark(Place(path, named=True), text, alone)
     for number, row in table.rows:
         place = Place(path, f"row {number}", named=bool(alone))
-        user = alone or (row[annotator].strip() if annotator else "")
+        user = asked.who(row[annotator].strip() if annotator else "") or alone
         values: Values = {name: [(row[name], False)] for name in named if not is_blank(row[name])}
         yield from answers(Row(place, row[item].strip(), user, _own_texts(row)), values)
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from eft_eval.errors import ConfigError
 from eft_eval.labels import (
+    FileReading,
     Item,
     LabelSet,
     clean_text,
@@ -25,6 +26,8 @@ from eft_eval.labels import (
     export_label_studio,
     export_potato,
     read_labels,
+    read_meanings,
+    save_labels,
     text_hash,
 )
 from eft_eval.labels.people import scrub
@@ -199,6 +202,7 @@ def test_potato_columns_with_dots(tmp_path: Path) -> None:
 
 # --- Potato 1.x
 
+OTHER_TEXT = "another text under the same item id (--item names another column of ids)"
 TSV_1 = (
     "user\tinstance_id\tdisplayed_text\ttruthfulness_Score:::scale_4\ttruthfulness_Score:::scale_10"
     "\thas_error:::yes\tspans:::certain\n"
@@ -218,7 +222,8 @@ def test_potato_1_table_and_its_displayed_text(tmp_path: Path) -> None:
     assert dropped.reason == "the labelled text is not the item's"
     assert dropped.where.endswith("a.tsv: row 3")
     everything = read_labels(tmp_path / "a.tsv", field="truthfulness_Score")
-    assert sorted(label.value for label in everything.labels) == [4.0, 10.0]
+    assert everything.labels == ()  # one id, two texts: which one is meant, no file says
+    assert everything.drop_counts() == {OTHER_TEXT: 2}
 
 
 def test_potato_1_files_per_user(tmp_path: Path) -> None:
@@ -596,3 +601,226 @@ def test_label_studio_and_potato_round_trips(tmp_path: Path) -> None:
         assert found.matrix("error_count", item_ids=ids).values.tolist() == [[0], [1], [2], [3]]
     (project / "key.json").write_text((tmp_path / "ls" / "key.json").read_text().replace("-r0", ""))
     assert read_labels(project).drop_counts() == {"no item has this id": 2}
+
+
+# --- Potato's options
+
+
+def potato_1(user: str, rows: dict[str, dict[str, dict[str, str]]]) -> str:
+    """Return a file of Potato 1.x."""
+    lines = [
+        {"id": item, "displayed_text": f"text {item}", "label_annotations": given}
+        for item, given in rows.items()
+    ]
+    return "".join(json.dumps(one) + "\n" for one in lines)
+
+
+def test_options_of_potato_1_are_answers_to_their_schema(tmp_path: Path) -> None:
+    given = {
+        "a": {
+            "has_error": {"yes": "has_error:::yes"},
+            "tone": {"rude": "2"},
+            "kinds": {"date": "1", "name": "3"},
+            "rate": {"scale_2": "2"},
+            "count": {"text_box": "12"},
+            "why": {"text_box": "12 of them"},
+            "slider": {"length": "7"},
+            "pick": {"select-one": "one"},
+            "aspects": {"style": "3", "facts": "3"},
+        },
+        "b": {
+            "has_error": {"no": "has_error:::no", "free_response": "odd"},
+            "tone": {"calm": "1"},
+            "kinds": {"date": "1"},
+            "rate": {"bad_text": "0"},
+            "count": {"text_box": "0"},
+            "why": {"text_box": "3"},
+            "aspects": {"style": "1", "facts": "2"},
+        },
+        "c": {"tone": {"rude": "2"}, "rate": {"scale_5": "5"}},
+    }
+    labels = read_labels(write(tmp_path / "x" / "annotated_instances.jsonl", potato_1("x", given)))
+    assert answers(labels, "A1") == {
+        ("a", "has_error"): "yes",
+        ("a", "tone"): "rude",
+        ("a", "rate"): 2,
+        ("a", "count"): 12,
+        ("a", "why"): "12 of them",
+        ("a", "length"): 7,
+        ("a", "pick"): "one",
+        ("a", "aspects.style"): 3,
+        ("a", "aspects.facts"): 3,
+        ("b", "has_error"): "no",
+        ("b", "has_error.free_response"): "odd",
+        ("b", "tone"): "calm",
+        ("b", "kinds"): "date",
+        ("b", "count"): 0,
+        ("b", "why"): "3",
+        ("b", "aspects.style"): 1,
+        ("b", "aspects.facts"): 2,
+        ("c", "tone"): "rude",
+        ("c", "rate"): 5,
+    }
+    assert labels.drop_counts() == {
+        "several answers where one is expected": 1,
+        "rate: not on the scale of the field's other labels, which are numbers": 1,
+    }
+
+
+def test_tables_of_potato_1_and_key_bound_options_of_2(tmp_path: Path) -> None:
+    header = "user\tinstance_id\tdisplayed_text\tq:::good\tq:::bad\tspan_annotation:::who"
+    rows = ["jo\ti1\tx\tq:::good\t\t[]", "jo\ti2\ty\t\tq:::bad\t[{'start': 1}]"]
+    table = read_labels(write(tmp_path / "a.tsv", "\n".join([header, *rows]) + "\n"))
+    assert answers(table, "A1") == {("i1", "q"): "good", ("i2", "q"): "bad"}
+    for field in ("has_error", "q"):
+        given = {
+            "i1": [(field, "yes", "1")],
+            "i2": [(field, "no", "2")],
+            "i3": [(field, "no", "2")],
+        }
+        found = read_labels(write(tmp_path / "user_state.json", state("x", given)))
+        said = {("i1", field): "yes", ("i2", field): "no", ("i3", field): "no"}
+        assert answers(found, "A1") == said
+
+
+def test_the_configuration_tells_options_from_boxes(tmp_path: Path) -> None:
+    given = {"i1": [("q", "yes", "1"), ("n", "yes", "1")], "i2": [("q", "yes", "1")]}
+    path = tmp_path / "annotation_output" / "x" / "user_state.json"
+    schemes = ["{name: q, annotation_type: radio}", "{name: n, annotation_type: text}"]
+    write(tmp_path / "config.yaml", f"annotation_schemes: [{', '.join(schemes)}]\n")
+    labels = read_labels(write(path, state("x", given)))
+    assert answers(labels, "A1") == {("i1", "q"): "yes", ("i2", "q"): "yes", ("i1", "n.yes"): 1}
+
+
+def test_rankings_are_no_answers_and_pairs_and_trees_are(tmp_path: Path) -> None:
+    given = {
+        "i1": [("r", "rank_order", "b,a"), ("p", "selection", "A"), ("p", "justification", "why")],
+        "i2": [("t", "selected_labels", "animal"), ("s", "scale_value", "-2")],
+        "i3": [("t", "selected_labels", "animal,plant")],
+    }
+    labels = read_labels(write(tmp_path / "user_state.json", state("x", given)))
+    assert answers(labels, "A1") == {
+        ("i1", "p"): "A",
+        ("i1", "p.justification"): "why",
+        ("i2", "t"): "animal",
+        ("i2", "s"): -2,
+    }
+    assert labels.drop_counts() == {"several answers where one is expected": 1}
+    assert labels.remarks[0].endswith("not read, as no answers: r")
+
+
+# --- tables of people's own
+
+
+def test_the_items_own_column_and_a_column_of_answers(tmp_path: Path) -> None:
+    text = "q_id;annotator;quality;answer\nq1;jo;3;x y\nq1;al;4;x y\nq2;jo;1;z\n"
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(ConfigError, match="unknown columns"):
+        read_labels(path)
+    labels = read_labels(path, reading=FileReading(item="q_id", answer="quality"))
+    assert (labels.fields, labels.item_ids) == (("quality",), ("q1", "q2"))
+    assert sorted(values(labels, "quality").values()) == [1, 3, 4]
+    wide = write(tmp_path / "b.csv", "q_id,jo,al\nq1,1,2\n")
+    assert len(read_labels(wide, reading=FileReading(item="q_id")).labels) == 2
+
+
+def test_columns_of_wide_tables_that_are_no_people(tmp_path: Path) -> None:
+    header = ",item_id,prompt,jo,al,timestamp,when,remark,why,notes"
+    why = "because all of the long answer is wrong {}"
+    rows = [f"{i},i{i},p {i},yes,no,5,2026-11-0{i} 10:00,r,{why.format(i)},n" for i in range(1, 5)]
+    path = write(tmp_path / "a.csv", "\n".join([header, *rows]))
+    labels = read_labels(path)
+    assert len(labels.annotators) == 2
+    assert {one.value for one in labels.labels} == {"yes", "no"}
+    beside = "columns; 5 are not read: times, texts, numbering"
+    assert labels.remarks == (f"{path}: taken as annotators, one column each: 2 {beside}",)
+
+
+def test_cells_with_several_people_or_answers(tmp_path: Path) -> None:
+    rows = ["a,jo,yes", "b,al,no", "c,jo; al,no", "d,jo,\"['yes', 'no']\"", 'e,al,"[""no""]"']
+    path = write(tmp_path / "a.csv", "\n".join(["item_id,annotator,value", *rows]))
+    labels = read_labels(path)
+    assert sorted(one.item_id for one in labels.labels) == ["a", "b", "e"]
+    assert labels.drop_counts() == {
+        "several annotators in one cell": 1,
+        "several answers where one is expected": 1,
+    }
+
+
+def test_texts_that_differ_in_tables(tmp_path: Path) -> None:
+    rows = ["a,jo,1,Why?,one", "a,al,2,Why?,two", "b,jo,1,Why?,x", "b,al,1,Why?, x"]
+    path = write(
+        tmp_path / "a.csv", "\n".join(["item_id,annotator,value,prompt,completion", *rows])
+    )
+    labels = read_labels(path)
+    assert labels.item_ids == ("b",)
+    assert labels.drop_counts() == {OTHER_TEXT: 2}
+
+
+def test_texts_are_still_held_against_each_other_after_an_import(tmp_path: Path) -> None:
+    rows = {"jo": "one,x", "al": "two,x"}
+    for form in ("csv", "json"):
+        saved = []
+        for name, texts in rows.items():
+            text = (
+                f"item_id,annotator,value,prompt,completion\na,{name},1,{texts}\nb,{name},1,y,y\n"
+            )
+            labels = read_labels(write(tmp_path / "in.csv", text))
+            saved += save_labels(labels, tmp_path / f"{name}.{form}")
+        found = read_labels(saved)
+        assert found.item_ids == ("b",)
+        assert found.drop_counts() == {OTHER_TEXT: 2}
+
+
+# --- labels that are sentences, and what they stand for
+
+SENTENCES = (
+    "item_id,annotator,value,field\n"
+    'a,jo,"Yes, there is an error",q\na,al,"YES,  there is an error",q\n'
+    "b,jo,No error at all,q\nb,al,I cannot say,q\nc,jo,Something else,q\n"
+    "a,jo,Yes,has_error\n"
+)
+CLASSES = "'Yes, there is an error': yes\nNo error at all: 'no'\nI cannot say: null\n"
+
+
+def test_sentences_are_matched_to_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", SENTENCES)
+    meanings = read_meanings(write(tmp_path / "classes.yaml", CLASSES))
+    labels = read_labels(path, reading=FileReading(meanings=meanings))
+    assert sorted(values(labels, "q").items()) == sorted(
+        {("a", "A1"): "yes", ("a", "A2"): "yes", ("b", labels_of(labels, "no")): "no"}.items()
+    )
+    assert values(labels, "has_error") == {("a", labels_of(labels, "no")): "yes"}
+    assert labels.drop_counts() == {
+        "q: no label, by the map of labels": 1,
+        "q: the map of labels has no class for it": 1,
+    }
+    numbers = json.dumps({"q": {"Yes, there is an error": 1, "no error AT ALL": 0}})
+    by_field = read_meanings(write(tmp_path / "numbers.json", numbers))
+    coded = read_labels(path, reading=FileReading(meanings=by_field))
+    assert sorted(values(coded, "q").values()) == [0, 1, 1]
+
+
+def labels_of(labels: LabelSet, value: str) -> str:
+    return next(one.annotator for one in labels.labels if one.value == value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "is no map of labels"),
+        ("a: [1]\n", r"the class of 'a' is \[1\]; expected a YAML or JSON file of LABEL: CLASS"),
+        ("A: 1\na: 2\n", "'a' has two classes"),
+        (
+            "nothing of this: yes\n",
+            r"none of its labels is in the files, which have 'i cannot say'",
+        ),
+        ("{qq: {a: 1}}\n", r"no label is of the field 'qq' \(did you mean 'q'\?\)"),
+    ],
+)
+def test_maps_that_do_not_fit_are_clear(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "a.csv", SENTENCES)
+    with pytest.raises(ConfigError, match=message):
+        read_labels(
+            path, reading=FileReading(meanings=read_meanings(write(tmp_path / "m.yaml", text)))
+        )
