@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,8 @@ from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.finished import response_key
 from eft_eval.decoding.interruption import Interruption
 from eft_eval.decoding.loop import Decoder
-from eft_eval.decoding.requests import Generation, Request
+from eft_eval.decoding.reasoning import REASONING_ENDS, AnswerStops, Reasoning
+from eft_eval.decoding.requests import Generation, Request, StopTest
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.engine.loading import LoadOptions
@@ -31,7 +33,7 @@ from eft_eval.errors import ConfigError, one_line_errors
 from eft_eval.model_adapters.chat import ChatTurns
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.resume import Resume
-from eft_eval.model_adapters.samples import sample_numbers
+from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
 from eft_eval.model_adapters.scoring import ScoringLM
 from eft_eval.model_adapters.settings import (
     GenerationPlan,
@@ -39,6 +41,7 @@ from eft_eval.model_adapters.settings import (
     generation_plan,
     limit_threads,
     rank_attributes,
+    reasoning_of,
     text_attributes,
 )
 from eft_eval.recipe import identity, parse_model_args
@@ -57,10 +60,11 @@ class _Job(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Responses to generate with the same settings."""
+    """Responses to generate with the same settings; their reasoning, where they are to reason."""
 
     plan: GenerationPlan
     settings: dict[str, Any]
+    reasoning: Reasoning | None
     jobs: list[_Job]
 
 
@@ -94,6 +98,9 @@ class EFTLM(ScoringLM):
             ),
         )
         self.decoder = Decoder(self.composite)
+        self._reasoning = reasoning_of(self.composite.tokenizer, self.think_end_token)
+        self._marked: Counter[str] = Counter()  # ends of reasoning that nobody takes away
+        self._answers_at_once = self.chat_template_args.get("enable_thinking") is False
         self._config = self.composite.members["base"].config
         self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=self._config)
         self.vocab_size = self.tokenizer.vocab_size
@@ -219,7 +226,7 @@ class EFTLM(ScoringLM):
             for group in groups:
                 for ended in self._rounds(group):
                     for job, generation in ended:
-                        text = self._text(generation.tokens, group.plan.until)
+                        text = self._text(job, generation, group)
                         responses[job.position] = text
                         asked = (job.context, group.settings)
                         self.cache_hook.add_partial("generate_until", asked, text)
@@ -228,6 +235,7 @@ class EFTLM(ScoringLM):
                     if interruption.signal is not None:
                         interruption.stop(self._resume.how_to_go_on(done, total))
         bar.close()
+        self._report_reasoning(responses)
         places: dict[int, int] = {}  # where a request's first response is
         for position, (request, number) in enumerate(zip(requests, numbers, strict=True)):
             first = places.setdefault(id(request), position)
@@ -245,10 +253,13 @@ class EFTLM(ScoringLM):
             context, settings = request.args[:2]
             if context not in encoded:
                 encoded[context] = self._encode_prompt(context)
-            key = json.dumps(settings, sort_keys=True, default=str)
+            reasoning = self._reasoning
+            if reasoning is not None and (self._answers_at_once or reasoning.closed(context)):
+                reasoning = None
+            key = json.dumps([settings, reasoning is None], sort_keys=True, default=str)
             if key not in groups:
                 plan = generation_plan(settings, self.max_gen_toks, self._eos_text())
-                groups[key] = _Group(plan, settings, [])
+                groups[key] = _Group(plan, settings, reasoning, [])
             groups[key].jobs.append(_Job(position, context, encoded[context], number))
         for group in groups.values():
             group.jobs.sort(key=lambda job: (-len(job.tokens), job.context, job.repeat))
@@ -261,7 +272,8 @@ class EFTLM(ScoringLM):
         requests = [request for _, request in asked]
         keys: list[str] = []
         if store is not None:
-            keys = [response_key([request, plan]) for request in requests]
+            reasons = group.reasoning is not None
+            keys = [response_key([request, plan, reasons]) for request in requests]
             found = [(job, store.find(key)) for (job, _), key in zip(asked, keys, strict=True)]
             kept = [(job, one) for job, one in found if one is not None]
             rest = [number for number, (_, one) in enumerate(found) if one is None]
@@ -272,7 +284,9 @@ class EFTLM(ScoringLM):
         size = self._generation_batch_size(requests, plan) if asked or in_step else 0
         if not asked:
             return
-        stopped = StopStrings(self.tokenizer, plan.until)
+        stopped: StopTest = StopStrings(self.tokenizer, plan.until)
+        if group.reasoning is not None:
+            stopped = AnswerStops(self.tokenizer, plan.until, group.reasoning)
         with self._autocast():
             left = [request for _, request in asked]
             for ended in self.decoder.rounds(left, plan.rule, plan.max_new_tokens, stopped, size):
@@ -296,20 +310,39 @@ class EFTLM(ScoringLM):
         seed = torch.initial_seed()  # lm-eval's --seed
         return Request(trimmed, request_seed(seed, job.context, job.repeat))
 
-    def _text(self, tokens: list[int], until: list[str]) -> str:
-        """Decode a response: reasoning off, stop string and what follows off."""
-        end = self.think_end_token
-        text: str
-        if isinstance(end, int) and end in tokens:
-            text = self.tok_decode(tokens[len(tokens) - tokens[::-1].index(end) :]).lstrip()
-        else:
-            text = self.tok_decode(tokens)
-        cleaned: str = postprocess_generated_text(
-            generation=text,
-            stop=until,
-            think_end_token=end if isinstance(end, str) else None,
-        )
-        return cleaned
+    def _text(self, job: _Job, made: Generation, group: _Group) -> str:
+        """Return a response's text: reasoning off, stop string and what follows off."""
+        answer = None if self._reasoning is None else self._reasoning.answer(made.tokens)
+        if answer is None:
+            if group.reasoning is not None and group.reasoning.unfinished(job.context, made):
+                self.decoder.statistics.unfinished += 1
+                return UnfinishedResponse()
+            answer = self.tok_decode(made.tokens)
+            if self._reasoning is not None:
+                answer = answer.lstrip()
+            else:
+                raw = self.tok_decode(made.tokens, skip_special_tokens=False)
+                self._marked.update(mark for mark in REASONING_ENDS if mark in raw)
+        text: str = postprocess_generated_text(answer, group.plan.until, None)
+        return text
+
+    def _report_reasoning(self, responses: Sequence[str]) -> None:
+        if count := sum(isinstance(text, UnfinishedResponse) for text in responses):
+            log.warning(
+                "%d of %d responses did not end their reasoning and are empty answers; allow more "
+                "tokens: --gen_kwargs max_gen_toks=N",
+                count,
+                len(responses),
+            )
+        for mark, count in self._marked.items():
+            log.warning(
+                "%d responses hold %r, which ends the reasoning of some models: with "
+                "--model_args think_end_token=%s only what follows it is the answer",
+                count,
+                mark,
+                mark,
+            )
+        self._marked.clear()
 
     def _encode_prompt(self, text: str) -> list[int]:
         tokens: list[int] = self.tok_encode(text)

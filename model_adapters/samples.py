@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["drop_padding", "sample_numbers"]
+__all__ = ["UnfinishedResponse", "drop_padding", "sample_numbers"]
+
+
+class UnfinishedResponse(str):
+    """The empty answer of a response whose reasoning did not end; lm-eval sees an empty text."""
 
 
 def sample_numbers(requests: Sequence[Any]) -> list[int | None]:

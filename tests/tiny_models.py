@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -114,4 +115,37 @@ def perturb(source: str, folder: Path, *, seed: int, amount: float) -> str:
                 weights.add_(noise * amount * weights.std())
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return str(folder)
+
+
+def scripted_model(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, tokens: Sequence[int], *, seed: int = 0
+) -> str:
+    """Save a model that says ``tokens``, whatever it read: the one of each place, from 0 on.
+
+    Its scores for all other tokens are small noise of ``seed``.
+    """
+    size = max(tokenizer.get_vocab().values()) + 1
+    places = len(tokens)
+    config = GPT2Config(
+        vocab_size=size,
+        n_embd=places,
+        n_layer=1,
+        n_head=1,
+        n_positions=places,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=False,
+    )
+    model = AutoModelForCausalLM.from_config(config).float()
+    noise = torch.randn(size, places, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+        model.transformer.wpe.weight.copy_(torch.eye(places))  # a place is a direction
+        model.transformer.ln_f.weight.fill_(1.0)
+        model.lm_head.weight.copy_(noise * 0.02)
+        model.lm_head.weight[torch.tensor(list(tokens)), torch.arange(places)] += 5.0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return str(folder)

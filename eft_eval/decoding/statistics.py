@@ -12,6 +12,7 @@ __all__ = ["DecodingStatistics"]
 
 _COUNTS = (
     "requests", "tokens", "rounds", "row_rounds", "drafted", "tested", "accepted", "resumed",
+    "unfinished",
 )  # fmt: skip
 
 
@@ -28,6 +29,7 @@ class DecodingStatistics:
         tested: Drafted tokens that all earlier drafts of their block were accepted for.
         accepted: Drafted tokens that were accepted.
         resumed: Responses that an earlier start of the run had finished; not in the other counts.
+        unfinished: Responses whose reasoning did not end, of those finished and resumed.
         blocks: Rounds by block length.
         passes: Model passes by member.
         seconds: Time in model passes, by member.
@@ -43,6 +45,7 @@ class DecodingStatistics:
     tested: int = 0
     accepted: int = 0
     resumed: int = 0
+    unfinished: int = 0
     blocks: Counter[int] = field(default_factory=Counter)
     passes: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -91,4 +94,6 @@ class DecodingStatistics:
             seconds=total,
             plain_reason=self.plain_reason,
             resumed=self.resumed,
+            unfinished=self.unfinished,
+            unfinished_share=rate(self.unfinished, self.requests + self.resumed),
         )

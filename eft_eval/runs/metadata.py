@@ -104,7 +104,9 @@ class Decoding:
         own_time_share: Share of the time outside the members' passes.
         seconds: Of all rounds.
         plain_reason: Why nothing is drafted; None where drafting is possible.
-        resumed: Responses that an earlier start of the run had finished; not in the other counts.
+        resumed: Responses that an earlier start of the run had finished; not in the counts above.
+        unfinished: Responses whose reasoning did not end, of those finished and resumed.
+        unfinished_share: Their share.
     """
 
     requests: int = 0
@@ -123,6 +125,8 @@ class Decoding:
     seconds: float | None = None
     plain_reason: str | None = None
     resumed: int | None = None
+    unfinished: int | None = None
+    unfinished_share: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it stands in the results."""

@@ -38,10 +38,20 @@ def speed(report: Report) -> Section | None:
         "drafted ones; – where nothing is drafted. Speeds are of each run's machine and batch size."
     )
     blocks: list[Block] = [Table("Decoding", heads, rows, note)]
-    if reasons := [f"{name}: {one.plain_reason}" for name, one in found if one.plain_reason]:
-        blocks.append(Texts(tuple(reasons), listed=True))
+    if remarks := [f"{name}: {text}" for name, one in found for text in _remarks(one)]:
+        blocks.append(Texts(tuple(remarks), listed=True))
     lead = "What the generation loop of each composite did (eft_decoding in the results)."
     return Section("speed", "Acceptance and speed", lead, tuple(blocks))
+
+
+def _remarks(one: Decoding) -> Iterator[str]:
+    if one.plain_reason:
+        yield one.plain_reason
+    if one.unfinished:
+        share = "" if one.unfinished_share is None else f" ({100 * one.unfinished_share:.1f} %)"
+        yield f"{one.unfinished:,} responses{share} are empty: their reasoning did not end"
+    if one.resumed:
+        yield f"{one.resumed:,} more responses are from an earlier start of the run"
 
 
 def _acceptance(one: Decoding) -> Cell:

@@ -1,0 +1,97 @@
+"""Members that think before they answer: where the reasoning ends, and what is left as answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eft_eval.decoding.requests import Generation
+from eft_eval.decoding.stopping import StopStrings
+
+__all__ = ["REASONING_ENDS", "AnswerStops", "Reasoning"]
+
+REASONING_ENDS = (
+    "</think>", "</seed:think>", "◁/think▷", "[/THINK]", "<|END_THINKING|>",
+    "<|end_of_thought|>", "<|channel|>final<|message|>",
+)  # fmt: skip
+"""What ends the reasoning of models that people use."""
+
+_OPENINGS = (
+    ("</", "<"), ("[/", "["), ("◁/", "◁"), ("<|/", "<|"),
+    ("end", "begin"), ("end", "start"), ("END", "START"), ("END", "BEGIN"),
+)  # fmt: skip
+"""How the mark before the reasoning differs from the one after it."""
+
+
+class Reasoning:
+    """What ends a response's reasoning: a text, however it is made of tokens, or a token.
+
+    Args:
+        tokenizer: The tuned member's.
+        end: The text, or the token's id.
+    """
+
+    def __init__(self, tokenizer: Any, end: str | int) -> None:
+        self._tokenizer = tokenizer
+        self._token = end if isinstance(end, int) else None
+        self._end = end if isinstance(end, str) else self._text([end])
+        pairs = {self._end.replace(*pair) for pair in _OPENINGS}
+        self._starts = tuple(pairs - {self._end})
+
+    def closed(self, prompt: str) -> bool:
+        """Whether a prompt ends with reasoning that is over, as templates without thinking do."""
+        return prompt.rstrip().endswith(self._end.strip())
+
+    def answer(self, tokens: Sequence[int], skip_special_tokens: bool = True) -> str | None:
+        """Return the text after the (last) reasoning; None where that has not ended."""
+        after = self._after(tokens)
+        if after is None:
+            return None
+        rest, place = after
+        return (rest + self._text(tokens[place:], skip_special_tokens)).lstrip()
+
+    def unfinished(self, prompt: str, made: Generation) -> bool:
+        """Whether a response without an end of reasoning is reasoning; else it is an answer.
+
+        What was cut off may be either, and counts as reasoning. What ended by itself is an answer
+        where neither it nor its prompt begins to reason.
+        """
+        if made.finish == "length" or not self._starts:
+            return True
+        opened = prompt.rstrip().endswith(self._starts)
+        return opened or self._text(made.tokens).lstrip().startswith(self._starts)
+
+    def _after(self, tokens: Sequence[int]) -> tuple[str, int] | None:
+        """Return where the last reasoning's end is complete, and what its last token adds to it."""
+        if self._token is not None:
+            places = [place for place, token in enumerate(tokens) if token == self._token]
+            return ("", places[-1] + 1) if places else None
+        times = self._text(tokens).count(self._end)
+        if not times:
+            return None
+        low, high = 1, len(tokens)  # the fewest tokens that have it as often
+        while low < high:
+            middle = (low + high) // 2
+            if self._text(tokens[:middle]).count(self._end) >= times:
+                high = middle
+            else:
+                low = middle + 1
+        return self._text(tokens[:low]).rsplit(self._end, 1)[-1], low
+
+    def _text(self, tokens: Sequence[int], skip_special_tokens: bool = False) -> str:
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=skip_special_tokens))
+
+
+class AnswerStops(StopStrings):
+    """Stop strings of the answer: in the reasoning, and in white space after it, they are text."""
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str], reasoning: Reasoning) -> None:
+        super().__init__(tokenizer, strings)
+        self._reasoning = reasoning
+
+    def __call__(self, tokens: Sequence[int], new: int = 1) -> bool:
+        """Return whether a stop string of the answer ends within the last ``new`` tokens."""
+        if not super().__call__(tokens, new):
+            return False
+        answer = self._reasoning.answer(tokens, skip_special_tokens=False)
+        return answer is not None and any(string in answer for string in self._strings)
