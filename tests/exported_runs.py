@@ -95,7 +95,7 @@ def run_composite(
     tracker.save_results_aggregated(results=results, samples=samples)
     for task, lines in samples.items():
         tracker.save_results_samples(task_name=task, samples=lines)
-    (found,) = (folder / "out").iterdir()
+    (found,) = {file.parent for file in (folder / "out").rglob("results_*.json")}
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from eft_eval.runs.records import MetricKey
 from eft_eval.statistics.interval import Interval
@@ -155,6 +155,9 @@ class DataClaim:
         split: Its split.
         revision: Commit, 40 hexadecimal digits; None where the run does not say.
         details: What else the task says of it, as JSON; None: nothing.
+        own_files: The user's own prompt files, which were asked in place of the task's data: name
+            and SHA-256.
+        settings: What ``--metadata`` must say to ask the same prompts again.
     """
 
     name: str
@@ -163,6 +166,16 @@ class DataClaim:
     split: str | None
     revision: str | None
     details: str | None
+    own_files: tuple[tuple[str, str], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def own(self) -> str | None:
+        """In words, which prompts of the user's own were asked; None for the task's data."""
+        if not self.own_files:
+            return None
+        files = ", ".join(f"{name} (SHA-256 {digest})" for name, digest in self.own_files)
+        return f"prompts of the user's own file, not of the task's data set: {files}"
 
 
 @dataclass(frozen=True)

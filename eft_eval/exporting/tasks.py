@@ -6,22 +6,32 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, CompositeClaim, DataClaim, TaskClaim
 from eft_eval.exporting.models import COMMIT
-from eft_eval.runs.metadata import members_in, prompt_data_in
+from eft_eval.runs.metadata import PromptData, members_in, prompt_data_in
 from eft_eval.runs.records import Group, ResultsFile, TaskRun
 from eft_eval.secrets import without_secrets
 
 __all__ = ["check_same_model", "claim_of_group", "claim_of_task"]
 
 _LOADERS = {"json", "csv", "parquet", "text", "arrow", "xml", "webdataset", "imagefolder"}
+_SELECTING = ("n_prompts", "max_words")
 _SEEDS = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
 _HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+
+
+class _Evaluated(NamedTuple):
+    """Few-shot examples, and how many documents of how many."""
+
+    shots: int | None
+    documents: int | None
+    available: int | None
 
 
 def claim_of_task(
@@ -37,6 +47,7 @@ def claim_of_task(
     """
     counts = (source.content.get("n-samples") or {}).get(task.name) or {}
     available = counts.get("original")
+    data = _data(task)
     return TaskClaim(
         name=task.name,
         members=(),
@@ -48,8 +59,14 @@ def claim_of_task(
         limited=_limited(task.documents, available),
         output_type=task.config.get("output_type"),
         generation=_generation(task.generation),
-        command=_command([task.name], source, composite, task.shots, task.documents, available),
-        data=_data(task),
+        command=_command(
+            [task.name],
+            source,
+            composite,
+            _Evaluated(task.shots, task.documents, available),
+            data.settings,
+        ),
+        data=data,
         checked=bool(task.pipelines),
         samples_file=task.samples_file,
         digest=_digest(task.name, source, "results"),
@@ -76,6 +93,7 @@ def claim_of_group(
     """
     shots = {task.shots for task in tasks}
     documents, available = _sum(t.documents for t in tasks), _sum(t.available for t in tasks)
+    settings = {name: value for task in tasks for name, value in task.data.settings.items()}
     versions = source.content.get("versions") or {}
     return TaskClaim(
         name=group.name,
@@ -88,8 +106,19 @@ def claim_of_group(
         limited=any(task.limited for task in tasks),
         output_type=None,
         generation="null",
-        command=_command([group.name], source, composite, None, documents, available),
-        data=DataClaim(group.name, None, None, None, None, json.dumps({"tasks": group.tasks})),
+        command=_command(
+            [group.name], source, composite, _Evaluated(None, documents, available), settings
+        ),
+        data=DataClaim(
+            name=group.name,
+            repository=None,
+            config=None,
+            split=None,
+            revision=None,
+            details=json.dumps({"tasks": group.tasks}),
+            own_files=tuple(dict.fromkeys(file for task in tasks for file in task.data.own_files)),
+            settings=settings,
+        ),
         checked=all(task.checked for task in tasks),
         samples_file=None,
         digest=_digest(group.name, source, "groups"),
@@ -150,6 +179,8 @@ def _data(task: TaskRun) -> DataClaim:
             split=config.get("test_split"),
             revision=own.revision if COMMIT.fullmatch(own.revision or "") else None,
             details=json.dumps(config["metadata"]["eft_data"], sort_keys=True),
+            own_files=tuple(own.files.items()) if own.kind == "file" else (),
+            settings=_settings(own, config["metadata"]),
         )
     path, options = config.get("dataset_path"), config.get("dataset_kwargs") or {}
     local = not path or path in _LOADERS or "data_files" in options or "data_dir" in options
@@ -167,6 +198,23 @@ def _data(task: TaskRun) -> DataClaim:
     )
 
 
+def _settings(own: PromptData, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``--metadata`` must say; files by their names, as no path is of interest."""
+    found: dict[str, Any] = {}
+    if own.kind == "file":
+        names = list(own.files)
+        found[f"{own.name}_data"] = names[0] if len(names) == 1 else names
+    elif own.kind == "hub" and metadata.get(f"{own.name}_revision"):
+        found[f"{own.name}_revision"] = metadata[f"{own.name}_revision"]
+    selected = {name: metadata[name] for name in _SELECTING if metadata.get(name) is not None}
+    prompts = metadata.get("judge_prompt")
+    if isinstance(prompts, str):
+        selected["judge_prompt"] = PurePath(prompts).name
+    elif isinstance(prompts, list):
+        selected["judge_prompt"] = [PurePath(str(one)).name for one in prompts]
+    return found | selected
+
+
 def _generation(text: str) -> str:
     try:
         shown = without_secrets(json.loads(text))
@@ -179,9 +227,8 @@ def _command(
     names: list[str],
     source: ResultsFile,
     composite: CompositeClaim | None,
-    shots: int | None,
-    documents: int | None,
-    available: int | None,
+    evaluated: _Evaluated,
+    settings: Mapping[str, Any],
 ) -> str:
     """Return the command that evaluates it again; a composite's recipe stands in recipe.yaml."""
     content, config = source.content, source.config
@@ -189,9 +236,11 @@ def _command(
     if composite is not None:
         words += ["--model eft", "--model_args model=recipe.yaml"]
     words += [f"--tasks {','.join(names)}"]
-    if shots:
-        words.append(f"--num_fewshot {shots}")
-    if _limited(documents, available) and config.get("limit") is not None:
+    if settings:
+        words.append(f"--metadata {shlex.quote(json.dumps(dict(settings)))}")
+    if evaluated.shots:
+        words.append(f"--num_fewshot {evaluated.shots}")
+    if _limited(evaluated.documents, evaluated.available) and config.get("limit") is not None:
         words.append(f"--limit {float(config['limit']):g}")
     if content.get("chat_template_sha"):
         words.append("--apply_chat_template")

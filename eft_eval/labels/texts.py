@@ -10,8 +10,8 @@ import re
 __all__ = ["clean_text", "flat_text", "from_cell", "text_hash", "to_cell"]
 
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-# what a spreadsheet takes for the start of a formula, full-width forms included
-_FORMULA = "[=+\\-@\t\n＝＋－＠]"
+# what a spreadsheet takes for the start of a formula, full-width forms and white space included
+_FORMULA = r"(\t|\r|\s*[=+\-@＝＋－＠])"
 _NEEDS_QUOTE = re.compile(f"'*{_FORMULA}")
 _HAS_QUOTE = re.compile(f"'+{_FORMULA}")
 

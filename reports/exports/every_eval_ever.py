@@ -270,10 +270,13 @@ def _source(task: TaskClaim) -> dict[str, Any]:
             "revision": data.revision,
             "few_shot": task.shots,
             "data": data.details,
+            "own_prompts": data.own,
         }
     )
     if data.repository is None:
-        return {"dataset_name": data.name, "source_type": "other", "additional_details": details}
+        own = ", ".join(name for name, _ in data.own_files)
+        named = f"{data.name} (own prompts: {own})" if own else data.name
+        return {"dataset_name": named, "source_type": "other", "additional_details": details}
     found: dict[str, Any] = {
         "dataset_name": data.name,
         "source_type": "hf_dataset",

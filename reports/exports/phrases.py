@@ -40,6 +40,8 @@ def versions(task: TaskClaim) -> str:
 
 def limits(run: RunClaim, task: TaskClaim) -> Iterator[str]:
     """Yield what keeps a task's figures from being read as they stand."""
+    if task.data.own:
+        yield task.data.own
     if task.limited:
         yield f"{task.documents} of {task.available} documents only (--limit)"
     if not task.checked:

@@ -12,6 +12,7 @@ import io
 import json
 import math
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -556,3 +557,75 @@ def test_documents(run: RunClaim) -> None:
     assert found[0].responses == ('Answer 0 <b>is</b> here,\u2028"so".',)
     assert found[4].scores["fact_errors"] is None
     assert json.loads(str(found[4].verdicts))[0]["status"] == "abstained"
+
+
+# --- whose prompts they are -----------------------------------------------------------------------
+
+OWN_DIGEST = "ab" * 32
+
+
+def test_a_users_own_prompts_are_named_wherever_a_score_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = runs.write_composite_run(Path("run"))
+    file, content = runs.results_of(folder)
+    content["configs"]["eli5_fact"]["metadata"] |= {
+        "eli5_data": "/home/jane/my questions.jsonl",
+        "n_prompts": 12,
+        "judge_prompt": "/home/jane/strict.jinja",
+        "eft_data": {
+            "name": "eli5",
+            "used": 12,
+            "prompts_sha256": "cd" * 32,
+            "kind": "file",
+            "origin": "my questions.jsonl",
+            "files": {"my questions.jsonl": OWN_DIGEST},
+        },
+    }
+    file.write_text(json.dumps(content))
+    (run,) = read_claims([folder], ClaimSettings())
+    wanted = {"eli5_data": "my questions.jsonl", "n_prompts": 12, "judge_prompt": "strict.jinja"}
+    words = shlex.split(run.tasks[0].command)
+    assert json.loads(words[words.index("--metadata") + 1]) == wanted
+    texts = projections(run)
+    for form in ("eee.json", "eval_results.yaml", "model_card.md"):
+        text = " ".join(texts[form].split()).replace("\\_", "_")
+        assert "my questions.jsonl" in text, form
+        assert OWN_DIGEST in text, form
+        assert "/home/jane" not in text, form
+    assert "--metadata" in texts["eee.json"]
+    assert "--metadata" in texts["model_card.md"]
+    record = json.loads(texts["eee.json"])
+    (source,) = {one["source_data"]["dataset_name"] for one in record["evaluation_results"]}
+    assert source == "eli5 (own prompts: my questions.jsonl)"
+
+
+def test_a_run_of_the_tasks_own_data_speaks_of_no_file(run: RunClaim) -> None:
+    assert "--metadata" not in run.tasks[0].command
+    assert "own file" not in "".join(projections(run).values())
+
+
+def test_prompts_in_the_csv_of_samples_are_the_prompts(run: RunClaim) -> None:
+    rows = list(csv.DictReader(io.StringIO(table_csv(documents_table([run])))))
+    documents = list(documents_of(run.tasks[0]))
+    assert [row["prompt"] for row in rows] == [one.prompt for one in documents]
+    assert rows[0]["prompt"].startswith("\n\nHuman: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("\n\n =cmd|' /C calc'!A0", "'\n\n =cmd|' /C calc'!A0"),
+        ("\t=1", "'\t=1"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\n\nHuman: Why?", "\n\nHuman: Why?"),
+        ("'quoted' words", "'quoted' words"),
+        ("a = b", "a = b"),
+        ("", ""),
+    ],
+)
+def test_formulas_are_guarded_and_nothing_else(text: str, cell: str) -> None:
+    found = table_csv(Table((export_table.Field("text", "text"),), [(text,)]))
+    assert list(csv.reader(io.StringIO(found, newline="")))[1] == [cell]
