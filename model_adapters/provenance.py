@@ -8,6 +8,7 @@ from typing import Any
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.statistics import DecodingStatistics
+from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.recipe import MemberSpec, identity
 from eft_eval.recipe.naming import member_identity
 from eft_eval.runs.metadata import Member
@@ -20,9 +21,9 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
     ``eft_version`` is the eft-eval that evaluates.
 
     Per member: id or folder as given, content digest of a folder or commit of a hub model,
-    revision, type, quantisation, factor in the sum (0 for a member that cancels) and, once the
-    weights are loaded, number of parameters. ``eft_decoding`` is what the generation loop did
-    (None where nothing was generated).
+    adapter, revision, type, quantisation, factor in the sum (0 for a member that cancels) and,
+    once the weights are loaded, number of parameters. ``eft_decoding`` is what the generation loop
+    did (None where nothing was generated).
     """
     coefficients = {view.member: 0.0 for view in composite.views}
     for view in composite.views:
@@ -31,23 +32,26 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
     for role, spec in composite.recipe.members:
         member = composite.members[role]
         loaded = member.loaded
-        asked = member_identity(spec)
+        # an adapter's spec names the model below it
+        asked = member_identity(member.spec.model_copy(update={"prompt": spec.prompt}))
         members[role] = Member(
             role=role,
             model=asked["model"],
-            source=spec.model,
+            source=member.spec.model,
             coefficient=coefficients.get(member, 0.0),
             revision=asked["revision"],
-            commit=commit_of(member.config, spec),
+            commit=commit_of(member.config, member.spec),
             dtype=asked["dtype"],
             loaded_dtype=str(member.model.dtype) if loaded else None,
             quantization=asked["quantization"],
             prompt=asked["prompt"],
+            adapter=asked.get("adapter"),
+            adapter_source=member.spec.adapter,
             num_parameters=member.model.num_parameters() if loaded else spec.parameters,
         )
-    counts = [
-        member.engine.num_parameters for member in set(composite.members.values()) if member.loaded
-    ]
+    distinct = {*composite.members.values()}
+    distinct |= {one.base for one in distinct if isinstance(one, AdaptedMember)}
+    counts = [member.own_parameters for member in distinct if member.loaded]
     return {
         "eft_version": __version__,
         "eft_name": composite.name,

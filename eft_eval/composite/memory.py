@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from eft_eval.composite.model import CompositeModel
+from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import cache_bytes, weight_bytes
 from eft_eval.errors import ConfigError
 
@@ -32,7 +33,9 @@ def needed_bytes(
         block: Longest draft.
     """
     found: dict[torch.device, int] = defaultdict(int)
-    for member in {view.member: None for view in composite.views}:
+    summed = [view.member for view in composite.views]
+    below = [member.base for member in summed if isinstance(member, AdaptedMember)]
+    for member in dict.fromkeys([*summed, *below]):
         if member.spec.placement != "auto":
             found[member.device] += weight_bytes(member)
     for view in composite.views:

@@ -17,7 +17,8 @@ from typing_extensions import Self
 
 from eft_eval.composite.encoding import TextEncoding
 from eft_eval.composite.mathematics import add_filtered_tuned, add_term
-from eft_eval.engine.loading import LoadOptions, Member, load_members
+from eft_eval.engine.loading import LoadOptions, Member
+from eft_eval.engine.members import load_members
 from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import Recipe, canonical_name, parse_recipe

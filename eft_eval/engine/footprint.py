@@ -19,6 +19,8 @@ def weight_bytes(member: Member) -> int:
 
     if member.loaded:  # it needs nothing more
         return 0
+    if member.own_bytes is not None:
+        return member.own_bytes
     try:
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(member.config)

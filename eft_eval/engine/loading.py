@@ -15,9 +15,9 @@ import torch
 from eft_eval.engine.engine import Engine
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.recipe import MemberSpec, Recipe
+from eft_eval.recipe import MemberSpec
 
-__all__ = ["ENGINES", "LoadOptions", "Member", "load_members"]
+__all__ = ["ENGINES", "LoadOptions", "Member"]
 
 log = logging.getLogger("eft_eval")
 
@@ -81,13 +81,16 @@ class Member:
     @cached_property
     def tokenizer(self) -> Any:
         """The member's own tokenizer."""
+        return self._tokenizer_of(self.spec.location, self._source)
+
+    def _tokenizer_of(self, location: str, source: Mapping[str, Any]) -> Any:
         from transformers import AutoTokenizer
 
         options: dict[str, Any] = {"use_fast": self._options.use_fast_tokenizer}
         if self._options.add_bos_token is not None:
             options["add_bos_token"] = self._options.add_bos_token
         with self._reading("its tokenizer"):
-            return AutoTokenizer.from_pretrained(self.spec.location, **self._source, **options)
+            return AutoTokenizer.from_pretrained(location, **source, **options)
 
     @cached_property
     def generation_config(self) -> Any | None:
@@ -158,6 +161,21 @@ class Member:
     def vocabulary_size(self) -> int:
         """Number of logits that the model gives, padding included."""
         return int(self.text_config.vocab_size)
+
+    @property
+    def own_parameters(self) -> int:
+        """Number of parameters that no other member holds; reading it loads the weights."""
+        return int(self.model.num_parameters())
+
+    @property
+    def comparable_parameters(self) -> int:
+        """What tells which of two members is cheaper to run; reading it loads the weights."""
+        return int(self.model.num_parameters())
+
+    @property
+    def own_bytes(self) -> int | None:
+        """Bytes of the weights that no other member holds, None where shapes tell them."""
+        return None
 
     @property
     def max_length(self) -> int | None:
@@ -261,7 +279,9 @@ class Member:
 
 
 ENGINES: dict[str, Callable[[Member], Engine]] = {
-    "transformers": lambda member: TransformersEngine(member.model, member.device, member.label),
+    "transformers": lambda member: TransformersEngine(
+        member.model, member.device, member.label, member.comparable_parameters
+    ),
 }
 """What can run a member, by name."""
 
@@ -299,21 +319,3 @@ def _advice(error: BaseException) -> str:
             "so that it is cached, or name local folders with base=, tuned=, reference="
         )
     return text[:300]
-
-
-def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
-    """Return the member of every role; equal models are one object, so they are loaded once.
-
-    Only configurations are read here.
-
-    Raises:
-        ConfigError: A model is missing, unreadable or no causal language model.
-    """
-    loaded: dict[MemberSpec, Member] = {}
-    members = {}
-    for role, spec in recipe.members:
-        key = spec.model_copy(update={"prompt": None, "parameters": None})
-        if key not in loaded:
-            loaded[key] = Member(spec, options, f"{role} member {spec.model!r}")
-        members[role] = loaded[key]
-    return members

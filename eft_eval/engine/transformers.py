@@ -23,11 +23,14 @@ class TransformersEngine:
         model: A causal language model of `transformers`, in evaluation mode.
         device: Where its inputs go.
         label: What errors call it.
+        num_parameters: What its size counts as; None: its parameters.
     """
 
-    def __init__(self, model: Any, device: torch.device, label: str) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, label: str, num_parameters: int | None = None
+    ) -> None:
         self.model, self.device, self.label = model, device, label
-        self.num_parameters = int(model.num_parameters())
+        self.num_parameters = num_parameters or int(model.num_parameters())
         self._config = model.config.get_text_config(decoder=True)
         taken = inspect.signature(model.forward).parameters
         self.takes_positions = "position_ids" in taken

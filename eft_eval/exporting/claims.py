@@ -39,6 +39,8 @@ class MemberClaim:
         dtype: Type of its weights as loaded.
         quantization: "8bit" or "4bit"; None: none.
         parameters: Their number; None where that is not known.
+        adapter: Hub id, or last part of the path, of an adapter on the model; None without one.
+        adapter_digest: Of an adapter folder's content.
     """
 
     role: str
@@ -50,12 +52,15 @@ class MemberClaim:
     dtype: str | None
     quantization: str | None
     parameters: int | None
+    adapter: str | None = None
+    adapter_digest: str | None = None
 
     @property
     def label(self) -> str:
         """The model with what pins it."""
         pin = self.commit or self.digest
-        return f"{self.model}@{pin}" if pin else self.model
+        model = f"{self.model}@{pin}" if pin else self.model
+        return f"{model} + {self.adapter_digest or self.adapter}" if self.adapter else model
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def _member(found: Member) -> MemberClaim:
         kind = "demo"
     elif found.digest:
         kind = "folder"
+    digest = found.adapter if (found.adapter or "").startswith("sha256:") else None
     if found.coefficient is None:
         raise ValueError(f"{found.role} has no coefficient")
     return MemberClaim(
@@ -99,6 +100,8 @@ def _member(found: Member) -> MemberClaim:
         dtype=found.weights,
         quantization=found.quantization,
         parameters=found.num_parameters,
+        adapter=PurePath(found.adapter_source or "").name if digest else found.adapter,
+        adapter_digest=digest,
     )
 
 
@@ -118,13 +121,14 @@ def _pinned(recipe: Mapping[str, Any], members: Mapping[str, MemberClaim]) -> di
 
 
 def _pinned_member(spec: Mapping[str, Any], member: MemberClaim) -> dict[str, Any]:
-    kept = {key: value for key, value in spec.items() if key not in ("model", *_PLACES)}
+    kept = {key: value for key, value in spec.items() if key not in ("model", "adapter", *_PLACES)}
+    on_top = {"adapter": member.adapter} if member.adapter else {}
     pin = {"revision": member.commit} if member.commit else {}
-    return {"model": member.model, **kept, **pin}
+    return {"model": member.model, **on_top, **kept, **pin}
 
 
 def _name_of(pinned: Mapping[str, Any], name: str, members: tuple[MemberClaim, ...]) -> str:
-    if any(member.kind == "folder" for member in members):
+    if any(member.kind == "folder" or member.adapter_digest for member in members):
         return name  # a folder's name is made of its content, which is not here
     try:
         return canonical_name(parse_recipe(pinned))

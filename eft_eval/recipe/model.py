@@ -36,6 +36,9 @@ class MemberSpec(_Closed):
     Attributes:
         model: Hugging Face id, local folder, or ``demo:NAME`` of the demo family.
         revision: Branch, tag or commit on the hub.
+        adapter: Hugging Face id or local folder of a PEFT adapter (LoRA and its kind) that is
+            applied to ``model``; ``model`` may also name an adapter, whose own base is then taken.
+        adapter_revision: Branch, tag or commit of the adapter on the hub.
         dtype: Type of the weights; ``auto`` is what the checkpoint declares.
         quantization: Load with bitsandbytes at 8 or 4 bits a weight.
         placement: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto`` to spread the weights
@@ -49,6 +52,8 @@ class MemberSpec(_Closed):
 
     model: str = Field(min_length=1)
     revision: str | None = None
+    adapter: str | None = Field(default=None, min_length=1)
+    adapter_revision: str | None = None
     dtype: Dtype = "auto"
     quantization: Quantization | None = None
     placement: str | None = Field(default=None, pattern=r"^(cpu|mps|auto|(cuda|xpu|npu)(:\d+)?)$")

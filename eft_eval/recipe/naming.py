@@ -50,14 +50,23 @@ def identity(recipe: Recipe) -> dict[str, Any]:
 
 def member_identity(spec: MemberSpec) -> dict[str, Any]:
     """Return a member's identity: a hub id, or for a local folder a digest of its content."""
-    folder = Path(spec.location).expanduser()
-    return {
-        "model": folder_digest(str(folder.resolve())) if folder.is_dir() else spec.model,
+    found = {
+        "model": content_identity(spec.location, spec.model),
         "revision": spec.revision,
         "dtype": spec.dtype,
         "quantization": spec.quantization,
         "prompt": spec.prompt,
     }
+    if spec.adapter is not None:
+        found["adapter"] = content_identity(spec.adapter, spec.adapter)
+        found["adapter_revision"] = spec.adapter_revision
+    return found
+
+
+def content_identity(location: str, name: str) -> str:
+    """Return a digest of what a local folder holds; ``name`` of a model that is on the hub."""
+    folder = Path(location).expanduser()
+    return folder_digest(str(folder.resolve())) if folder.is_dir() else name
 
 
 @lru_cache(maxsize=64)
@@ -84,8 +93,9 @@ def folder_digest(folder: str) -> str:
 
 
 def _short(spec: MemberSpec) -> str:
-    folder = Path(spec.location).expanduser()
-    name = folder.resolve().name if folder.is_dir() else spec.model.rsplit("/", 1)[-1]
+    folder = Path(spec.adapter or spec.location).expanduser()
+    name = spec.adapter or spec.model
+    name = folder.resolve().name if folder.is_dir() else name.rsplit("/", 1)[-1]
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:40]
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text
+from eft_eval.recipe.adapters import with_bases
 from eft_eval.recipe.catalog import named_recipe_names, named_recipe_text
 from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
 from eft_eval.secrets import without_secrets
@@ -37,7 +38,7 @@ RUNTIME_KEYS = (
 _NUMBERED_WEIGHT = re.compile(r"weight([1-9]\d?)")  # of one of several deltas
 _REFUSED = {
     "pretrained": "write base=... (and tuned=, reference=)",
-    "peft": "merge the adapter into its model first (peft: merge_and_unload) and name the folder",
+    "peft": "name the adapter itself as member (tuned=ADAPTER), or write tuned.adapter=ADAPTER",
     "delta": "apply the delta weights first and name the resulting folder",
     "autogptq": "name a quantised checkpoint as member, or set quantization=8bit or 4bit",
     "gptqmodel": "name a quantised checkpoint as member, or set quantization=8bit or 4bit",
@@ -101,7 +102,7 @@ def parse_recipe(
         values["model"] = env.get("EFT_RECIPE") or DEFAULT_RECIPE
     name = values.pop("model", None)
     data, where = _named(str(name)) if name is not None else ({}, "model_args")
-    return _validate(_merge(data, values), where)
+    return with_bases(_validate(_merge(data, values), where))
 
 
 def _split_text(text: str) -> dict[str, Any]:

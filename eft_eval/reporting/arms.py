@@ -152,7 +152,7 @@ def _built(index: int, run: Run) -> _Built | None:
 
 
 def _model(member: Member) -> _Model:
-    return _Model(member.source, _revision(member.revision), member.num_parameters)
+    return _Model(member.name, _revision(member.revision), member.num_parameters)
 
 
 def _revision(value: Any) -> str:

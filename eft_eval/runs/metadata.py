@@ -45,6 +45,8 @@ class Member:
         quantization: Weights of 8 or 4 bits.
         prompt: Template of its own prompt.
         num_parameters: Their number; None where it is not known.
+        adapter: The id of an adapter on the model, or the digest of its folder; None without one.
+        adapter_source: The name or folder that the adapter was loaded from.
     """
 
     role: str
@@ -58,10 +60,21 @@ class Member:
     quantization: str | None = None
     prompt: str | None = None
     num_parameters: int | None = None
+    adapter: str | None = None
+    adapter_source: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it stands under its role."""
-        return {name: value for name, value in asdict(self).items() if name != "role"}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "role" and (value is not None or name not in _RARE)
+        }
+
+    @property
+    def name(self) -> str:
+        """What it was loaded from, an adapter behind its model."""
+        return f"{self.source} + {self.adapter_source}" if self.adapter_source else self.source
 
     @property
     def digest(self) -> str | None:
@@ -82,6 +95,12 @@ class Member:
     def unloaded(self) -> Member:
         """Return the record without what is known only where its weights were loaded."""
         return replace(self, num_parameters=None, loaded_dtype=None)
+
+
+_RARE = (
+    "adapter",
+    "adapter_source",
+)  # fields of a member that are written where they say something
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,8 @@ def _members(composite: CompositeClaim) -> Table:
     rows = []
     for one in composite.members:
         kind = " ".join(filter(None, (one.dtype, one.quantization)))
-        rows.append(cells(one.role, one.model, one.commit or "", f"{one.coefficient:g}", kind))
+        model = f"{one.model} + {one.adapter}" if one.adapter else one.model
+        rows.append(cells(one.role, model, one.commit or "", f"{one.coefficient:g}", kind))
     return Table("", heads, tuple(rows))
 
 

@@ -6,10 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from eft_eval.exporting.claims import Claim, RunClaim, TaskClaim
+from eft_eval.exporting.claims import Claim, MemberClaim, RunClaim, TaskClaim
 from eft_eval.exporting.documents import documents_of
 from eft_eval.labels.texts import to_cell
 from eft_eval.records import plain
@@ -112,6 +113,11 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
+
+
+def _member(member: MemberClaim) -> dict[str, Any]:
+    rare = ("adapter", "adapter_digest")  # stand where there is an adapter
+    return {k: v for k, v in asdict(member).items() if v is not None or k not in rare}
 
 
 def _json(value: Any) -> str | None:
@@ -238,7 +244,11 @@ _COLUMNS: tuple[tuple[str, Kind, _Get], ...] = (
     ("commit", "text", lambda run, task, claim: run.commit),
     ("recipe_hash", "text", _model(lambda composite: composite.hash)),
     ("recipe", "text", _model(lambda composite: composite.recipe)),
-    ("members", "text", _model(lambda composite: _json(composite.members))),
+    (
+        "members",
+        "text",
+        _model(lambda composite: _json([_member(one) for one in composite.members])),
+    ),
     ("weights", "text", _model(lambda composite: _json(composite.weights))),
     ("weight_top_p", "number", _model(lambda composite: composite.weight_top_p)),
     ("sampling", "text", _model(lambda composite: composite.sampling)),

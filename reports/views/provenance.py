@@ -109,7 +109,7 @@ def _members(name: str, members: tuple[Member, ...]) -> Table:
     rows = tuple(
         cells(
             one.role,
-            one.source,
+            one.name,
             one.version or (one.digest or NONE)[:19],
             one.weights or NONE,
             number(one.coefficient, "+g"),

@@ -97,7 +97,7 @@ def test_recipe_of_the_environment_and_the_default() -> None:
         ({"base": "a/b", "tuned": "c/d"}, ["reference", "missing"]),
         ({"base": "a/b"}, ["deltas", "missing"]),
         ({"pretrained": "a/b"}, ["pretrained", "base="]),
-        ({**FLAT, "peft": "x"}, ["peft", "merge"]),
+        ({**FLAT, "peft": "x"}, ["peft", "tuned.adapter=ADAPTER"]),
         ({"model": "lama2-up"}, ["'lama2-up'", "did you mean 'llama2-up'", "eft-eval recipes"]),
         ({"model": "none/such.yaml"}, ["none/such.yaml", "does not exist"]),
         ({"base": "a", "deltas": [], "weight": 1}, ["'weight'", "one delta"]),

@@ -1,0 +1,53 @@
+"""The members of a recipe: equal models once, adapters on the model that they share."""
+
+from __future__ import annotations
+
+import logging
+
+from eft_eval.engine.adapters import AdaptedMember, read_adapter
+from eft_eval.engine.loading import LoadOptions, Member
+from eft_eval.recipe import MemberSpec, Recipe
+from eft_eval.recipe.adapters import with_bases
+
+__all__ = ["load_members"]
+
+log = logging.getLogger("eft_eval")
+
+
+def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
+    """Return the member of every role; equal models are one object, so they are loaded once.
+
+    Only configurations are read here.
+
+    Raises:
+        ConfigError: A model is missing, unreadable or no causal language model.
+    """
+    recipe = with_bases(recipe, read_adapter)
+    loaded: dict[MemberSpec, Member] = {}
+    members: dict[str, Member] = {}
+    # whole models first: an adapter is applied to the one that is there
+    for role, spec in sorted(recipe.members, key=lambda one: one[1].adapter is not None):
+        key = spec.model_copy(update={"prompt": None, "parameters": None})
+        if key not in loaded:
+            if spec.adapter is None:
+                loaded[key] = Member(spec, options, f"{role} member {spec.model!r}")
+            else:
+                loaded[key] = _adapted(role, key, options, loaded)
+        members[role] = loaded[key]
+    return {role: members[role] for role, _ in recipe.members}
+
+
+def _adapted(
+    role: str, spec: MemberSpec, options: LoadOptions, loaded: dict[MemberSpec, Member]
+) -> Member:
+    below = spec.model_copy(update={"adapter": None, "adapter_revision": None})
+    if below not in loaded:
+        loaded[below] = Member(
+            below, options, f"{below.model!r}, the model of {role}'s adapter {spec.adapter!r}"
+        )
+        log.warning(
+            "%s member %r: its model %r is no other member: it is loaded as well "
+            "(%s=MODEL,%s.adapter=%s names another)",
+            role, spec.adapter, below.model, role, role, spec.adapter,
+        )  # fmt: skip
+    return AdaptedMember(spec, options, f"{role} member {spec.adapter!r}", loaded[below])

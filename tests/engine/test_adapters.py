@@ -1,0 +1,327 @@
+"""Adapters as members: the merged model's outputs, one copy of the weights, never ignored."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from adapters import make_adapter, merged, rewrite
+from safetensors.torch import load_file, save_file
+from tiny_models import byte_tokenizer, make_model
+
+from eft_eval import Composite
+from eft_eval.engine.adapters import AdaptedMember
+from eft_eval.errors import ConfigError
+from eft_eval.recipe import MemberSpec
+
+pytest.importorskip("peft", reason="adapters need eft-eval[peft]")
+
+PAIRS = [("Who works here?", " Toni works."), ("One, two", ", three")]
+PROMPTS = ["Who works here?", "One, two, three", "A"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapters")
+    small = make_model(folder / "small")
+    make_model(folder / "large", hidden=64, seed=3)
+    make_adapter(folder / "one", small, seed=1)
+    make_adapter(folder / "two", small, seed=2, use_dora=True)
+    return folder
+
+
+def composite(home: Path, tuned: str, **keys: object) -> Composite:
+    given = {"base": str(home / "large"), "tuned": tuned, "reference": str(home / "small")}
+    return Composite.load({**given, **keys})
+
+
+def scores(made: Composite) -> list[float]:
+    return [one.log_prob for one in made.loglikelihood(PAIRS)]
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_an_adapter_is_the_merged_model(home: Path, name: str) -> None:
+    ours = composite(home, str(home / name))
+    whole = composite(home, merged(home / name))
+    rows, lengths = [[5, 6, 7, 8], [9, 10, 11, 12]], [4, 4]
+    with torch.inference_mode():
+        found, _ = ours.members["tuned"].engine.logits(rows, lengths)
+        expected, _ = whole.members["tuned"].engine.logits(rows, lengths)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert scores(ours) == pytest.approx(scores(whole), abs=1e-4)
+    for block in (0, 4, "auto"):
+        responses = ours.generate(PROMPTS, max_new_tokens=10, temperature=1.0, block=block)
+        assert responses == whole.generate(PROMPTS, max_new_tokens=10, temperature=1.0)
+    assert ours.generate(PROMPTS, max_new_tokens=10, batch_size=1, block=2) == whole.generate(
+        PROMPTS, max_new_tokens=10
+    )
+
+
+def test_weights_are_there_once_and_the_reference_stays_itself(home: Path) -> None:
+    ours = composite(home, str(home / "one"))
+    tuned, reference = ours.members["tuned"], ours.members["reference"]
+    assert isinstance(tuned, AdaptedMember)
+    assert tuned.base is reference
+    alone = composite(home, str(home / "small"))
+    rows = [[5, 6, 7, 8]]
+    _ = tuned.model
+    with torch.inference_mode():
+        found, _ = reference.engine.logits(rows, [4])
+        expected, _ = alone.members["reference"].engine.logits(rows, [4])
+    assert torch.equal(found, expected)
+    held = {one.data_ptr() for one in reference.model.parameters()}
+    extra = [one for one in tuned.model.parameters() if one.data_ptr() not in held]
+    assert sum(one.numel() for one in extra) == tuned.own_parameters
+    assert tuned.own_parameters < 0.2 * reference.own_parameters
+    # the tuned member drafts, as it does with weights of its own
+    assert tuned.engine.num_parameters == reference.engine.num_parameters
+
+
+def test_several_adapters_over_one_model(home: Path) -> None:
+    small, large = str(home / "small"), str(home / "large")
+
+    def deltas(one: str, two: str) -> Composite:
+        both = [{"tuned": t, "reference": small, "weight": 0.5} for t in (one, two)]
+        return Composite.load({"base": large, "deltas": both})
+
+    ours = deltas(str(home / "one"), str(home / "two"))
+    bases = {id(m.base) for m in ours.members.values() if isinstance(m, AdaptedMember)}
+    assert bases == {id(ours.members["reference1"])}
+    expected = deltas(merged(home / "one"), merged(home / "two"))
+    assert scores(ours) == pytest.approx(scores(expected), abs=1e-4)
+    assert ours.generate(PROMPTS, max_new_tokens=8) == expected.generate(PROMPTS, max_new_tokens=8)
+
+
+def test_every_member_may_be_an_adapter(home: Path) -> None:
+    one, two, small = (str(home / name) for name in ("one", "two", "small"))
+    ours = Composite.load({"base": one, "tuned": two, "reference": small, "weight": 0.5})
+    expected = Composite.load(
+        {"base": merged(one), "tuned": merged(two), "reference": small, "weight": 0.5}
+    )
+    assert scores(ours) == pytest.approx(scores(expected), abs=1e-4)
+    # both on a model that is no member itself: it is loaded for them, once
+    ours = Composite.load({"base": str(home / "large"), "tuned": one, "reference": two})
+    assert ours.members["tuned"].base is ours.members["reference"].base  # type: ignore[attr-defined]
+    expected = Composite.load(
+        {"base": str(home / "large"), "tuned": merged(one), "reference": merged(two)}
+    )
+    assert scores(ours) == pytest.approx(scores(expected), abs=1e-4)
+
+
+def test_float64_is_float64_all_through(home: Path) -> None:
+    ours = composite(home, str(home / "one"), dtype="float64")
+    assert {one.dtype for one in ours.members["tuned"].model.parameters()} == {torch.float64}
+    expected = composite(home, merged(home / "one"), dtype="float64")
+    # the merged weights were rounded to float32
+    assert scores(ours) == pytest.approx(scores(expected), abs=1e-5)
+
+
+def test_an_adapter_with_longer_tables(home: Path, tmp_path: Path) -> None:
+    longer = make_adapter(tmp_path / "longer", str(home / "small"), rows=263)
+    byte_tokenizer(extra=("<a>", "<b>", "<c>", "<d>")).save_pretrained(longer)
+    ours = composite(home, longer)
+    assert ours.members["tuned"].vocabulary_size == 263
+    assert len(ours.members["tuned"].tokenizer) == 263
+    assert ours.vocabulary == 259
+    assert scores(ours) == pytest.approx(scores(composite(home, merged(longer))), abs=1e-4)
+    assert ours.members["reference"].model.get_input_embeddings().weight.shape[0] == 259
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"bias": "all"}, {"modules_to_save": ["lm_head"]}, {"target_modules": ["embed_tokens"]}],
+)
+def test_what_an_adapter_brings_whole_is_its_own(home: Path, tmp_path: Path, config: dict) -> None:
+    small = make_model(tmp_path / "small", "qwen2", seed=4)  # has biases
+    adapter = make_adapter(tmp_path / "adapter", small, **config)
+    weights = load_file(f"{adapter}/adapter_model.safetensors")
+    whole = [name for name in weights if "lora_" not in name]
+    assert whole
+    with torch.no_grad():
+        for name in whole:
+            weights[name] += 0.25
+    save_file(weights, f"{adapter}/adapter_model.safetensors")
+    given = {"base": small, "reference": small}
+    ours = Composite.load({**given, "tuned": adapter})
+    expected = load_merged(adapter)
+    rows = [[5, 6, 7, 8]]
+    with torch.inference_mode():
+        found, _ = ours.members["tuned"].engine.logits(rows, [4])
+        torch.testing.assert_close(found, expected(torch.tensor(rows)).logits, rtol=1e-5, atol=1e-5)
+    before = Composite.load({**given, "tuned": small}).members["reference"].model.state_dict()
+    after = ours.members["reference"].model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def load_merged(adapter: str) -> torch.nn.Module:
+    """Return what peft makes of an adapter on a model of its own."""
+    from peft import AutoPeftModelForCausalLM
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: torch.nn.Module = AutoPeftModelForCausalLM.from_pretrained(adapter)
+    return model.merge_and_unload().eval()
+
+
+def test_an_adapter_that_changes_its_base_leaves_the_reference_alone(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = make_adapter(
+        tmp_path / "pissa",
+        str(home / "small"),
+        init_lora_weights="pissa",
+        target_modules=["q_proj"],
+    )
+    ours = composite(home, adapter)
+    before = composite(home, str(home / "small")).members["reference"].model.state_dict()
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        _ = ours.members["tuned"].model
+    assert "held twice" in caplog.text
+    after = ours.members["reference"].model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert scores(ours) == pytest.approx(scores(composite(home, merged(adapter))), abs=1e-3)
+
+
+def test_a_model_that_is_not_here_is_the_reference(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(home / "one", moved)
+    rewrite(moved, base_model_name_or_path="/gone/with/the/model")
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        ours = composite(home, str(moved))
+    assert "was made on '/gone/with/the/model'" in caplog.text
+    assert ours.members["tuned"].base is ours.members["reference"]  # type: ignore[attr-defined]
+
+
+def test_another_model_than_the_reference_is_told_and_loaded(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = make_model(tmp_path / "other", seed=8)
+    adapter = make_adapter(tmp_path / "adapter", other)
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        ours = composite(home, adapter)
+    assert "is no other member: it is loaded as well" in caplog.text
+    assert scores(ours) == pytest.approx(scores(composite(home, merged(adapter))), abs=1e-4)
+
+
+def test_an_adapter_beside_whole_weights_is_refused(home: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    shutil.copytree(home / "small", both)
+    for file in (home / "one").glob("adapter_*"):
+        shutil.copy(file, both)
+    for role in ("base", "tuned", "reference"):
+        with pytest.raises(ConfigError, match=f"^{role} member .* beside the weights of a whole"):
+            composite(home, **{"tuned": str(home / "small"), role: str(both)})
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda w: dict(list(w.items())[1:]), "missing"),
+        (lambda w: {**w, "base_model.model.extra.lora_A.weight": torch.zeros(1, 1)}, "unknown"),
+        (lambda w: {key: torch.zeros(3, 3) for key in w}, "cannot read its adapter"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(
+    home: Path, tmp_path: Path, change: object, match: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(home / "one", broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    save_file(change(weights), broken / "adapter_model.safetensors")  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=f"^tuned member .*{match}") as caught:
+        _ = composite(home, str(broken)).members["tuned"].model
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "match"),
+    [
+        ({"peft_type": "NO_SUCH"}, "cannot read its adapter"),
+        ({"task_type": "SEQ_CLS"}, "for SEQ_CLS; expected CAUSAL_LM"),
+        ({"alora_invocation_tokens": [1, 2]}, "of kind LORA changes the prompt"),
+    ],
+)
+def test_adapters_of_other_kinds_are_refused(
+    home: Path, tmp_path: Path, values: dict, match: str
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(home / "one", other)
+    rewrite(other, **values)
+    with pytest.raises(ConfigError, match=match):
+        composite(home, str(other))
+
+
+def test_prompt_tuning_is_refused(home: Path, tmp_path: Path) -> None:
+    from peft import PromptTuningConfig
+
+    PromptTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=4, base_model_name_or_path=str(home / "small")
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="PROMPT_TUNING changes the prompt"):
+        composite(home, str(tmp_path))
+
+
+def test_no_adapter_and_no_weights_are_told(home: Path, tmp_path: Path) -> None:
+    small = str(home / "small")
+    with pytest.raises(ConfigError, match="is no adapter: it has no adapter_config"):
+        composite(home, small, **{"tuned.adapter": str(tmp_path)})
+    shutil.copy(home / "one" / "adapter_config.json", tmp_path)
+    with pytest.raises(ConfigError, match=r"has no adapter_model\.safetensors or"):
+        composite(home, str(tmp_path))
+
+
+def test_both_ways_to_name_an_adapter_are_one(home: Path) -> None:
+    short = composite(home, str(home / "one"))
+    long = composite(home, str(home / "small"), **{"tuned.adapter": str(home / "one")})
+    assert short.name == long.name
+    assert "+one-vs-small_" in short.name
+    assert short.name != composite(home, str(home / "two")).name
+    assert short.recipe.deltas[0].tuned == MemberSpec(
+        model=str(home / "small"), adapter=str(home / "one")
+    )
+
+
+_MEMORY = """
+import sys
+import warnings; warnings.simplefilter("ignore", FutureWarning)
+import peft, transformers
+from eft_eval import Composite
+
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+small, tuned = sys.argv[1:]
+warm = Composite.load("demo")
+warm.loglikelihood([("One", " two")])
+before = resident()
+made = Composite.load({"base": small, "tuned": tuned, "reference": small, "weight": 0.5})
+made.loglikelihood([("One", " two")] * 2)
+print(resident() - before)
+"""
+
+
+@pytest.mark.slow
+def test_tuned_and_reference_take_the_memory_of_one_model(tmp_path: Path) -> None:
+    small = make_model(tmp_path / "small", hidden=1024, layers=8)
+    adapter = make_adapter(tmp_path / "adapter", small, r=8)
+
+    def kilobytes(tuned: str) -> int:
+        command = [sys.executable, "-c", _MEMORY, small, tuned]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        return int(done.stdout)
+
+    one, both, apart = kilobytes(small), kilobytes(adapter), kilobytes(merged(adapter))
+    print(f"{one / 1024:.0f} MiB alone, {both / one:.3f} with an adapter, {apart / one:.2f} merged")
+    assert both <= 1.1 * one
+    assert apart > 1.7 * one
