@@ -78,8 +78,10 @@ def _warn(error: Exception) -> None:
     """Say once in one line that something is missing; no warning of Python's, which may raise."""
     global _warned
     if not _warned and sys.stderr is not None:
+        from eft_eval.streams import say
+
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"eft-eval: warning: lm_eval sees not all of eft-eval: {text}", file=sys.stderr)
+        say(f"eft-eval: warning: lm_eval sees not all of eft-eval: {text}", sys.stderr)
     _warned = True
 
 

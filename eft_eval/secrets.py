@@ -1,28 +1,45 @@
-"""What is never shown of a run's arguments: keys, tokens and passwords, wherever they stand."""
+"""What is never shown: keys, tokens and passwords, known by name, by form or by value.
+
+| function              | for                           | what is left out                     |
+|-----------------------|-------------------------------|--------------------------------------|
+| `without_secrets`     | arguments                     | what a name calls secret, and forms  |
+| `without_credentials` | prose: errors, prompts        | forms: users of addresses, tokens    |
+| `without_values`      | what somebody else may echo   | the very secrets that they were sent |
+"""
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["without_secrets"]
+__all__ = ["secrets_of", "without_credentials", "without_secrets", "without_values"]
 
 _HIDDEN = "(not shown)"
-_WORDS = "key|token|secret|passw|credential|auth|header|cookie"
-_NAME = re.compile(_WORDS, re.IGNORECASE)
+_LEAST_SECRET = 8  # shorter keys (EMPTY, ollama) are words, and no secrets
+_WORDS = "key|token|secret|passw|passphrase|pwd|credential|auth|header|cookie|signature|bearer"
+_NAME = re.compile(f"{_WORDS}|(^|[_-])(pass|sig)$", re.IGNORECASE)
 _HARMLESS = re.compile(
-    r"tokenizer|tokens$|token_ids?$|(bos|eos|pad|unk|end|special|prefix)_token|keys?_?(to|map)",
+    r"tokeni[sz]|tokens$|token_ids?$|keys?_?(to|map)|keyword|keyboard|author(?!i)|"
+    r"(bos|eos|eot|pad|unk|end|start|special|prefix|sep|cls|mask|image)_token",
     re.IGNORECASE,
 )
 _PLAIN = re.compile(r"-?[\d.]+|true|false|none|null", re.IGNORECASE)
-_USER = re.compile(r"(?<=://)[^/@\s]+@")
-_PAIR = re.compile(
-    rf"""(?P<head>(?P<name>[\w-]*(?:{_WORDS})[\w-]*)["']?\s*[=:]\s*["']?(?:(?:bearer|basic)\s+)?)"""
-    r"""(?P<value>(?!\(not shown\))[^\s"'&,;{}\[\]#]+)""",
-    re.IGNORECASE,
+_SCHEME = r"(?:(?:bearer|basic|token|digest|negotiate)\s+)?"
+_USER = re.compile(r"(?<=://)[^/?#\s\"']*@")
+_HEAD = re.compile(  # starts where a word starts, and is short: the time is that of the text
+    rf"""(?<![\w-])(?P<name>[\w-]{{1,100}})["']?\s*[=:]\s*["']?{_SCHEME}""", re.IGNORECASE
 )
-_SHAPES = re.compile(r"(?<=bearer )[\w.~+/=-]+|\bsk-[\w-]{16,}|\bhf_\w{20,}", re.IGNORECASE)
+_VALUE = re.compile(r"""(?!\(not shown\))[^\s"'&,;{}\[\]#]+""")
+_QUERY = re.compile(r"[?&](?P<name>[\w.-]{1,100})=")
+_SHAPES = re.compile(
+    r"(?i:(?<=bearer )|(?<=basic ))[\w.~+/-]{8,}=*"
+    r"|\b(?:sk-[\w-]{16,}|(?:hf|gsk|r8)_[A-Za-z0-9]{20,}"
+    r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|xox[abeprs]-[\w-]{10,}|AKIA[A-Z0-9]{16}"
+    r"|AIza[\w-]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
+)
 
 
 def without_secrets(value: Any) -> Any:
@@ -37,12 +54,50 @@ def without_secrets(value: Any) -> Any:
             name: _HIDDEN if _is_secret(str(name), one) else without_secrets(one)
             for name, one in value.items()
         }
+    return _everywhere(value, without_secrets, lambda text: _by_name(_HEAD, text))
+
+
+def without_credentials(value: Any) -> Any:
+    """Return a text, or the texts of plain JSON types, without users of addresses and tokens.
+
+    No name decides, so that words such as "Token: x" of a prompt stay as they are.
+    """
+    if isinstance(value, Mapping):
+        return {name: without_credentials(one) for name, one in value.items()}
+    return _everywhere(value, without_credentials, lambda text: _by_name(_QUERY, text))
+
+
+def without_values(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without these secrets; see `secrets_of`."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def secrets_of(address: str | None, key: str | None) -> tuple[str, ...]:
+    """Return a key, and user and password of an address, in every form that one may echo.
+
+    Args:
+        address: A URL.
+        key: A key; one shorter than eight characters is a word such as ``EMPTY``, and none.
+    """
+    parts = urlsplit(address or "")
+    userinfo = parts.netloc.rpartition("@")[0]
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    known = {parts.password, password, parts.username, user}
+    if userinfo:
+        known |= {f"{userinfo}@", _base64(f"{user}:{password}")}
+    if key is not None and len(key) >= _LEAST_SECRET:
+        known |= {key, quote(key, safe=""), _base64(key)}
+    return tuple(sorted((one for one in known if one), key=lambda one: (-len(one), one)))
+
+
+def _everywhere(value: Any, inside: Callable[[Any], Any], by_name: Callable[[str], str]) -> Any:
     if isinstance(value, (list, tuple)):
-        return [without_secrets(one) for one in value]
+        return [inside(one) for one in value]
     if not isinstance(value, str):
         return value
-    text = _USER.sub("***@", value)
-    return _SHAPES.sub("***", _PAIR.sub(_masked, text))
+    return _SHAPES.sub("***", by_name(_USER.sub("***@", value)))
 
 
 def _is_secret(name: str, value: Any) -> bool:
@@ -53,6 +108,17 @@ def _is_secret(name: str, value: Any) -> bool:
     return _NAME.search(name) is not None and _HARMLESS.search(name) is None
 
 
-def _masked(found: re.Match[str]) -> str:
-    hidden = _is_secret(found["name"], found["value"])
-    return f"{found['head']}***" if hidden else found[0]
+def _by_name(heads: re.Pattern[str], text: str) -> str:
+    parts, at = [], 0
+    for head in heads.finditer(text):
+        if head.start() < at or not _is_secret(head["name"], "x"):
+            continue
+        value = _VALUE.match(text, head.end())
+        if value is not None and _is_secret(head["name"], value[0]):
+            parts += [text[at : head.end()], "***"]
+            at = value.end()
+    return "".join([*parts, text[at:]])
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode().rstrip("=")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.prompting import view_tokens
 from eft_eval.errors import ConfigError
+from eft_eval.streams import logger
 
 __all__ = ["ChatTurns"]
 
-log = logging.getLogger("lm_eval.eft")
+log = logger("lm_eval.eft")
 
 
 class ChatTurns:

@@ -7,7 +7,6 @@ batch-size search, ranks, the request cache); what a model computes comes from `
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -29,7 +28,7 @@ from eft_eval.decoding.requests import Generation, Request, StopTest
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.engine.loading import LoadOptions
-from eft_eval.errors import ConfigError, one_line_errors
+from eft_eval.errors import ConfigError
 from eft_eval.model_adapters.chat import ChatTurns
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.resume import Resume
@@ -45,8 +44,9 @@ from eft_eval.model_adapters.settings import (
     text_attributes,
 )
 from eft_eval.recipe import identity, parse_model_args
+from eft_eval.streams import logger, one_line_errors
 
-log = logging.getLogger("lm_eval.eft")
+log = logger("lm_eval.eft")
 one_line_errors()
 
 

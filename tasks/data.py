@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 import os
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.runs.metadata import PromptData
+from eft_eval.streams import logger
 from eft_eval.tasks.sources import (
     NO_COLUMN,
     DataFile,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "load_eli5", "load_hh"]
 
-_log = logging.getLogger("eft_eval.tasks")
+_log = logger("eft_eval.tasks")
 _N_PROMPTS = 256  # as in the paper
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,12 +15,13 @@ from eft_eval.judging.outcome import unjudged
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import load_prompt
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.streams import logger
 from eft_eval.tasks.lost_verdicts import LostVerdicts, note_lost
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.text import query_id, write_verdicts
 from eft_eval.verdicts.verdict import Status, Verdict
 
-log = logging.getLogger("lm_eval.eft")
+log = logger("lm_eval.eft")
 
 
 class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types

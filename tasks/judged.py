@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters import build_filter_ensemble
 
-from eft_eval.errors import ConfigError, nearest, one_line_errors
+from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.describe import describe_judge
 from eft_eval.judging.metrics import judge_metrics, metric_list
@@ -16,12 +15,13 @@ from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, load_prompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.model_adapters.samples import drop_padding
+from eft_eval.streams import logger, one_line_errors
 from eft_eval.tasks.data import describe
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.text import read_verdicts
 from eft_eval.verdicts.verdict import Verdict
 
-log = logging.getLogger("lm_eval.eft")
+log = logger("lm_eval.eft")
 one_line_errors()
 
 

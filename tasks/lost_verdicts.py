@@ -7,6 +7,7 @@ import sys
 from typing import NamedTuple
 
 from eft_eval.judging.prompts.measures import Measure
+from eft_eval.streams import say
 
 __all__ = ["LostVerdicts", "lost_verdicts", "note_lost"]
 
@@ -46,13 +47,13 @@ def _say() -> None:
     if sys.stderr is None or sys.stderr.closed:
         return
     for one in _LOST:
-        print(
+        say(
             f"eft-eval: INCOMPLETE: {one.missing} of {one.asked} responses have no verdict on "
             f"{one.measure.name} ({one.why}); scores rest on the others",
-            file=sys.stderr,
+            sys.stderr,
         )
-    print(
+    say(
         "eft-eval: `eft-eval judge RUN_DIR` asks for the missing verdicts again; "
         "`eft-eval bless` refuses the run until then",
-        file=sys.stderr,
+        sys.stderr,
     )

@@ -20,6 +20,7 @@ from eft_eval.cli.judge import judge
 from eft_eval.cli.report import report
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
+from eft_eval.streams import say_error
 from eft_eval.version import __version__
 
 app = typer.Typer(
@@ -51,8 +52,7 @@ def main() -> None:
         of_lm_eval = isinstance(error, OSError) and sys.argv[:1] == ["lm_eval"]  # see `run`
         if of_lm_eval or os.environ.get("EFT_EVAL_TRACEBACK") == "1":
             raise
-        text = " ".join(str(error).split()) if isinstance(error, OSError) else error
-        print(f"eft-eval: error: {text}", file=sys.stderr)
+        say_error(error)
         sys.exit(2)
 
 

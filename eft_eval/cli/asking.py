@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import NamedTuple
 
 from eft_eval.cli.options import BatchStep
@@ -16,14 +15,14 @@ from eft_eval.judging.judges.registry import budget_for, judge_for
 from eft_eval.judging.outcome import is_failure
 from eft_eval.judging.responses import Selection, assign
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.reports.renderers.terminal import say
 from eft_eval.runs.saved import SavedRun
 from eft_eval.runs.writing import check_writable
+from eft_eval.streams import logger, say
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 
 __all__ = ["Work", "budget_of", "check_options", "dry_run", "forget_batch", "run_batch"]
 
-_log = logging.getLogger("eft_eval.judging")
+_log = logger("eft_eval.judging")
 
 
 class Work(NamedTuple):

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from eft_eval.cli.options import ComparingOptions, grouped
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.files import check_output, text_kind, write_output
+from eft_eval.streams import say
 
 
 class RunsByDefault(TyperGroup):
@@ -223,7 +224,6 @@ def bless(
 ) -> None:
     """Write a run as the accepted baseline: aggregates and numbers per document, no texts."""
     from eft_eval.comparing.bless import bless as write_baseline
-    from eft_eval.reports.renderers.terminal import say
 
     blessed = write_baseline(run, out, cluster, allow_incomplete=allow_incomplete)
     for problem in blessed.problems:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from eft_eval.errors import ConfigError
+from eft_eval.streams import say
 
 app = typer.Typer(
     help="Emulated fine-tuning at work on a family of tiny models, offline.",
@@ -128,7 +129,7 @@ def train(
             out, quick_plan() if quick else Plan(), numbers, jobs, report, say=console.print
         )
     print(document_markdown(study_figures(figures)))
-    print(f"use them: eft-eval demo --family {out}", file=sys.stderr)
+    say(f"use them: eft-eval demo --family {out}", sys.stderr)
 
 
 def _prepare() -> None:

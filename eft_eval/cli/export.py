@@ -23,6 +23,7 @@ from eft_eval.files import (
     write_lines,
     write_whole,
 )
+from eft_eval.streams import say, show
 
 if TYPE_CHECKING:
     from eft_eval.exporting.claims import RunClaim
@@ -131,7 +132,7 @@ def export(
     _TABLES.get(asked.form, _files)(claims, asked)
     for run in claims:
         for note in run.notes:
-            print(f"eft-eval: note: {run.label}: {note}", file=sys.stderr)
+            say(f"eft-eval: note: {run.label}: {note}", sys.stderr)
 
 
 def _check_options(asked: Asked) -> None:
@@ -166,7 +167,7 @@ def _files(claims: Sequence[RunClaim], asked: Asked) -> None:
     files = _content(claims, asked)
     if asked.out is None:
         for _, lines in files:
-            sys.stdout.writelines(lines)
+            show("".join(lines))
         return
     with staged(asked.out) as part:
         names = []
@@ -178,7 +179,7 @@ def _files(claims: Sequence[RunClaim], asked: Asked) -> None:
             _check_free(asked.out / name, part / name, asked.overwrite)
         for name in names:
             put(part / name, asked.out / name)
-            print(asked.out / name)
+            say(str(asked.out / name))
 
 
 def _content(claims: Sequence[RunClaim], asked: Asked) -> Iterator[tuple[str, Iterable[str]]]:
@@ -205,10 +206,10 @@ def _content(claims: Sequence[RunClaim], asked: Asked) -> Iterator[tuple[str, It
         return iter([("README.md", [model_card(run, repository)])])
     url = None if asked.source_url is None else publishing.check_url(asked.source_url)
     found = hub_files(run, read_benchmarks(asked.benchmark or ()), url)
-    print(
+    say(
         f"eft-eval: note: for the repository {repository}; the hub shows scores of benchmarks on "
         "its own list alone, and this registers none",
-        file=sys.stderr,
+        sys.stderr,
     )
     return ((name, [text]) for name, text in found.items())
 
@@ -218,7 +219,7 @@ def _csv(claims: Sequence[RunClaim], asked: Asked) -> None:
 
     text = table_csv(_table(claims, asked))
     if asked.out is None:
-        sys.stdout.write(text)
+        show(text)
     elif is_stream(asked.out):
         write_lines(asked.out, [text])
     else:
@@ -226,7 +227,7 @@ def _csv(claims: Sequence[RunClaim], asked: Asked) -> None:
             write_lines(part / "table", [text])
             _check_free(asked.out, part / "table", asked.overwrite)
             put(part / "table", asked.out)
-        print(asked.out)
+        say(str(asked.out))
 
 
 def _parquet(claims: Sequence[RunClaim], asked: Asked) -> None:
@@ -236,7 +237,7 @@ def _parquet(claims: Sequence[RunClaim], asked: Asked) -> None:
     out, table = asked.out, _table(claims, asked)
     _check_free(out, None, asked.overwrite)
     write_whole(out, lambda part: write_parquet(table, part))
-    print(out)
+    say(str(out))
 
 
 def _table(claims: Sequence[RunClaim], asked: Asked) -> Any:

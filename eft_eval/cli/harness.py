@@ -19,6 +19,7 @@ from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import canonical_name, parse_model_args
 from eft_eval.runs.completeness import newest_results, unwritten
+from eft_eval.streams import say
 
 
 def run_harness(arguments: list[str]) -> int:
@@ -78,12 +79,12 @@ def _check_early(arguments: list[str]) -> None:
     model_args = _values(arguments, ("--model_args", "-a"))
     if not any(value.lstrip().startswith("{") for value in model_args):
         name = canonical_name(parse_model_args(",".join(model_args)).recipe)
-        print(f"eft-eval: {name}", file=sys.stderr)
+        say(f"eft-eval: {name}", sys.stderr)
     asked = _asked(_values(arguments, ("--tasks", "-t")))
     judged = hook.only_our_tasks and any(our_tasks()[name] for name in asked)
     if judged and not {"--predict_only", "-x"} & {*arguments}:
         settings = JudgeSettings.from_environment()
-        print(f"eft-eval: judge {settings.model} at {judge_for(settings).place}", file=sys.stderr)
+        say(f"eft-eval: judge {settings.model} at {judge_for(settings).place}", sys.stderr)
 
 
 def our_tasks() -> dict[str, bool]:

@@ -22,6 +22,7 @@ from eft_eval.cli.options import (
 )
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_new_folder
+from eft_eval.streams import say
 
 if TYPE_CHECKING:
     from eft_eval.labels.project import Exporter
@@ -61,13 +62,13 @@ def export_labels(
         "random_sample": True,
     }
     exported = write_project(project)(drawn.items, project.out, about=about)
-    print(f"{len(drawn.items)} of {drawn.of} responses of {run} (seed {seed}): {exported.folder}")
+    say(f"{len(drawn.items)} of {drawn.of} responses of {run} (seed {seed}): {exported.folder}")
     if sample is not None and sample > drawn.of:
-        print(f"{sample} were asked for; the run has {drawn.of}")
-    print(f"next: {exported.next_step}")
+        say(f"{sample} were asked for; the run has {drawn.of}")
+    say(f"next: {exported.next_step}")
     if exported.then:
-        print(exported.then)
-    print(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(project)}")
+        say(exported.then)
+    say(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(project)}")
 
 
 def write_project(project: ProjectOptions) -> Exporter:

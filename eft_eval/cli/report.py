@@ -15,6 +15,7 @@ import typer
 from eft_eval.cli.options import ComparingOptions, grouped
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_output, text_kind, write_output
+from eft_eval.streams import say, show
 
 if TYPE_CHECKING:
     from eft_eval.agreement.report import Agreement
@@ -169,7 +170,7 @@ def _command(runs: Sequence[str], options: dict[str, Any]) -> str:
 
 def _write(text: str, out: Path | None) -> None:
     if out is None:
-        sys.stdout.write(text)
+        show(text)
         return
     write_output(out, [text], _REPORT)
-    print(f"written: {out} ({len(text.encode('utf-8')) / 1e6:.2f} MB)", file=sys.stderr)
+    say(f"written: {out} ({len(text.encode('utf-8')) / 1e6:.2f} MB)", sys.stderr)

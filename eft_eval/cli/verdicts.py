@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eft_eval.cli.options import grouped
+from eft_eval.streams import say
 
 if TYPE_CHECKING:
     from eft_eval.verdicts.store import VerdictStore
@@ -70,15 +71,15 @@ def reparse(
 
     chosen = Choice(**vars(choice))
     done = reparse_store(_open(store, writable=write), chosen, template or (), write=write)
-    print(f"{done.read} verdicts read again, {sum(done.changes.values())} read differently")
+    say(f"{done.read} verdicts read again, {sum(done.changes.values())} read differently")
     for change, count in done.changes.items():
-        print(f"  {count} {change}")
+        say(f"  {count} {change}")
     for name, count in done.unknown.items():
-        print(f"  {count} not read: the prompt {name!r} is not known (--template FILE)")
+        say(f"  {count} not read: the prompt {name!r} is not known (--template FILE)")
     if done.unreadable:
-        print(f"  {done.unreadable} not read: the records are damaged")
+        say(f"  {done.unreadable} not read: the records are damaged")
     if done.changes and not write:
-        print("nothing was written; --write adds the new readings")
+        say("nothing was written; --write adds the new readings")
 
 
 @app.command()
@@ -93,9 +94,9 @@ def export(
     from eft_eval.judging.upkeep import export as write
 
     done = write(Choice(**vars(choice)).among(_open(store)), file)
-    print(f"{done.verdicts} verdicts written to {file}")
+    say(f"{done.verdicts} verdicts written to {file}")
     if done.unreadable:
-        print(f"{done.unreadable} records cannot be read any more, and were left out")
+        say(f"{done.unreadable} records cannot be read any more, and were left out")
 
 
 @app.command("import")
@@ -108,7 +109,7 @@ def import_(
     from eft_eval.verdicts.store import VerdictStore, default_store_path
 
     opened = VerdictStore(store or default_store_path())
-    print(f"{take_in(opened, file)} verdicts stored in {opened.path}")
+    say(f"{take_in(opened, file)} verdicts stored in {opened.path}")
 
 
 @app.command()
@@ -129,9 +130,9 @@ def prune(
     check_prunable(chosen, opened)
     print_document(verdicts(summary(opened, chosen), opened.path))
     if yes:
-        print(f"{remove(opened, chosen)} verdicts removed")
+        say(f"{remove(opened, chosen)} verdicts removed")
     else:
-        print("nothing was removed; --yes removes these")
+        say("nothing was removed; --yes removes these")
 
 
 def _open(path: Path | None, *, writable: bool = False) -> VerdictStore:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from eft_eval.composite.model import CompositeModel
+from eft_eval.streams import logger
 
 __all__ = ["draft_view", "plain_reason"]
 
-log = logging.getLogger("eft_eval")
+log = logger("eft_eval")
 _TOLD: set[str] = set()
 _ALIKE = 1.05
 

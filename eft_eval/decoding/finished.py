@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import secrets
 import sys
@@ -22,13 +21,14 @@ from typing import Any, get_args
 from eft_eval.decoding.requests import Finish, Generation
 from eft_eval.errors import ConfigError
 from eft_eval.files import make_folder
+from eft_eval.streams import logger
 
 if sys.platform != "win32":
     import fcntl
 
 __all__ = ["FinishedResponses", "response_key"]
 
-log = logging.getLogger("eft_eval")
+log = logger("eft_eval")
 _SYNC_SECONDS = 1.0
 
 

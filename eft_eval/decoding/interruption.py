@@ -10,7 +10,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from eft_eval.errors import runs_as_command
+from eft_eval.streams import runs_as_command, say
 
 __all__ = ["Interruption"]
 
@@ -54,7 +54,8 @@ class Interruption:
         assert self.signal is not None
         self._restore()
         what = "Ctrl-C" if self.signal is signal.SIGINT else self.signal.name
-        print(f"\neft-eval: stopped by {what}: {how_to_go_on}", file=sys.stderr, flush=True)
+        say("", sys.stderr)  # after a progress bar
+        say(f"eft-eval: stopped by {what}: {how_to_go_on}", sys.stderr)
         if runs_as_command():
             raise SystemExit(128 + self.signal)
         signal.raise_signal(self.signal)

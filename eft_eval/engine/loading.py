@@ -16,10 +16,11 @@ from eft_eval.engine.engine import Engine
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import MemberSpec
+from eft_eval.streams import logger
 
 __all__ = ["ENGINES", "LoadOptions", "Member"]
 
-log = logging.getLogger("eft_eval")
+log = logger("eft_eval")
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from eft_eval.engine.loading import Member
 from eft_eval.errors import ConfigError
+from eft_eval.streams import logger
 
 __all__ = ["common_vocabulary"]
 
-log = logging.getLogger("eft_eval")
+log = logger("eft_eval")
 
 _PROBES = (
     "1234567 and 3.14159, 1,000,000",

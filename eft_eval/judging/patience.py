@@ -7,15 +7,15 @@ for the same dead endpoint all over again.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import NamedTuple
 
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
+from eft_eval.streams import logger
 
 __all__ = ["Patience"]
 
-_log = logging.getLogger("eft_eval.judging")
+_log = logger("eft_eval.judging")
 
 _TELL_SECONDS = 60.0
 _LOOK_SECONDS = 0.25

@@ -5,7 +5,6 @@ Reads and writes lm-eval's files, yet imports neither lm_eval nor torch.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from eft_eval.runs.metadata import Judging, judging_in
 from eft_eval.runs.records import MetricKey, Sample
 from eft_eval.runs.saved import SavedRun, open_run
 from eft_eval.runs.writing import NewMetric, Revision, check_writable
+from eft_eval.streams import logger
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.text import write_verdicts
 from eft_eval.verdicts.verdict import Status, Verdict
@@ -39,7 +39,7 @@ from eft_eval.verdicts.verdict import Status, Verdict
 __all__ = ["JudgedRun", "judge_run"]
 
 _Record = dict[str, Any]
-_log = logging.getLogger("eft_eval.judging")
+_log = logger("eft_eval.judging")
 _BYPASS = "bypass"  # lm-eval's metric of --predict_only
 
 

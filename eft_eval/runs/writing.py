@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,11 +19,12 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import write_lines, write_whole
 from eft_eval.runs.finding import find_samples, samples_path, stamp_of
 from eft_eval.runs.records import CORRECTED, MetricKey, ResultsFile
+from eft_eval.streams import logger
 
 __all__ = ["NewMetric", "Revision", "check_writable"]
 
 Record = dict[str, Any]
-_log = logging.getLogger("eft_eval.runs")
+_log = logger("eft_eval.runs")
 _ERROR = "_stderr"
 _MICROSECOND = timedelta(microseconds=1)
 

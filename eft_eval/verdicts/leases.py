@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 import sqlite3
@@ -22,13 +21,14 @@ from types import TracebackType
 from typing import Literal
 
 from eft_eval.errors import ConfigError
+from eft_eval.streams import logger
 from eft_eval.verdicts.store import STORE_VARIABLE, VerdictStore, to_record
 from eft_eval.verdicts.transaction import add, begin
 from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["Claims", "SharedSource", "Taken", "is_gone", "this_process"]
 
-_log = logging.getLogger("eft_eval.judging")
+_log = logger("eft_eval.judging")
 
 LEASE_SECONDS = 60.0
 MOST_AT_ONCE = 16  # one transaction for several; few enough that another process finds work

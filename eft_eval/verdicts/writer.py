@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import tempfile
 import threading
@@ -16,13 +15,14 @@ from typing import NamedTuple
 
 from eft_eval.errors import EftEvalError
 from eft_eval.files import write_lines
+from eft_eval.streams import logger
 from eft_eval.verdicts.leases import Claims
 from eft_eval.verdicts.store import to_record
 from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["Keeper"]
 
-_log = logging.getLogger("eft_eval.judging")
+_log = logger("eft_eval.judging")
 
 
 class _Arrival(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from eft_eval.characters import in_json
 from eft_eval.comparing.comparison import Comparison
-from eft_eval.reports.characters import in_json
 from eft_eval.reports.ci.github import comparison_github
 from eft_eval.reports.ci.junit import comparison_junit
 from eft_eval.reports.renderers.markdown import LARGEST, page_markdown

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from eft_eval.characters import one_line, printable
 from eft_eval.comparing.comparison import Comparison
-from eft_eval.reports.characters import one_line
 from eft_eval.reports.views.comparison import measured, tolerance, tolerances
 
 __all__ = ["comparison_github"]
@@ -35,4 +35,4 @@ def _line(kind: str, title: str, text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return one_line(text).replace("%", "%25")
+    return printable(one_line(text)).replace("%", "%25")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from eft_eval.characters import printable, visible
 from eft_eval.comparing.comparison import Candidate, Comparison, Row
-from eft_eval.reports.characters import visible
 from eft_eval.reports.views.comparison import figure, measured, run_label, tolerance
 
 __all__ = ["comparison_junit"]
@@ -23,7 +23,7 @@ def comparison_junit(comparison: Comparison) -> str:
     _count(root)
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{printable(text)}\n'
 
 
 def _suite(comparison: Comparison, candidate: Candidate) -> ElementTree.Element:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from eft_eval.reports.characters import visible
+from eft_eval.characters import visible
 from eft_eval.reports.document import (
     Block,
     Card,

@@ -10,17 +10,16 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator
-from typing import TextIO
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from eft_eval.reports.characters import one_line, printable, visible
+from eft_eval.characters import one_line, printable, visible
 from eft_eval.reports.document import Cell, Document, Facts, Table, Texts, TokenView, Trace
 
-__all__ = ["document_text", "print_document", "say"]
+__all__ = ["document_text", "print_document"]
 
 _TONES = {"regression": "bold red", "pass": "green", "inconclusive": "yellow", "plain": ""}
 _STEPS = ("", "underline", "black on yellow", "bold white on red")  # by a token's distance
@@ -60,11 +59,6 @@ def document_text(document: Document, width: int = _PIPE) -> str:
     out = io.StringIO()
     print_document(document, Console(file=out, width=width))
     return out.getvalue()
-
-
-def say(text: str, file: TextIO | None = None) -> None:
-    """Print one line, in one line however long it is; to standard output by default."""
-    print(printable(one_line(text)), file=file)
 
 
 def _console() -> Console:

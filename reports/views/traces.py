@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from eft_eval.characters import one_line
 from eft_eval.reporting.report import Report
-from eft_eval.reports.characters import one_line
 from eft_eval.reports.document import (
     Cell,
     Document,

@@ -16,10 +16,11 @@ from eft_eval.demo.judge import JUDGE, VERSION, Truth
 from eft_eval.demo.language import Question, question_text
 from eft_eval.demo.questions import hazard_questions, knowledge_questions
 from eft_eval.demo.world import WORLD_SEED, World, make_world
-from eft_eval.errors import ConfigError, one_line_errors
+from eft_eval.errors import ConfigError
 from eft_eval.judging.metrics import fact_values
 from eft_eval.model_adapters.samples import drop_padding
 from eft_eval.runs.metadata import Judging, PromptData
+from eft_eval.streams import one_line_errors
 from eft_eval.verdicts.text import read_verdicts
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import resource
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -148,9 +149,10 @@ def test_redirects_on_the_same_host_are_followed(
 
 
 @pytest.fixture
-def endless() -> Iterator[str]:
-    """An endpoint whose answers have 200 MB, in chunks of unknown number."""
+def endless() -> Iterator[Callable[[str, bytes], str]]:
+    """Start an endpoint whose answers have 200 parts, in chunks of unknown number."""
     listener = socket.create_server(("127.0.0.1", 0))
+    answer: list[Any] = []
 
     def serve() -> None:
         while True:
@@ -160,28 +162,53 @@ def endless() -> Iterator[str]:
                 return
             with connection:
                 connection.recv(65536)
-                head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                head, part = answer
+                head = f"HTTP/1.1 {head}\r\nContent-Type: application/json\r\n".encode()
                 try:
                     connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
                     for _ in range(200):
-                        connection.sendall(b"100000\r\n" + b" " * 2**20 + b"\r\n")
+                        connection.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
                 except OSError:
                     continue
 
+    def start(head: str, part: bytes) -> str:
+        answer[:] = [head, part]
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
     thread = threading.Thread(target=serve)
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    yield start
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join()
 
 
-def test_a_reply_without_end_is_one_unreadable_verdict(endless: str, store: VerdictStore) -> None:
+SPACES = b" " * 2**20
+PACKED = zlib.compressobj(wbits=31)
+BOMB = PACKED.compress(SPACES * 200) + PACKED.flush()
+
+
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        ("200 OK", SPACES),
+        ("400 Bad Request", SPACES),
+        ("500 Internal Server Error", SPACES),
+        ("200 OK\r\nContent-Encoding: gzip", BOMB),
+        ("500 Internal Server Error\r\nContent-Encoding: gzip", BOMB),
+    ],
+    ids=["reply", "400", "500", "packed", "packed 500"],
+)
+def test_an_answer_without_end_is_one_unreadable_verdict(
+    head: str, part: bytes, endless: Callable[[str, bytes], str], store: VerdictStore
+) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    judge = settings(endless, concurrency=1)
+    judge = settings(endless(head, part), concurrency=1)
     assert statuses(judge_responses(items("a"), PROMPT, judge, store)) == ["malformed"]
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 100 * 1024, "kilobytes"
+    with pytest.raises(ConfigError, match="bytes"):
+        preflight(judge)
 
 
 def test_a_reply_that_says_it_is_too_large_is_not_read(

@@ -23,11 +23,11 @@ from reported_runs import ARMS, HOSTILE, study, trace_record, write_arm
 from typer.testing import CliRunner
 from written_runs import write_run
 
+from eft_eval.characters import visible
 from eft_eval.cli.app import app
 from eft_eval.comparing import read_run, read_runs
 from eft_eval.errors import ConfigError
 from eft_eval.reporting.report import make_report
-from eft_eval.reports.characters import visible
 from eft_eval.reports.document import Bar, Figure, Plane
 from eft_eval.reports.renderers.html.figures import draw
 from eft_eval.reports.renderers.html.html import page_html

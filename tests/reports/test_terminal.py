@@ -29,7 +29,7 @@ from eft_eval.reports.ci.forms import FORMS
 from eft_eval.reports.document import Cell, Document, Facts, Table, Texts, cells, columns
 from eft_eval.reports.numbers import number, p_value, percent
 from eft_eval.reports.renderers.markdown import document_markdown
-from eft_eval.reports.renderers.terminal import document_text, print_document, say
+from eft_eval.reports.renderers.terminal import document_text, print_document
 from eft_eval.reports.views.agreement import agreement
 from eft_eval.reports.views.comparison import comparison
 from eft_eval.reports.views.demo import answers, arms
@@ -38,6 +38,7 @@ from eft_eval.reports.views.traces import trace
 from eft_eval.runs.metadata import Judging
 from eft_eval.runs.traces import read_trace
 from eft_eval.statistics.interval import Interval
+from eft_eval.streams import say
 
 WIDTHS = (60, 80, 120)
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

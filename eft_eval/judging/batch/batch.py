@@ -8,7 +8,6 @@ the next call finds it.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 import uuid
 from collections import Counter
@@ -22,11 +21,12 @@ from eft_eval.judging.batch.files import BatchLimits, read_answers, request_line
 from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure
-from eft_eval.judging.judges.client import without_secrets
+from eft_eval.judging.judges.client import without_echo
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.outcome import PromptMark, verdict_of
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.streams import logger
 from eft_eval.verdicts.leases import is_gone, this_process
 from eft_eval.verdicts.store import VerdictStore
 from eft_eval.verdicts.verdict import Verdict
@@ -46,7 +46,7 @@ __all__ = [
     "submit",
 ]
 
-_log = logging.getLogger("eft_eval.judging")
+_log = logger("eft_eval.judging")
 
 _ENDED = ("completed", "expired", "cancelled", "failed")
 _SURELY_DEAD_SECONDS = 3600.0
@@ -359,7 +359,7 @@ def _read(
     without: Counter[str] = Counter()
     for key, item in items.items():
         outcome = answers.outcomes.get(key) or Failure(_why_nothing(batch))
-        outcome = without_secrets(outcome, settings)
+        outcome = without_echo(outcome, settings)
         if isinstance(outcome, Failure):
             without[outcome.error] += 1
         else:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import importlib
 import json
-import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging.judges.base import Failure, Outcome
 from eft_eval.judging.judges.endpoint_errors import read_error
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
+from eft_eval.secrets import secrets_of, without_credentials, without_values
 
 if TYPE_CHECKING:
     import openai
@@ -31,17 +30,17 @@ __all__ = [
     "explain",
     "http_library",
     "make_blocking_client",
-    "mask_proxies",
-    "masked",
+    "mask",
     "proxy_for",
-    "without_secrets",
+    "without_echo",
 ]
 
 _CONNECT_SECONDS = 10.0
 _LONGEST_ERROR = 300
-_LEAST_SECRET = 8  # shorter keys (EMPTY, ollama) are words, and no secrets
 MOST_BYTES = 16 * 2**20
 """The largest answer that is read; replies have kilobytes."""
+_MOST_ERROR_BYTES = 2**20
+_PACKED = 100  # what is compressed may grow by as much, and more
 
 
 class Redirected(ConfigError):
@@ -137,16 +136,12 @@ def _explained_proxies() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError) as error:
+        why = without_credentials(" ".join(str(error).split()))
         named = ", ".join(sorted({f"{kind.upper()}_PROXY" for kind in getproxies()})) or "none"
         raise ConfigError(
-            f"a proxy of the environment cannot be used ({mask_proxies(str(error))}); proxies are "
-            f"set by {named}; an address looks like http://host:port"
+            f"a proxy of the environment cannot be used ({why}); proxies are set by "
+            f"{named}; an address looks like http://host:port"
         ) from error
-
-
-def mask_proxies(text: str) -> str:
-    """Return a text without the users and passwords of proxies."""
-    return re.sub(r"//[^/@\s]+@", "//***@", " ".join(text.split()))
 
 
 def proxy_for(url: str) -> str | None:
@@ -209,9 +204,44 @@ def _check(response: Any, most_bytes: int = MOST_BYTES) -> None:
                 f"the endpoint has moved to {target.scheme}://{target.netloc.rpartition('@')[2]}"
                 f"{target.path}; set EFT_JUDGE_BASE_URL to where it is now"
             )
+    most = min(most_bytes, _MOST_ERROR_BYTES) if response.status_code >= 400 else most_bytes
+    if response.headers.get("content-encoding", "identity") != "identity":
+        most //= _PACKED
     size = response.headers.get("content-length", "")
-    if size.isdecimal() and int(size) > most_bytes:
-        raise TooLarge(f"the answer has {int(size):,} bytes; at most {most_bytes:,} are read")
+    if size.isdecimal() and int(size) > most:
+        raise TooLarge(f"the answer has {int(size):,} bytes; at most {most:,} are read")
+    _bound(response, most)
+
+
+def _bound(response: Any, most: int) -> None:
+    """Let an answer's body end with an error where it does not end by itself."""
+    library = http_library()
+    stream = response.stream
+
+    class Bounded(library.AsyncByteStream, library.SyncByteStream):  # type: ignore[name-defined,misc]
+        left = most
+
+        def _take(self, part: bytes) -> bytes:
+            self.left -= len(part)
+            if self.left < 0:
+                raise TooLarge(f"the answer has more than {most:,} bytes")
+            return part
+
+        def __iter__(self) -> Iterator[bytes]:
+            for part in stream:
+                yield self._take(part)
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for part in stream:
+                yield self._take(part)
+
+        def close(self) -> None:
+            stream.close()
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    response.stream = Bounded()
 
 
 def _trust(base_url: str) -> Any:
@@ -234,34 +264,24 @@ def explain(error: Exception, settings: JudgeSettings) -> str:
         text = f"HTTP status {error.status_code}: {read.words}"
     if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
-    text = mask_proxies(text).replace(settings.api_key or "\n", "***")
-    return masked(text, settings)[:_LONGEST_ERROR] or type(error).__name__
+    # in an error, unlike in a reply, also a key that is a word is of no use
+    text = " ".join(text.split()).replace(settings.api_key or "\n", "***")
+    return without_credentials(mask(text, settings))[:_LONGEST_ERROR] or type(error).__name__
 
 
-def masked(text: str, settings: JudgeSettings) -> str:
+def mask(text: str, settings: JudgeSettings) -> str:
     """Return a text without key, user and password, however an endpoint may echo them."""
-    parts = urlsplit(settings.base_url or "")
-    userinfo = parts.netloc.rpartition("@")[0]
-    text = text.replace(f"{userinfo}@", "***@") if userinfo else text
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    basic = base64.b64encode(f"{user}:{password}".encode()).decode() if userinfo else ""
-    key = settings.api_key or ""
-    known = {parts.password, password, parts.username, user, basic.rstrip("=")}
-    if len(key) >= _LEAST_SECRET:
-        known |= {key, quote(key, safe=""), base64.b64encode(key.encode()).decode().rstrip("=")}
-    for secret in sorted({one for one in known if one}, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    return without_values(text, secrets_of(settings.base_url, settings.api_key))
 
 
-def without_secrets(outcome: Outcome, settings: JudgeSettings) -> Outcome:
+def without_echo(outcome: Outcome, settings: JudgeSettings) -> Outcome:
     """Return an outcome in whose words no secret stands that the endpoint echoed."""
 
     def clean(text: str | None) -> str | None:
-        return None if text is None else masked(text, settings)
+        return None if text is None else mask(text, settings)
 
     if isinstance(outcome, Failure):
-        return replace(outcome, error=masked(outcome.error, settings))
+        return replace(outcome, error=mask(outcome.error, settings))
     return replace(
         outcome,
         text=clean(outcome.text),

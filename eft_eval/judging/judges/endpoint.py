@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import random
 import re
 import time
@@ -29,8 +28,8 @@ from eft_eval.judging.judges.client import (
     TooLarge,
     explain,
     http_library,
-    masked,
-    without_secrets,
+    mask,
+    without_echo,
 )
 from eft_eval.judging.judges.endpoint_errors import EndpointError, read_error
 from eft_eval.judging.judges.lookup import look_up
@@ -39,10 +38,11 @@ from eft_eval.judging.judges.streams import is_stream, read_stream
 from eft_eval.judging.judges.structured import response_format
 from eft_eval.judging.judges.tries import Try, body_of, not_taken, refused
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
+from eft_eval.streams import logger
 
 __all__ = ["EndpointJudge"]
 
-_log = logging.getLogger("eft_eval.judging")
+_log = logger("eft_eval.judging")
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
@@ -259,8 +259,7 @@ class EndpointJudge(Judge):
             self._tell(form.told(before), error.words)
 
     def _tell(self, changes: str, why: str) -> None:
-        told = masked(why, self.settings)
-        _log.warning("%s: asked %s from now on (%s)", self.place, changes, told)
+        _log.warning("%s: asked %s from now on (%s)", self.place, changes, mask(why, self.settings))
 
     def _taken(self, form: Form, done: Try) -> None:
         """Note that a form is taken where it was a guess that it might be."""
@@ -306,11 +305,11 @@ class EndpointJudge(Judge):
         if isinstance(found, EndpointError):
             return self._refused(found, answer)
         found = replace(found, sent=self.sent(form))
-        return Try(without_secrets(found, self.settings), answer.headers), None
+        return Try(without_echo(found, self.settings), answer.headers), None
 
     def _refused(self, error: EndpointError, answer: Answer) -> tuple[Try, EndpointError | None]:
         done = refused(error, answer, self.place, answered=self._answered)
-        done = done._replace(outcome=without_secrets(done.outcome, self.settings))
+        done = done._replace(outcome=without_echo(done.outcome, self.settings))
         return done, None if error.kind == "moderated" else error
 
 

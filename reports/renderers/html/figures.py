@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from eft_eval.characters import visible
 from eft_eval.errors import ConfigError
-from eft_eval.reports.characters import visible
 from eft_eval.reports.document import Bar, Figure, Line, Panel, Plane
 
 __all__ = ["Drawn", "draw", "viewer_bundle"]

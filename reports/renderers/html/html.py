@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from eft_eval.reports.characters import visible
+from eft_eval.characters import visible
 from eft_eval.reports.document import Figure, Page, Trace
 from eft_eval.reports.renderers.html.figures import Drawn, draw, viewer_bundle
 

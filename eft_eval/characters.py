@@ -35,8 +35,9 @@ def printable(text: str) -> str:
 
 
 def in_json(text: str) -> str:
-    """Return JSON in which what `visible` draws is escaped: the same values, nothing hidden."""
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    """Return JSON in which what `visible` draws is escaped: the same values, nothing obeyed."""
+    spelt = _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return spelt.replace("##", "\\u0023#")
 
 
 def _name(match: re.Match[str]) -> str:
