@@ -7,7 +7,6 @@ are those of the model itself: one copy of the weights in memory, and no switchi
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
 from collections.abc import Container, Iterator, Set
 from functools import cached_property
@@ -22,10 +21,11 @@ from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, local_adapter
+from eft_eval.streams import logger
 
 __all__ = ["AdaptedMember", "read_adapter", "shared_copy"]
 
-log = logging.getLogger("eft_eval")
+log = logger("eft_eval")
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _FULL_WEIGHTS = (

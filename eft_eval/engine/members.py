@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 from eft_eval.engine.adapters import AdaptedMember, read_adapter
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.recipe import MemberSpec, Recipe
 from eft_eval.recipe.adapters import with_bases
+from eft_eval.streams import logger
 
 __all__ = ["load_members"]
 
-log = logging.getLogger("eft_eval")
+log = logger("eft_eval")
 
 
 def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
