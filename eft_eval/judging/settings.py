@@ -5,11 +5,12 @@ What follows from a judge's kind is the kind's own affair, see `eft_eval.judging
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from eft_eval.errors import ConfigError
@@ -23,6 +24,18 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 Structured = Literal["auto", "on", "off"]
 
+_PARAMS_LIKE = 'it must be a JSON object, such as {"temperature": null, "seed": 1}'
+_SET_ELSEWHERE = {
+    "model": "the model is EFT_JUDGE_MODEL or --judge",
+    "messages": "what is asked is the judge prompt's",
+    "max_tokens": "the limit is EFT_JUDGE_MAX_TOKENS",
+    "max_completion_tokens": "the limit is EFT_JUDGE_MAX_TOKENS",
+    "response_format": "JSON is asked for by EFT_JUDGE_STRUCTURED",
+    "stream": "replies are read whole",
+    "n": "one reply is read; `eft-eval judge --repeat` asks again",
+    "stop": "a reply that is stopped is not whole",
+    "tools": "a tool call is no verdict",
+}
 # The client insists on some key; local endpoints ignore it.
 _PLACEHOLDER_KEY = "no-key"
 
@@ -34,7 +47,8 @@ class JudgeSettings:
     Attributes:
         model: The judge's name, as its endpoint knows it; or ``hf:MODEL``, ``scripted:FILE``, or
             another prefix that the registry knows.
-        base_url: Of an OpenAI-compatible endpoint; None is OpenAI itself.
+        base_url: Of an OpenAI-compatible endpoint, kept without a slash at its end and without
+            ``/chat/completions``; None is OpenAI itself.
         api_key: Sent as the bearer token; never shown. None for a judge that is asked without.
         concurrency: Requests in flight at once, at most; at least 1. For ``hf:``, the batch.
         max_retries: Of one request, on 408, 409, 429, 5xx, lost connections and replies that are
@@ -44,6 +58,8 @@ class JudgeSettings:
             of a process; after that nothing more is sent.
         max_tokens: Of one reply; hidden reasoning counts.
         structured: Whether to ask for JSON: ``auto`` where the endpoint is known to have it.
+        params: Fields of a chat request beside what is sent by default, or in place of it; None
+            leaves a field out. A part of the verdict's key.
         placement: Where the weights of an ``hf:`` judge go, as in a recipe; None is the first GPU
             where there is one, else the CPU.
 
@@ -61,6 +77,7 @@ class JudgeSettings:
     max_tokens: int = 2048
     structured: Structured = "auto"
     placement: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.model or self.model.endswith(":"):
@@ -71,6 +88,8 @@ class JudgeSettings:
         if self.api_key is not None and not re.fullmatch(r"[!-~]+", self.api_key):
             # Such a key cannot be a header, and the error for it would show the key.
             raise ConfigError("OPENAI_API_KEY is empty or holds characters that no key has")
+        if self.base_url is not None:
+            object.__setattr__(self, "base_url", _as_base(self.base_url))
         if self.base_url is not None and not _is_http(self.base_url):
             # The address is not repeated here: it may hold a password.
             raise ConfigError("the judge's base URL must look like http://host:port/v1")
@@ -89,6 +108,7 @@ class JudgeSettings:
                 raise ConfigError(
                     f"the judge's {name} is {getattr(self, name)}; it must be above 0"
                 )
+        _check_params(self.params)
         if self.structured not in get_args(Structured):
             raise ConfigError(
                 f"EFT_JUDGE_STRUCTURED is {self.structured!r}; it must be "
@@ -103,7 +123,8 @@ class JudgeSettings:
 
         ``EFT_JUDGE_MODEL``, ``EFT_JUDGE_BASE_URL`` (else ``OPENAI_BASE_URL``), ``OPENAI_API_KEY``,
         ``EFT_JUDGE_CONCURRENCY``, ``EFT_JUDGE_MAX_TOKENS``, ``EFT_JUDGE_TIMEOUT`` and
-        ``EFT_JUDGE_MAX_WAIT`` (seconds), ``EFT_JUDGE_STRUCTURED`` and ``EFT_JUDGE_PLACEMENT``.
+        ``EFT_JUDGE_MAX_WAIT`` (seconds), ``EFT_JUDGE_STRUCTURED``, ``EFT_JUDGE_PARAMS`` (JSON)
+        and ``EFT_JUDGE_PLACEMENT``.
 
         Args:
             env: The variables.
@@ -126,7 +147,42 @@ class JudgeSettings:
             max_wait_s=_whole(known, "EFT_JUDGE_MAX_WAIT", int(cls.max_wait_s)),
             structured=cast(Structured, known.get("EFT_JUDGE_STRUCTURED", "auto").lower()),
             placement=known.get("EFT_JUDGE_PLACEMENT"),
+            params=_params(known.get("EFT_JUDGE_PARAMS", "{}")),
         )
+
+
+def _as_base(url: str) -> str:
+    """Return an address without what requests add to it: people copy it with that."""
+    return url.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+
+
+def _params(text: str) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a name is there twice")
+        return found
+
+    def no_number(word: str) -> Any:
+        raise ValueError(f"{word} is no JSON")
+
+    try:
+        found = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+        json.dumps(found, allow_nan=False)  # 1e999 is JSON, and no number that could be sent
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"EFT_JUDGE_PARAMS is {text[:80]!r}: {error}; {_PARAMS_LIKE}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"EFT_JUDGE_PARAMS is {text[:80]!r}; {_PARAMS_LIKE}")
+    return found
+
+
+def _check_params(params: Mapping[str, Any]) -> None:
+    """Refuse fields that are set elsewhere, or would change what a reply is."""
+    for name, value in params.items():
+        if name in _SET_ELSEWHERE and value is not None:
+            raise ConfigError(f"EFT_JUDGE_PARAMS has {name!r}: {_SET_ELSEWHERE[name]}")
+        if name in ("model", "messages"):
+            raise ConfigError(f"EFT_JUDGE_PARAMS leaves out {name!r}, which every request has")
 
 
 def _is_http(url: str) -> bool:

@@ -171,6 +171,31 @@ def test_a_local_model_is_greedy_generation(
     assert len(store) == 5
 
 
+def test_a_checkpoint_s_generation_settings_change_no_reply(
+    tmp_path: Path, store: VerdictStore
+) -> None:
+    tokenizer = byte_tokenizer(bos=True, chat=False)
+    given = items("one", "two two two", "three")
+    replies = []
+    for name, more in (
+        ("plain", {}),
+        ("penalty", {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1}),
+        ("sampling", {"do_sample": True, "temperature": 2.0, "top_k": 0}),
+        ("beams", {"num_beams": 3, "length_penalty": 3.0, "early_stopping": True}),
+        ("suppressed", {"suppress_tokens": [*range(60, 120)], "min_new_tokens": 12}),
+        ("forced", {"forced_eos_token_id": 1, "bad_words_ids": [[5]], "max_length": 3}),
+    ):
+        folder = make_model(tmp_path / name, positions=1024, tokenizer=tokenizer)
+        settings_file = Path(folder) / "generation_config.json"
+        known = json.loads(settings_file.read_text()) if settings_file.is_file() else {}
+        settings_file.write_text(json.dumps({**known, **more}))
+        verdicts = judge_responses(given, PROMPT, local(folder), store)
+        replies.append([(v.raw, v.finish_reason, v.error) for v in verdicts])
+        assert verdicts[0].parameters["generation_config"] == "greedy"
+    assert all(one == replies[0] for one in replies), replies
+    assert all(error is None for _, _, error in replies[0])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_local_model_is_loaded_as_members_are(
     tmp_path: Path, store: VerdictStore, dtype: str, monkeypatch: pytest.MonkeyPatch

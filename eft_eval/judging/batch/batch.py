@@ -274,6 +274,7 @@ def _affordable(
 
 
 def _new_job(settings: JudgeSettings, requests: int) -> BatchJob:
+    judge = EndpointJudge(settings)
     return BatchJob(
         job=uuid.uuid4().hex,
         state="prepared",
@@ -281,9 +282,11 @@ def _new_job(settings: JudgeSettings, requests: int) -> BatchJob:
         endpoint=judge_for(settings).place,
         model=settings.model,
         max_tokens=settings.max_tokens,
-        structured=EndpointJudge(settings).asks_for_json,
+        structured="response_format" in judge.body(""),
         requests=requests,
         created=time.time(),
+        params=dict(settings.params),
+        sent=judge.sent_now,
     )
 
 
@@ -353,7 +356,7 @@ def _read(
     ]
     answers = read_answers(files, structured=job.structured)
     items = states.items(job)
-    judge = replace(settings, model=job.model, max_tokens=job.max_tokens)
+    judge = replace(settings, model=job.model, max_tokens=job.max_tokens, params=job.params)
     parameters = EndpointJudge(judge).key()
     verdicts: list[Verdict] = []
     without: Counter[str] = Counter()
@@ -363,6 +366,7 @@ def _read(
         if isinstance(outcome, Failure):
             without[outcome.error] += 1
         else:
+            outcome = replace(outcome, sent=job.sent)
             verdicts.append(
                 verdict_of(key, outcome, item, judge, batch=True, parameters=parameters)
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from eft_eval.verdicts.leases import is_gone
@@ -38,6 +38,8 @@ class BatchJob:
         created: When it was prepared, Unix time.
         batch_id: The endpoint's name for it, once it has one.
         status: The endpoint's last word on it.
+        params: As `JudgeSettings.params`.
+        sent: The sampling parameters as they were sent, where they differ from those asked for.
     """
 
     job: str
@@ -51,6 +53,8 @@ class BatchJob:
     created: float
     batch_id: str | None = None
     status: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    sent: Mapping[str, Any] | None = None
 
     @property
     def is_open(self) -> bool:

@@ -264,6 +264,9 @@ def explain(error: Exception, settings: JudgeSettings) -> str:
         text = f"HTTP status {error.status_code}: {read.words}"
     if isinstance(error, openai.APIConnectionError) and error.__cause__ is not None:
         text = f"{text} {error.__cause__}"
+    lost = isinstance(error, (openai.APIConnectionError, http_library().TransportError))
+    if lost and (proxy := proxy_for(settings.base_url or OPENAI_URL)):
+        text = f"{text}, through the proxy {proxy}"
     # in an error, unlike in a reply, also a key that is a word is of no use
     text = " ".join(text.split()).replace(settings.api_key or "\n", "***")
     return without_credentials(mask(text, settings))[:_LONGEST_ERROR] or type(error).__name__

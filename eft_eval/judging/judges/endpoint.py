@@ -111,8 +111,11 @@ class EndpointJudge(Judge):
         their tokens in ``max_completion_tokens``; others are asked at temperature 0.
         """
         if _REASONING.match(_family(self.name)):
-            return {"max_completion_tokens": self.settings.max_tokens}
-        return {"temperature": 0, "max_tokens": self.settings.max_tokens}
+            usual: dict[str, Any] = {"max_completion_tokens": self.settings.max_tokens}
+        else:
+            usual = {"temperature": 0, "max_tokens": self.settings.max_tokens}
+        # a field that is set to null is not sent; the key says so
+        return {**usual, **self.settings.params}
 
     def check(self, today: date) -> str | None:
         """Look the model up; an endpoint without look-ups, or a busy one, is taken on trust."""
@@ -126,8 +129,9 @@ class EndpointJudge(Judge):
             form: How it differs from what is asked; None is as the endpoint is known to take it.
         """
         form = form_at(self.place, self.name) if form is None else form
+        given = self.key().items()
         wished = {
-            **self.key(),
+            **{name: value for name, value in given if value is not None},
             **({"response_format": response_format()} if self.asks_for_json else {}),
         }
         return {
@@ -136,10 +140,16 @@ class EndpointJudge(Judge):
             **form.apply(wished),
         }
 
+    @property
+    def sent_now(self) -> dict[str, Any] | None:
+        """See `sent`, in the form that the endpoint is known to take."""
+        return self.sent(form_at(self.place, self.name))
+
     def sent(self, form: Form) -> dict[str, Any] | None:
         """Return the sampling parameters as they are sent, None where they are those asked for."""
-        sent = form.apply(self.key())
-        return None if sent == self.key() else sent
+        asked = {name: value for name, value in self.key().items() if value is not None}
+        sent = form.apply(asked)
+        return None if sent == asked else sent
 
     @property
     def _is_openai(self) -> bool:
@@ -235,7 +245,8 @@ class EndpointJudge(Judge):
             if self.budget and not {"max_tokens", "max_completion_tokens"} & body.keys():
                 why = f"{self.place} takes no limit of tokens, which --budget needs"
                 return Try(Failure(why, "all"))
-            done, error = await self._ask({**form.apply({"stream": False}), **body}, form)
+            stream = {} if "stream" in self.settings.params else {"stream": False}
+            done, error = await self._ask({**form.apply(stream), **body}, form)
             if error is None:
                 self._taken(form, done)
                 return done

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
+from eft_eval.judging.prompts.thoughts import has_mark
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import MemberSpec
 
@@ -42,6 +43,11 @@ class LocalJudge(Judge):
 
     def __init__(self, settings: JudgeSettings, budget: Budget | None = None) -> None:
         super().__init__(settings, budget)
+        if settings.params:
+            raise ConfigError(
+                f"EFT_JUDGE_PARAMS are fields of requests to an endpoint; {settings.model} is none "
+                "and decodes greedily"
+            )
         self._waiting: deque[tuple[str, asyncio.Future[Outcome]]] = deque()
         self._runner: asyncio.Task[None] | None = None
         self._model: Any = None
@@ -55,7 +61,12 @@ class LocalJudge(Judge):
         """Return how it decodes, and the fingerprint of a local folder, whose name tells little."""
         folder = Path(self._spec.location)
         files = {"model_files": _fingerprint(folder)} if folder.is_dir() else {}
-        return {"do_sample": False, "max_new_tokens": self.settings.max_tokens, **files}
+        return {
+            "do_sample": False,
+            "max_new_tokens": self.settings.max_tokens,
+            "generation_config": "greedy",  # the first version followed the checkpoint's
+            **files,
+        }
 
     def check(self, today: date) -> str | None:
         """Look whether a local folder holds a model."""
@@ -167,9 +178,6 @@ class LocalJudge(Judge):
                 input_ids=batch.input_ids,
                 attention_mask=batch.attention_mask,
                 do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
                 max_new_tokens=self.settings.max_tokens,
                 pad_token_id=self._tokenizer.pad_token_id,
             )
@@ -182,8 +190,11 @@ class LocalJudge(Judge):
         ends = set(ends if isinstance(ends, list) else [ends]) - {None}
         stop = next((place for place, token in enumerate(tokens) if token in ends), None)
         own = tokens if stop is None else tokens[:stop]
+        text = self._tokenizer.decode(own, skip_special_tokens=True)
+        marked = self._tokenizer.decode(own, skip_special_tokens=False)
         return Reply(
-            text=self._tokenizer.decode(own, skip_special_tokens=True),
+            # marks of thoughts are special tokens of some models
+            text=marked if has_mark(marked) and not has_mark(text) else text,
             finish_reason="length" if stop is None else "stop",
             model=self.settings.model,
             prompt_tokens=sent,
@@ -236,12 +247,15 @@ def _spec(name: str, placement: str | None) -> MemberSpec:
 def _load(spec: MemberSpec, files: str | None) -> tuple[Any, Any]:
     """Return tokenizer and model; ``files`` tells a folder's contents apart."""
     import torch
+    from transformers import GenerationConfig
 
     from eft_eval.engine.loading import LoadOptions, Member
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     member = Member(spec, LoadOptions(device=device), f"judge hf:{spec.model}")
     tokenizer, model = member.tokenizer, member.model
+    # what else a checkpoint asks for (repetition_penalty, num_beams, ...) would not be greedy
+    model.generation_config = GenerationConfig(eos_token_id=sorted(member.stop_tokens) or None)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

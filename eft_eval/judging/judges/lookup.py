@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from datetime import date
 from typing import TYPE_CHECKING
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.judges.client import explain, make_blocking_client
+from eft_eval.judging.judges.client import Redirected, explain, make_blocking_client
+from eft_eval.judging.judges.endpoint_errors import read_error
 from eft_eval.judging.settings import JudgeSettings
 
 if TYPE_CHECKING:
@@ -16,6 +19,21 @@ __all__ = ["ADDRESS_HINT", "look_up"]
 
 ADDRESS_HINT = "the address usually ends in /v1 (EFT_JUDGE_BASE_URL)"
 
+_TO_TLS = re.compile(r"http request .{0,20}https|plain http", re.IGNORECASE)
+_ADVICE = (
+    (
+        re.compile("certificate", re.IGNORECASE),
+        "its certificate is not trusted: SSL_CERT_FILE names a file of those that are",
+    ),
+    (
+        re.compile("wrong.version.number|record.layer", re.IGNORECASE),
+        "it speaks no TLS: its address begins with http:// (EFT_JUDGE_BASE_URL)",
+    ),
+    (
+        re.compile("proxy|407", re.IGNORECASE),
+        "check HTTP_PROXY and HTTPS_PROXY; NO_PROXY names hosts that are asked directly",
+    ),
+)
 _TIMEOUT_SECONDS = 20.0
 _WARNING_DAYS = 90
 _NAMES_SHOWN = 10
@@ -64,16 +82,44 @@ def _check_listed(client: openai.OpenAI, settings: JudgeSettings, place: str) ->
         listed = client.models.list().data
     except (openai.OpenAIError, ValueError, RecursionError) as error:
         _raise_if_certain(error, settings, place)
+        _check_route(client, settings, place)
         return
     except AttributeError:
         return  # the list came as something other than JSON
     names = sorted(model.id for model in listed or [])
+    if not names:
+        _check_route(client, settings, place)
     if not names or settings.model in names:
         return
     shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
     raise ConfigError(
         f"{place} has no model {settings.model!r}{nearest(settings.model, names)}; "
         f"set EFT_JUDGE_MODEL to one of: {shown}"
+    )
+
+
+def _check_route(client: openai.OpenAI, settings: JudgeSettings, place: str) -> None:
+    """Ask for a chat without a message, which costs nothing: is there anybody who takes chats?"""
+    import openai
+
+    try:
+        client.with_options(max_retries=0).post("/chat/completions", cast_to=object, body={})
+    except openai.APIStatusError as error:
+        kind = read_error(error.body or error.response.text, error.status_code).kind
+        if kind != "address":
+            return
+    except (openai.OpenAIError, ValueError, RecursionError):
+        return  # it was there a moment ago
+    else:
+        return
+    hint = f"{ADDRESS_HINT}: such as http://host:port/v1"
+    if not place.endswith("/v1"):
+        beside = client.with_options(base_url=f"{settings.base_url}/v1", max_retries=0)
+        with contextlib.suppress(openai.OpenAIError, ValueError, RecursionError, AttributeError):
+            if beside.models.list().data is not None:
+                hint = f"{place}/v1 does: set EFT_JUDGE_BASE_URL to that"
+    raise ConfigError(
+        f"{place} takes no chat requests ({place}/chat/completions: not found); {hint}"
     )
 
 
@@ -85,11 +131,30 @@ def _raise_if_certain(error: Exception, settings: JudgeSettings, place: str) -> 
         # A 403 may be about a scope or a region, which only the server's own words tell.
         detail = "" if error.status_code == 401 else f" ({explain(error, settings)})"
         raise ConfigError(f"key refused: {place} does not accept OPENAI_API_KEY{detail}") from None
+    if isinstance(error, openai.APIStatusError) and error.status_code == 407:
+        raise ConfigError(
+            f"no way to {place}: the proxy asks for a login ({explain(error, settings)}); "
+            "HTTP_PROXY and HTTPS_PROXY take one as http://user:password@host:port"
+        ) from None
+    if isinstance(error, openai.BadRequestError) and _TO_TLS.search(explain(error, settings)):
+        raise ConfigError(
+            f"{place} speaks TLS alone ({explain(error, settings)}): its address begins with "
+            "https:// (EFT_JUDGE_BASE_URL)"
+        ) from None
+    if isinstance(error.__cause__, Redirected):
+        raise ConfigError(str(error.__cause__)) from None
     if isinstance(error, openai.APIConnectionError):
         raise ConfigError(
             f"endpoint down: no answer from {place} ({explain(error, settings)}); "
-            "check EFT_JUDGE_BASE_URL and the network"
+            f"{_what_to_do(str(error.__cause__))}"
         ) from None
+
+
+def _what_to_do(said: str) -> str:
+    for pattern, advice in _ADVICE:
+        if pattern.search(said):
+            return advice
+    return "check EFT_JUDGE_BASE_URL and the network"
 
 
 def _shutdown_warning(model: str, shutdown: object, today: date) -> str | None:

@@ -50,6 +50,11 @@ class Measure:
             **{f"{self.prefix}_{share}": False for share in shares},
         }
 
+    def highest(self, name: str) -> float | None:
+        """Return the highest value of a score metric; None for an amount, which has none."""
+        amount = self.largest is None and self.scores[name] is float
+        return None if amount else 1.0
+
     def values(self, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         """Return the metrics of one prompt over its responses (one per repeat, at least one).
 
@@ -79,19 +84,21 @@ class Measure:
     def bounds(self, groups: Sequence[Sequence[Verdict]]) -> dict[str, Bounds]:
         """Return how far the unknown responses could move each score of a run.
 
-        An unknown number of errors is counted as none, and as the largest that any response of
-        this run got.
+        An unknown score is counted as the lowest and as the highest there is; a number of errors,
+        which has no highest, as the largest that any response of this run got.
 
         Args:
             groups: Per prompt the verdicts on its responses.
         """
         values = [v.value for group in groups for v in group if v.value is not None]
-        top = self.largest if self.largest is not None else max(values, default=None)
         unknown = sum(v.status in _UNKNOWN for group in groups for v in group)
         found = {}
         for name, score in self.scores.items():
             lower = _mean_of_means(groups, score, score(0))
-            upper = None if top is None else _mean_of_means(groups, score, score(top))
+            highest = self.highest(name)
+            if highest is None and values:
+                highest = score(max(values))
+            upper = None if highest is None else _mean_of_means(groups, score, highest)
             found[name] = Bounds(lower, upper, unknown)
         return found
 

@@ -41,8 +41,7 @@ def range_of(metric: str) -> tuple[float, float] | None:
     name = metric.removesuffix(CORRECTED_NAME)
     for measure in MEASURES.values():
         if name in measure.scores:
-            amounts = measure.largest is None and measure.scores[name] is float
-            return _AMOUNT if amounts else UNIT
+            return _AMOUNT if measure.highest(name) is None else UNIT
         if name in {f"{measure.prefix}_{share}" for share in _SHARES}:
             return UNIT
     return _KNOWN.get(name)
