@@ -26,6 +26,7 @@ _OURS = {
 }  # fmt: skip
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PROMPT = "prompt"
+_FURTHER = 2**40  # more than any task has documents
 
 
 class SamplesRead(NamedTuple):
@@ -70,14 +71,21 @@ def iter_samples(path: Path) -> Iterator[Sample]:
 
 
 def read_lines(path: Path) -> Lines:
-    """Return a samples file with its texts; of equal lines the first.
+    """Return a samples file with its texts; of lines on one document the first.
+
+    Documents that share an id, as those of ``--samples`` that names one twice, stay apart: the
+    later ones have numbers of their own.
 
     Raises:
         ConfigError: It cannot be read, is empty, or a line is no sample; says which.
     """
     by_filter: Lines = {}
     for sample in iter_samples(path):
-        by_filter.setdefault(sample.filter, {}).setdefault(sample.doc_id, sample)
+        of_filter = by_filter.setdefault(sample.filter, {})
+        number = sample.doc_id
+        while number in of_filter and of_filter[number].hashes[0] != sample.hashes[0]:
+            number += _FURTHER
+        of_filter.setdefault(number, sample)
     if not by_filter:
         raise ConfigError(f"{path} is empty")
     return by_filter

@@ -93,6 +93,34 @@ def test_bounds_hold_whatever_the_unknown_scores_are(
             assert bounds.lower == bounds.upper or not known
 
 
+def test_a_share_is_at_most_one_whatever_the_known_scores_are() -> None:
+    """One response without an error, five unknown: up to five of six may have one."""
+    groups = verdicts([[(Status.scored, 0)], *([(status, 0)] for status in [*UNKNOWN][:5])])
+    found = MEASURES["factuality"].bounds(groups)["fact_any_error"]
+    assert (found.lower, found.upper, found.unknown) == (0, pytest.approx(5 / 6), 5)
+
+
+@given(MEASURE, GROUPS)
+def test_bounds_of_known_ranges_are_reached(
+    measure: Measure, groups: list[list[tuple[Status, int]]]
+) -> None:
+    """The bounds are the score itself with the lowest and the highest for all that is unknown."""
+    for name, bounds in measure.bounds(verdicts(groups)).items():
+        highest = measure.highest(name)
+        if highest is None:
+            continue
+        for end, filling in ((bounds.lower, 0), (bounds.upper, 100)):
+            filled = [
+                [
+                    (Status.scored, filling) if status in UNKNOWN else (status, value)
+                    for status, value in group
+                ]
+                for group in groups
+            ]
+            score = scored_mean([measure.values(group)[name] for group in verdicts(filled)])
+            assert end == (None if math.isnan(score) else pytest.approx(score))
+
+
 def test_bounds_of_a_run_without_any_score() -> None:
     nothing = verdicts([[(Status.refused, 0)], [(Status.malformed, 0)]])
     assert MEASURES["helpfulness"].bounds(nothing)["helpfulness"] == (0, 1, 2)

@@ -144,9 +144,9 @@ def _raise_if_certain(error: Exception, settings: JudgeSettings, place: str) -> 
     if isinstance(error.__cause__, Redirected):
         raise ConfigError(str(error.__cause__)) from None
     if isinstance(error, openai.APIConnectionError):
+        said = explain(error, settings)
         raise ConfigError(
-            f"endpoint down: no answer from {place} ({explain(error, settings)}); "
-            f"{_what_to_do(str(error.__cause__))}"
+            f"endpoint down: no answer from {place} ({said}); {_what_to_do(said)}"
         ) from None
 
 
