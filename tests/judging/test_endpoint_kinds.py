@@ -170,3 +170,12 @@ def test_a_budget_is_not_kept_without_a_limit(
     assert "takes no limit of tokens, which --budget needs" in str(verdict.error)
     (verdict,) = judge_responses(items("a"), PROMPT, asked, store)
     assert (verdict.value, verdict.parameters["sent"]) == (2, {"temperature": 0})
+
+
+def test_an_error_too_large_to_be_read_is_no_verdict(openai_server: Start, tmp_path: Path) -> None:
+    large = Kind(lambda body: (502, b"<html>" + b"x" * 2**21))
+    server = serve(openai_server, large)
+    store = VerdictStore(tmp_path / "verdicts.sqlite3")
+    asked = settings(server.url, max_retries=1)
+    (verdict,) = judge_responses(items("a"), PROMPT, asked, store)
+    assert (statuses([verdict]), len(server.chats), len(store)) == (["api_error"], 2, 0)

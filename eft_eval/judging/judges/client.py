@@ -48,7 +48,11 @@ class Redirected(ConfigError):
 
 
 class TooLarge(ConfigError):
-    """An answer is larger than any reply."""
+    """An answer is larger than any reply, or than any error."""
+
+    def __init__(self, message: str, *, is_error: bool = False) -> None:
+        super().__init__(message)
+        self.is_error = is_error
 
 
 class Answer(NamedTuple):
@@ -209,7 +213,8 @@ def _check(response: Any, most_bytes: int = MOST_BYTES) -> None:
         most //= _PACKED
     size = response.headers.get("content-length", "")
     if size.isdecimal() and int(size) > most:
-        raise TooLarge(f"the answer has {int(size):,} bytes; at most {most:,} are read")
+        told = f"the answer has {int(size):,} bytes; at most {most:,} are read"
+        raise TooLarge(told, is_error=response.status_code >= 400)
     _bound(response, most)
 
 
@@ -224,7 +229,8 @@ def _bound(response: Any, most: int) -> None:
         def _take(self, part: bytes) -> bytes:
             self.left -= len(part)
             if self.left < 0:
-                raise TooLarge(f"the answer has more than {most:,} bytes")
+                told = f"the answer has more than {most:,} bytes"
+                raise TooLarge(told, is_error=response.status_code >= 400)
             return part
 
         def __iter__(self) -> Iterator[bytes]:

@@ -80,6 +80,8 @@ def refused(error: EndpointError, answer: Answer, place: str, *, answered: bool)
 
 def not_taken(error: TooLarge | Redirected) -> Try:
     """Return the end of a try whose answer was not read: unreadable, or nobody's we asked."""
+    if isinstance(error, TooLarge) and error.is_error:
+        return Try(Failure(str(error)), anomaly="an error too large to be read", again=True)
     if isinstance(error, TooLarge):
         return Try(Reply(None, None), anomaly=str(error))
     return Try(Failure(str(error), "all"))
