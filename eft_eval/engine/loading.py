@@ -196,6 +196,16 @@ class Member:
             found.update(ids if isinstance(ids, (list, tuple)) else [ids])
         return frozenset(int(token) for token in found if token is not None)
 
+    def decode_greedily(self) -> None:
+        """Leave the model's own ``generate`` nothing to follow but its end tokens.
+
+        Whatever else a checkpoint asks for (repetition_penalty, num_beams, ...) changes replies.
+        """
+        from transformers import GenerationConfig
+
+        ends = sorted(self.stop_tokens) or None
+        self.model.generation_config = GenerationConfig(eos_token_id=ends)
+
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights, as asked for or declared by the checkpoint."""

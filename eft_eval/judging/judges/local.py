@@ -247,15 +247,13 @@ def _spec(name: str, placement: str | None) -> MemberSpec:
 def _load(spec: MemberSpec, files: str | None) -> tuple[Any, Any]:
     """Return tokenizer and model; ``files`` tells a folder's contents apart."""
     import torch
-    from transformers import GenerationConfig
 
     from eft_eval.engine.loading import LoadOptions, Member
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     member = Member(spec, LoadOptions(device=device), f"judge hf:{spec.model}")
+    member.decode_greedily()
     tokenizer, model = member.tokenizer, member.model
-    # what else a checkpoint asks for (repetition_penalty, num_beams, ...) would not be greedy
-    model.generation_config = GenerationConfig(eos_token_id=sorted(member.stop_tokens) or None)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
