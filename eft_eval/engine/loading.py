@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 
 from eft_eval.engine.engine import Engine
+from eft_eval.engine.gguf import check_gguf, gguf_hint, gguf_type, unpacked
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import MemberSpec
@@ -112,6 +115,8 @@ class Member:
         options: dict[str, Any] = {"dtype": "auto" if self.spec.dtype == "auto" else self.dtype}
         if self.spec.quantization is not None:
             options["quantization_config"] = self._quantization()
+        elif self.spec.gguf_file is not None:
+            options |= unpacked()
         if self.spec.placement == "auto":
             options["device_map"] = "auto"
         elif self.spec.quantization is not None:
@@ -145,6 +150,14 @@ class Member:
                 f"{'; '.join(wrong)}; it would answer at random: save it again from the unwrapped "
                 "model (not compiled, not an adapter alone), or give another folder"
             )
+
+    @cached_property
+    def quantization(self) -> str | None:
+        """How its weights are stored: as asked for, or the type of a GGUF file's."""
+        if self.spec.gguf_file is None:
+            return self.spec.quantization
+        file = Path(self.spec.location).expanduser() / self.spec.gguf_file
+        return gguf_type(file) if file.is_file() else "gguf"
 
     @property
     def device(self) -> torch.device:
@@ -224,18 +237,22 @@ class Member:
         return {
             "revision": self._revision,
             "trust_remote_code": self._options.trust_remote_code,
+            **({"gguf_file": self.spec.gguf_file} if self.spec.gguf_file else {}),
         }
 
     def _check_folder(self) -> None:
         name = self.spec.location
         folder = Path(name).expanduser()
+        if self.spec.gguf_file is not None:
+            check_gguf(folder, self.spec.gguf_file, self.label)
+        elif folder.is_dir() and not (folder / "config.json").is_file():
+            raise ConfigError(
+                f"{self.label}: the folder has no config.json; "
+                f"expected a folder that transformers' save_pretrained wrote{gguf_hint(folder)}"
+            )
         if folder.is_dir():
-            if not (folder / "config.json").is_file():
-                raise ConfigError(
-                    f"{self.label}: the folder has no config.json; "
-                    "expected a folder that transformers' save_pretrained wrote"
-                )
-        elif folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+            return
+        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise ConfigError(
                 f"{self.label}: this folder does not exist; "
                 "give an existing model folder or a Hugging Face id (owner/name)"
@@ -281,7 +298,8 @@ class Member:
         try:
             yield
         except (
-            OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError,
+            OSError, ValueError, ImportError, LookupError, RuntimeError, EOFError,
+            SafetensorError, struct.error, pickle.UnpicklingError,
         ) as error:  # fmt: skip
             raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
         finally:

@@ -92,7 +92,7 @@ def _member(found: Member) -> MemberClaim:
         raise ValueError(f"{found.role} has no coefficient")
     return MemberClaim(
         role=found.role,
-        model=PurePath(found.source).name if kind == "folder" else found.source,
+        model=_place(found) if kind == "folder" else found.source,
         kind=kind,
         commit=found.version if kind == "hub" and COMMIT.fullmatch(found.version or "") else None,
         digest=found.digest,
@@ -103,6 +103,11 @@ def _member(found: Member) -> MemberClaim:
         adapter=PurePath(found.adapter_source or "").name if digest else found.adapter,
         adapter_digest=digest,
     )
+
+
+def _place(member: Member) -> str:
+    """Return what a local model is called: the file, or the last part of its folder's path."""
+    return member.gguf_file or PurePath(member.source).name
 
 
 def _pinned(recipe: Mapping[str, Any], members: Mapping[str, MemberClaim]) -> dict[str, Any]:
@@ -121,7 +126,8 @@ def _pinned(recipe: Mapping[str, Any], members: Mapping[str, MemberClaim]) -> di
 
 
 def _pinned_member(spec: Mapping[str, Any], member: MemberClaim) -> dict[str, Any]:
-    kept = {key: value for key, value in spec.items() if key not in ("model", "adapter", *_PLACES)}
+    named = ("model", "adapter", *_PLACES, *(("gguf_file",) if member.digest else ()))
+    kept = {key: value for key, value in spec.items() if key not in named}
     on_top = {"adapter": member.adapter} if member.adapter else {}
     pin = {"revision": member.commit} if member.commit else {}
     return {"model": member.model, **on_top, **kept, **pin}

@@ -20,7 +20,7 @@ from eft_eval.recipe.naming import folder_digest
 __all__ = ["ADAPTER_CONFIG", "AdapterFolder", "is_base_of", "local_adapter", "with_bases"]
 
 ADAPTER_CONFIG = "adapter_config.json"
-_FULL_WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*", "*.gguf")
+_FULL_WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
 _LOADING = ("dtype", "quantization", "placement")  # how weights are loaded
 
 
@@ -121,7 +121,7 @@ def is_base_of(adapter: AdapterFolder, spec: MemberSpec) -> bool:
 
 def _adapter(role: str, spec: MemberSpec, read: _Reader) -> AdapterFolder | None:
     """Return the adapter that a member's ``model`` is, None for a whole model."""
-    found = read(spec.model, spec.revision)
+    found = None if spec.gguf_file else read(spec.model, spec.revision)
     if found is None:
         return None
     if found.beside_weights:

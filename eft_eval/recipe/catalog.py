@@ -62,7 +62,8 @@ def weight_bytes(spec: MemberSpec) -> int | None:
 def needs(recipe: Recipe) -> Needs:
     """Return parameters and weight memory of ``recipe``, each distinct member counted once."""
     distinct = {
-        (m.model, m.revision, m.dtype, m.quantization, m.placement): m for _, m in recipe.members
+        (m.model, m.gguf_file, m.revision, m.dtype, m.quantization, m.placement): m
+        for _, m in recipe.members
     }.values()
     parameters = [member.parameters for member in distinct]
     sizes = [weight_bytes(member) for member in distinct]

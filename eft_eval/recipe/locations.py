@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
 
-__all__ = ["SHIPPED", "ShippedFamily", "location_of"]
+__all__ = ["SHIPPED", "ShippedFamily", "location_of", "split_file"]
 
 
 class ShippedFamily(NamedTuple):
@@ -79,3 +79,14 @@ def location_of(model: str) -> str:
             f"that `{family.training}` made, or unset it to use the shipped one"
         )
     return str(folder)
+
+
+def split_file(path: str) -> tuple[str, str]:
+    """Return folder and file of a path; of a file on the hub, its OWNER/NAME and what follows."""
+    folder, _, file = path.rpartition("/")
+    if not folder:
+        return ("/" if path.startswith("/") else "."), file
+    parts = path.split("/")
+    if not path.startswith((".", "~", "/")) and len(parts) > 3 and not Path(folder).is_dir():
+        return "/".join(parts[:2]), "/".join(parts[2:])
+    return folder, file

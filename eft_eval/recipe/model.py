@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from eft_eval.recipe.locations import location_of
+from eft_eval.recipe.locations import location_of, split_file
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["8bit", "4bit"]
@@ -39,6 +39,8 @@ class MemberSpec(_Closed):
         adapter: Hugging Face id or local folder of a PEFT adapter (LoRA and its kind) that is
             applied to ``model``; ``model`` may also name an adapter, whose own base is then taken.
         adapter_revision: Branch, tag or commit of the adapter on the hub.
+        gguf_file: The GGUF file in ``model`` that holds all of it; ``model`` may also be the path
+            of the file itself.
         dtype: Type of the weights; ``auto`` is what the checkpoint declares.
         quantization: Load with bitsandbytes at 8 or 4 bits a weight.
         placement: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto`` to spread the weights
@@ -54,6 +56,7 @@ class MemberSpec(_Closed):
     revision: str | None = None
     adapter: str | None = Field(default=None, min_length=1)
     adapter_revision: str | None = None
+    gguf_file: str | None = Field(default=None, pattern=r"\.gguf$")
     dtype: Dtype = "auto"
     quantization: Quantization | None = None
     placement: str | None = Field(default=None, pattern=r"^(cpu|mps|auto|(cuda|xpu|npu)(:\d+)?)$")
@@ -69,6 +72,22 @@ class MemberSpec(_Closed):
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return {"model": str(value)} if isinstance(value, (str, int, float)) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_gguf(cls, value: Any) -> Any:
+        model = value.get("model") if isinstance(value, dict) else value
+        if not isinstance(model, str) or not model.endswith(".gguf"):
+            return value
+        folder, file = split_file(model)
+        rest = value if isinstance(value, dict) else {}
+        return {**rest, "model": folder, "gguf_file": file}
+
+    @model_validator(mode="after")
+    def _fits_a_gguf_file(self) -> MemberSpec:
+        if self.gguf_file is not None and self.quantization is not None:
+            raise ValueError("a GGUF file has a quantisation of its own: leave 'quantization' out")
+        return self
 
     @field_validator("prompt")
     @classmethod

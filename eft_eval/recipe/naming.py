@@ -51,21 +51,31 @@ def identity(recipe: Recipe) -> dict[str, Any]:
 def member_identity(spec: MemberSpec) -> dict[str, Any]:
     """Return a member's identity: a hub id, or for a local folder a digest of its content."""
     found = {
-        "model": content_identity(spec.location, spec.model),
+        "model": content_identity(spec.location, spec.model, spec.gguf_file),
         "revision": spec.revision,
         "dtype": spec.dtype,
         "quantization": spec.quantization,
         "prompt": spec.prompt,
     }
+    if spec.gguf_file is not None and found["model"] == spec.model:  # of a hub id's several files
+        found["gguf_file"] = spec.gguf_file
     if spec.adapter is not None:
         found["adapter"] = content_identity(spec.adapter, spec.adapter)
         found["adapter_revision"] = spec.adapter_revision
     return found
 
 
-def content_identity(location: str, name: str) -> str:
-    """Return a digest of what a local folder holds; ``name`` of a model that is on the hub."""
+def content_identity(location: str, name: str, file: str | None = None) -> str:
+    """Return a digest of what a local folder holds; ``name`` of a model that is on the hub.
+
+    Args:
+        location: The folder.
+        name: What it is called.
+        file: The one file in it that counts; None: all of a model.
+    """
     folder = Path(location).expanduser()
+    if file is not None:
+        return file_digest(str((folder / file).resolve())) if (folder / file).is_file() else name
     return folder_digest(str(folder.resolve())) if folder.is_dir() else name
 
 
@@ -78,23 +88,38 @@ def folder_digest(folder: str) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(Path(folder).iterdir()):
-        if file.suffix not in _CONTENT_SUFFIXES or not file.is_file():
-            continue
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}:".encode())
-        with file.open("rb") as stream:
-            if size <= _WHOLE_FILE_BYTES:
-                digest.update(stream.read())
-                continue
-            for sample in range(_SAMPLES):
-                stream.seek(sample * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
-                digest.update(stream.read(_SAMPLE_BYTES))
+        if file.suffix in _CONTENT_SUFFIXES and file.is_file():
+            _take_in(file, digest)
     return "sha256:" + digest.hexdigest()
 
 
+@lru_cache(maxsize=64)
+def file_digest(file: str) -> str:
+    """Return a digest of one file that holds a whole model, as `folder_digest` does."""
+    digest = hashlib.sha256()
+    _take_in(Path(file), digest)
+    return "sha256:" + digest.hexdigest()
+
+
+def _take_in(file: Path, digest: hashlib._Hash) -> None:
+    size = file.stat().st_size
+    digest.update(f"{file.name}:{size}:".encode())
+    with file.open("rb") as stream:
+        if size <= _WHOLE_FILE_BYTES:
+            digest.update(stream.read())
+            return
+        for sample in range(_SAMPLES):
+            stream.seek(sample * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+            digest.update(stream.read(_SAMPLE_BYTES))
+
+
 def _short(spec: MemberSpec) -> str:
-    folder = Path(spec.adapter or spec.location).expanduser()
-    name = spec.adapter or spec.model
+    if spec.gguf_file is not None and spec.adapter is None:
+        name = spec.gguf_file.removesuffix(".gguf")
+        folder = Path(name)
+    else:
+        name = spec.adapter or spec.model
+        folder = Path(spec.adapter or spec.location).expanduser()
     name = folder.resolve().name if folder.is_dir() else name.rsplit("/", 1)[-1]
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:40]
 

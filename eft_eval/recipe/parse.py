@@ -42,7 +42,7 @@ _REFUSED = {
     "delta": "apply the delta weights first and name the resulting folder",
     "autogptq": "name a quantised checkpoint as member, or set quantization=8bit or 4bit",
     "gptqmodel": "name a quantised checkpoint as member, or set quantization=8bit or 4bit",
-    "gguf_file": "convert it to a transformers folder first",
+    "gguf_file": "name the file as member (base=PATH/model.gguf), or write base.gguf_file=FILE",
     "tokenizer": "the tuned member's own tokenizer is used",
     "tp_plan": "use placement=auto",
     "backend": "every member is a causal language model",

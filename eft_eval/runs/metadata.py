@@ -42,9 +42,10 @@ class Member:
         commit: A hub model's commit, where it is known.
         dtype: Type of the weights as asked for.
         loaded_dtype: Their type; None where they were not loaded.
-        quantization: Weights of 8 or 4 bits.
+        quantization: Weights of 8 or 4 bits, or the type of a GGUF file's.
         prompt: Template of its own prompt.
         num_parameters: Their number; None where it is not known.
+        gguf_file: The file that holds the model; None for a folder.
         adapter: The id of an adapter on the model, or the digest of its folder; None without one.
         adapter_source: The name or folder that the adapter was loaded from.
     """
@@ -60,6 +61,7 @@ class Member:
     quantization: str | None = None
     prompt: str | None = None
     num_parameters: int | None = None
+    gguf_file: str | None = None
     adapter: str | None = None
     adapter_source: str | None = None
 
@@ -74,7 +76,8 @@ class Member:
     @property
     def name(self) -> str:
         """What it was loaded from, an adapter behind its model."""
-        return f"{self.source} + {self.adapter_source}" if self.adapter_source else self.source
+        model = f"{self.source}/{self.gguf_file}" if self.gguf_file else self.source
+        return f"{model} + {self.adapter_source}" if self.adapter_source else model
 
     @property
     def digest(self) -> str | None:
