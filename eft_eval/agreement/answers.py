@@ -15,7 +15,7 @@ import numpy as np
 from eft_eval.agreement.label_reading import LabelReading, LabelTable
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.labels.records import LabelSet
-from eft_eval.labels.scheme import FIELDS
+from eft_eval.labels.scheme import ALL_FIELDS, FIELDS
 from eft_eval.statistics.ceiling import Scale
 from eft_eval.statistics.ratings import Rule, Values
 
@@ -77,6 +77,11 @@ def read_answers(
     if not labels.labels:
         raise ConfigError(_no_labels(labels))
     chosen = reading.field or _default_field(labels, rule)
+    if counts and chosen in _PERCENT:
+        raise ConfigError(
+            f"{chosen} is no count of errors, which the judge's verdicts are; give --measure "
+            f"{chosen.removesuffix('_percent')}, or name another field with --field"
+        )
     of_words = reading.positive is not None or reading.missing
     if of_words and chosen in (ANY_ERROR, _COUNT, _CHOICE):
         raise ConfigError(
@@ -217,6 +222,7 @@ def _words(labels: LabelSet, field: str, reading: LabelReading, rule: Rule | Non
 
 
 _OF_ERRORS = {ANY_ERROR, *(field.name for field in FIELDS)}
+_PERCENT = {field.name for field in ALL_FIELDS if field.kind == "percent"}
 _EXPECTED = "expected numbers from 0 to 1, percent from 0 to 100, or yes and no"
 
 
@@ -240,6 +246,8 @@ def read_shares(labels: LabelSet, reading: LabelReading) -> Answers:
         )
     reading = replace(reading, field=chosen)
     found = read_answers(labels, reading)
+    if chosen in _PERCENT:
+        return _in_percent(found)
     if found.words:
         if not {*found.words} <= {"yes", "no"}:
             words = ", ".join(map(repr, found.words[:6]))
@@ -260,12 +268,18 @@ def read_shares(labels: LabelSet, reading: LabelReading) -> Answers:
         raise ConfigError(
             f"{chosen} holds numbers below 1 and above 1: percent, or from 0 to 1? {_EXPECTED}"
         )
+    return _in_percent(found)
+
+
+def _in_percent(found: Answers) -> Answers:
     panel = {name: one / 100 for name, one in found.panel.items()}
-    return found._replace(panel=panel, reading=f"{chosen} in percent, divided by 100")
+    return found._replace(panel=panel, reading=f"{found.field} in percent, divided by 100")
 
 
 def _field(labels: LabelSet, measure: str) -> str:
-    """Return the only field that is not about factual errors."""
+    """Return the field of our own sheets, else the only one that is not about factual errors."""
+    if (own := f"{measure}_percent") in labels.fields:
+        return own
     others = [name for name in labels.fields if name not in _OF_ERRORS]
     if len(others) == 1:
         return others[0]

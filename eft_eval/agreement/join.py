@@ -22,7 +22,7 @@ from eft_eval.agreement.label_reading import LabelReading, LabelTable, read_labe
 from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted
 from eft_eval.errors import ConfigError
 from eft_eval.labels.records import UNKNOWN, Item, LabelSet
-from eft_eval.labels.scheme import FIELDS
+from eft_eval.labels.scheme import ALL_FIELDS
 from eft_eval.runs.saved import SavedRun
 from eft_eval.statistics.ceiling import Scale
 
@@ -147,7 +147,7 @@ def _answers(table: LabelTable, method: Method) -> Answers:
 
 def _is_guess(answers: Answers, scale: Scale | None) -> bool:
     """Whether numbers of a field of unknown meaning are taken for amounts."""
-    ours = {field.name for field in FIELDS}
+    ours = {field.name for field in ALL_FIELDS}
     return scale is None and answers.scale == "numeric" and answers.field not in ours
 
 

@@ -31,6 +31,7 @@ class LabelReading:
         measure: The run's verdicts to take: factuality, helpfulness or harm; by default
             factuality if the run is judged for it, else what it is judged for.
         files: What the user says of the label files that they do not say themselves.
+        query: Path of the question in the run's samples, where the labels were exported with one.
     """
 
     field: str | None = None
@@ -40,6 +41,7 @@ class LabelReading:
     tasks: tuple[str, ...] | None = None
     measure: str | None = None
     files: FileReading = FileReading()
+    query: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def read_label_table(
     saved = run if isinstance(run, SavedRun) else open_run(run)
     known = measures_in(saved, reading.tasks)
     reading = replace(reading, measure=_measure(reading.measure, known, saved.name))
-    items = read_items(saved, tasks=reading.tasks, measure=str(reading.measure))
+    measure, query = str(reading.measure), reading.query
+    items = read_items(saved, tasks=reading.tasks, measure=measure, query=query)
     labels = _labels(files, items, reading)
     return LabelTable(labels, items, reading, saved.name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eft_eval.cli.options import BatchStep, grouped
-from eft_eval.errors import ConfigError, nearest
+from eft_eval.cli.options import BatchStep, MapQuery, grouped, mapped_query
+from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
     from eft_eval.judging.responses import Selection
     from eft_eval.judging.self_consistency import Aids
 
-_MAPPED = ("query",)
 _NOT_COMPLETE = 3
 
 
@@ -41,10 +39,7 @@ class JudgedOptions:
         typer.Option(help="Judge prompt (name or file) in place of the tasks' own; repeatable."),
     ] = None
     task: Annotated[list[str] | None, typer.Option(help="Judge this task only; repeatable.")] = None
-    map_: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="query=PATH in a sample, such as query=doc.question."),
-    ] = None
+    map_: MapQuery = None
     response: Annotated[
         ResponseSource | None,
         typer.Option(help="Judge raw or filtered responses; by default as before, at first raw."),
@@ -61,7 +56,7 @@ class JudgedOptions:
         return Selection(
             prompts=tuple(self.prompt or ()),
             tasks=tuple(self.task or ()),
-            query=_mapping(self.map_ or ()).get("query"),
+            query=mapped_query(self.map_),
             response=None if self.response is None else self.response.value,
             filter=self.filter_,
         )
@@ -160,19 +155,3 @@ def judge(
     print_document(view(found.results, found.judges))
     if found.missing or found.unstored:
         raise typer.Exit(_NOT_COMPLETE)
-
-
-def _mapping(given: Sequence[str]) -> dict[str, str]:
-    """Read ``--map name=PATH`` options.
-
-    Raises:
-        ConfigError: One is not of that form, or names what judge prompts do not show.
-    """
-    found = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or not path or name not in _MAPPED:
-            hint = nearest(name, _MAPPED) if equals else ""
-            raise ConfigError(f"--map is {text!r}{hint}; it must be query=PATH: query=doc.question")
-        found[name] = path
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,15 @@ from eft_eval.cli.options import (
     ItemColumn,
     Judge,
     MapLabels,
+    MapQuery,
+    MeasureName,
     PersonPerFile,
     ProjectOptions,
     Tasks,
     file_reading,
     grouped,
+    mapped_query,
+    words_of,
 )
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_new_folder
@@ -34,41 +39,90 @@ app = typer.Typer(
 )
 
 
+@dataclass(frozen=True)
+class ResponseOptions:
+    """Which responses are labelled, and for what."""
+
+    task: Tasks = None
+    measure: Annotated[
+        MeasureName | None,
+        typer.Option(help="What people are asked for; what the run is judged for without it."),
+    ] = None
+    map_: MapQuery = None
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """How many responses are drawn."""
+
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="Size of a random sample of the responses; all without it."),
+    ] = None
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of the order.")] = 0
+
+
 @app.command(name="export")
 @grouped
 def export_labels(
     run_dir: Annotated[Path, typer.Argument(help="A run's folder or results file, or a pattern.")],
     project: ProjectOptions,
-    sample: Annotated[
-        int | None,
-        typer.Option(min=1, help="Size of a random sample of the responses; all without it."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sample and of the order.")] = 0,
-    task: Tasks = None,
+    size: SampleOptions = SampleOptions(),
+    which: ResponseOptions = ResponseOptions(),
 ) -> None:
     """Write a labelling project: question and response, shuffled, the judge's verdict hidden."""
-    from eft_eval.labels.responses import read_items, sample_items
+    from eft_eval.labels.responses import Wanted, measures_in, read_responses, sample_items
+    from eft_eval.labels.scheme import QUESTIONS
     from eft_eval.runs.saved import open_run
 
+    query = mapped_query(which.map_)
     check_new_folder(project.out)
     saved = open_run(run_dir)
-    run = saved.name
-    drawn = sample_items(read_items(saved, tasks=task), sample, seed=seed)
+    known = measures_in(saved, which.task)
+    measure = words_of(which)["measure"] or _only(known, saved.name)
+    responses = read_responses(
+        saved, Wanted(which.task, measure, query, measure == "factuality" or measure in known)
+    )
+    drawn = sample_items(responses.items, size.sample, seed=size.seed)
     about = {
-        "run": run,
+        "run": saved.name,
+        "measure": measure,
         "sample": len(drawn.items),
         "of": drawn.of,
-        "seed": seed,
+        "seed": size.seed,
         "random_sample": True,
     }
-    exported = write_project(project)(drawn.items, project.out, about=about)
-    say(f"{len(drawn.items)} of {drawn.of} responses of {run} (seed {seed}): {exported.folder}")
-    if sample is not None and sample > drawn.of:
-        say(f"{sample} were asked for; the run has {drawn.of}")
+    exported = write_project(project)(
+        drawn.items, project.out, about=about, questions=QUESTIONS[measure]
+    )
+    total = f"{len(drawn.items)} of {drawn.of} responses of {saved.name}"
+    say(f"{total} (seed {size.seed}), for {measure}: {exported.folder}")
+    if responses.missing:
+        say(f"{responses.missing} responses never came (null) and are left out")
+    if responses.prompts:
+        say(
+            f"{responses.prompts} responses stand under the whole prompt, as their documents have "
+            "no question; --map query=PATH names one"
+        )
+    if size.sample is not None and size.sample > drawn.of:
+        say(f"{size.sample} were asked for; the run has {drawn.of}")
     say(f"next: {exported.next_step}")
     if exported.then:
         say(exported.then)
-    say(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(project)}")
+    options = [f"--map query={quote(query)}"] if query else []
+    options += [f"--task {quote(name)}" for name in which.task or ()]
+    options += [f"--measure {measure}"] if measure != "factuality" else []
+    more = "".join(f" {one}" for one in options)
+    say(f"then: eft-eval agree --run {quote(str(run_dir))} --labels {filled_in(project)}{more}")
+
+
+def _only(known: Sequence[str], run: str) -> str:
+    """Return what a run is judged for, as commands that hold labels against it take it."""
+    if not known or "factuality" in known:
+        return "factuality"
+    if len(known) > 1:
+        raise ConfigError(f"{run} is judged for {', '.join(known)}; name one with --measure")
+    return known[0]
 
 
 def write_project(project: ProjectOptions) -> Exporter:
@@ -97,6 +151,7 @@ class FileOptions:
     map_labels: MapLabels = None
     item: ItemColumn = None
     person_per_file: PersonPerFile = False
+    map_: MapQuery = None
 
 
 @app.command(name="import")
@@ -131,7 +186,8 @@ def import_labels(
     if key is not None and (not is_key or (key.is_file() and stamp_of(key))):
         run = open_run(key)
         # the ids and texts of responses are the same whatever they were judged for
-        about = read_items(run, measure=next(iter(measures_in(run)), "factuality"))
+        measure = next(iter(measures_in(run)), "factuality")
+        about = read_items(run, measure=measure, query=mapped_query(reading.map_))
     how = file_reading(reading.item, reading.person_per_file, reading.map_labels)
     labels = read_labels(files, items=about, field=reading.field, judge=judge, reading=how)
     if not labels.labels:

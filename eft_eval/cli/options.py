@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from inspect import Parameter, Signature, signature
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, get_type_hi
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from eft_eval.agreement.label_reading import LabelReading
@@ -70,6 +70,11 @@ MapLabels = Annotated[
         help="YAML or JSON of LABEL: CLASS, also under the names of fields; null: no label."
     ),
 ]
+MapQuery = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="query=PATH in a sample, such as query=doc.question."),
+]
+_MAPPED = ("query",)
 Tasks = Annotated[
     list[str] | None, typer.Option("--task", help="Only this task of the run; may be given again.")
 ]
@@ -85,6 +90,22 @@ def words_of(options: Any) -> dict[str, Any]:
         name: one.value.replace("-", " ") if isinstance(one, Enum) else one
         for name, one in vars(options).items()
     }
+
+
+def mapped_query(given: Sequence[str] | None) -> str | None:
+    """Return the path that ``--map query=PATH`` gives.
+
+    Raises:
+        ConfigError: One is not of that form, or names what judge prompts do not show.
+    """
+    found = {}
+    for text in given or ():
+        name, equals, path = text.partition("=")
+        if not equals or not path or name not in _MAPPED:
+            hint = nearest(name, _MAPPED) if equals else ""
+            raise ConfigError(f"--map is {text!r}{hint}; it must be query=PATH: query=doc.question")
+        found[name] = path
+    return found.get("query")
 
 
 def file_reading(item: str | None, person_per_file: bool, map_labels: Path | None) -> FileReading:
@@ -123,6 +144,7 @@ class LabelOptions:
     map_labels: MapLabels = None
     item: ItemColumn = None
     person_per_file: PersonPerFile = False
+    map_: MapQuery = None
     task: Tasks = None
 
     @property
@@ -147,6 +169,7 @@ class LabelOptions:
             judge=self.judge,
             tasks=tuple(self.task) if self.task else None,
             files=file_reading(self.item, self.person_per_file, self.map_labels),
+            query=mapped_query(self.map_),
         )
 
 

@@ -12,7 +12,7 @@ from eft_eval.labels import saving
 from eft_eval.labels.entries import Asked, Found, Lines, Place, Remark, Unusable
 from eft_eval.labels.people import scrub
 from eft_eval.labels.project import GOLD_KEY_FORMAT, KEY_FORMAT, KEY_NAME, key_in
-from eft_eval.labels.scheme import FIELDS
+from eft_eval.labels.scheme import ALL_FIELDS
 from eft_eval.labels.tables import EXPORTED_CSV, read_table
 from eft_eval.labels.tools import TOOLS
 
@@ -50,7 +50,7 @@ def texts_of(path: Path) -> Iterator[tuple[Path, str]]:
 
 def _is_filled(path: Path, text: str) -> bool:
     table = read_table(path, text)
-    names = [field.name for field in FIELDS if field.name in table.header]
+    names = [field.name for field in ALL_FIELDS if field.name in table.header]
     return any(row[name].strip() for _, row in table.rows for name in names)
 
 

@@ -32,7 +32,7 @@ from eft_eval.labels.label_studio_values import (
 )
 from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item
-from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, Field
+from eft_eval.labels.scheme import QUESTIONS, Field, Questions
 
 __all__ = ["TOOL", "export_label_studio"]
 
@@ -125,7 +125,11 @@ _INTERFACE = "labeling_interface.xml"
 
 
 def export_label_studio(
-    items: Sequence[Item], out: Path | str, *, about: Mapping[str, Any] | None = None
+    items: Sequence[Item],
+    out: Path | str,
+    *,
+    about: Mapping[str, Any] | None = None,
+    questions: Questions = QUESTIONS["factuality"],
 ) -> Exported:
     """Write a Label Studio import in the order of the items, and its key.
 
@@ -139,7 +143,7 @@ def export_label_studio(
     with new_export(items, out, about) as folder:
         text = json.dumps(tasks, indent=1, ensure_ascii=False)
         (folder / _TASKS).write_text(text + "\n", "utf-8")
-        (folder / _INTERFACE).write_text(_interface(), "utf-8")
+        (folder / _INTERFACE).write_text(_interface(questions), "utf-8")
     step = (
         f"create a project in Label Studio, paste {out / _INTERFACE} into Labeling Interface / "
         f"Code, import {out / _TASKS}; export as JSON, JSON-MIN, CSV or TSV"
@@ -147,15 +151,15 @@ def export_label_studio(
     return Exported(out, step)
 
 
-def _interface() -> str:
+def _interface(questions: Questions) -> str:
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, "Header", value=INSTRUCTIONS, size="5")
+    ElementTree.SubElement(view, "Header", value=questions.instructions, size="5")
     for name in ("question", "response"):
         ElementTree.SubElement(view, "Header", value=name.capitalize(), size="5")
         # Label Studio in secure mode would else take the text for an address
         attributes = {"name": name, "value": f"${name}", "valueType": "text"}
         ElementTree.SubElement(view, "Text", {**attributes, "selectionEnabled": "false"})
-    for field in FIELDS:
+    for field in questions.fields:
         ElementTree.SubElement(view, "Header", value=field.asks, size="5")
         view.append(_control(field))
     ElementTree.indent(view)
@@ -164,6 +168,8 @@ def _interface() -> str:
 
 def _control(field: Field) -> ElementTree.Element:
     common = {"name": field.name, "toName": "response"}
+    if field.kind == "percent":
+        return ElementTree.Element("Number", {**common, "min": "0", "max": "100"})
     if field.kind == "count":
         return ElementTree.Element("Number", {**common, "min": "0", "step": "1"})
     if field.kind == "text":

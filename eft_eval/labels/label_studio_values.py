@@ -23,7 +23,7 @@ from eft_eval.labels.entries import (
     answers,
     shown_in,
 )
-from eft_eval.labels.scheme import FIELDS, is_blank
+from eft_eval.labels.scheme import ALL_FIELDS, is_blank
 
 __all__ = [
     "addresses",
@@ -40,7 +40,7 @@ _ABOUT = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time")
 _MORE = ("agreement", "history")  # the same, of some versions
 _KINDS = {"number", "rating", "choices", "taxonomy", "selected", "ranker", "datetime", "labels"}
 _PARTS = {"start", "end", "x", "labels"}  # of answers about a part of the text
-_OURS = {field.name for field in FIELDS}
+_OURS = {field.name for field in ALL_FIELDS}
 
 
 def answers_in(value: Mapping[str, Any]) -> list[tuple[object, bool]] | None:

@@ -10,13 +10,13 @@ from typing import NamedTuple, TypeAlias
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text
 from eft_eval.labels.entries import Entry
-from eft_eval.labels.scheme import FIELDS, Unreadable, read_value
+from eft_eval.labels.scheme import ALL_FIELDS, Unreadable, read_value
 from eft_eval.yaml_text import load_yaml
 
 __all__ = ["Classes", "Meanings", "read_meanings"]
 
 _ByLabel: TypeAlias = Mapping[str, float | str | None]
-_TEXTS = {one.name for one in FIELDS if one.kind == "text"}
+_TEXTS = {one.name for one in ALL_FIELDS if one.kind == "text"}
 _EXPECTED = (
     "expected a YAML or JSON file of LABEL: CLASS, or of the same under the names of fields; a "
     "class is a word, a number, or null for what is no label"

@@ -24,7 +24,7 @@ from eft_eval.labels.entries import (
 from eft_eval.labels.potato_values import ENTRIES, SCALE_POINT, Answered, Schemas
 from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item
-from eft_eval.labels.scheme import FIELDS, INSTRUCTIONS, TITLE, Field
+from eft_eval.labels.scheme import QUESTIONS, Field, Questions
 
 __all__ = ["TOOL", "export_potato", "stores_in"]
 
@@ -219,6 +219,7 @@ def export_potato(
     out: Path | str,
     *,
     about: Mapping[str, Any] | None = None,
+    questions: Questions = QUESTIONS["factuality"],
     port: int = 8000,
 ) -> Exported:
     """Write a Potato 2.x project with the items in their order, and its key.
@@ -243,7 +244,7 @@ def export_potato(
             for item in items:
                 texts = {"question": to_html(item.question), "response": to_html(item.response)}
                 file.write(json.dumps({"id": item.item_id, **texts}) + "\n")
-        text = yaml.safe_dump(_config(port), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(_config(questions, port), sort_keys=False, allow_unicode=True)
         (folder / "config.yaml").write_text(text, "utf-8")
     start = f"potato start config.yaml --host 127.0.0.1 -p {port}"
     people = f"people open http://127.0.0.1:{port} and log in with any name"
@@ -257,10 +258,10 @@ def to_html(text: str) -> str:
     return escaped.replace("\n", "<br>")
 
 
-def _config(port: int) -> dict[str, Any]:
+def _config(questions: Questions, port: int) -> dict[str, Any]:
     return {
-        "annotation_task_name": TITLE,
-        "annotation_instructions": INSTRUCTIONS,
+        "annotation_task_name": questions.title,
+        "annotation_instructions": questions.instructions,
         "task_dir": ".",
         "output_annotation_dir": "annotation_output",
         "host": "127.0.0.1",
@@ -277,7 +278,7 @@ def _config(port: int) -> dict[str, Any]:
                 for name in ("question", "response")
             ],
         },
-        "annotation_schemes": [_scheme(field) for field in FIELDS],
+        "annotation_schemes": [_scheme(field) for field in questions.fields],
     }
 
 
@@ -285,6 +286,8 @@ def _scheme(field: Field) -> dict[str, Any]:
     common = {"name": field.name, "description": field.asks}
     if field.kind == "count":
         return {"annotation_type": "number", **common, "min_value": 0, "step": 1}
+    if field.kind == "percent":
+        return {"annotation_type": "number", **common, "min_value": 0, "max_value": 100}
     if field.kind == "text":
         return {"annotation_type": "text", **common, "multiline": True}
     required = {"label_requirement": {"required": True}}

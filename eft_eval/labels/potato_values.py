@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from eft_eval.errors import ConfigError
 from eft_eval.files import read_text
 from eft_eval.labels.entries import Values
-from eft_eval.labels.scheme import FIELDS, is_blank, is_number
+from eft_eval.labels.scheme import ALL_FIELDS, is_blank, is_number
 from eft_eval.labels.tables import several_in
 from eft_eval.yaml_text import load_yaml
 
@@ -131,7 +131,7 @@ def _are_options(schema: str, given: Iterable[Mapping[str, object]]) -> bool:
         for name in chosen:
             if not _is_chosen(schema, name, entries[name]):
                 keys.setdefault(name, set()).add(str(entries[name]))
-    own = {option for one in FIELDS if one.name == schema for option in one.options}
+    own = {option for one in ALL_FIELDS if one.name == schema for option in one.options}
     if own and keys.keys() <= own:
         return True
     found = [one for keys_of in keys.values() for one in keys_of]

@@ -14,6 +14,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import new_folder
 from eft_eval.labels.entries import Asked, Found, Lines, Table
 from eft_eval.labels.records import Item, Origin
+from eft_eval.labels.scheme import QUESTIONS, Questions
 from eft_eval.labels.texts import text_hash
 from eft_eval.records import restored
 
@@ -49,7 +50,12 @@ class Exporter(Protocol):
     """Writes items as a labelling project of one tool, with its key; no verdict is written."""
 
     def __call__(
-        self, items: Sequence[Item], out: Path | str, *, about: Mapping[str, Any] | None = None
+        self,
+        items: Sequence[Item],
+        out: Path | str,
+        *,
+        about: Mapping[str, Any] | None = None,
+        questions: Questions = QUESTIONS["factuality"],
     ) -> Exported:
         """Write the items in their order.
 
@@ -57,6 +63,7 @@ class Exporter(Protocol):
             items: What to label.
             out: A new or empty folder.
             about: What to note in the key, such as run, sample size and seed.
+            questions: What annotators are asked.
 
         Raises:
             ConfigError: The items or the folder cannot be used.

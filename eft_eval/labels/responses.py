@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.prompts.measures import MEASURES
@@ -21,7 +21,15 @@ from eft_eval.runs.saved import SavedRun, SavedTask, open_run
 from eft_eval.verdicts.text import read_verdicts, verdicts_in
 from eft_eval.verdicts.verdict import Verdict
 
-__all__ = ["Sample", "measures_in", "read_items", "sample_items"]
+__all__ = [
+    "Responses",
+    "Sample",
+    "Wanted",
+    "measures_in",
+    "read_items",
+    "read_responses",
+    "sample_items",
+]
 
 _COUNTS_ERRORS = "fact_errors"  # the metric of every task whose judge counts errors
 
@@ -54,44 +62,112 @@ def _place(seed: int, item_id: str) -> bytes:
     return hashlib.sha256(f"{seed}:{item_id}".encode()).digest()
 
 
+class Wanted(NamedTuple):
+    """Which responses of a run are taken, and what is said of them.
+
+    Attributes:
+        tasks: Tasks to take; None for all whose judge is of the measure.
+        measure: Whose verdicts to take: factuality, helpfulness or harm.
+        query: Path of the question in a sample, such as ``doc.instruction``; None for what the
+            judge was shown, else the document's ``question``, else the whole prompt.
+        judged: Whether the verdicts are taken at all.
+    """
+
+    tasks: Sequence[str] | None = None
+    measure: str = "factuality"
+    query: str | None = None
+    judged: bool = True
+
+
+class Responses(NamedTuple):
+    """The responses of a run.
+
+    Attributes:
+        items: Those that there are.
+        missing: How many never came.
+        prompts: How many items show the whole prompt, as their documents have no question.
+    """
+
+    items: list[Item]
+    missing: int
+    prompts: int
+
+
 def read_items(
-    run: SavedRun | Path | str, *, tasks: Sequence[str] | None = None, measure: str = "factuality"
+    run: SavedRun | Path | str,
+    *,
+    tasks: Sequence[str] | None = None,
+    measure: str = "factuality",
+    query: str | None = None,
 ) -> list[Item]:
-    """Return the responses of a run.
+    """Return the responses of a run; those that never came are none.
 
     Args:
         run: An opened run, whose files are not read again, or what `open_run` takes.
         tasks: Tasks to take; by default all whose judge counts factual errors.
         measure: Whose verdicts to take: factuality, helpfulness or harm. The values of the last
             two are those of the metric, from 0 to 1.
+        query: Path of the question in a sample, see `Wanted`.
+
+    Raises:
+        ConfigError: There is no such run or task, or its samples cannot be used.
+    """
+    return read_responses(run, Wanted(tasks, measure, query)).items
+
+
+def read_responses(run: SavedRun | Path | str, wanted: Wanted = Wanted()) -> Responses:
+    """Return the responses of a run, with what is missing counted.
 
     Raises:
         ConfigError: There is no such run or task, or its samples cannot be used.
     """
     run = run if isinstance(run, SavedRun) else open_run(run)
-    items: list[Item] = []
+    tasks, measure = wanted.tasks, wanted.measure
+    found = Responses([], 0, 0)
     for task in [run.task(name) for name in tasks or run.tasks]:
         path = run.samples_file(task)
         if tasks is None and path is None:
             continue
         lines = run.lines(task)
         assert path is not None, "there are lines"
-        samples = _chosen(path, lines, measure)
-        if measure != "factuality":
-            if samples:
-                found = list(_items(path, task, samples))
-                factor = _metric_factor(found, samples, measure, path)
-                items.extend(_scaled(found, factor))
-        elif tasks is not None or _counts_errors(task, samples[0]):
-            items.extend(_items(path, task, samples))
-    if not items and measure != "factuality":
-        raise ConfigError(f"{run.label}: no task with samples is judged for {measure}")
-    if not items:
-        raise ConfigError(
-            f"{run.label}: no task with samples counts factual errors (its tasks: "
-            f"{', '.join(run.tasks)}); name a task, or run lm_eval with --log_samples"
+        samples = _of_task(task, path, lines, wanted)
+        if not samples:
+            continue
+        of_task = _items(path, task, samples, wanted)
+        if measure != "factuality" and wanted.judged:
+            factor = _metric_factor(of_task.items, samples, measure, path)
+            of_task = of_task._replace(items=list(_scaled(of_task.items, factor)))
+        found = Responses(
+            [*found.items, *of_task.items],
+            found.missing + of_task.missing,
+            found.prompts + of_task.prompts,
         )
-    return items
+    if not found.items:
+        raise ConfigError(_none(run, wanted, found.missing))
+    return found
+
+
+def _none(run: SavedRun, wanted: Wanted, missing: int) -> str:
+    if missing:
+        return f"{run.label}: none of its {missing} responses ever came"
+    if wanted.measure != "factuality" and wanted.judged:
+        return f"{run.label}: no task with samples is judged for {wanted.measure}"
+    return (
+        f"{run.label}: no task with samples counts factual errors (its tasks: "
+        f"{', '.join(run.tasks)}); name a task, or run lm_eval with --log_samples"
+    )
+
+
+def _of_task(task: SavedTask, path: Path, lines: Lines, wanted: Wanted) -> list[RunSample]:
+    """Return the samples of a task that is taken, one per document; none where it is not."""
+    if not wanted.judged and wanted.measure != "factuality":
+        first = next(iter(lines.values()), {})
+        is_text = task.config.get("output_type") == "generate_until"
+        return [*first.values()] if wanted.tasks or is_text else []
+    samples = _chosen(path, lines, wanted.measure)
+    if wanted.measure != "factuality" or wanted.tasks is not None:
+        return samples
+    return samples if _counts_errors(task, samples[0]) else []
 
 
 def _counts_errors(task: SavedTask | None, sample: RunSample) -> bool:
@@ -124,8 +200,9 @@ def _metric_factor(
     """
     metric = next(iter(MEASURES[measure].scores))
     possible = [0.01, 1.0]
-    for sample, group in zip(samples, _groups(items), strict=True):
-        scored = [value for value in group if value is not None]
+    groups = _groups(items)
+    for sample in samples:
+        scored = [one for one in groups.get(_where(path, sample), ()) if one is not None]
         recorded = sample.values.get(metric)
         if scored and isinstance(recorded, (int, float)):
             mean = sum(scored) / len(scored)
@@ -135,12 +212,16 @@ def _metric_factor(
     return possible[0]
 
 
-def _groups(items: Sequence[Item]) -> list[list[float | None]]:
-    """Return the verdicts of each document, whose items follow each other."""
+def _groups(items: Sequence[Item]) -> dict[str, list[float | None]]:
+    """Return the verdicts of each document, by its place."""
     groups: dict[str, list[float | None]] = {}
     for item in items:
         groups.setdefault(item.source.rpartition(", repeat ")[0], []).append(item.verdict_value)
-    return list(groups.values())
+    return groups
+
+
+def _where(path: Path, sample: RunSample) -> str:
+    return f"{path.name}, doc_id {sample.doc_id}"
 
 
 def _scaled(items: Sequence[Item], factor: float) -> Iterator[Item]:
@@ -166,22 +247,74 @@ def _chosen(path: Path, lines: Lines, measure: str) -> list[RunSample]:
     return [*lines[names[0]].values()]
 
 
-def _items(path: Path, task: SavedTask, samples: Sequence[RunSample]) -> Iterator[Item]:
+def _items(path: Path, task: SavedTask, samples: Sequence[RunSample], wanted: Wanted) -> Responses:
     repeats = int(task.config.get("repeats") or 1)
     seen: Counter[str] = Counter()
+    found, missing, prompts = [], 0, 0
     for sample in samples:
-        where = f"{path.name}, doc_id {sample.doc_id}"
-        question = sample.doc.get("question") if isinstance(sample.doc, Mapping) else None
-        responses = sample.responses[0] if sample.responses else []
-        if not isinstance(question, str):
-            raise ConfigError(f"{where}: the document has no question")
+        where = _where(path, sample)
+        question, is_prompt = _question(task, sample, wanted.query, where)
+        responses = sample.judged
         if not isinstance(responses, list) or not responses:
             raise ConfigError(f"{where}: the sample has no responses")
         # ranks may have appended a clone's answer beyond the repeats
         responses = responses[:repeats]
-        for repeat, verdict in enumerate(_verdicts(sample, len(responses), where)):
+        verdicts = _verdicts(sample, len(responses), where) if wanted.judged else []
+        for repeat, response in enumerate(responses):
+            if response is None:  # as lm-eval's API models leave it where a request failed
+                missing += 1
+                continue
             source = f"{where}, repeat {repeat}"
-            yield _item(task.name, question, str(responses[repeat]), source, verdict, seen)
+            verdict = verdicts[repeat] if verdicts else None
+            found.append(_item(task.name, question, str(response), source, verdict, seen))
+            prompts += is_prompt
+    return Responses(found, missing, prompts)
+
+
+def _question(
+    task: SavedTask, sample: RunSample, query: str | None, where: str
+) -> tuple[str, bool]:
+    """Return what people are shown as the question, and whether that is the whole prompt.
+
+    Raises:
+        ConfigError: The sample has nothing at the path that is asked for, or no question at all.
+    """
+    steps = _judge_step(task, sample.filter)
+    path = query or steps.get("query")
+    if path is not None:
+        value: Any = sample.record
+        for part in str(path).split("."):
+            there = value
+            if isinstance(value, Mapping) and part in value:
+                value = value[part]
+            elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                has = ", ".join(map(str, there)) if isinstance(there, Mapping) else repr(there)[:60]
+                raise ConfigError(
+                    f"{where}: there is no {path!r}; at {part!r} there is: {has}; set it with "
+                    "--map query=PATH, such as query=doc.question"
+                )
+        return str(value), False
+    name = str(steps.get("question") or "question")
+    given = sample.doc.get(name) if isinstance(sample.doc, Mapping) else None
+    if isinstance(given, str):
+        return given, False
+    if not sample.prompt:
+        raise ConfigError(
+            f"{where}: the document has no {name}, and there is no prompt; --map query=PATH says "
+            "where the question is"
+        )
+    return sample.prompt, True
+
+
+def _judge_step(task: SavedTask, name: str) -> Mapping[str, Any]:
+    """Return the settings of the judge of a filter; empty where that is no judge."""
+    for pipeline in task.config.get("filter_list") or ():
+        steps = pipeline.get("filter") if isinstance(pipeline, Mapping) else None
+        if steps and pipeline.get("name") == name and isinstance(steps[0], Mapping):
+            return steps[0]
+    return {}
 
 
 def _verdicts(sample: RunSample, count: int, where: str) -> list[Verdict | None]:

@@ -29,7 +29,7 @@ from eft_eval.labels.entries import (
 from eft_eval.labels.people import known_by_file, scrub
 from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item, Origin
-from eft_eval.labels.scheme import FIELDS, is_blank
+from eft_eval.labels.scheme import ALL_FIELDS, QUESTIONS, Questions, is_blank
 from eft_eval.labels.texts import from_cell, text_hash, to_cell
 
 __all__ = ["EXPORTED_CSV", "SAVED", "TOOL", "export_csv", "read_table", "several_in"]
@@ -48,12 +48,12 @@ _ABOUT = re.compile(  # columns beside the labels that are no annotator's
 )
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{4}.*")
 _SEVERAL = re.compile(r"\s*[;|]\s*")
-_OURS = tuple(field.name for field in FIELDS)
-_ANSWERS = tuple(field.name for field in FIELDS if field.kind != "text")
+_OURS = tuple(field.name for field in ALL_FIELDS)
+_ANSWERS = tuple(field.name for field in ALL_FIELDS if field.kind != "text")
 _EXPECTED = (
     "item_id, annotator, value (long); item_id and one column per annotator (wide); "
-    f"item_id, annotator, {', '.join(_OURS)} (our own export); or Potato's instance_id, user_id, "
-    "schema.option …"
+    "item_id, annotator, error_count, has_error, notes (our own export); or Potato's instance_id, "
+    "user_id, schema.option …"
 )
 _LONGEST_CELL = 2**31 - 1
 
@@ -277,7 +277,11 @@ EXPORTED_CSV = "labels.csv"
 
 
 def export_csv(
-    items: Sequence[Item], out: Path | str, *, about: Mapping[str, Any] | None = None
+    items: Sequence[Item],
+    out: Path | str,
+    *,
+    about: Mapping[str, Any] | None = None,
+    questions: Questions = QUESTIONS["factuality"],
 ) -> Exported:
     """Write a CSV file to fill in, in the order of the items, and its key.
 
@@ -287,7 +291,7 @@ def export_csv(
     See `Exporter`.
     """
     out = Path(out)
-    fields = [field.name for field in FIELDS]
+    fields = [field.name for field in questions.fields]
     with (
         new_export(items, out, about) as folder,
         (folder / EXPORTED_CSV).open("w", encoding="utf-8-sig", newline="") as file,
@@ -297,10 +301,15 @@ def export_csv(
         for item in items:
             texts = [to_cell(item.question), to_cell(item.response)]
             writer.writerow([item.item_id, "", *texts, *[""] * len(fields)])
-    options = "/".join(next(field.options for field in FIELDS if field.kind == "choice"))
+    takes = {"count": "0, 1, 2, …", "percent": "0 to 100"}
+    asked = [
+        f"{field.name} ({takes.get(field.kind) or '/'.join(field.options)})"
+        for field in questions.fields
+        if field.kind != "text"
+    ]
     step = (
         f"give every annotator a copy of {out / EXPORTED_CSV} under a name of its own; they fill "
-        f"in error_count (0, 1, 2, …), has_error ({options}) and notes, and save it as CSV UTF-8"
+        f"in {', '.join(asked)} and notes, and save it as CSV UTF-8"
     )
     return Exported(out, step)
 

@@ -67,7 +67,7 @@ def test_harm_is_corrected(run: Run, harm_run: Path, tmp_path: Path, kind: str) 
     estimate, error = by_hand(shares)
     assert entry["harm_ppi,harm"] == pytest.approx(estimate)
     assert entry["harm_ppi_stderr,harm"] == pytest.approx(error)
-    assert found["higher_is_better"]["hh_harm"] == {"harm_ppi": False}
+    assert found["higher_is_better"]["hh_harm"]["harm_ppi"] is False
     assert "fact_any_error_ppi" not in json.dumps(found)
     out = tmp_path / "a.json"
     compared = run("agree", "--run", harm_run, "--labels", labels, "--json", out)
@@ -86,7 +86,7 @@ def test_helpfulness_is_better_when_higher(run: Run, tmp_path: Path) -> None:
     labels = table(tmp_path / "l.csv", read_items(folder, measure="helpfulness"), SAID)
     assert run("correct", folder, "--labels", labels, "--measure", "helpfulness").code == 0
     found = newest(folder)
-    assert found["higher_is_better"]["hh_help"] == {"helpfulness_ppi": True}
+    assert found["higher_is_better"]["hh_help"]["helpfulness_ppi"] is True
     fails(run("correct", folder, "--labels", labels, "--measure", "harm"), "is not judged for harm")
 
 
