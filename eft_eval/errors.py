@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from eft_eval.secrets import without_credentials
+
 __all__ = [
     "ClaimError",
     "ComparabilityError",
@@ -15,7 +17,10 @@ __all__ = [
 
 
 class EftEvalError(Exception):
-    """Base class of every error that eft-eval raises on purpose."""
+    """Base class of every error that eft-eval raises on purpose; its words hold no credentials."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*map(without_credentials, words))
 
 
 class ConfigError(EftEvalError):

@@ -13,6 +13,9 @@ and acts right after each was imported; nothing of lm-eval, torch or pydantic is
 | lm_eval.loggers.evaluation_tracker | wrap ``GeneralConfigTracker.log_experiment_args``: runs   |
 |                                    | of model ``eft`` are named after the composite; wrap      |
 |                                    | ``EvaluationTracker.__init__``: where a run is written    |
+| lm_eval.evaluator                  | wrap ``simple_evaluate`` and filter its log: no secrets   |
+|                                    | in the arguments of runs that we take part in             |
+| lm_eval._cli.run                   | ``print`` in it: the same for the line of arguments       |
 
 ``EFT_EVAL_NO_AUTOLOAD=1`` switches the start-up file off. Installing twice does nothing. A later
 lm-eval that reads entry points finds the names registered and skips them.
@@ -220,10 +223,68 @@ def _name_runs(module: Any) -> None:
     module.EvaluationTracker.__init__ = __init__
 
 
+def _ours(model: object) -> bool:
+    """Whether a run's model, tasks or command are ours."""
+    parts = ("cli.app", "tasks.judge_filter", "tasks.judged")
+    return model == MODEL[0] or any(f"eft_eval.{part}" in sys.modules for part in parts)
+
+
+def _masked(text: str) -> str:
+    from eft_eval.runs.masking import mask_line
+
+    return mask_line(text)
+
+
+def _mask_results(module: Any) -> None:
+    """Wrap simple_evaluate, and filter what is logged there: no secret of arguments comes out."""
+    import logging
+    from functools import wraps
+
+    original = module.simple_evaluate
+
+    @wraps(original)
+    def simple_evaluate(*args: Any, **kwargs: Any) -> Any:
+        results = original(*args, **kwargs)
+        try:
+            if results is not None and _ours(results["config"]["model"]):
+                from eft_eval.runs.masking import mask_results
+
+                mask_results(results)
+        except Exception as error:  # noqa: BLE001  # whatever fails, lm-eval goes on
+            _warn(error)
+        return results
+
+    def plain(record: logging.LogRecord) -> bool:
+        try:
+            text = record.getMessage()
+            if _ours(None) or text.startswith(f"Initializing {MODEL[0]} model"):
+                record.msg, record.args = _masked(text), ()
+        except Exception as error:  # noqa: BLE001  # whatever fails, lm-eval goes on
+            _warn(error)
+        return True
+
+    module.simple_evaluate = simple_evaluate
+    logging.getLogger(module.__name__).addFilter(plain)
+
+
+def _mask_prints(module: Any) -> None:
+    """Mask the line of arguments above lm-eval's tables."""
+
+    def shown(*values: Any, **options: Any) -> None:
+        text = values[0] if values and isinstance(values[0], str) else ""
+        if "gen_kwargs: (" in text and _ours(text.partition(" (")[0]):
+            values = (_masked(text), *values[1:])
+        print(*values, **options)
+
+    module.print = shown
+
+
 _ACTIONS: dict[str, Callable[[Any], None]] = {
     "lm_eval.models": _register_model,
     "lm_eval.filters": _register_filters,
     "lm_eval.tasks._index": _add_tasks,
     "lm_eval.api.metrics": _closed_form_errors,
     "lm_eval.loggers.evaluation_tracker": _name_runs,
+    "lm_eval.evaluator": _mask_results,
+    "lm_eval._cli.run": _mask_prints,
 }

@@ -26,6 +26,7 @@ _HARMLESS = re.compile(
     r"(bos|eos|eot|pad|unk|end|start|special|prefix|sep|cls|mask|image)_token",
     re.IGNORECASE,
 )
+_PROSE = ("chat_template", "description", "prompt", "stop", "system_instruction", "until")
 _PLAIN = re.compile(r"-?[\d.]+|true|false|none|null", re.IGNORECASE)
 _SCHEME = r"(?:(?:bearer|basic|token|digest|negotiate)\s+)?"
 _USER = re.compile(r"(?<=://)[^/?#\s\"']*@")
@@ -50,10 +51,7 @@ def without_secrets(value: Any) -> Any:
             ``api_key=``, and what is formed as a token are masked.
     """
     if isinstance(value, Mapping):
-        return {
-            name: _HIDDEN if _is_secret(str(name), one) else without_secrets(one)
-            for name, one in value.items()
-        }
+        return {name: _argument(str(name), one) for name, one in value.items()}
     return _everywhere(value, without_secrets, lambda text: _by_name(_HEAD, text))
 
 
@@ -90,6 +88,12 @@ def secrets_of(address: str | None, key: str | None) -> tuple[str, ...]:
     if key is not None and len(key) >= _LEAST_SECRET:
         known |= {key, quote(key, safe=""), _base64(key)}
     return tuple(sorted((one for one in known if one), key=lambda one: (-len(one), one)))
+
+
+def _argument(name: str, value: Any) -> Any:
+    if name.rpartition(".")[2] in _PROSE:
+        return without_credentials(value)
+    return _HIDDEN if _is_secret(name, value) else without_secrets(value)
 
 
 def _everywhere(value: Any, inside: Callable[[Any], Any], by_name: Callable[[str], str]) -> Any:

@@ -45,7 +45,7 @@ GENERATION = {"extra_headers": {"x-api-key": SECRETS[9]}, "eos_token_id": 7, "te
         ("sk-abcdefghijklmnopqrst", "***"),
         ("tokenizer=a/b,max_tokens=5,add_bos_token=True", "tokenizer=a/b,max_tokens=5,add_bos_token=True"),
         ("base=Qwen/Qwen2.5-1.5B,weight=0.5", "base=Qwen/Qwen2.5-1.5B,weight=0.5"),
-        ({"eos_token_id": 3, "stop": ["Key: value"]}, {"eos_token_id": 3, "stop": ["Key: ***"]}),
+        ({"eos_token_id": 3, "stop": ["Key: value"]}, {"eos_token_id": 3, "stop": ["Key: value"]}),
         ({"api_key": None, "key": "abc"}, {"api_key": None, "key": "(not shown)"}),
     ],
 )  # fmt: skip
@@ -63,6 +63,9 @@ def test_what_is_masked(given: Any, shown: Any) -> None:
         "weight=1,https://me:s3cr3tvalue00@host/model",
         "base=a,tuned=b,reference=c,weight=https://me:s3cr3tvalue00@host",
         {"base": {"api_key": "s3cr3tvalue00"}, "tuned": "b", "reference": "c"},
+        "model=https://me:s3cr3tvalue00@host/model.yaml",
+        {"base": "a", "Bearer s3cr3tvalue00": 1},
+        {"model": "a", "https://me:s3cr3tvalue00@host/": 1},
         {"base": "a", "tuned": "b", "reference": "c", "weight": {"hf_token": "s3cr3tvalue00"}},
     ],
 )

@@ -134,5 +134,6 @@ def test_every_logger_of_ours_is_such_a_one() -> None:
     assert found == [
         "eft_eval/cli/app.py: print(__version__)",
         'eft_eval/cli/app.py: print(named_recipe_text(name), end="")',
+        "eft_eval/hook.py: print(*values, **options)",
         "eft_eval/streams.py: print(printable(one_line(text)), file=file, flush=file is not None)",
     ]

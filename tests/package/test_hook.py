@@ -31,6 +31,8 @@ WATCHED = (
     "lm_eval.tasks._index",
     "lm_eval.api.metrics",
     "lm_eval.loggers.evaluation_tracker",
+    "lm_eval.evaluator",
+    "lm_eval._cli.run",
 )
 
 
