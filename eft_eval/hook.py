@@ -10,6 +10,8 @@ and acts right after each was imported; nothing of lm-eval, torch or pydantic is
 | lm_eval.filters                    | our judge filters registered in the same way              |
 | lm_eval.tasks._index               | wrap ``TaskIndex.build``: our task folder after lm-eval's |
 | lm_eval.api.metrics                | wrap ``stderr_for_metric``: closed forms of our own       |
+| lm_eval.models.huggingface         | wrap ``HFLM.get_model_info``: sampling settings that the  |
+|                                    | checkpoint sets are noted in the results                  |
 | lm_eval.loggers.evaluation_tracker | wrap ``GeneralConfigTracker.log_experiment_args``: runs   |
 |                                    | of model ``eft`` are named after the composite; wrap      |
 |                                    | ``EvaluationTracker.__init__``: where a run is written    |
@@ -279,11 +281,30 @@ def _mask_prints(module: Any) -> None:
     module.print = shown
 
 
+def _note_sampling(module: Any) -> None:
+    """Wrap HFLM.get_model_info: what the checkpoint's generation_config sets is in the results."""
+    original = module.HFLM.get_model_info
+
+    def get_model_info(self: Any) -> Any:
+        info = original(self)
+        try:
+            from eft_eval.model_adapters.sampling_defaults import sampling_defaults
+            from eft_eval.runs.conditions import SAMPLING_KEY
+
+            info[SAMPLING_KEY] = sampling_defaults(self._model)
+        except Exception as error:  # noqa: BLE001  # whatever fails, lm-eval goes on
+            _warn(error)  # the results do not say it
+        return info
+
+    module.HFLM.get_model_info = get_model_info
+
+
 _ACTIONS: dict[str, Callable[[Any], None]] = {
     "lm_eval.models": _register_model,
     "lm_eval.filters": _register_filters,
     "lm_eval.tasks._index": _add_tasks,
     "lm_eval.api.metrics": _closed_form_errors,
+    "lm_eval.models.huggingface": _note_sampling,
     "lm_eval.loggers.evaluation_tracker": _name_runs,
     "lm_eval.evaluator": _mask_results,
     "lm_eval._cli.run": _mask_prints,

@@ -11,6 +11,7 @@ from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.recipe import MemberSpec, identity
 from eft_eval.recipe.naming import member_identity
+from eft_eval.runs.conditions import SAMPLING_KEY
 from eft_eval.runs.metadata import Member
 from eft_eval.version import __version__
 
@@ -60,6 +61,7 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
         "eft_identity": identity(composite.recipe),
         "eft_members": {role: member.as_dict() for role, member in members.items()},
         "eft_vocabulary": composite.vocabulary,
+        SAMPLING_KEY: {},  # what a task does not set is neutral, whatever a checkpoint says
         "eft_decoding": decoded.record().as_dict() if decoded.requests or decoded.resumed else None,
         "model_num_parameters": sum(counts),
         "model_dtype": str(members["base"].loaded_dtype),

@@ -35,7 +35,7 @@ __all__ = [
     "warnings",
 ]  # fmt: skip
 
-Tone = Literal["regression", "pass", "inconclusive", "plain"]
+Tone = Literal["regression", "pass", "inconclusive", "not comparable", "plain"]
 
 
 class Cell(NamedTuple):

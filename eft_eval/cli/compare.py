@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from eft_eval.cli.options import ComparingOptions, grouped
-from eft_eval.errors import ConfigError, EftEvalError, nearest
+from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError, nearest
 from eft_eval.files import check_output, text_kind, write_output
 from eft_eval.streams import say
 
@@ -42,7 +42,8 @@ app = typer.Typer(
 _STARTS = {  # of the forms of a comparison
     "text": r"baseline: .*\ncandidate: ",
     "json": r'\{\s*"format": "eft-eval comparison"',
-    "markdown": r"### \S+ (regression|pass|inconclusive): .*\nBaseline: .*\nCandidate: ",
+    "markdown": r"### \S+ (regression|pass|inconclusive|not comparable): .*\nBaseline: .*\n"
+    r"Candidate: ",
     "junit": r'<\?xml [^\n]*\n<testsuites name="eft-eval compare"',
     "github": r"::(error|warning|notice) title=",
 }
@@ -114,24 +115,37 @@ def runs(
 ) -> None:
     """Compare runs with a baseline and gate them.
 
-    Exit codes: 0 pass, or inconclusive; 1 regression; 2 usage, or not comparable; 3 inconclusive,
-    with --fail-on inconclusive only.
+    Exit codes: 0 pass, or inconclusive; 1 regression; 2 usage, or not comparable, which every form
+    says with its reason; 3 inconclusive with --fail-on inconclusive, or as responses have no score.
     """
     targets = [_target(one) for one in out or []]
     with _crash_is_no_regression():
-        found = _compare(baseline, candidates, gate)
+        found, error = _compare(baseline, candidates, gate)
         _show(found, form, targets)
+    if error is not None and found.exit_code == 2:
+        raise error
     raise typer.Exit(found.exit_code)
 
 
-def _compare(baseline: str, candidates: list[str], gate: GateOptions) -> Any:
-    from eft_eval.comparing.compare import compare_runs
+def _compare(
+    baseline: str, candidates: list[str], gate: GateOptions
+) -> tuple[Any, EftEvalError | None]:
+    """Return the comparison, and why it, or one of its candidates, could not be made."""
+    from eft_eval.comparing.compare import compare_runs, not_comparable
     from eft_eval.runs.reading import read_run, read_runs
 
     settings = gate.settings()
-    return compare_runs(
-        read_run(baseline, settings.cluster), read_runs(candidates, settings.cluster), settings
-    )
+    try:
+        found = compare_runs(
+            read_run(baseline, settings.cluster),
+            read_runs(candidates, settings.cluster),
+            settings,
+            strict=False,
+        )
+    except EftEvalError as error:
+        return not_comparable(baseline, candidates, settings, error), error
+    reasons = [reason for one in found.candidates for reason in one.reasons]
+    return found, ComparabilityError("; ".join(reasons)) if reasons else None
 
 
 @contextlib.contextmanager
@@ -169,7 +183,8 @@ def _show(found: Any, form: Form, targets: list[tuple[Form, Path]]) -> None:
     for kind, path in targets:
         write_output(path, [FORMS[kind.value](found)], _COMPARISON)
     if form is Form.text:
-        print_document(comparison(found))
+        if any(not one.reasons for one in found.candidates):  # else the error says it all
+            print_document(comparison(found))
     else:
         sys.stdout.write(FORMS[form.value](found))
     sys.stdout.flush()  # a full disk shows here, not after the exit code

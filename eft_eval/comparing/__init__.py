@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from eft_eval.comparing.bless import bless
 from eft_eval.comparing.compare import compare_runs
-from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Row, RunName, Side
+from eft_eval.comparing.comparison import (
+    Candidate,
+    Change,
+    Comparison,
+    Decision,
+    DifferenceBounds,
+    Row,
+    RunName,
+    Side,
+)
 from eft_eval.comparing.settings import GateSettings, MetricSettings, read_settings
 from eft_eval.runs.reading import read_run, read_runs
 from eft_eval.runs.records import (
@@ -36,11 +45,13 @@ from eft_eval.statistics.paired import (
 
 __all__ = [
     "Candidate",
+    "Change",
     "Column",
     "ComparePlan",
     "Comparison",
     "Decision",
     "Difference",
+    "DifferenceBounds",
     "GateSettings",
     "Group",
     "ItemSeen",

@@ -60,8 +60,6 @@ def remarks(
     baseline: TaskRun, candidate: TaskRun, matched: dict[str, Matched], filter_name: str
 ) -> Iterator[str]:
     """Yield what differs without forbidding the comparison."""
-    if baseline.generation != candidate.generation:
-        yield f"sampling settings differ: {baseline.generation} and {candidate.generation}"
     shared = matched[filter_name]
     if shared.prompts_changed:
         yield f"the prompts of {shared.prompts_changed} documents differ, as allowed"

@@ -7,23 +7,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from eft_eval.comparing.changes import changes_between, warnings_of
 from eft_eval.comparing.comparability import judge_changes, reasons_against
-from eft_eval.comparing.comparison import Candidate, Comparison, Decision, Outcome, Row, RunName
+from eft_eval.comparing.comparison import (
+    Candidate,
+    Change,
+    Comparison,
+    Decision,
+    Outcome,
+    Row,
+    RunName,
+)
 from eft_eval.comparing.gate import Gated, decide_all, worst
 from eft_eval.comparing.pairing import Matched, match_items
 from eft_eval.comparing.rows import Compared, Target, compare_target
 from eft_eval.comparing.settings import GateSettings, MetricSettings
 from eft_eval.comparing.unscored import is_share, share_rows
-from eft_eval.errors import ComparabilityError, ConfigError, nearest
+from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError, nearest
 from eft_eval.runs.records import Column, Run, TaskRun
 
-__all__ = ["compare_runs"]
+__all__ = ["compare_runs", "not_comparable"]
 
 _SHOWN_REASONS = 5
 
 
 def compare_runs(
-    baseline: Run, candidates: Sequence[Run], settings: GateSettings | None = None
+    baseline: Run,
+    candidates: Sequence[Run],
+    settings: GateSettings | None = None,
+    *,
+    strict: bool = True,
 ) -> Comparison:
     """Compare candidates with a baseline, metric by metric, on the same documents.
 
@@ -31,6 +44,8 @@ def compare_runs(
         baseline: The accepted run, or a baseline file's.
         candidates: The runs under test; the first is the usual one.
         settings: What the gate demands.
+        strict: Whether a candidate that may not be compared is an error; else it is part of the
+            comparison, with its reasons.
 
     Raises:
         ComparabilityError: The runs are not of the same documents, prompts, task versions or
@@ -47,17 +62,58 @@ def compare_runs(
             f"{baseline.label} has no metric that can be gated: scores with a direction and "
             "samples (--log_samples) are needed"
         )
-    figures = [_figures(baseline, one, targets, gated, settings) for one in candidates]
-    decisions = decide_all([one.gated for one in figures], settings.alpha)
-    found = tuple(one.decided_by(made) for one, made in zip(figures, decisions, strict=True))
+    figures: list[_Figures | Candidate] = []
+    for one in candidates:
+        try:
+            figures.append(_figures(baseline, one, targets, gated, settings))
+        except ComparabilityError as error:
+            if strict:
+                raise
+            figures.append(_not_comparable(_name(one), str(error), changes_between(baseline, one)))
+    decisions = iter(
+        decide_all([one.gated for one in figures if isinstance(one, _Figures)], settings.alpha)
+    )
+    return _comparison(
+        _name(baseline),
+        [one if isinstance(one, Candidate) else one.decided_by(next(decisions)) for one in figures],
+        settings,
+    )
+
+
+def not_comparable(
+    baseline: str, candidates: Sequence[str], settings: GateSettings, error: EftEvalError
+) -> Comparison:
+    """Return the record of a comparison that could not be made at all.
+
+    Args:
+        baseline: What the baseline was called.
+        candidates: What the candidates were called.
+        settings: What the gate demands.
+        error: Why.
+    """
+    found = [_not_comparable(RunName(one, "", "", "run"), str(error), ()) for one in candidates]
+    return _comparison(RunName(baseline, "", "", "run"), found, settings)
+
+
+def _not_comparable(run: RunName, reason: str, changes: tuple[Change, ...]) -> Candidate:
+    sentence = f"Not comparable: {reason}."
+    return Candidate(
+        run, "not comparable", sentence, (), tuple(warnings_of(changes)), changes, (reason,)
+    )
+
+
+def _comparison(
+    baseline: RunName, found: Sequence[Candidate], settings: GateSettings
+) -> Comparison:
     outcome = worst([one.outcome for one in found])
     incomplete = any(row.decision and row.decision.incomplete for one in found for row in one.rows)
     fails = incomplete or settings.fail_on_inconclusive
+    codes = {"regression": 1, "not comparable": 2, "inconclusive": 3 if fails else 0, "pass": 0}
     return Comparison(
-        baseline=_name(baseline),
-        candidates=found,
+        baseline=baseline,
+        candidates=tuple(found),
         outcome=outcome,
-        exit_code=1 if outcome == "regression" else 3 if outcome != "pass" and fails else 0,
+        exit_code=codes[outcome],
         alpha=settings.alpha,
         level=settings.level,
         flips=settings.flips,
@@ -152,6 +208,7 @@ class _Figures:
     decided: tuple[Compared, ...]
     shares: tuple[Row, ...]
     notes: tuple[str, ...]
+    changes: tuple[Change, ...]
 
     @property
     def gated(self) -> list[Gated]:
@@ -169,9 +226,9 @@ class _Figures:
         rows.sort(key=_place)  # stable
         made = [row.decision for row in rows if row.decision is not None]
         outcome = worst([one.outcome for one in made])
-        return Candidate(
-            _name(self.run), outcome, _sentence(outcome, rows), tuple(rows), self.notes
-        )
+        notes = (*warnings_of(self.changes), *self.notes)
+        sentence = _sentence(outcome, rows)
+        return Candidate(_name(self.run), outcome, sentence, tuple(rows), notes, self.changes)
 
 
 def _with_share(row: Row, share: Row | None) -> Row:
@@ -211,7 +268,14 @@ def _figures(
     decided = [one for one in compared if one.target in gated]
     _check_paired(decided, candidate)
     shares = tuple(share_rows(baseline, candidate, needed, settings))
-    return _Figures(candidate, tuple(compared), tuple(decided), shares, tuple(notes))
+    return _Figures(
+        run=candidate,
+        compared=tuple(compared),
+        decided=tuple(decided),
+        shares=shares,
+        notes=tuple(notes),
+        changes=changes_between(baseline, candidate),
+    )
 
 
 def _check_paired(decided: Sequence[Compared], candidate: Run) -> None:

@@ -12,10 +12,12 @@ from eft_eval.statistics.paired import PairedTest
 
 __all__ = [
     "Candidate",
+    "Change",
     "Comparison",
     "Decision",
     "DifferenceBounds",
     "Outcome",
+    "Result",
     "Row",
     "RunName",
     "Side",
@@ -24,6 +26,7 @@ __all__ = [
 FORMAT = "eft-eval comparison"
 VERSION = 1
 Outcome = Literal["regression", "pass", "inconclusive"]
+Result = Literal["regression", "pass", "inconclusive", "not comparable"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Decision:
             standard error.
         incomplete: Whether it is undecided as responses have no score; no policy accepts that.
         accepted: Whether it is undecided, and passes by policy.
+        of_share: Whether it is on a share of responses without a score, and on no score.
     """
 
     outcome: Outcome
@@ -124,6 +128,7 @@ class Decision:
     detectable: float | None = None
     incomplete: bool = False
     accepted: bool = False
+    of_share: bool = False
 
     def fails(self, fail_on_inconclusive: bool) -> bool:
         """Whether the command ends with an error for it."""
@@ -181,6 +186,27 @@ class Row:
         """``task/metric,filter``, as patterns of settings match it."""
         return f"{self.task}/{self.metric},{self.filter}"
 
+    @property
+    def is_gated_score(self) -> bool:
+        """Whether the gate decides on it as on a score."""
+        return self.decision is not None and not self.decision.of_share
+
+
+class Change(NamedTuple):
+    """A condition that is another one in the candidate's run.
+
+    Attributes:
+        what: Which one.
+        baseline: As it was.
+        candidate: As it is.
+        bears_on_scores: Whether it may move scores by itself.
+    """
+
+    what: str
+    baseline: str
+    candidate: str
+    bears_on_scores: bool
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -188,17 +214,22 @@ class Candidate:
 
     Attributes:
         run: Which run it is.
-        outcome: Of all gated metrics: regression if one is, else inconclusive if one is.
+        outcome: Of all gated metrics: regression if one is, else inconclusive if one is; or "not
+            comparable".
         sentence: The outcome in one sentence.
         rows: Gated metrics first, each in the baseline's order.
         notes: On the run as a whole.
+        changes: What else differs between the two runs.
+        reasons: Why it is not comparable; none where it is.
     """
 
     run: RunName
-    outcome: Outcome
+    outcome: Result
     sentence: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,8 +240,8 @@ class Comparison:
         baseline: Which run the baseline is.
         candidates: At least one.
         outcome: The worst of theirs.
-        exit_code: 0 pass or tolerated, 1 regression, 3 inconclusive where that fails, or as
-            responses have no score.
+        exit_code: 0 pass or tolerated, 1 regression, 2 not comparable, 3 inconclusive where that
+            fails, or as responses have no score.
         alpha: One-sided error probability of the gate.
         level: Confidence level of the intervals.
         flips: Number of random sign flips.
@@ -221,7 +252,7 @@ class Comparison:
 
     baseline: RunName
     candidates: tuple[Candidate, ...]
-    outcome: Outcome
+    outcome: Result
     exit_code: int
     alpha: float
     level: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from eft_eval.comparing.comparison import Decision, Outcome
 from eft_eval.statistics.document_planning import POWER, detectable_effect, items_to_decide
@@ -12,6 +12,8 @@ from eft_eval.statistics.paired import Difference, holm
 
 __all__ = ["Gated", "decide", "decide_all", "worst"]
 
+_Result = TypeVar("_Result", bound=str)
+_BADNESS = ("regression", "not comparable", "inconclusive", "pass")
 _SLACK = 1e-12  # a drop that equals the tolerance does not exceed it by rounding
 
 
@@ -95,11 +97,9 @@ def decide_all(candidates: Sequence[Sequence[Gated]], alpha: float) -> list[list
     return decisions
 
 
-def worst(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return regression if one is, else inconclusive if one is, else pass."""
-    if "regression" in outcomes:
-        return "regression"
-    return "inconclusive" if "inconclusive" in outcomes else "pass"
+def worst(outcomes: Sequence[_Result]) -> _Result:
+    """Return regression if one is, else "not comparable", else inconclusive, else pass."""
+    return min(outcomes, key=_BADNESS.index)
 
 
 def _steps(p_values: Sequence[float], alpha: float) -> list[tuple[float, float]]:

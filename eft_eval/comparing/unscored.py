@@ -272,6 +272,7 @@ def _share_row(
         tolerance=tolerance,
         gain=before - after,
         incomplete=bool(reasons),
+        of_share=True,
     )
     return Row(
         task=task,

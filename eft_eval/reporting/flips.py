@@ -134,7 +134,7 @@ def find_flips(
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in compared.rows:
-        if row.decision is not None and row.task in baseline.tasks and row.test is not None:
+        if row.is_gated_score and row.task in baseline.tasks and row.test is not None:
             groups.setdefault((row.task, row.filter), []).append(row)
     return tuple(
         _flips(baseline.tasks[task], candidate.tasks[task], name, rows, number, count)

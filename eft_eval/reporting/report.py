@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.agreement.report import Agreement, CorrectedMetric, correction_in
+from eft_eval.comparing.changes import unlike_sampling
 from eft_eval.comparing.compare import compare_runs
 from eft_eval.comparing.comparison import Comparison, RunName
 from eft_eval.comparing.settings import GateSettings
+from eft_eval.comparing.unscored import is_share
 from eft_eval.errors import ComparabilityError, ConfigError
 from eft_eval.reporting.arms import Arms, find_arms
 from eft_eval.reporting.flips import Flips, find_flips
@@ -33,7 +35,6 @@ from eft_eval.version import __version__
 
 __all__ = ["Improvement", "Report", "ReportedRun", "make_report"]
 
-_SHARES = ("_abstained", "_refused", "_unreadable", "_missing")
 _ENDS = ("small tuned", "large tuned")
 
 
@@ -175,7 +176,7 @@ def make_report(
     )
     main = _main(reported[0], comparison)
     improvements = _improvements(runs, found, comparison, settings.level)
-    notes = list(found.notes)
+    notes = [*found.notes, *unlike_sampling(runs, [one.short for one in reported])]
     if runs[0].kind == "baseline" and comparison is not None:
         notes.append("the baseline is a file of `eft-eval bless`, which holds no texts")
     return Report(
@@ -248,13 +249,11 @@ def _corrections(run: Run) -> tuple[tuple[CorrectedMetric, ...], tuple[str, ...]
 def _main(first: ReportedRun, comparison: Comparison | None) -> tuple[str, ...]:
     if comparison is not None:
         rows = (row for one in comparison.candidates for row in one.rows)
-        return tuple(dict.fromkeys(row.name for row in rows if row.decision is not None))
+        return tuple(dict.fromkeys(row.name for row in rows if row.is_gated_score))
     return tuple(
         score.name
         for score in first.scores
-        if score.better is not None
-        and score.interval is not None
-        and not score.metric.endswith(_SHARES)
+        if score.better is not None and score.interval is not None and not is_share(score.metric)
     )
 
 
@@ -265,7 +264,9 @@ def _improvements(
         return ()
     small, large = (arms.names.index(end) for end in _ENDS)
     found = []
-    rows = {row.name: row for one in comparison.candidates for row in one.rows if row.decision}
+    rows = {
+        row.name: row for one in comparison.candidates for row in one.rows if row.is_gated_score
+    }
     for row in rows.values():
         key = MetricKey(row.metric, row.filter)
         for index in set(range(len(runs))) - {small, large}:

@@ -14,6 +14,7 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.runs.completeness import same_mean
+from eft_eval.runs.conditions import conditions_of
 from eft_eval.runs.records import (
     Column,
     Group,
@@ -59,11 +60,22 @@ def run_of_baseline(content: Mapping[str, Any], path: Path) -> Run:
         )
         model, date = str(content["model"]), str(content["date"])
         version = str(content["lm_eval_version"])
+        conditions = {str(k): str(v) for k, v in content.get("conditions", {}).items()}
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{path} is a damaged baseline ({error!r}); bless the run again"
         ) from error
-    return Run(str(path), model, date, version, tasks, groups, notes, "baseline")
+    return Run(
+        label=str(path),
+        model=model,
+        date=date,
+        lm_eval_version=version,
+        tasks=tasks,
+        groups=groups,
+        problems=notes,
+        kind="baseline",
+        conditions=conditions,
+    )
 
 
 def baseline_lines(run: Run, cluster: str) -> Iterator[str]:
@@ -84,6 +96,8 @@ def baseline_lines(run: Run, cluster: str) -> Iterator[str]:
     }
     if incomplete := incomplete_filters(run):
         content["incomplete"] = incomplete
+    if run.kind == "run" or run.conditions:
+        content["conditions"] = conditions_of(run)
     if groups := _groups_of(run, run.tasks):
         content["groups"] = groups
     content["tasks"] = _Lines({name: _Lines(_facts(task)) for name, task in run.tasks.items()})

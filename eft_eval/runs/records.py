@@ -267,6 +267,7 @@ class Run:
         problems: What is wrong with it.
         kind: "run", or "baseline" for a file that `bless` wrote.
         files: Its results files, newest first; none of a baseline.
+        conditions: What a baseline kept of the conditions that it was made under.
     """
 
     label: str
@@ -278,6 +279,7 @@ class Run:
     problems: tuple[Problem, ...]
     kind: Literal["run", "baseline"] = "run"
     files: tuple[ResultsFile, ...] = field(default=(), repr=False)
+    conditions: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def details(self) -> Mapping[str, Any]:

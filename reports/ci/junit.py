@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from eft_eval.characters import printable, visible
 from eft_eval.comparing.comparison import Candidate, Comparison, Row
-from eft_eval.reports.views.comparison import figure, measured, run_label, tolerance
+from eft_eval.reports.views.comparison import figure, measured, run_label, tolerance, warned
 
 __all__ = ["comparison_junit"]
 
@@ -35,9 +35,17 @@ def _suite(comparison: Comparison, candidate: Candidate) -> ElementTree.Element:
         "seed": str(comparison.seed),
     }
     _properties(suite, facts)
+    for reason in candidate.reasons:
+        case = ElementTree.SubElement(suite, "testcase", classname="compare", name="comparable")
+        error = ElementTree.SubElement(
+            case, "error", message="not comparable", type="not comparable"
+        )
+        error.text = visible(reason)
     for row in candidate.rows:
         if row.decision is not None:
             suite.append(_case(row, comparison.fail_on_inconclusive))
+    if texts := warned(candidate):
+        ElementTree.SubElement(suite, "system-out").text = visible("\n".join(texts))
     _count(suite)
     return suite
 
@@ -92,6 +100,10 @@ def _properties(parent: ElementTree.Element, facts: dict[str, str]) -> None:
 
 
 def _count(element: ElementTree.Element) -> None:
-    for attribute, tag in (("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")):
+    for attribute, tag in (
+        ("tests", "testcase"),
+        ("failures", "failure"),
+        ("skipped", "skipped"),
+        ("errors", "error"),
+    ):
         element.set(attribute, str(len(list(element.iter(tag)))))
-    element.set("errors", "0")

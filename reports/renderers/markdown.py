@@ -26,7 +26,13 @@ LARGEST = 512 * 1024
 """GitHub cuts a step summary off at a mebibyte; half of it leaves room for other steps."""
 ROOM = 100_000
 """Characters that the texts of flips may take on such a page."""
-_MARKS = {"regression": "❌", "pass": "✅", "inconclusive": "⚠️", "plain": ""}
+_MARKS = {
+    "regression": "❌",
+    "not comparable": "❌",
+    "pass": "✅",
+    "inconclusive": "⚠️",
+    "plain": "",
+}
 _LONGEST = 4_000
 _FOLDED = ("provenance", "flips", "speed", "traces")
 

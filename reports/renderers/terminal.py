@@ -21,7 +21,13 @@ from eft_eval.reports.document import Cell, Document, Facts, Table, Texts, Token
 
 __all__ = ["document_text", "print_document"]
 
-_TONES = {"regression": "bold red", "pass": "green", "inconclusive": "yellow", "plain": ""}
+_TONES = {
+    "regression": "bold red",
+    "not comparable": "bold red",
+    "pass": "green",
+    "inconclusive": "yellow",
+    "plain": "",
+}
 _STEPS = ("", "underline", "black on yellow", "bold white on red")  # by a token's distance
 _PIPE = 160  # columns where there is no terminal to have any
 _NARROWEST = 18  # to which a column of words is wrapped

@@ -39,6 +39,7 @@ __all__ = [
     "run_label",
     "tolerance",
     "tolerances",
+    "warned",
 ]
 
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
@@ -50,9 +51,11 @@ def comparison(found: Comparison) -> Document:
     runs = [f"baseline: {run_label(found.baseline)}"]
     runs += [f"candidate: {run_label(one.run)}" for one in found.candidates]
     blocks: list[Table | Texts] = [Texts(tuple(runs))]
-    blocks.append(_overview(found) if several else _table(found.candidates[0]))
+    if any(one.rows for one in found.candidates):
+        blocks.append(_overview(found) if several else _table(found.candidates[0]))
     for one in found.candidates:
-        blocks += _facts(one, f"{one.run.label}: " if several else "")
+        head = f"{one.run.label}: " if several else ""
+        blocks += [*_facts(one, head), *_changes(one, head)]
     blocks.append(_made(found, found.candidates[0]))
     for one in found.candidates:
         head = f"{one.run.label}: " if several else ""
@@ -72,7 +75,8 @@ def candidate_pages(found: Comparison) -> tuple[Page, ...]:
 
 def candidate_blocks(found: Comparison, one: Candidate, caption: str = "") -> Document:
     """Return a candidate's table, what is to be said of it, and how it was made."""
-    return _table(one, caption), *_facts(one), _made(found, one)
+    tables = (_table(one, caption),) if one.rows else ()
+    return *tables, *_facts(one), *_changes(one), _made(found, one)
 
 
 def compare_plan(plan: ComparePlan) -> Document:
@@ -137,6 +141,12 @@ def tolerances(candidate: Candidate) -> str:
     if len(found) > 1:
         return f"tolerances {min(found):g} to {max(found):g}"
     return "".join(f"tolerance {one:g}" for one in found)
+
+
+def warned(candidate: Candidate) -> list[str]:
+    """Return what is to be known before any figure of a candidate is read."""
+    notes = [f"{row.task}/{row.metric}: {note}" for row in candidate.rows for note in row.notes]
+    return [*candidate.notes, *notes]
 
 
 def _joined(cell: Cell) -> str:
@@ -206,9 +216,19 @@ def _outcome(row: Row) -> Cell:
 def _facts(one: Candidate, head: str = "") -> tuple[Texts, ...]:
     """Return verdicts that are no scores, and the notes on a candidate and on its metrics."""
     lines = tuple(f"{head}verdicts of {line}" for line in _verdict_lines(one))
-    notes = [f"{head}{note}" for note in one.notes]
-    notes += [f"{head}{row.task}/{row.metric}: {note}" for row in one.rows for note in row.notes]
-    return (*([Texts(lines, listed=True)] if lines else []), *warnings(notes))
+    return (
+        *([Texts(lines, listed=True)] if lines else []),
+        *warnings([f"{head}{text}" for text in warned(one)]),
+    )
+
+
+def _changes(one: Candidate, head: str = "") -> tuple[Table, ...]:
+    """Return what else differs between the two runs; nothing where nothing does."""
+    if not one.changes:
+        return ()
+    rows = tuple(cells(change.what, change.baseline, change.candidate) for change in one.changes)
+    caption = f"{head}What else changed"
+    return (Table(caption, columns("", "baseline", "candidate"), rows),)
 
 
 def _verdict_lines(candidate: Candidate) -> Iterator[str]:

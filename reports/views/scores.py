@@ -193,7 +193,7 @@ def _difference_figure(
     for name, candidate in zip(names, candidates, strict=True):
         for row in candidate.rows:
             interval = row.difference
-            if row.decision is None or interval is None or not known(interval.estimate):
+            if not row.is_gated_score or interval is None or not known(interval.estimate):
                 continue
             panels.setdefault(row.name, (row, []))[1].append(_bar(name, interval))
     found = []

@@ -80,7 +80,7 @@ def test_a_verdict_that_cannot_be_printed_is_no_regression(form: str) -> None:
 
 
 def test_a_crash_is_no_regression(monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug of ours")
 
     monkeypatch.setattr("eft_eval.comparing.compare.compare_runs", crash)

@@ -116,7 +116,12 @@ def test_the_action_passes_and_fails(repository: Path) -> None:
     before = summary.read_text()
     done, _ = gate_step(repository, "baselines/demo.json", "nowhere")
     assert done.returncode == 2
-    assert summary.read_text() == before, "an error is not shown as the verdict of the gate before"
+    added = summary.read_text().removeprefix(before)
+    assert added.startswith("### ❌ not comparable: nowhere")
+    assert "there is no file or folder nowhere" in added
+    assert "::error title=eft-eval compare%3A not comparable::" in done.stdout
+    xml = junitparser.JUnitXml.fromfile(str(repository / "eft-eval-reports" / "junit.xml"))
+    assert (xml.tests, xml.errors) == (1, 1)
 
 
 def test_the_judged_jobs_need_a_key() -> None:

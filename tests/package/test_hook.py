@@ -18,6 +18,7 @@ from typing import Any
 import fresh_environments
 import pytest
 from fresh_environments import call
+from tiny_models import make_model
 
 import eft_eval
 from eft_eval import hook
@@ -30,6 +31,7 @@ WATCHED = (
     "lm_eval.filters",
     "lm_eval.tasks._index",
     "lm_eval.api.metrics",
+    "lm_eval.models.huggingface",
     "lm_eval.loggers.evaluation_tracker",
     "lm_eval.evaluator",
     "lm_eval._cli.run",
@@ -111,11 +113,32 @@ print(json.dumps([
     modules[2].TaskIndex.build.__module__,
     modules[3].stderr_for_metric.__module__,
     lm_eval.evaluator_utils.stderr_for_metric is modules[3].stderr_for_metric,
-    modules[4].GeneralConfigTracker.log_experiment_args.__module__,
+    modules[4].HFLM.get_model_info.__module__,
+    modules[5].GeneralConfigTracker.log_experiment_args.__module__,
 ]))
 """
     us = "eft_eval.hook"
-    assert python(program, tmp_path, EFT_EVAL_NO_AUTOLOAD="1") == [True, True, us, us, True, us]
+    assert python(program, tmp_path, EFT_EVAL_NO_AUTOLOAD="1") == [True, True, us, us, True, us, us]
+
+
+def test_what_a_checkpoint_sets_of_sampling_is_in_the_results(tmp_path: Path) -> None:
+    """Qwen2.5-Instruct's file; what it leaves open has transformers' default."""
+    from lm_eval.models.huggingface import HFLM
+
+    hook.install()
+    for settings, expected in (
+        (
+            {"repetition_penalty": 1.05, "top_p": 0.8, "top_k": 20, "temperature": 0.7},
+            {"repetition_penalty": 1.05, "top_p": 0.8, "top_k": 20, "temperature": 0.7},
+        ),
+        ({"top_k": 0, "top_p": 1.0}, {}),
+        ({}, {"top_k": 50}),
+    ):
+        folder = Path(make_model(tmp_path / str(len(settings)), seed=1))
+        (folder / "generation_config.json").write_text(json.dumps(settings))
+        info = HFLM(pretrained=str(folder), device="cpu").get_model_info()
+        assert info["eft_sampling_defaults"] == expected
+        assert info["model_num_parameters"] > 0
 
 
 def test_models_are_found_by_name() -> None:
