@@ -288,7 +288,7 @@ def _note_sampling(module: Any) -> None:
     def get_model_info(self: Any) -> Any:
         info = original(self)
         try:
-            from eft_eval.model_adapters.sampling_defaults import sampling_defaults
+            from eft_eval.engine.sampling_defaults import sampling_defaults
             from eft_eval.runs.conditions import SAMPLING_KEY
 
             info[SAMPLING_KEY] = sampling_defaults(self._model)
