@@ -5,6 +5,7 @@ Knows models and their sum; what it says to texts lies in `eft_eval.api`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,7 +57,7 @@ class CompositeModel:
         self.views = self._views()
         self.device = options.device
         self.encoding = TextEncoding(self.tokenizer, options.add_bos_token, options.prefix_token_id)
-        self._shared_tokens = common_vocabulary(self.members)
+        self._shared = common_vocabulary(self.members, recipe.tokenizer_map)
         self._check_stop_tokens()
 
     @classmethod
@@ -117,7 +118,19 @@ class CompositeModel:
         """
         if len(self.views) == 1 and self.recipe.decoding.weight_top_p is None:
             return self.views[0].member.vocabulary_size
-        return self._shared_tokens
+        return self._shared.size
+
+    @cached_property
+    def _alone(self) -> frozenset[int]:
+        """Tokens below `vocabulary` that some member does not have."""
+        return self._shared.alone if self.vocabulary == self._shared.size else frozenset()
+
+    @cached_property
+    def _excluded(self) -> Tensor | None:
+        """The same as a tensor, None where there are none or the composite is one model."""
+        if len(self.views) == 1 or not self._alone:
+            return None
+        return torch.tensor(sorted(self._alone), device=self.device)
 
     @property
     def max_length(self) -> int | None:
@@ -153,22 +166,29 @@ class CompositeModel:
         top_p = self.recipe.decoding.weight_top_p
         if top_p is None:
             add_term(total, logits, view.coefficient)
-            return
-        log_probs = logits.log_softmax(dim=-1, dtype=total.dtype)
-        if view is self.views[-1]:
-            add_filtered_tuned(total, log_probs, top_p)
         else:
-            add_term(total, log_probs, view.coefficient)
+            log_probs = logits.log_softmax(dim=-1, dtype=total.dtype)
+            if view is self.views[-1]:
+                add_filtered_tuned(total, log_probs, top_p)
+            else:
+                add_term(total, log_probs, view.coefficient)
+        if self._excluded is not None:
+            total.index_fill_(-1, self._excluded, -math.inf)
 
     def check_tokens(self, tokens: Iterable[int]) -> None:
         """Raise ConfigError if a prompt holds a token that some member cannot read."""
-        if (worst := max(tokens, default=0)) >= self.vocabulary:
-            token = self.tokenizer.convert_ids_to_tokens(worst)
-            raise ConfigError(
-                f"the prompt holds token {worst} ({token!r}), which not every member has (they "
-                f"share {self.vocabulary} tokens): write the prompt without it, or give that "
-                "member a prompt template of its own in the recipe"
-            )
+        seen = set(tokens)
+        worst = max(seen, default=0)
+        if self._excluded is not None and (alone := seen & self._alone):
+            worst = max(alone)
+        elif worst < self.vocabulary:
+            return
+        token = self.tokenizer.convert_ids_to_tokens(worst)
+        raise ConfigError(
+            f"the prompt holds token {worst} ({token!r}), which not every member has (they "
+            f"share {self.vocabulary - len(self._alone)} tokens): write the prompt without it, or "
+            "give that member a prompt template of its own in the recipe"
+        )
 
     def _views(self) -> tuple[View, ...]:
         recipe = self.recipe
@@ -193,9 +213,12 @@ class CompositeModel:
         )
 
     def _check_stop_tokens(self) -> None:
-        if beyond := sorted(i for i in self.stop_tokens if i >= self._shared_tokens):
+        known = self._shared
+        if beyond := sorted(i for i in self.stop_tokens if i >= known.size or i in known.alone):
             token = self.tokenizer.convert_ids_to_tokens(beyond[0])
             raise ConfigError(
                 f"{self.tuned.label} ends its answers with token {beyond[0]} ({token!r}), which "
-                f"the other members do not have (they share {self._shared_tokens} tokens)"
+                f"the other members do not have (they share {known.size - len(known.alone)} "
+                "tokens), so that the composite could not end: take a tuned member that ends with "
+                "a token of its base, or save it with another eos_token_id and give `until`"
             )

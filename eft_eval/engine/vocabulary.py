@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from eft_eval.engine.loading import Member
 from eft_eval.errors import ConfigError
 from eft_eval.streams import logger
 
-__all__ = ["common_vocabulary"]
+__all__ = ["SharedTokens", "common_vocabulary"]
 
 log = logger("eft_eval")
 
+_MOST_RENAMED = 32  # a family may rename its special tokens, not its words
 _PROBES = (
     "1234567 and 3.14159, 1,000,000",
     " leading and  double   spaces ",
@@ -25,12 +27,30 @@ _PROBES = (
 """Texts that tokenizers of one vocabulary may still split otherwise."""
 
 
-def common_vocabulary(members: Mapping[str, Member]) -> int:
-    """Return the number of token ids that all members share, after comparing tokenizers.
+class SharedTokens(NamedTuple):
+    """The token ids that members have in common.
+
+    Attributes:
+        size: Ids below it are those of every member.
+        alone: Ids below it that only some members' tokenizers know.
+    """
+
+    size: int
+    alone: frozenset[int]
+
+
+def common_vocabulary(
+    members: Mapping[str, Member], renamed: Mapping[str, str] | None = None
+) -> SharedTokens:
+    """Return the token ids that all members share, after comparing tokenizers.
 
     Models of one family differ by padding (Qwen: 151,936 and 152,064 logits for one tokenizer) and
-    by tokens that were added at the end; ids may have holes. Whatever lies below the shortest end
-    must mean the same, and texts must be split alike.
+    by tokens that were added; ids may have holes. Every id that two members know must mean the
+    same, and texts must be split alike.
+
+    Args:
+        members: By role.
+        renamed: Tokens of the tuned member that are called otherwise, under the same id, in others.
 
     Raises:
         ConfigError: Two members disagree about a token or a text; the first one is named.
@@ -38,18 +58,57 @@ def common_vocabulary(members: Mapping[str, Member]) -> int:
     tuned = members.get("tuned") or members["tuned1"]
     distinct = list(dict.fromkeys(members.values()))
     size = min(min(_end(one.tokenizer), one.vocabulary_size) for one in distinct)
+    renamed = renamed or {}
     ours = _by_id(tuned.tokenizer)
+    _check_names(renamed, tuned, distinct)
+    alone: set[int] = set()
     for member in distinct:
         theirs = _by_id(member.tokenizer)
-        for index in range(size):
-            if ours.get(index) != theirs.get(index):
-                raise ConfigError(
-                    f"the tokenizers differ: token {index} is {ours.get(index)!r} in "
-                    f"{tuned.label} and {theirs.get(index)!r} in {member.label}; "
-                    "all members of a composite must come from one family"
-                )
+        alone |= {index for index in ours.keys() ^ theirs.keys() if index < size}
+        wrong = [
+            index
+            for index in sorted(ours.keys() & theirs.keys())
+            if index < size and theirs[index] not in (ours[index], renamed.get(ours[index]))
+        ]
+        if wrong:
+            first = wrong[0]
+            raise ConfigError(
+                f"the tokenizers differ: token {first} is {ours[first]!r} in {tuned.label} and "
+                f"{theirs[first]!r} in {member.label}; {_way_on(wrong, tuned, member)}"
+            )
         _check_splits(tuned, member, size)
-    return size
+    return SharedTokens(size, frozenset(alone))
+
+
+def _check_names(renamed: Mapping[str, str], tuned: Member, members: Sequence[Member]) -> None:
+    """Raise ConfigError where ``tokenizer_map`` names what is not there, or not in one place."""
+    vocabulary = tuned.tokenizer.get_vocab()
+    others = [(one, one.tokenizer.get_vocab()) for one in members if one is not tuned]
+    for ours, theirs in renamed.items():
+        if ours not in vocabulary:
+            raise ConfigError(f"tokenizer_map: {tuned.label} has no token {ours!r}")
+        found = [(one, names[theirs]) for one, names in others if theirs in names]
+        if not found:
+            raise ConfigError(f"tokenizer_map: no other member has a token {theirs!r}")
+        for one, index in found:
+            if index != vocabulary[ours] and ours not in one.tokenizer.get_vocab():
+                raise ConfigError(
+                    f"tokenizer_map renames tokens in place: {ours!r} is token {vocabulary[ours]} "
+                    f"in {tuned.label}, {theirs!r} is token {index} in {one.label}"
+                )
+
+
+def _way_on(wrong: Sequence[int], tuned: Member, member: Member) -> str:
+    """Return what to do about tokens that differ: to map what was renamed, where that can be."""
+    ours, theirs = (_by_id(one.tokenizer) for one in (tuned, member))
+    added = [one.tokenizer.get_added_vocab().values() for one in (tuned, member)]
+    if len(wrong) > _MOST_RENAMED or not all(index in ids for ids in added for index in wrong):
+        return f"{len(wrong)} tokens differ: all members of a composite must come from one family"
+    pairs = json.dumps({ours[index]: theirs[index] for index in wrong}, ensure_ascii=False)
+    return (
+        "if these special tokens were only renamed, say so in the recipe file: "
+        f"tokenizer_map: {pairs}"
+    )
 
 
 def _check_splits(tuned: Member, member: Member, size: int) -> None:

@@ -7,6 +7,7 @@ never be ignored in silence.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -147,12 +148,30 @@ class DecodingRule(_Closed):
 
 
 class Recipe(_Closed):
-    """A composite model: a base plus weighted deltas and a decoding rule (paper, Eq. 4 and 5)."""
+    """A composite model: a base plus weighted deltas and a decoding rule (paper, Eq. 4 and 5).
+
+    Attributes:
+        base: The model whose knowledge is used.
+        deltas: What is added.
+        decoding: How tokens are chosen.
+        tokenizer_map: Special tokens of the (first) tuned member that other members call otherwise
+            under the same id, by its own names.
+        description: For people.
+    """
 
     base: MemberSpec
     deltas: tuple[Delta, ...] = Field(min_length=1)
     decoding: DecodingRule = DecodingRule()
+    tokenizer_map: dict[str, str] | None = None
     description: str | None = None
+
+    @field_validator("tokenizer_map", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"no JSON mapping of token to token: {error}") from error
 
     @model_validator(mode="after")
     def _filter_fits(self) -> Recipe:

@@ -26,7 +26,7 @@ _EVERY_MEMBER_KEYS = ("dtype", "quantization", "placement")
 _ROLES = ("base", "tuned", "reference")
 _MEMBER_KEYS = tuple(MemberSpec.model_fields)
 RECIPE_KEYS = (
-    "model", *_ROLES, "weight", "deltas", "decoding", "description",
+    "model", *_ROLES, "weight", "deltas", "decoding", "tokenizer_map", "description",
     *_DECODING_KEYS, *_EVERY_MEMBER_KEYS,
 )  # fmt: skip
 RUNTIME_KEYS = (
@@ -36,6 +36,7 @@ RUNTIME_KEYS = (
     "chat_template_args", "resume",
 )  # fmt: skip
 _NUMBERED_WEIGHT = re.compile(r"weight([1-9]\d?)")  # of one of several deltas
+_BETWEEN = re.compile(r",(?![^{]*\})")  # commas, but for those within JSON
 _REFUSED = {
     "pretrained": "write base=... (and tuned=, reference=)",
     "peft": "name the adapter itself as member (tuned=ADAPTER), or write tuned.adapter=ADAPTER",
@@ -107,7 +108,7 @@ def parse_recipe(
 
 def _split_text(text: str) -> dict[str, Any]:
     """Split ``a=1,b=x`` as lm-eval does; values stay text, the closed model converts them."""
-    pairs = [pair for pair in text.strip().split(",") if pair.strip()]
+    pairs = [pair for pair in _BETWEEN.split(text.strip()) if pair.strip()]
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise ConfigError(f"model_args: {without_secrets(wrong[0])!r} is no key=value pair")
     values: dict[str, Any] = {}
@@ -162,7 +163,7 @@ def _named(name: str) -> tuple[dict[str, Any], str]:
 def _merge(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Lay the flat keys of ``values`` over the nested ``data``."""
     merged: dict[str, Any] = copy.deepcopy(dict(data))
-    for key in ("deltas", "decoding", "description"):
+    for key in ("deltas", "decoding", "tokenizer_map", "description"):
         if key in values:
             merged[key] = copy.deepcopy(values[key])
     if (decoding := {key: values[key] for key in _DECODING_KEYS if key in values}) and isinstance(

@@ -16,6 +16,7 @@ from tokenizer_kinds import KINDS, size_of, tokenizer_of
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from eft_eval import Composite
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
@@ -116,7 +117,7 @@ def test_padding_and_holes_are_shared(kind: str, tmp_path: Path) -> None:
         )
         for role, more in (("base", 40), ("tuned", 0), ("reference", 8))
     }
-    assert common_vocabulary(members) == end
+    assert common_vocabulary(members) == (end, frozenset())
 
 
 def resplit(kind: str) -> PreTrainedTokenizerFast:
@@ -154,6 +155,108 @@ def test_another_beginning_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixt
         for role, one in (("base", plain), ("tuned", begins), ("reference", begins))
     }
     with caplog.at_level(logging.WARNING, logger="eft_eval"):
-        assert common_vocabulary(members) == size_of(begins)
+        assert common_vocabulary(members).size == size_of(begins)
     (told,) = [record.getMessage() for record in caplog.records]
     assert told.startswith("tuned member begins texts with a beginning-of-sequence token, base")
+
+
+def tokens_of(renamed: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
+    """Return Qwen's kind, with special tokens that are called otherwise."""
+    text = tokenizer_of("qwen").backend_tokenizer.to_str()
+    for old, new in (renamed or {}).items():
+        text = text.replace(json.dumps(old), json.dumps(new))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(text))
+    tokenizer.add_special_tokens({"eos_token": (renamed or {}).get("<|im_end|>", "<|im_end|>")})
+    return tokenizer
+
+
+RENAMED = {"<|im_start|>": "<User>", "<|im_end|>": "<end>"}
+BACK = {new: old for old, new in RENAMED.items()}
+
+
+def family(tmp_path: Path, tuned: PreTrainedTokenizerFast) -> dict:
+    """Return the folders of three members; the tuned one has a tokenizer of its own."""
+    other = tokens_of()
+    size = max(size_of(tuned), size_of(other)) + 4
+    return {
+        role: make_model(
+            tmp_path / role, vocabulary=size, layers=1, seed=seed, tokenizer=one,
+            eos=tuned.eos_token_id,
+        )
+        for seed, (role, one) in enumerate(
+            (("base", other), ("tuned", tuned), ("reference", other))
+        )
+    }  # fmt: skip
+
+
+def test_renamed_special_tokens_are_refused_with_the_way_on(tmp_path: Path) -> None:
+    folders = family(tmp_path, tokens_of(RENAMED))
+    with pytest.raises(ConfigError, match="is '<") as caught:
+        Composite.load(folders)
+    offered = json.loads(str(caught.value).partition("tokenizer_map: ")[2])
+    assert offered == BACK
+    mapped = Composite.load({**folders, "tokenizer_map": offered})
+    # names change no number
+    plain = Composite.load({**folders, "tuned": same_tokenizer(folders, tmp_path / "plain")})
+    assert mapped.loglikelihood([("One", " two")]) == plain.loglikelihood([("One", " two")])
+    assert mapped.vocabulary == plain.vocabulary
+
+
+def same_tokenizer(folders: dict, folder: Path) -> str:
+    """Return the tuned member with the base's tokenizer."""
+    shutil.copytree(folders["tuned"], folder)
+    for file in Path(folders["base"]).glob("*token*"):
+        shutil.copy(file, folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "match"),
+    [
+        ({**BACK, "<nothing>": "x"}, "tokenizer_map: tuned .* has no token '<nothing>'"),
+        ({"<User>": "<nothing>"}, "no other member has a token '<nothing>'"),
+        ({"<User>": "<|im_end|>"}, "renames tokens in place"),
+        ("{", "no JSON mapping"),
+        ({"<User>": 3}, "tokenizer_map"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_refused(tmp_path: Path, names: object, match: str) -> None:
+    folders = family(tmp_path, tokens_of(RENAMED))
+    with pytest.raises(ConfigError, match=match):
+        Composite.load({**folders, "tokenizer_map": names})
+
+
+def test_words_that_differ_are_no_renaming(tmp_path: Path) -> None:
+    folders = family(tmp_path, tokens_of())
+    make_model(tmp_path / "tuned", vocabulary=900, layers=1, tokenizer=tokenizer_of("llama3"))
+    with pytest.raises(ConfigError, match="all members of a composite must come from one family"):
+        Composite.load(folders)
+
+
+def test_tokens_of_the_tuned_member_alone_are_never_chosen(tmp_path: Path) -> None:
+    other = tokenizer_of("holed")
+    content = json.loads(other.backend_tokenizer.to_str())
+    hole = min(set(range(size_of(other))) - set(other.get_vocab().values()))
+    content["model"]["vocab"]["<think>"] = hole
+    tuned = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(content)), eos_token=other.eos_token
+    )
+    made = Composite.load(
+        {
+            role: make_model(
+                tmp_path / role, vocabulary=size_of(other), layers=1, tokenizer=tokenizer,
+                eos=other.eos_token_id, seed=seed,
+            )
+            for seed, (role, tokenizer) in enumerate(
+                (("base", other), ("tuned", tuned), ("reference", other))
+            )
+        }
+    )  # fmt: skip
+    scores = made.empty_scores(1)
+    for view in made.views:
+        with torch.inference_mode():
+            made.accumulate(scores, view, view.member.engine.logits([[5, 6, 7]], [1])[0][:, 0])
+    assert [i for i, score in enumerate(scores[0]) if score == -torch.inf] == [hole]
+    with pytest.raises(ConfigError, match=f"holds token {hole} \\('<think>'\\)"):
+        made.check_tokens([5, hole])
+    made.check_tokens([5, 6])
