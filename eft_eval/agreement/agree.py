@@ -61,6 +61,7 @@ class Method:
         rule: "any error" compares whether a count is above 0, "raw" the ratings themselves; by
             default "any error", and of labels that are no counts of errors "raw".
         scale: "nominal" for categories, "numeric" for amounts; by default "numeric" for "raw".
+        event: What a rating above 0 means under "any error"; labels and runs say it themselves.
         judge_name: What to call the judge; labels and runs say it themselves.
         level: Confidence level of every interval.
         resamples: Resamples of α's bootstrap; 0 gives α without an interval.
@@ -71,6 +72,7 @@ class Method:
     rule: Rule | None = None
     scale: Scale | None = None
     judge_name: str = "judge"
+    event: str = "error"
     level: float = 0.95
     resamples: int = 1000
     seed: int = 0
@@ -117,7 +119,7 @@ def agree(
         )
         pair = _without_amounts(pair) if kind == "nominal" else pair
     alphas = partial(_alphas, _metrics(rule, kind), ids, method)
-    several = len(people) > 1
+    several, of_errors = len(people) > 1, method.event == "error"
     alone = Agreement(
         judge=None,
         annotators=matrix.names,
@@ -144,7 +146,8 @@ def agree(
         alpha=alphas(people) if several else (),
         alpha_with_judge=(),
         alternative=None,
-        warnings=_warnings(people, pair, found),
+        warnings=_warnings(people, pair, found, of_errors),
+        event=method.event,
     )
     if ratings is None:
         return alone
@@ -158,7 +161,7 @@ def agree(
         difference=_difference(people, ratings, ids, level) if amounts else None,
         alpha_with_judge=alphas(everybody),
         alternative=_alternative(people, ratings, kind, method.epsilon),
-        paper=paper_figure(PAPER_AGREEMENT) if rule == "any error" else None,
+        paper=paper_figure(PAPER_AGREEMENT) if of_errors and rule == "any error" else None,
     )
 
 
@@ -299,7 +302,7 @@ def _alternative(
 
 
 def _warnings(
-    people: Mapping[str, Values], pair: PairAgreement | None, found: Consensus
+    people: Mapping[str, Values], pair: PairAgreement | None, found: Consensus, of_errors: bool
 ) -> tuple[str, ...]:
     texts = []
     if pair is None and len(people) == 1:
@@ -311,8 +314,9 @@ def _warnings(
             "agreement with a person drawn at random, which leaves none out)"
         )
     if pair is not None and len(people) == 1:
+        published = "; published figures for people on factual errors are 50–82 %"
         texts.append(
-            "one annotator: no human ceiling to hold the judge's agreement against; published "
-            "figures for people on factual errors are 50–82 %"
+            "one annotator: no human ceiling to hold the judge's agreement against"
+            f"{published if of_errors else ''}"
         )
     return (*texts, *(pair.warnings if pair is not None else ()))

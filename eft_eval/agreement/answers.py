@@ -6,7 +6,7 @@ Nothing is guessed: what cannot be read as a rating is missing, and counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,13 +19,24 @@ from eft_eval.labels.scheme import ALL_FIELDS, FIELDS
 from eft_eval.statistics.ceiling import Scale
 from eft_eval.statistics.ratings import Rule, Values
 
-__all__ = ["ANY_ERROR", "Answers", "judge_side", "people_side", "read_answers", "read_shares"]
+__all__ = [
+    "ANY_ERROR",
+    "OF_ERRORS",
+    "Answers",
+    "judge_side",
+    "people_side",
+    "read_answers",
+    "read_shares",
+]
 
 ANY_ERROR = "any_error"
 """Read from has_error and error_count together."""
 _COUNT, _CHOICE = "error_count", "has_error"
+OF_ERRORS = {ANY_ERROR, *(field.name for field in FIELDS)}
+"""The fields of labels that are about factual errors."""
 _TEXTS = {field.name for field in FIELDS if field.kind == "text"}
 _UNSURE = -1.0
+_SENTENCE, _LONG = 4, 40  # words, or signs, from which a label is a sentence
 
 
 class Answers(NamedTuple):
@@ -41,6 +52,7 @@ class Answers(NamedTuple):
         panel: Ratings by annotator, a judge among them; NaN where there is none.
         unsure: Labels that say neither yes nor no, read as missing.
         contradictory: Labels left out because error_count and has_error contradict each other.
+        warnings: What keeps the ratings from being taken as they stand.
     """
 
     field: str
@@ -52,6 +64,14 @@ class Answers(NamedTuple):
     panel: Mapping[str, Values]
     unsure: int
     contradictory: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the labels that were read."""
+        if self.field == ANY_ERROR:
+            return (_CHOICE, _COUNT)
+        return (_COUNT, _CHOICE) if self.field == _COUNT else (self.field,)
 
 
 def read_answers(
@@ -212,16 +232,48 @@ def _words(labels: LabelSet, field: str, reading: LabelReading, rule: Rule | Non
     else:
         coding |= {word: float(word == positive.casefold()) for word in kept}
         how, words, by_rule = f"1 where {field} is {positive!r}, else 0", (), "any error"
+    if positive is None:
+        _check_classes(field, chosen, kept)
     matrix = chosen.matrix(field, coding=coding)
     unsure = sum(one.value in out for one in chosen.labels)
     if missing:
         how += f"; {', '.join(map(repr, missing))} is no label"
-    return Answers(
-        field, how, by_rule, "nominal", words, matrix.item_ids, matrix.panel(), unsure, 0
+    panel, said = matrix.panel(), _sentence_warning(field, kept, positive)
+    return Answers(field, how, by_rule, "nominal", words, matrix.item_ids, panel, unsure, 0, said)
+
+
+def _sentences(words: Sequence[str]) -> list[str]:
+    return [word for word in words if len(word.split()) >= _SENTENCE or len(word) >= _LONG]
+
+
+def _check_classes(field: str, labels: LabelSet, words: Sequence[str]) -> None:
+    """Raise if labels are texts of their own, which are no categories.
+
+    Raises:
+        ConfigError: Most labels are sentences, and hardly one is given twice.
+    """
+    found = _sentences(words)
+    if found and len(found) > len(words) / 2 and len(words) > max(4, len(labels.labels) / 2):
+        raise ConfigError(
+            f"{field} holds {len(words)} different sentences, such as {found[0][:60]!r}: these are "
+            "no categories; give their classes with --map-labels FILE, or another field with "
+            "--field"
+        )
+
+
+def _sentence_warning(field: str, words: Sequence[str], positive: str | None) -> tuple[str, ...]:
+    """Return a warning where categories are sentences."""
+    if not (found := _sentences(words)):
+        return ()
+    taken = "all others than the one that counts are taken together"
+    if positive is None:
+        taken = f"each wording is taken for a category of its own ({len(words)} in all)"
+    return (
+        f"{field} holds sentences, such as {found[0][:60]!r}: {taken}; --map-labels FILE gives "
+        "them classes",
     )
 
 
-_OF_ERRORS = {ANY_ERROR, *(field.name for field in FIELDS)}
 _PERCENT = {field.name for field in ALL_FIELDS if field.kind == "percent"}
 _EXPECTED = "expected numbers from 0 to 1, percent from 0 to 100, or yes and no"
 
@@ -240,7 +292,7 @@ def read_shares(labels: LabelSet, reading: LabelReading) -> Answers:
     """
     measure = str(reading.measure)
     chosen = reading.field or _field(labels, measure)
-    if chosen in _OF_ERRORS:
+    if chosen in OF_ERRORS:
         raise ConfigError(
             f"{chosen} is about factual errors and says nothing of {measure}; {_EXPECTED}"
         )
@@ -280,7 +332,7 @@ def _field(labels: LabelSet, measure: str) -> str:
     """Return the field of our own sheets, else the only one that is not about factual errors."""
     if (own := f"{measure}_percent") in labels.fields:
         return own
-    others = [name for name in labels.fields if name not in _OF_ERRORS]
+    others = [name for name in labels.fields if name not in OF_ERRORS]
     if len(others) == 1:
         return others[0]
     if others:

@@ -114,6 +114,11 @@ def _readings(table: LabelTable, people: People) -> list[_Reading]:
     return readings
 
 
+def _fields_read(table: LabelTable) -> set[str]:
+    """Return the fields of the labels that the metrics are corrected by."""
+    return {name for one in _readings(table, "mean") for name in one.answers.fields}
+
+
 def _reading(metric: str, answers: Answers, people: People) -> _Reading:
     panel = {name: _of(metric, one, answers.field) for name, one in answers.panel.items()}
     found = majority(panel) if people == "majority" else mean_rating(panel)
@@ -218,18 +223,19 @@ def correct_run(
             raise ConfigError(
                 f"{one.task}: no labelled response has a score of the judge; nothing is corrected"
             )
+    dropped = labels.drop_counts(_fields_read(table))
     found = CorrectedRun(
         metrics=metrics,
         annotators=labels.annotators,
         people=correction.people,
-        dropped=labels.drop_counts(),
+        dropped=dropped,
         remarks=labels.remarks,
         corrected_from="",
         results=Path(),
         others=(),
         sources=labels.sources,
         measure=table.measure,
-        warnings=_harder(metrics, labels.drop_counts()),
+        warnings=_harder(metrics, dropped),
     )
     written: list[Path] = []
     for old in reversed(run.files):

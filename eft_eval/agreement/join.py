@@ -11,6 +11,7 @@ import numpy as np
 
 from eft_eval.agreement.agree import Method, agree
 from eft_eval.agreement.answers import (
+    OF_ERRORS,
     Answers,
     judge_side,
     people_side,
@@ -88,12 +89,18 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
         # an item without a cluster is one of its own
         clusters=[row.cluster or f"item {i}" for i, row in enumerate(rows)],
         strata=[row.stratum or "unknown" for row in rows],
-        method=replace(method, rule=answers.rule, scale=answers.scale, judge_name=name),
+        method=replace(
+            method,
+            rule=answers.rule,
+            scale=answers.scale,
+            judge_name=name,
+            event=_event(table, answers, method),
+        ),
     )
     corrected: tuple[CorrectedMetric, ...] = ()
     if by_run and not table.chosen:
         corrected = correct_metrics(table, Correction(level=method.level))
-    warnings = list(found.warnings)
+    warnings = [*answers.warnings, *found.warnings]
     if _is_guess(answers, method.scale) and not by_run:
         warnings.insert(
             0,
@@ -117,7 +124,7 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
             unsure=answers.unsure,
             contradictory=answers.contradictory,
             chosen=chosen,
-            dropped=table.labels.drop_counts(),
+            dropped=table.labels.drop_counts(answers.fields),
             remarks=table.labels.remarks,
         ),
         corrected=corrected,
@@ -143,6 +150,15 @@ def _answers(table: LabelTable, method: Method) -> Answers:
             "counts as an error with --positive"
         )
     return answers
+
+
+def _event(table: LabelTable, answers: Answers, method: Method) -> str:
+    """Return what a rating above 0 means: an error, only where labels or verdicts are of errors."""
+    if answers.field in OF_ERRORS or (table.judged_by_run and table.measure == "factuality"):
+        return "error"
+    if table.reading.positive is not None:
+        return repr(table.reading.positive)
+    return method.event
 
 
 def _is_guess(answers: Answers, scale: Scale | None) -> bool:

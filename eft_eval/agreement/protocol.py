@@ -295,7 +295,7 @@ def import_gold(
         people_tied=known.tied,
         unsure=answers.unsure,
         contradictory=answers.contradictory,
-        dropped=labels.drop_counts(),
+        dropped=labels.drop_counts(answers.fields),
         remarks=labels.remarks,
         paper=paper_figure(PAPER_GOLD),
         run=known.run,

@@ -231,6 +231,7 @@ class Agreement:
         run: The run's results file; None without one.
         sources: The label files.
         warnings: What keeps a figure from being read as it stands.
+        event: What counts under the rule "any error": "error", or what else the labels are about.
     """
 
     judge: str | None
@@ -259,6 +260,7 @@ class Agreement:
     run: str | None = None
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    event: str = "error"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,6 +21,8 @@ from eft_eval.cli.options import (
     words_of,
 )
 from eft_eval.errors import ConfigError
+
+_MOST_LABELS = 5_000_000  # of a plan
 
 
 class ScaleName(str, Enum):
@@ -98,7 +101,9 @@ def agree(
 class ExpectedOptions:
     """What labels are expected to be like."""
 
-    rate: Annotated[float, typer.Option(help="Expected rate; 0.5 is the worst case.")] = 0.5
+    rate: Annotated[
+        float | None, typer.Option(help="Expected rate; 0.5, the worst case, without it.")
+    ] = None
     deviation: Annotated[
         float | None, typer.Option(help="Expected standard deviation of a label that is a count.")
     ] = None
@@ -111,8 +116,12 @@ class MixOptions:
     correlation: Annotated[
         float | None, typer.Option(help="Of label and verdict, as `eft-eval correct` prints it.")
     ] = None
-    label_cost: Annotated[float, typer.Option(help="Cost of one label.")] = 1.0
-    verdict_cost: Annotated[float, typer.Option(help="Cost of one verdict.")] = 0.0
+    label_cost: Annotated[float | None, typer.Option(help="Cost of one label; 1 without it.")] = (
+        None
+    )
+    verdict_cost: Annotated[
+        float | None, typer.Option(help="Cost of one verdict; 0 without it.")
+    ] = None
     responses: Annotated[
         int | None,
         typer.Option(help="Most verdicts there can be: the number of responses."),
@@ -141,25 +150,83 @@ def plan(
     from eft_eval.reports.views.corrections import label_plan
     from eft_eval.statistics.label_planning import cheapest_mix, labels_needed
 
-    if mix.correlation is not None and population is not None:
-        raise ConfigError(
-            "--population and --correlation: the cheapest mix is planned for unlimited responses; "
-            "leave out one of the two"
-        )
-    rate, deviation = expected.rate, expected.deviation
+    _check_plan(half_width, expected, mix, population)
+    rate, deviation = 0.5 if expected.rate is None else expected.rate, expected.deviation
     alone = labels_needed(
         half_width, rate=rate, deviation=deviation, population=population, level=level
     )
+    if population is None and alone.labels > _MOST_LABELS:
+        raise ConfigError(
+            f"±{half_width:g} takes {alone.labels:,} labels; expected a --half-width that takes at "
+            f"most {_MOST_LABELS:,}"
+        )
     cheapest = None
     if mix.correlation is not None:
+        assert mix.responses is not None, "checked above"
         cheapest = cheapest_mix(
             half_width,
-            label_cost=mix.label_cost,
-            verdict_cost=mix.verdict_cost,
+            label_cost=1.0 if mix.label_cost is None else mix.label_cost,
+            verdict_cost=mix.verdict_cost or 0.0,
             correlation=mix.correlation,
             rate=rate,
             deviation=deviation,
             most_verdicts=mix.responses,
             level=level,
         )
+        if not cheapest.verdicts and cheapest.labels > mix.responses:
+            raise ConfigError(
+                f"±{half_width:g} takes {cheapest.labels:,} labels, more than the "
+                f"{mix.responses:,} responses that there are; wish a wider interval, or plan for "
+                "these alone with --population"
+            )
     print_document(label_plan(alone, cheapest, half_width))
+
+
+def _check_plan(
+    half_width: float, expected: ExpectedOptions, mix: MixOptions, population: int | None
+) -> None:
+    """Check what gives a plan that nobody can mean.
+
+    Raises:
+        ConfigError: Options do not go together, or a number makes no plan.
+    """
+    if mix.correlation is None:
+        given = {name: one for name, one in vars(mix).items() if one is not None}
+        if given:
+            name = next(iter(given)).replace("_", "-")
+            raise ConfigError(f"--{name} is of the cheapest mix; give --correlation as well")
+    elif population is not None:
+        raise ConfigError(
+            "--population and --correlation: the cheapest mix is planned for unlimited responses; "
+            "leave out one of the two"
+        )
+    elif mix.responses is None:
+        raise ConfigError(
+            "--correlation without --responses: give the number of responses, which is the most "
+            "verdicts that there can be"
+        )
+    elif mix.responses < 1:
+        raise ConfigError(f"--responses is {mix.responses}; expected 1 or more")
+    elif not 0 < mix.correlation < 1:
+        raise ConfigError(
+            f"--correlation is {mix.correlation:g}; expected one above 0 and below 1: verdicts "
+            "that do not rise with the labels save none, and none are the labels themselves"
+        )
+    if not math.isfinite(half_width):
+        raise ConfigError(f"--half-width is {half_width:g}; expected a number, such as 0.05")
+    if expected.deviation is not None:
+        if expected.rate is not None:
+            raise ConfigError("--rate and --deviation: a label is a rate or a count; give one")
+        if not 0 < expected.deviation < math.inf:
+            raise ConfigError(f"--deviation is {expected.deviation:g}; expected one above 0")
+        return
+    if expected.rate is not None and not 0 < expected.rate < 1:
+        raise ConfigError(
+            f"--rate is {expected.rate:g}; expected one above 0 and below 1: at the ends nothing "
+            "varies, and one label would do"
+        )
+    if half_width >= 0.5:
+        raise ConfigError(
+            f"--half-width is {half_width:g}: ±0.5 is any rate at all; expected a share below 0.5, "
+            "such as 0.05 for 5 points"
+        )

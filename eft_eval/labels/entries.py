@@ -167,6 +167,7 @@ class Unusable(NamedTuple):
     reason: str
     detail: str = ""
     user: str | None = None
+    field: str = ""
 
 
 class Remark(NamedTuple):
@@ -241,7 +242,7 @@ def answers(row: Row, values: Values) -> Found:
         if len(found) > 1:
             chosen = ", ".join(str(value) for value, _ in found)
             detail = f"{item_id}, {field}: {chosen}"
-            yield Unusable(place, "several answers where one is expected", detail, user)
+            yield Unusable(place, "several answers where one is expected", detail, user, field)
             continue
         value, free_text = found[0]
         yield Entry(place, item_id, user, field, value, free_text, shown, origin)

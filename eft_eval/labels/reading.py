@@ -281,7 +281,8 @@ def _joined(
             if found.place.at:
                 where = scrub(f"{where}: {found.place.at}")
             if isinstance(found, Unusable):
-                dropped.append(Dropped(where, found.reason, scrub(found.detail)))
+                detail, of = scrub(found.detail), scrub(found.field)
+                dropped.append(Dropped(where, found.reason, detail, of))
                 continue
             if field is not None and found.field != field:
                 continue
@@ -308,7 +309,7 @@ def _label(entry: Entry, annotator: str, where: str, classes: Classes | str) -> 
         reason = scrub(str(error))
     if reason:
         detail = f"{entry.item_id}, {entry.field}: {entry.value}"[:200]
-        return Dropped(where, reason, scrub(detail))
+        return Dropped(where, reason, scrub(detail), scrub(entry.field))
     digest = entry.shown.mark() if entry.shown else None
     value = scrub(value) if isinstance(value, str) else value
     return Label(entry.item_id, annotator, scrub(entry.field), value, digest, where)
@@ -328,5 +329,5 @@ def _one_scale_each(labels: Sequence[Label]) -> tuple[list[Label], list[Dropped]
         reason = (
             f"{label.field}: not on the scale of the field's other labels, which are {expected}"
         )
-        dropped.append(Dropped(label.where, reason, f"{label.item_id}: {label.value}"))
+        dropped.append(Dropped(label.where, reason, f"{label.item_id}: {label.value}", label.field))
     return kept, dropped

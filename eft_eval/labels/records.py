@@ -102,11 +102,19 @@ UNKNOWN = Origin("", "", None)
 
 @dataclass(frozen=True)
 class Dropped:
-    """A row, or a part of one, that gave no label: where, why (to be counted), and the detail."""
+    """A row, or a part of one, that gave no label: where, why (to be counted), and the detail.
+
+    Attributes:
+        where: File and row.
+        reason: Why, in words that can be counted.
+        detail: The item, the field and the answer, as far as they are known.
+        field: What was asked; "" for a whole row.
+    """
 
     where: str
     reason: str
     detail: str = ""
+    field: str = ""
 
 
 class LabelMatrix(NamedTuple):
@@ -220,9 +228,15 @@ class LabelSet:
         named = words if coding is None else ()
         return LabelMatrix(tuple(rows), tuple(columns), values, named)
 
-    def drop_counts(self) -> dict[str, int]:
-        """Return how often each reason to drop occurred, most frequent first."""
-        return dict(Counter(one.reason for one in self.dropped).most_common())
+    def drop_counts(self, fields: Iterable[str] | None = None) -> dict[str, int]:
+        """Return how often each reason to drop occurred, most frequent first.
+
+        Args:
+            fields: Count only answers to these, and whole rows; by default all.
+        """
+        counted = None if fields is None else {*fields, ""}
+        found = (one for one in self.dropped if counted is None or one.field in counted)
+        return dict(Counter(one.reason for one in found).most_common())
 
     def to_frame(self) -> Any:
         """Return the labels as a pandas data frame, one row each."""
@@ -256,6 +270,7 @@ def without_duplicates(
                 label.where,
                 "one annotator gave different labels to one item and field",
                 f"{first.annotator}, {first.item_id}, {first.field}",
+                first.field,
             )
             for label in group
         )

@@ -65,7 +65,7 @@ def save_labels(labels: LabelSet, out: Path | str) -> tuple[Path, ...]:
     if not labels.dropped:
         beside.unlink(missing_ok=True)
         return (out,)
-    texts = [[to_cell(text) for text in asdict(one).values()] for one in labels.dropped]
+    texts = [[to_cell(getattr(one, name)) for name in _DROPPED] for one in labels.dropped]
     write_lines(beside, _csv(list(_DROPPED), texts))
     return out, beside
 
@@ -132,7 +132,8 @@ def from_saved(path: Path, content: Mapping[str, Any]) -> Found:
                 origins.get(one["item_id"]),
             )
         for one in content.get("dropped", ()):
-            yield Unusable(Place(path, one["where"]), one["reason"], one["detail"])
+            place, of = Place(path, one["where"]), str(one.get("field", ""))
+            yield Unusable(place, one["reason"], one["detail"], field=of)
         for text in content.get("remarks", ()):
             yield Remark(Place(path), text)
     except (AttributeError, KeyError, TypeError) as error:

@@ -99,7 +99,7 @@ def _pair(found: Agreement, pair: PairAgreement) -> Iterator[Table | Texts]:
     if (test := pair.mcnemar) is not None:
         clustered = "" if test.clustered is None else f", {p_value(test.clustered)} (clustered)"
         lines.append(
-            f"McNemar: error by people only {test.first_only}, by the judge only "
+            f"McNemar: {found.event} by people only {test.first_only}, by the judge only "
             f"{test.second_only}; p = {p_value(test.exact)} (exact), {p_value(test.mid_p)} (mid-p)"
             f"{clustered}"
         )
@@ -134,7 +134,7 @@ def _pair_rows(found: Agreement, pair: PairAgreement) -> Iterator[_Row]:
     yield _kappa("Cohen's κ", pair.kappa)
     for who, rate in (("people", pair.first_rate), (found.judge, pair.second_rate)):
         if rate is not None:
-            yield estimate(f"base rate: error, by {who}", rate, share=True)
+            yield estimate(f"base rate: {found.event}, by {who}", rate, share=True)
     always = percent(pair.baseline.with_first)
     yield cells("baseline: always people's commonest answer", always, "", "")
     if (scale := pair.scale) is not None:
@@ -152,7 +152,8 @@ def _kappa(name: str, kappa: Kappa) -> _Row:
 
 def _category(found: Agreement, value: float) -> str:
     if found.rule == "any error":
-        return "error" if value else "no error"
+        no = "no" if found.event == "error" else "not"
+        return found.event if value else f"{no} {found.event}"
     return found.categories[int(value)] if found.categories else f"{value:g}"
 
 
@@ -216,7 +217,7 @@ def _people_rows(found: Agreement) -> Iterator[_Row]:
 
 def _answers(found: Agreement, one: Rater) -> str:
     if one.rate is not None:
-        return f"error: {percent(one.rate.estimate)} {bounds(one.rate, share=True)}"
+        return f"{found.event}: {percent(one.rate.estimate)} {bounds(one.rate, share=True)}"
     if one.mean is not None:
         return f"mean {decimal(one.mean)}"
     named = zip(found.categories, one.shares, strict=False)

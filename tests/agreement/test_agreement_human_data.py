@@ -130,7 +130,8 @@ def test_dices_has_one_expert_and_nothing_to_compare(tmp_path: Path) -> None:
     assert found["raters"][0]["rate"]["estimate"] == 0.5
     assert (found["pair"], found["people"], found["alpha"]) == (None, None, [])
     assert "there is nothing to compare" in text
-    assert "error: 50.0 %" in text
+    assert "'No': 50.0 %" in text
+    assert "error" not in text  # these labels are of safety
     # against somebody who always says "unsafe", the base rate is all there is
     constant = [(str(one["id"]), "always", "No") for one in instances]
     found, text = agreement(tmp_path, [*rows, *constant], "--positive", "No", "--judge", "always")

@@ -230,7 +230,7 @@ def test_plans(run: Run) -> None:
     assert "366 labels" in run("agree", "plan", "--half-width", "0.05", "--rate", "0.61").out
     mixed = run(
         *("agree", "plan", "--half-width", "0.05", "--correlation", "0.8", "--label-cost", "1"),
-        *("--verdict-cost", "0.01"),
+        *("--verdict-cost", "0.01", "--responses", "5000"),
     )
     assert "cheapest: " in mixed.out
     assert "saved" in mixed.out
@@ -259,3 +259,91 @@ def test_the_commands_load_neither_torch_nor_lm_eval(run_dir: Path, labels: Path
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--correlation", "0.8"), "--correlation without --responses"),
+        (("--responses", "50"), "--responses is of the cheapest mix; give --correlation"),
+        (("--verdict-cost", "0"), "--verdict-cost is of the cheapest mix"),
+        (("--correlation", "0.8", "--responses", "0"), "--responses is 0"),
+        (("--correlation", "1", "--responses", "500"), "--correlation is 1; expected"),
+        (("--correlation", "-0.3", "--responses", "500"), "--correlation is -0.3; expected"),
+        (("--correlation", "0.2", "--responses", "100"), "more than the 100 responses"),
+        (("--rate", "0.5", "--deviation", "2"), "a label is a rate or a count"),
+        (("--deviation", "0"), "--deviation is 0"),
+        (("--rate", "0"), "--rate is 0; expected one above 0 and below 1"),
+        (("--half-width", "0.5"), "--half-width is 0.5: ±0.5 is any rate at all"),
+        (("--half-width", "inf"), "--half-width is inf"),
+        (("--half-width", "0.00001"), "expected a --half-width that takes at most"),
+    ],
+)
+def test_plans_that_nobody_can_mean_are_refused(
+    run: Run, given: tuple[str, ...], said: str
+) -> None:
+    fails(run("agree", "plan", "--half-width", "0.05", *given), said)
+
+
+def table(path: Path, rows: list[str]) -> Path:
+    return write(path, "\n".join(["item_id,annotator,field,value", *rows]) + "\n")
+
+
+def test_words_follow_what_the_labels_are_about(run: Run, tmp_path: Path) -> None:
+    said = {"al": "unsafe safe safe unsafe", "bo": "unsafe safe unsafe safe", "gpt": "unsafe " * 4}
+    rows = [
+        f"i{i},{who},safety,{word}"
+        for who, words in said.items()
+        for i, word in enumerate(words.split())
+    ]
+    labels = table(tmp_path / "l.csv", rows)
+    done = run("agree", "--labels", labels, "--judge", "gpt", "--positive", "unsafe")
+    assert "base rate: 'unsafe', by people" in done.out
+    assert "not 'unsafe'" in done.out
+    for word in ("error, by", "no error", "paper", "factual"):
+        assert word not in done.out
+    out = tmp_path / "a.json"
+    run("agree", "--labels", labels, "--judge", "gpt", "--positive", "unsafe", "--json", out)
+    found = json.loads(out.read_text("utf-8"))
+    assert (found["event"], found["paper"]) == ("'unsafe'", None)
+
+
+def test_sentences_are_no_categories_without_a_word(run: Run, tmp_path: Path) -> None:
+    few = ["The first answer is better", "the second answer is better"]
+    rows = [
+        f"i{i},{who},q,{few[(i + (who == 'bo')) % 2]}" for i in range(6) for who in ("al", "bo")
+    ]
+    labels = table(tmp_path / "few.csv", rows)
+    warned = run("agree", "--labels", labels)
+    flat = " ".join(warned.out.split())
+    assert "! q holds sentences, such as 'the first answer is better': each wording" in flat
+    free = [
+        f"i{i},{who},q,{who} says of {i} that it is wrong" for i in range(6) for who in ("al", "bo")
+    ]
+    texts = table(tmp_path / "free.csv", free)
+    fails(run("agree", "--labels", texts), "q holds 12 different sentences", "--map-labels FILE")
+    classes = write(tmp_path / "classes.yaml", f"{few[0]}: first\n{few[1]}: second\n")
+    mapped = run(
+        "agree", "--labels", labels, "--map-labels", classes, "--json", tmp_path / "a.json"
+    )
+    assert "sentences" not in mapped.out
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["categories"] == ["first", "second"]
+
+
+def test_rows_that_were_dropped_of_another_field_are_of_no_account(
+    run: Run, run_dir: Path, tmp_path: Path
+) -> None:
+    items = items_in_order(run_dir)[:20]
+    rows = [f"{item.item_id},al,error_count,{i % 3}" for i, item in enumerate(items)]
+    rows += [f"{item.item_id},al,tone,{word}" for item in items[:2] for word in ("calm", "rude")]
+    labels = table(tmp_path / "l.csv", rows)
+    imported = run("labels", "import", labels, "--out", tmp_path / "o.json")
+    assert "4 × one annotator gave different labels" in imported.out
+    for given in (labels, tmp_path / "o.json"):
+        for command in (("agree", "--run", run_dir), ("correct", run_dir)):
+            done = run(*command, "--labels", given)
+            assert done.code == 0, done.err
+            assert "rows not used" not in done.out
+            assert "not used:" not in done.out
+    bad = table(tmp_path / "bad.csv", [*rows, f"{items[19].item_id},bo,error_count,many"])
+    assert "1 dropped rows" in run("correct", run_dir, "--labels", bad).out
