@@ -82,6 +82,8 @@ class EFTLM(ScoringLM):
     def __init__(self, **model_args: Any) -> None:
         TemplateLM.__init__(self)
         recipe, runtime = parse_model_args(model_args)
+        if recipe.is_base_alone:
+            log.info("%s alone: no fine-tuning is added (weight 0)", recipe.base.model)
         self._runtime = runtime
         # what HFLM's own constructor sets, which would load one model
         self.__dict__.update(rank_attributes(runtime.get("device")))

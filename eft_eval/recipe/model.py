@@ -185,6 +185,14 @@ class Recipe(_Closed):
         return self
 
     @property
+    def is_base_alone(self) -> bool:
+        """Whether it is one model by itself: nothing but its base takes part."""
+        return all(
+            delta.weight == 0 and delta.tuned == delta.reference == self.base
+            for delta in self.deltas
+        )
+
+    @property
     def members(self) -> tuple[tuple[str, MemberSpec], ...]:
         """Every role with its member: ``base``, then ``tuned``/``reference`` (numbered from 1
         where there are several deltas)."""

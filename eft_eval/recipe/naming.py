@@ -19,11 +19,15 @@ _SAMPLES = 64
 def canonical_name(recipe: Recipe) -> str:
     """Return ``eft_BASE+TUNED-vs-REFERENCE_HASH``, the same for every way to write a recipe.
 
+    A base alone is ``eft_BASE_HASH``.
+
     The hash covers what changes a result (members with revision, type, quantisation and
     prompt; weights; weight filter; sampling) and nothing else: not placement, not the block
     size, not where a folder lies.
     """
-    parts = [_short(recipe.base)] + [_delta_name(delta) for delta in recipe.deltas]
+    parts = [_short(recipe.base)]
+    if not recipe.is_base_alone:
+        parts += [_delta_name(delta) for delta in recipe.deltas]
     if recipe.decoding.weight_top_p is not None:
         parts.append(f"wtp{recipe.decoding.weight_top_p:g}")
     return f"eft_{'+'.join(parts)[:160]}_{recipe_hash(recipe)}"

@@ -103,7 +103,7 @@ def parse_recipe(
         values["model"] = env.get("EFT_RECIPE") or DEFAULT_RECIPE
     name = values.pop("model", None)
     data, where = _named(str(name)) if name is not None else ({}, "model_args")
-    return with_bases(_validate(_merge(data, values), where))
+    return with_bases(_validate(_with_delta(_merge(data, values)), where))
 
 
 def _split_text(text: str) -> dict[str, Any]:
@@ -185,6 +185,14 @@ def _merge(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
         if key in values:
             _set_everywhere(merged, key, values[key])
     return merged
+
+
+def _with_delta(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's data; a base alone is that model, with a delta that adds nothing."""
+    if data.get("base") is None or data.get("deltas") is not None:
+        return data
+    base = data["base"]
+    return {**data, "deltas": [{"tuned": base, "reference": base, "weight": 0.0}]}
 
 
 def _single_delta(merged: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def find_arms(runs: Sequence[Run], named: Mapping[int, str] | None = None) -> Ar
 
     A composite says itself what it is made of: one delta of weight 1 whose reference is smaller
     than its base is up-scaling, larger is down-scaling, and the same model leaves the tuned one
-    alone. Runs of lm-eval's ``hf`` are matched by ``pretrained=``.
+    alone. A base alone is matched by its name, as runs of lm-eval's ``hf`` are by ``pretrained=``.
 
     Args:
         runs: The runs.
@@ -138,6 +138,9 @@ def _built(index: int, run: Run) -> _Built | None:
     identity = config.get("eft_identity")
     if members and isinstance(identity, Mapping):
         deltas = identity.get("deltas") or []
+        if all(one == [identity["base"], identity["base"], 0] for one in deltas):
+            only = _model(members["base"])  # a base alone
+            return _Built(index, only, only, None, True)
         if len(deltas) != 1 or deltas[0][2] != 1 or identity.get("weight_top_p") is not None:
             return None
         if not {"base", "tuned", "reference"} <= members.keys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +395,15 @@ class TestBadMembers:
     def test_batch_size(self, paths: Paths, size: str) -> None:
         with pytest.raises(ConfigError, match="batch_size"):
             EFTLM(**paths, batch_size=size)
+
+
+def test_a_base_alone_is_that_model(paths: Paths, tasks: TaskManager, caplog: Any) -> None:
+    alone = {"base": paths["base"]}
+    with caplog.at_level("INFO", "lm_eval.eft"):
+        ours, results = evaluate(tasks, "eft", alone)
+    theirs, _ = evaluate(tasks, "hf", {"pretrained": paths["base"]})
+    assert_same(ours, theirs)
+    (line,) = [record.getMessage() for record in caplog.records if "alone" in record.getMessage()]
+    assert line == f"{paths['base']} alone: no fine-tuning is added (weight 0)"
+    assert re.fullmatch(r"eft_base_[0-9a-f]{8}", results["config"]["eft_name"])
+    assert results["config"]["eft_sampling_defaults"] == {}

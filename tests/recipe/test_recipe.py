@@ -95,7 +95,6 @@ def test_recipe_of_the_environment_and_the_default() -> None:
         ({**FLAT, "placement": "gpu"}, ["placement", "'gpu'"]),
         ({**FLAT, "reference.prompt": "{{ propmt }}"}, ["prompt", "propmt"]),
         ({"base": "a/b", "tuned": "c/d"}, ["reference", "missing"]),
-        ({"base": "a/b"}, ["deltas", "missing"]),
         ({"pretrained": "a/b"}, ["pretrained", "base="]),
         ({**FLAT, "peft": "x"}, ["peft", "tuned.adapter=ADAPTER"]),
         ({"model": "lama2-up"}, ["'lama2-up'", "did you mean 'llama2-up'", "eft-eval recipes"]),

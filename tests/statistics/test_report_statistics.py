@@ -229,6 +229,19 @@ def test_other_weights_are_no_arms(tmp_path: Path) -> None:
     assert names_of(tmp_path, {"half": half, "two": two}) == {"half": None, "two": None}
 
 
+def test_bases_alone_are_told_by_the_composites_that_name_them(tmp_path: Path) -> None:
+    def alone(name: str) -> dict[str, Any]:
+        return composite(name, (name, name, 0.0))
+
+    configs = {
+        "x": alone("small-tuned"), "up": ARMS["up"], "down": ARMS["down"],
+        "y": alone("large-tuned"), "z": alone("small-other"),
+    }  # fmt: skip
+    assert names_of(tmp_path, configs) == {
+        "x": "small tuned", "up": "up-scaled", "down": "down-scaled", "y": "large tuned", "z": None
+    }  # fmt: skip
+
+
 def test_arms_can_be_named_and_ambiguous_ones_are_said(tmp_path: Path) -> None:
     runs = write_all(tmp_path, {"a": hf("t"), "b": hf("u"), "up": ARMS["up"]})
     assert find_arms(runs, {0: "small", 1: "large"}).names == (
