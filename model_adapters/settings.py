@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,12 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
-from lm_eval.models.utils_hf import get_dtype
 
 from eft_eval.decoding.reasoning import Reasoning
 from eft_eval.decoding.requests import SamplingRule
 from eft_eval.errors import ConfigError
-from eft_eval.recipe import Recipe, needs
+from eft_eval.recipe import MemberSpec, Recipe, needs
 
 
 def pick_device(asked: str | None) -> torch.device:
@@ -71,15 +71,15 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
             "enable_thinking=True needs think_end_token=..., the token that ends the "
             "reasoning (for example think_end_token=</think>)"
         )
-    template_args = dict(runtime.get("chat_template_args") or {})
+    template_args = _mapping("chat_template_args", runtime.get("chat_template_args"))
     if thinking is not None:
         template_args["enable_thinking"] = thinking
     return {
         "add_bos_token": runtime.get("add_bos_token"),
         "truncation": bool(runtime.get("truncation", False)),
         "logits_cache": bool(runtime.get("logits_cache", True)),
-        "_max_length": None if limit is None else int(limit),
-        "custom_prefix_token_id": runtime.get("prefix_token_id"),
+        "_max_length": _whole("max_length", limit),
+        "custom_prefix_token_id": _whole("prefix_token_id", runtime.get("prefix_token_id")),
         "enable_thinking": thinking,
         "chat_template_args": template_args,
         "think_end_token": int(end) if str(end).isdigit() else end,
@@ -107,20 +107,56 @@ def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
 def batch_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of `HFLM` that say how batches are made and summed, checked."""
     size, _, schedule = str(runtime.get("batch_size") or 1).partition(":")
-    softmax, mixed = runtime.get("softmax_dtype"), runtime.get("mixed_precision_dtype")
     try:
-        return {
-            "batch_size_per_gpu": size if size == "auto" else int(size),
-            "batch_schedule": float(schedule or 1),
-            "batch_sizes": {},
-            "max_batch_size": int(runtime.get("max_batch_size") or 64),
-            "softmax_dtype": None if softmax is None else get_dtype(softmax),
-            "mixed_precision_dtype": None if mixed is None else get_dtype(mixed),
-        }
+        batch = size if size == "auto" else int(size)
+        often = float(schedule or 1)
     except ValueError:
         raise ConfigError(
             f"batch_size: got {runtime.get('batch_size')!r}, expected a number, auto or auto:N"
         ) from None
+    return {
+        "batch_size_per_gpu": batch,
+        "batch_schedule": often,
+        "batch_sizes": {},
+        "max_batch_size": _whole("max_batch_size", runtime.get("max_batch_size")) or 64,
+        "softmax_dtype": _dtype("softmax_dtype", runtime),
+        "mixed_precision_dtype": _dtype("mixed_precision_dtype", runtime),
+    }
+
+
+def _dtype(name: str, runtime: Mapping[str, Any]) -> torch.dtype | None:
+    given = runtime.get(name)
+    if given is None or isinstance(given, torch.dtype):
+        return given
+    try:
+        spelt = MemberSpec(model="-", dtype=given).dtype
+    except ValueError:
+        spelt = "auto"
+    found = getattr(torch, spelt, None)
+    if not isinstance(found, torch.dtype):
+        raise ConfigError(f"{name}: got {given!r}, expected float32, float64, bfloat16 or float16")
+    return found
+
+
+def _whole(name: str, given: Any) -> int | None:
+    try:
+        return None if given is None else int(given)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}: got {given!r}, expected a whole number") from None
+
+
+def _mapping(name: str, given: Any) -> dict[str, Any]:
+    """Return a mapping that may be given as JSON text."""
+    try:
+        found = json.loads(given) if isinstance(given, str) else given or {}
+    except ValueError:
+        found = given
+    if not isinstance(found, Mapping):
+        raise ConfigError(
+            f"{name}: got {given!r}, expected a JSON mapping; with more than one entry give all of "
+            '--model_args as JSON: \'{"base": ..., "' + name + "\": {...}}'"
+        )
+    return dict(found)
 
 
 _TINY = 20_000_000  # parameters

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from eft_eval.engine.engine import Engine
 from eft_eval.engine.gguf import check_gguf, gguf_hint, gguf_type, unpacked
+from eft_eval.engine.quantization import asked_quantization, check_quantization
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import MemberSpec
@@ -68,6 +70,7 @@ class Member:
             )
         self._check_folder()
         self.config = self._load_config()
+        check_quantization(self.config, spec.quantization, self.label)
 
     def __repr__(self) -> str:
         return f"Member({self.label!r})"
@@ -93,6 +96,11 @@ class Member:
         options: dict[str, Any] = {"use_fast": self._options.use_fast_tokenizer}
         if self._options.add_bos_token is not None:
             options["add_bos_token"] = self._options.add_bos_token
+        if needs_sentencepiece(location):
+            raise ConfigError(
+                f"{self.label}: its tokenizer is a SentencePiece model (tokenizer.model, without "
+                'tokenizer.json), which needs sentencepiece: pip install "eft-eval[sentencepiece]"'
+            )
         with self._reading("its tokenizer"):
             return AutoTokenizer.from_pretrained(location, **source, **options)
 
@@ -114,7 +122,8 @@ class Member:
         log.info("loading %s", self.label)
         options: dict[str, Any] = {"dtype": "auto" if self.spec.dtype == "auto" else self.dtype}
         if self.spec.quantization is not None:
-            options["quantization_config"] = self._quantization()
+            compute = torch.bfloat16 if self.spec.dtype == "auto" else self.dtype
+            options["quantization_config"] = asked_quantization(self.spec.quantization, compute)
         elif self.spec.gguf_file is not None:
             options |= unpacked()
         if self.spec.placement == "auto":
@@ -270,21 +279,6 @@ class Member:
             )
         return config
 
-    def _quantization(self) -> Any:
-        from importlib.util import find_spec
-
-        from transformers import BitsAndBytesConfig
-
-        if find_spec("bitsandbytes") is None:
-            raise ConfigError(
-                f"{self.label}: quantization={self.spec.quantization} needs bitsandbytes: "
-                'pip install "eft-eval[quantization]"'
-            )
-        if self.spec.quantization == "8bit":
-            return BitsAndBytesConfig(load_in_8bit=True)
-        dtype = torch.bfloat16 if self.spec.dtype == "auto" else self.dtype
-        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
-
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Turn the many ways a checkpoint cannot be read into one line about this member."""
@@ -337,14 +331,24 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
+def needs_sentencepiece(location: str) -> bool:
+    """Whether a folder's tokenizer cannot be read without sentencepiece, and it is missing."""
+    if find_spec("sentencepiece") is not None:
+        return False
+    folder = Path(location).expanduser()
+    return (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
+
+
 def _advice(error: BaseException) -> str:
     """Say what an exception of transformers or the hub means, and what to do."""
     text = " ".join(str(error).split())
     if "gated" in text.lower() or "401" in text:
         return "the hub refuses it: accept its licence on the hub and run `hf auth login`"
+    if "sentencepiece" in text.lower() and find_spec("sentencepiece") is None:
+        return 'it needs sentencepiece: pip install "eft-eval[sentencepiece]"'
     if any(word in text for word in ("connect", "offline", "Network", "resolve", "Max retries")):
         return (
             "it is not on this machine and the Hugging Face hub cannot be reached; connect once "
             "so that it is cached, or name local folders with base=, tuned=, reference="
         )
-    return text[:300]
+    return f"no entry {text[:300]}" if isinstance(error, KeyError) else text[:300]

@@ -23,6 +23,15 @@ from eft_eval.recipe.locations import location_of, split_file
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["8bit", "4bit"]
+_DTYPE_NAMES = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "float": "float32",
+    "fp64": "float64",
+    "double": "float64",
+}
 PLAIN_PROMPT = "plain"
 _LARGEST_WEIGHT = 1e6  # beyond, log-probabilities of 32 bits overflow sooner or later
 
@@ -83,6 +92,14 @@ class MemberSpec(_Closed):
         folder, file = split_file(model)
         rest = value if isinstance(value, dict) else {}
         return {**rest, "model": folder, "gguf_file": file}
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _by_another_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        name = value.removeprefix("torch.")
+        return _DTYPE_NAMES.get(name, name)
 
     @model_validator(mode="after")
     def _fits_a_gguf_file(self) -> MemberSpec:

@@ -52,7 +52,19 @@ _REFUSED = {
     "load_in_8bit": "write quantization=8bit",
     "load_in_4bit": "write quantization=4bit",
     "revision": "write base.revision=, tuned.revision=, reference.revision=",
-}
+    "attn_implementation": "every member takes the attention that transformers chooses for it",
+    "subfolder": "name the subfolder as member (base=FOLDER/SUBFOLDER); of a hub id, download it",
+    "seed": "it is an option of the command: --seed N",
+    "num_fewshot": "it is an option of the command: --num_fewshot N",
+    "limit": "it is an option of the command: --limit N",
+    "adapter": "say whose: tuned.adapter=ADAPTER",
+    "prompt": "say whose: base.prompt=plain, reference.prompt=plain",
+    **dict.fromkeys(
+        ("temperature", "top_p", "top_k", "min_p", "do_sample", "until", "max_gen_toks",
+         "max_new_tokens", "max_tokens", "repetition_penalty"),
+        "generation settings are the task's, or --gen_kwargs KEY=VALUE",
+    ),
+}  # fmt: skip
 
 
 class ModelArgs(NamedTuple):

@@ -256,7 +256,46 @@ def test_tokens_of_the_tuned_member_alone_are_never_chosen(tmp_path: Path) -> No
     for view in made.views:
         with torch.inference_mode():
             made.accumulate(scores, view, view.member.engine.logits([[5, 6, 7]], [1])[0][:, 0])
-    assert [i for i, score in enumerate(scores[0]) if score == -torch.inf] == [hole]
+    alone = set(tuned.get_vocab().values()) ^ set(other.get_vocab().values())
+    assert hole in alone
+    assert {i for i, score in enumerate(scores[0]) if score == -torch.inf} == alone
     with pytest.raises(ConfigError, match=f"holds token {hole} \\('<think>'\\)"):
         made.check_tokens([5, hole])
-    made.check_tokens([5, 6])
+    made.check_tokens(range(20))
+
+
+def test_half_a_checkpoint_is_one_line(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-2000])
+    with pytest.raises(ConfigError, match=r"^tuned member: cannot read its weights") as caught:
+        _ = member(folder, "tuned member").model
+    assert "\n" not in str(caught.value)
+    held = load_file(whole / "model.safetensors")
+    names = {f"model-0000{i}-of-00002.safetensors": sorted(held)[i - 1 :: 2] for i in (1, 2)}
+    for name, keys in names.items():
+        save_file({key: held[key] for key in keys}, folder / name, metadata={"format": "pt"})
+    index = {key: name for name, keys in names.items() for key in keys}
+    weights.unlink()
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": index})
+    )
+    assert member(folder).model is not None
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ConfigError, match="model-00002-of-00002") as caught:
+        _ = member(folder).model
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sentencepiece_tokenizer_is_named(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(whole, folder)
+    for file in folder.glob("*token*"):
+        file.unlink()
+    (folder / "tokenizer.model").write_bytes(b"")
+    monkeypatch.setattr("eft_eval.engine.loading.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs sentencepiece: .*\[sentencepiece\]"):
+        _ = member(folder).tokenizer

@@ -97,6 +97,12 @@ def test_recipe_of_the_environment_and_the_default() -> None:
         ({"base": "a/b", "tuned": "c/d"}, ["reference", "missing"]),
         ({"pretrained": "a/b"}, ["pretrained", "base="]),
         ({**FLAT, "peft": "x"}, ["peft", "tuned.adapter=ADAPTER"]),
+        ({**FLAT, "attn_implementation": "eager"}, ["attn_implementation", "transformers chooses"]),
+        ({**FLAT, "subfolder": "x"}, ["subfolder", "FOLDER/SUBFOLDER"]),
+        ({**FLAT, "seed": "1"}, ["seed", "--seed"]),
+        ({**FLAT, "temperature": "1"}, ["temperature", "--gen_kwargs"]),
+        ({**FLAT, "tokenizer_map": "{"}, ["tokenizer_map", "JSON"]),
+        ({**FLAT, "base": "x.gguf", "quantization": "8bit"}, ["base", "GGUF", "quantization"]),
         ({"model": "lama2-up"}, ["'lama2-up'", "did you mean 'llama2-up'", "eft-eval recipes"]),
         ({"model": "none/such.yaml"}, ["none/such.yaml", "does not exist"]),
         ({"base": "a", "deltas": [], "weight": 1}, ["'weight'", "one delta"]),
@@ -193,3 +199,36 @@ class TestNames:
         name = canonical_name(parse_recipe({**FLAT, "base": str(folder)}))
         assert len(name) < 180
         assert not set(name) & set('"<>:/|\\?*[] ')
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [("bf16", "bfloat16"), ("half", "float16"), ("torch.float32", "float32"), ("fp64", "float64")],
+)
+def test_types_by_their_other_names(short: str, long: str) -> None:
+    recipe = parse_recipe({**FLAT, "dtype": short})
+    assert {spec.dtype for _, spec in recipe.members} == {long}
+    assert canonical_name(recipe) == canonical_name(parse_recipe({**FLAT, "dtype": long}))
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "file"),
+    [
+        ("/models/m.Q4.gguf", "/models", "m.Q4.gguf"),
+        ("m.gguf", ".", "m.gguf"),
+        ("org/name/m.gguf", "org/name", "m.gguf"),
+        ("org/name/sub/m.gguf", "org/name", "sub/m.gguf"),
+        ("./a/b/c/m.gguf", "./a/b/c", "m.gguf"),
+    ],
+)
+def test_a_path_of_a_gguf_file_is_folder_and_file(path: str, model: str, file: str) -> None:
+    base = parse_recipe({**FLAT, "base": path}).base
+    assert (base.model, base.gguf_file) == (model, file)
+    assert base == parse_recipe({**FLAT, "base": model, "base.gguf_file": file}).base
+
+
+def test_json_within_text_keeps_its_commas() -> None:
+    text = 'base=a,tuned=b,reference=c,tokenizer_map={"<x>": "<y>", "<z>": "<w>"},weight=2'
+    recipe = parse_model_args(text).recipe
+    assert recipe.tokenizer_map == {"<x>": "<y>", "<z>": "<w>"}
+    assert recipe.deltas[0].weight == 2

@@ -1,0 +1,87 @@
+"""Members of fewer bits: what was asked for, what a checkpoint declares, and what either needs."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from eft_eval.errors import ConfigError
+
+__all__ = ["asked_quantization", "check_quantization"]
+
+_PACKAGES = {
+    "bitsandbytes": "bitsandbytes",
+    "bitsandbytes_8bit": "bitsandbytes",
+    "bitsandbytes_4bit": "bitsandbytes",
+    "gptq": "gptqmodel",
+    "awq": "gptqmodel",
+    "torchao": "torchao",
+    "compressed-tensors": "compressed_tensors",
+    "quanto": "optimum.quanto",
+    "hqq": "hqq",
+    "aqlm": "aqlm",
+    "eetq": "eetq",
+    "quark": "quark",
+    "auto-round": "auto_round",
+}
+"""What transformers imports for a checkpoint's ``quant_method``."""
+
+
+def asked_quantization(bits: str, dtype: torch.dtype) -> Any:
+    """Return the settings of bitsandbytes for weights of 8 or 4 bits.
+
+    Args:
+        bits: ``8bit`` or ``4bit``.
+        dtype: What weights of 4 bits are computed in.
+    """
+    from transformers import BitsAndBytesConfig
+
+    # says with every pass of every layer that float32 is rounded
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    if bits == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
+
+
+def check_quantization(config: Any, asked: str | None, label: str) -> None:
+    """Raise ConfigError where a member's weights need a package that is missing.
+
+    Args:
+        config: Of the checkpoint.
+        asked: ``8bit``, ``4bit`` or None.
+        label: What errors call the member.
+    """
+    declared = getattr(config, "quantization_config", None)
+    if declared is None:
+        if asked is not None and _missing("bitsandbytes"):
+            raise ConfigError(
+                f"{label}: quantization={asked} needs bitsandbytes: "
+                'pip install "eft-eval[quantization]"'
+            )
+        return
+    settings = declared if isinstance(declared, dict) else declared.to_dict()
+    method = str(settings.get("quant_method") or "unknown")
+    method = method.rpartition(".")[2].lower() if method.startswith("Quant") else method
+    if asked is not None and not method.startswith("bitsandbytes"):
+        raise ConfigError(
+            f"{label}: its checkpoint is quantised already ({method}): leave quantization={asked} "
+            "out"
+        )
+    package = _PACKAGES.get(method)
+    if package is not None and _missing(package):
+        name = package.partition(".")[0].replace("_", "-")
+        name = "optimum-quanto" if package == "optimum.quanto" else name
+        raise ConfigError(
+            f"{label}: its checkpoint is quantised with {method}, which needs {name}: "
+            f"pip install {name}"
+        )
+
+
+def _missing(package: str) -> bool:
+    try:
+        return find_spec(package) is None
+    except ModuleNotFoundError:  # of a parent
+        return True
