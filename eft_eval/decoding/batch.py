@@ -14,7 +14,7 @@ from torch import Tensor
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
 from eft_eval.decoding.choice import Chooser, Noise, chooser_for
-from eft_eval.decoding.drafting import draft_view, plain_reason
+from eft_eval.decoding.drafting import draft_view, plain_reason, plain_ways
 from eft_eval.decoding.requests import Finish, Generation, Request, SamplingRule, StopTest
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.cache import to_device
@@ -90,10 +90,16 @@ class Batch:
         self.joins = reason is None
         self._statistics.plain_reason = reason or self._statistics.plain_reason
         engines = [view.member.engine for view in composite.views]
+        self._ways = () if self.joins else plain_ways(composite, plan.length)
+        costs = [way.reason for way in self._ways if way.reason is not None]
+        if reason is not None and costs:
+            self._statistics.plain_reason = "; ".join([reason, *dict.fromkeys(costs)])
         # a view's place in `composite.views` is that of its state, and in a request's prompts
         self._states: list[State] = [
-            engine.row_state(plan.size, plan.length) if self.joins else engine.plain_state()
-            for engine in engines
+            engine.row_state(plan.size, plan.length)
+            if self.joins
+            else engine.plain_state(self._ways[place])
+            for place, engine in enumerate(engines)
         ]
         # the draft's part is always summed last, so that rounding does not depend on the block
         self._draft = draft_view(composite)
@@ -102,6 +108,21 @@ class Batch:
         # looking at values makes the host wait for a GPU, but not for itself
         self._looks = composite.device.type == "cpu" and blocks.watches
         self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, plan.rule)
+
+    def next_ones(self, waiting: Sequence[tuple[int, Request]], room: int) -> list[int]:
+        """Return the places of those who may join together now, at most ``room``."""
+        if any(way.rows == "one" for way in self._ways):
+            return [0]
+        equal = [place for place, way in enumerate(self._ways) if way.rows == "equal"]
+        if not equal:
+            return list(range(min(room, len(waiting))))
+
+        def lengths(request: Request) -> list[int]:
+            return [len(request.prompts[place]) for place in equal]
+
+        first = lengths(waiting[0][1])
+        alike = (n for n, (_, request) in enumerate(waiting) if lengths(request) == first)
+        return list(itertools.islice(alike, room))
 
     def join(self, arriving: Sequence[tuple[int, Request]]) -> None:
         """Read the prompts of new rows."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from eft_eval.composite.model import CompositeModel
+from eft_eval.engine.engine import PlainWay
 from eft_eval.streams import logger
 
-__all__ = ["draft_view", "plain_reason"]
+__all__ = ["draft_view", "plain_reason", "plain_ways"]
 
 log = logger("eft_eval")
 _TOLD: set[str] = set()
@@ -42,8 +43,26 @@ def plain_reason(composite: CompositeModel, length: int) -> str | None:
         view.member.engine.check_positions(length)
         if (why := view.member.engine.cannot_roll_back(length)) is not None:
             reason = f"{view.member.label}: {why}"
-            if reason not in _TOLD:
-                _TOLD.add(reason)
-                log.warning("decoding plainly, without drafts: %s", reason)
+            _tell(f"decoding plainly, without drafts: {reason}")
             return reason
     return None
+
+
+def plain_ways(composite: CompositeModel, length: int) -> tuple[PlainWay, ...]:
+    """Return how every view generates plainly, and say what that costs.
+
+    Args:
+        composite: The model.
+        length: Longest sequence to come, in tokens.
+    """
+    ways = tuple(view.member.engine.plain_way(length) for view in composite.views)
+    for view, way in zip(composite.views, ways, strict=True):
+        if way.reason is not None:
+            _tell(f"{view.member.label}: {way.reason}")
+    return ways
+
+
+def _tell(line: str) -> None:
+    if line not in _TOLD:
+        _TOLD.add(line)
+        log.warning("%s", line)

@@ -91,7 +91,10 @@ class Decoder:
         while waiting or batch.rows:
             free = size - len(batch.rows)
             if waiting and (not batch.rows or (batch.joins and free * _JOINING >= size)):
-                batch.join([waiting.popleft() for _ in range(min(free, len(waiting)))])
+                taken = batch.next_ones(waiting, free)
+                batch.join([waiting[place] for place in taken])
+                for place in reversed(taken):
+                    del waiting[place]
             yield batch.round()
 
     def generate(

@@ -7,12 +7,32 @@ form and a line in `eft_eval.engine.loading.ENGINES`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Engine", "State"]
+__all__ = ["Engine", "PlainWay", "Rows", "State"]
+
+Rows = Literal["any", "equal", "one"]
+
+
+@dataclass(frozen=True)
+class PlainWay:
+    """How a model that takes nothing back generates.
+
+    Attributes:
+        rows: Which may share a batch: any, those with prompts of one length, or none.
+        shrinks: Whether rows that ended can leave the cache.
+        cache: Whether it reads on; otherwise from the beginning at every token.
+        reason: What is lost against batches of any rows, and why; None: nothing.
+    """
+
+    rows: Rows
+    shrinks: bool
+    cache: bool
+    reason: str | None
 
 
 class State(Protocol):
@@ -73,5 +93,12 @@ class Engine(Protocol):
             length: Most tokens of a row, drafts that nobody keeps apart.
         """
 
-    def plain_state(self) -> State:
+    def plain_way(self, length: int) -> PlainWay:
+        """Return how it generates rows of at most ``length`` tokens without taking any back.
+
+        Raises:
+            ConfigError: In no way.
+        """
+
+    def plain_state(self, way: PlainWay) -> State:
         """Return a state of whole batches, which reads one token at a time and takes none back."""

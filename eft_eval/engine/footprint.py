@@ -8,6 +8,7 @@ import torch
 
 from eft_eval.engine.cache import GROWTH
 from eft_eval.engine.loading import Member
+from eft_eval.engine.wrappers import loader_of
 from eft_eval.recipe import bytes_per_weight
 
 __all__ = ["cache_bytes", "weight_bytes"]
@@ -15,15 +16,13 @@ __all__ = ["cache_bytes", "weight_bytes"]
 
 def weight_bytes(member: Member) -> int:
     """Return the bytes of a member's weights, from its shapes alone."""
-    from transformers import AutoModelForCausalLM
-
     if member.loaded:  # it needs nothing more
         return 0
     if member.own_bytes is not None:
         return member.own_bytes
     try:
         with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(member.config)
+            model: Any = loader_of(member.config, member.label).from_config(member.config)
     except Exception:  # noqa: BLE001  # code of the checkpoint's own, say: loading will tell
         return 0
     return int(model.num_parameters() * bytes_per_weight(member.spec, member.dtype))

@@ -19,6 +19,7 @@ from eft_eval.engine.engine import Engine
 from eft_eval.engine.gguf import check_gguf, gguf_hint, gguf_type, unpacked
 from eft_eval.engine.quantization import asked_quantization, check_quantization
 from eft_eval.engine.transformers import TransformersEngine
+from eft_eval.engine.wrappers import drop_other_senses, loader_of
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import MemberSpec
 from eft_eval.streams import logger
@@ -117,8 +118,6 @@ class Member:
     @cached_property
     def model(self) -> Any:
         """The `transformers` model in evaluation mode, on its device."""
-        from transformers import AutoModelForCausalLM
-
         log.info("loading %s", self.label)
         options: dict[str, Any] = {"dtype": "auto" if self.spec.dtype == "auto" else self.dtype}
         if self.spec.quantization is not None:
@@ -131,7 +130,7 @@ class Member:
         elif self.spec.quantization is not None:
             options["device_map"] = {"": str(self.device)}
         with self._reading("its weights"):
-            model, loaded = AutoModelForCausalLM.from_pretrained(
+            model, loaded = loader_of(self.config, self.label).from_pretrained(
                 self.spec.location,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # told below, with the others
@@ -141,6 +140,7 @@ class Member:
         self._check_weights(loaded)
         if "device_map" not in options:
             model.to(self.device)
+        drop_other_senses(model)
         return model.eval()
 
     def _check_weights(self, loaded: Mapping[str, Iterable[Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["attention_reach", "check_positions"]
+__all__ = ["attention_reach", "check_positions", "counts_by_token", "same_scale_until"]
 
 _BATCH_WIDE = ("longrope", "dynamic")  # factors chosen by the longest row of a batch
 
@@ -33,6 +33,32 @@ def attention_reach(text: Any) -> int | None:
     if "local" in (getattr(text, "attention_layers", None) or ()):  # GPT-Neo
         reach.append(getattr(text, "window_size", None))
     return min((limit for limit in reach if limit is not None), default=None)
+
+
+_BY_TOKEN = {
+    "full_attention", "sliding_attention", "chunked_attention", "linear_attention", "conv",
+    "hybrid", "hybrid_sliding", "moe", "mlp", "attention", "mamba", "recurrent", "sparse", "dense",
+}  # fmt: skip
+
+
+def counts_by_token(text: Any) -> bool:
+    """Whether padding on the left moves nothing; else blocks of places hold other tokens.
+
+    Layers that compress or choose blocks of tokens (DeepSeek-V4, MiniMax-M3) may be found out only
+    by sequences longer than a trial's.
+    """
+    return set(getattr(text, "layer_types", None) or ()) <= _BY_TOKEN
+
+
+def same_scale_until(text: Any) -> int | None:
+    """Return the tokens from which on queries are scaled by the cache's length; None: never.
+
+    Llama 4 takes that length for the position, which is right where all rows are equally long.
+    """
+    if not getattr(text, "attn_temperature_tuning", False):
+        return None
+    limit = getattr(text, "floor_scale", None)
+    return None if limit is None else int(limit) - 1
 
 
 def check_positions(text: Any, label: str, length: int) -> None:

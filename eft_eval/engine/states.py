@@ -1,50 +1,37 @@
-"""A `transformers` model over the batch being generated: what it has read, and how it reads on.
+"""A `transformers` model with a cache length per row: rows join, leave and take tokens back.
 
-Two kinds: `RowState` keeps a length per row, so that rows join, leave and take tokens back;
-`PaddedState` serves models that cannot (sliding windows, recurrent layers), a whole batch at a
-time and forwards only. Both are `eft_eval.engine.engine.State`.
+Models that cannot (sliding windows, recurrent layers) have a state of `eft_eval.engine.batches`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from eft_eval.engine.cache import RowCache
-from eft_eval.errors import ConfigError
+from eft_eval.engine.passes import Passes
 
-__all__ = ["PaddedState", "RowState"]
-
-
-class _Loaded(Protocol):  # what a state needs of its engine
-    model: Any
-    device: torch.device
-    label: str
-    takes_positions: bool
-    takes_kept: bool
+__all__ = ["RowState"]
 
 
 class RowState:
     """A model with a `RowCache`.
 
     Args:
-        engine: The model; it must pass its `cannot_roll_back`.
+        model: What runs the passes.
         rows: Most rows at a time.
         length: Most tokens of a row, drafts that nobody keeps apart.
     """
 
-    def __init__(self, engine: _Loaded, rows: int, length: int) -> None:
+    def __init__(self, model: Passes, rows: int, length: int) -> None:
         self.passes = 0
-        self._engine, self._model, self._device = engine, engine.model, engine.device
+        self._model, self._device = model, model.device
         self._last_position = length - 1
-        text = self._model.config.get_text_config(decoder=True)
-        self._cache = RowCache(int(text.num_hidden_layers), rows)
+        self._cache = RowCache(int(model.text.num_hidden_layers), rows)
         self._lengths: list[int] = []
         self._unread: Tensor | None = None
-        self._boolean = getattr(self._model.config, "_attn_implementation", "eager") == "sdpa"
 
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
         """Add rows that have read their prompt but for the last token.
@@ -99,104 +86,13 @@ class RowState:
         """Run the model over rows from ``first`` on; return the last ``keep`` positions' logits."""
         span = self._cache.place(first, starts, tokens.shape[1])
         mask = span.mask(self._device)
-        if mask is not None and not self._boolean:  # other implementations add their mask
+        if mask is not None and not self._model.boolean_masks:
             dtype = self._model.dtype
             least = torch.finfo(dtype).min
             mask = torch.zeros(mask.shape, dtype=dtype, device=self._device).masked_fill(
                 ~mask, least
             )
-        options: dict[str, Any] = {"attention_mask": mask, "past_key_values": self._cache}
-        if self._engine.takes_positions:
-            # only a draft that nobody keeps lies beyond
-            options["position_ids"] = span.index(self._device)[1].clamp(max=self._last_position)
-        if self._engine.takes_kept:
-            options["logits_to_keep"] = keep
         self.passes += 1
-        output = self._model(tokens.to(self._device), use_cache=True, **options)
-        logits: Tensor = output.logits[:, -keep:]
-        return logits
-
-
-class PaddedState:
-    """A model with its own cache over left-padded prompts; reads one token at a time."""
-
-    def __init__(self, engine: _Loaded) -> None:
-        self.passes = 0
-        self._engine = engine
-        self._mask = torch.zeros(0, 0, dtype=torch.long)
-        self._cache: Any = None
-        self._first: Tensor | None = None  # logits after the prompts, until they are asked for
-
-    @property
-    def reading(self) -> bool:
-        """Whether the next pass reads prompts too: `join` has read them."""
-        return False
-
-    def join(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Start a batch: all rows at once, when no other is left."""
-        longest = max(map(len, prompts))
-        padded = torch.zeros(len(prompts), longest, dtype=torch.long)
-        self._mask = torch.zeros_like(padded)
-        for row, tokens in enumerate(prompts):
-            padded[row, longest - len(tokens) :] = torch.tensor(tokens)
-            self._mask[row, longest - len(tokens) :] = 1
-        self._mask = self._mask.to(self._engine.device)
-        positions = (self._mask.cumsum(dim=-1) - 1).clamp(min=0)
-        self._cache = None
-        self._first = self._pass(padded, positions)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Read one token per row, [rows, 1], and return the logits after it, [rows, 1, V']."""
-        if self._first is not None:
-            logits, self._first = self._first, None
-            return logits
-        self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=-1)
-        return self._pass(tokens, self._mask.sum(dim=-1, keepdim=True) - 1)
-
-    def rewind(self, lengths: Sequence[int]) -> None:
-        """Do nothing: what is read one token at a time is kept."""
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order, and drop the rest."""
-        if not rows:
-            self._cache = None
-            return
-        chosen = torch.tensor(rows, dtype=torch.long, device=self._mask.device)
-        self._mask = self._mask[chosen]
-        for layer in self._cache.layers:
-            _select_rows(layer, chosen)
-
-    def _pass(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        model = self._engine.model
-        options: dict[str, Any] = {"attention_mask": self._mask, "use_cache": True}
-        if self._engine.takes_positions:
-            options["position_ids"] = positions
-        if self._engine.takes_kept:
-            options["logits_to_keep"] = 1
-        if self._cache is not None:
-            options["past_key_values"] = self._cache
-        self.passes += 1
-        output = model(tokens.to(self._mask.device), **options)
-        self._cache = getattr(output, "past_key_values", None)
-        if self._cache is None:
-            raise ConfigError(
-                f"{self._engine.label}: {type(model).__name__} gives no key-value cache, "
-                "which generation needs; use another member"
-            )
-        logits: Tensor = output.logits[:, -1:]
-        return logits
-
-
-def _select_rows(layer: Any, chosen: Tensor) -> None:
-    """Keep these rows of a cache layer; recurrent layers of transformers know no way to do it."""
-    if not hasattr(layer, "recurrent_states"):
-        layer.batch_select_indices(chosen)
-        return
-    for name, value in list(vars(layer).items()):
-        if isinstance(value, Tensor) and value.dim() > 1:
-            setattr(layer, name, value[chosen.to(value.device)])
-        elif isinstance(value, (list, dict)):
-            places = value.items() if isinstance(value, dict) else enumerate(value)
-            for place, state in list(places):
-                if isinstance(state, Tensor) and state.dim() > 1:
-                    value[place] = state[chosen.to(state.device)]
+        # only a draft that nobody keeps lies beyond
+        positions = span.index(self._device)[1].clamp(max=self._last_position)
+        return self._model.row_pass(tokens.to(self._device), mask, positions, self._cache, keep)

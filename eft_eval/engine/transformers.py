@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from eft_eval.engine.positions import attention_reach, check_positions
-from eft_eval.engine.states import PaddedState, RowState
+from eft_eval.engine.batches import BatchState, RereadState
+from eft_eval.engine.engine import PlainWay, State
+from eft_eval.engine.passes import Passes
+from eft_eval.engine.positions import (
+    attention_reach,
+    check_positions,
+    counts_by_token,
+    same_scale_until,
+)
+from eft_eval.engine.states import RowState
+from eft_eval.engine.trial import Trial
+from eft_eval.errors import ConfigError
 
 __all__ = ["TransformersEngine"]
 
@@ -31,33 +40,18 @@ class TransformersEngine:
     ) -> None:
         self.model, self.device, self.label = model, device, label
         self.num_parameters = num_parameters or int(model.num_parameters())
-        self._config = model.config.get_text_config(decoder=True)
-        taken = inspect.signature(model.forward).parameters
-        self.takes_positions = "position_ids" in taken
-        self.takes_kept = "logits_to_keep" in taken
-        self._works_row_by_row: bool | None = None
+        self._passes = Passes(model, device, label)
+        self._config = self._passes.text
 
     @property
     def dtype(self) -> torch.dtype:
         """What it computes in."""
-        found: torch.dtype = self.model.dtype
-        return found
+        return self._passes.dtype
 
     def logits(self, inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[Tensor, int]:
-        """Return the logits after the last ``lengths[i]`` tokens of every row.
-
-        Padding on the right needs no mask: a causal model's earlier positions do not see it.
-        """
-        longest = max(map(len, inputs))
-        first = min(len(tokens) - length for tokens, length in zip(inputs, lengths, strict=True))
-        batch = torch.zeros(len(inputs), longest, dtype=torch.long)
-        for row, tokens in enumerate(inputs):
-            batch[row, : len(tokens)] = torch.tensor(tokens)
-        options: dict[str, Any] = {"use_cache": False}
-        if self.takes_kept:
-            options["logits_to_keep"] = longest - first
-        logits: Tensor = self.model(batch.to(self.device), **options).logits
-        return (logits if self.takes_kept else logits[:, first:]), first
+        """Return the logits after the last ``lengths[i]`` tokens of every row."""
+        self._check_causal()
+        return self._passes.logits(inputs, lengths)
 
     def check_positions(self, length: int) -> None:
         """Raise ConfigError where a row of ``length`` tokens would change its neighbours."""
@@ -69,39 +63,54 @@ class TransformersEngine:
         A window that is shorter than that forgets; whether the model works with a length per row
         at all is tried out once, on a few tokens, against a pass without a cache.
         """
+        self._check_causal()
         reach = attention_reach(self._config)
         if reach == 0:
             return "some of its layers are no attention over all tokens"
         if reach is not None and reach < length:
             return f"some of its layers see {reach} tokens back, and {length} may come"
-        if self._works_row_by_row is None:
-            self._works_row_by_row = self._try_out()
-        if self._works_row_by_row:
-            return None
-        return f"{type(self.model).__name__} does not work with a cache length per row"
+        if (limit := same_scale_until(self._config)) is not None and limit < length:
+            return f"beyond {limit} tokens it scales by the cache's length, and {length} may come"
+        if self._rows_fail is not None:
+            return (
+                f"{self._passes.name} does not work with a cache length per row ({self._rows_fail})"
+            )
+        return None
 
     def row_state(self, rows: int, length: int) -> RowState:
         """Return a state whose rows join, leave and take tokens back one by one."""
-        return RowState(self, rows, length)
+        return RowState(self._passes, rows, length)
 
-    def plain_state(self) -> PaddedState:
+    def plain_way(self, length: int) -> PlainWay:
+        """Return how it generates without taking tokens back; tried out once."""
+        self._check_causal()
+        limit = same_scale_until(self._config)
+        return self._equal_way if limit is not None and limit < length else self._plain_way
+
+    def plain_state(self, way: PlainWay) -> State:
         """Return a state of whole batches, which reads one token at a time and takes none back."""
-        return PaddedState(self)
+        if not way.cache:
+            return RereadState(self._passes)
+        return BatchState(self._passes, shrinks=way.shrinks)
 
-    @torch.inference_mode()
-    def _try_out(self) -> bool:
-        """Whether a `RowState` gives the logits of passes without a cache."""
-        limit = int(self._config.vocab_size)
-        rows = [[(7 * i + 3) % limit for i in range(6)], [(5 * i + 1) % limit for i in range(4)]]
-        state = self.row_state(len(rows), 8)
-        plain = [self.logits([row], [2])[0][0] for row in rows]
-        with suppress(Exception):  # whatever goes wrong, it is for the other kind of state
-            state.join([row[:-2] for row in rows])
-            state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
-            state.rewind([len(row) - 2 for row in rows])
-            found = state.forward(torch.tensor([row[-2:] for row in rows]))
-            expected = torch.stack(plain).to(found.device)
-            exact = found.dtype in (torch.float32, torch.float64)
-            tolerance = (1e-3 if exact else 0.1) * expected.float().std()
-            return bool((found - expected).float().abs().max() <= tolerance)
-        return False
+    def _check_causal(self) -> None:
+        if self._not_causal is not None:
+            raise ConfigError(
+                f"{self.label}: {self._passes.name} does not serve as a member: {self._not_causal}"
+            )
+
+    @cached_property
+    def _not_causal(self) -> str | None:
+        return Trial(self._passes).causal()
+
+    @cached_property
+    def _rows_fail(self) -> str | None:
+        return Trial(self._passes).rows()
+
+    @cached_property
+    def _plain_way(self) -> PlainWay:
+        return Trial(self._passes).plain(mixed=counts_by_token(self._config))
+
+    @cached_property
+    def _equal_way(self) -> PlainWay:
+        return Trial(self._passes).plain(mixed=False)

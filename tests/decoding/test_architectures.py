@@ -57,6 +57,40 @@ PLAIN = {
     "Bamba": ({**MAMBA, "attn_layer_indices": [1]}, "no attention over all tokens"),
 }  # fmt: skip
 
+EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4, "moe_intermediate_size": 16}
+OWN_WAYS = {
+    "DeepseekV4": (
+        {**EXPERTS, "head_dim": 8, "num_key_value_heads": 1, "n_routed_experts": 4,
+         "q_lora_rank": 16, "o_lora_rank": 16, "o_groups": 2, "qk_rope_head_dim": 4,
+         "index_n_heads": 4, "index_head_dim": 8, "index_topk": 64, "sliding_window": 16,
+         "num_hidden_layers": 4, "partial_rotary_factor": 0.5,
+         "layer_types": ["compressed_sparse_attention", "sliding_attention"] * 2,
+         "mlp_layer_types": ["moe"] * 4},
+        "only prompts of one length share a batch",
+    ),
+    "MiniMaxM3VLText": (
+        {**EXPERTS, "head_dim": 8, "index_block_size": 4, "index_topk_blocks": 2,
+         "index_n_heads": 2, "index_head_dim": 8, "dense_intermediate_size": 48,
+         "shared_intermediate_size": 16, "rotary_dim": 4,
+         "layer_types": ["full_attention", "minimax_m3_sparse"],
+         "mlp_layer_types": ["dense", "sparse"]},
+        "only prompts of one length share a batch",
+    ),
+    "MiniMax": (
+        {"head_dim": 8, "num_local_experts": 2, "block_size": 4,
+         "layer_types": ["linear_attention", "full_attention"]},
+        "rows that end stay in their batch",
+    ),
+    "Mamba": ({"state_size": 8}, "no attention over all tokens"),
+    "FalconMamba": ({"state_size": 8}, "no attention over all tokens"),
+    "Rwkv": ({"attention_hidden_size": 32}, "one response at a time"),
+    "RecurrentGemma": (
+        {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8},
+        "only prompts of one length share a batch",
+    ),
+    "OpenAIGPT": ({"n_embd": 32, "n_layer": 2, "n_head": 4}, "reads its row from the beginning"),
+}  # fmt: skip
+
 
 def save(folder: Path, kind: str, **settings: Any) -> str:
     name = f"{kind}TextConfig" if kind == "Llama4" else f"{kind}Config"
@@ -123,6 +157,79 @@ def test_plain_with_a_line(tmp_path: Path, kind: str, caplog: pytest.LogCaptureF
     assert reason in str(decoder.statistics.plain_reason)
     (line,) = [one.message for one in caplog.records if "decoding plainly" in one.message]
     assert reason in line
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", OWN_WAYS)
+def test_no_batch_changes_a_response(tmp_path: Path, kind: str) -> None:
+    """Against passes without a cache, with prompts of unequal lengths, some of which end early."""
+    settings, reason = OWN_WAYS[kind]
+    base = save(tmp_path / "base", kind, **settings)
+    decoder = check(composite_of(base, base), drafted=False)
+    assert reason in str(decoder.statistics.plain_reason)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_prompt_forms_of_a_model_with_a_state_of_its_own(tmp_path: Path) -> None:
+    """RecurrentGemma keeps what it has read in its modules: one view must not read on another's."""
+    folder = save(tmp_path / "base", "RecurrentGemma", **OWN_WAYS["RecurrentGemma"][0])
+    spec = {"model": folder, "dtype": "float64"}
+    delta = {"tuned": {**spec, "prompt": "plain"}, "reference": {**spec, "prompt": "x"}}
+    composite = Composite(parse_recipe({"base": spec, "deltas": [delta]}), LoadOptions())
+    prompts = ([40, 50, 60], [70, 80, 90], [45, 46, 47])
+    (made,) = Decoder(composite).generate([Request(prompts)], SamplingRule(), LENGTH)
+    rows = [ScoredRow(prompts, made.tokens)]
+    (scored,) = continuation_log_probs(composite, rows, 256, torch.float64)
+    assert scored.argmax(dim=-1).tolist() == made.tokens
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "base", "XLNet", n_head=4, d_model=32, n_layer=2, d_inner=32)
+    composite = composite_of(folder, folder)
+    rows = [ScoredRow(([40, 50],) * len(composite.views), [5, 6])]
+    with pytest.raises(ConfigError, match="XLNetLMHeadModel does not serve .* depends on later"):
+        continuation_log_probs(composite, rows, 256)
+
+
+def test_beyond_its_scale_llama_4_goes_on_in_equal_rows(tmp_path: Path) -> None:
+    settings = {**PLAIN["Llama4"][0], "attention_chunk_size": 256, "floor_scale": 8}
+    base = save(tmp_path / "base", "Llama4", **settings)
+    decoder = check(composite_of(base, base), drafted=False)
+    assert "beyond 7 tokens it scales by the cache's length" in str(decoder.statistics.plain_reason)
+
+
+@pytest.mark.parametrize("kind", ["mistral3", "qwen3_vl"])
+def test_a_multimodal_checkpoint_answers_as_its_language_model(tmp_path: Path, kind: str) -> None:
+    text = {**SHAPE, "head_dim": 8}
+    sight = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 16, "depth": 1, "num_heads": 2, "out_hidden_size": 32,
+             "deepstack_visual_indexes": [0], "image_size": 28, "head_dim": 8}  # fmt: skip
+    if kind == "qwen3_vl":
+        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}
+        text["rope_parameters"] = rope
+    config = transformers.AutoConfig.for_model(
+        kind, text_config=text, vision_config=sight, eos_token_id=1, tie_word_embeddings=False
+    )
+    torch.manual_seed(4)
+    model = transformers.AutoModelForImageTextToText.from_config(config).double()
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.normal_(0, 0.25)
+    model.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    folder = str(tmp_path)
+    decoder = check(composite_of(folder, folder), drafted=False)
+    assert decoder.statistics.plain_reason is None
+    for prompt in PROMPTS[:2]:
+        made = Decoder(composite_of(folder, folder)).generate(
+            [Request((prompt,))], SamplingRule(), LENGTH
+        )
+        theirs = model.eval().generate(
+            torch.tensor([prompt]), max_new_tokens=LENGTH, do_sample=False, pad_token_id=2
+        )
+        assert made[0].tokens == theirs[0, len(prompt) :].tolist()
 
 
 def test_positions_that_depend_on_the_batch_are_refused(tmp_path: Path) -> None:

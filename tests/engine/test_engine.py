@@ -17,7 +17,7 @@ from transformers import LlamaConfig
 from eft_eval import Composite
 from eft_eval.composite.mathematics import choose_tokens, gumbel_noise, request_seed
 from eft_eval.decoding import Decoder, Request, SamplingRule
-from eft_eval.engine.engine import Engine, State
+from eft_eval.engine.engine import Engine, PlainWay, State
 from eft_eval.engine.loading import ENGINES, LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec
@@ -87,7 +87,10 @@ class TableEngine:
         assert self._rolls_back
         return TableState(self.table, can_join=True)
 
-    def plain_state(self) -> State:
+    def plain_way(self, length: int) -> PlainWay:
+        return PlainWay("any", shrinks=True, cache=True, reason=None)
+
+    def plain_state(self, way: PlainWay) -> State:
         return TableState(self.table, can_join=False)
 
 

@@ -1,0 +1,166 @@
+"""What a loaded model can do, tried out on a few tokens against passes without a cache.
+
+Each trial is a short generation with given tokens, whose logits must be those of every row read
+alone and from its beginning. What fails is told with its reason, never in silence.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from eft_eval.engine.batches import BatchState
+from eft_eval.engine.engine import PlainWay, Rows, State
+from eft_eval.engine.passes import Passes
+from eft_eval.engine.states import RowState
+
+__all__ = ["Trial", "difference"]
+
+READ_ON = 4  # tokens that a row reads one by one
+_MIXED, _EQUAL = (19, 12, 5), (13, 13, 13)
+_WAYS: tuple[tuple[Rows, tuple[int, ...]], ...] = (
+    ("any", _MIXED),
+    ("equal", _EQUAL),
+    ("one", _MIXED[:1]),
+)
+
+
+class Trial:
+    """Tries one model out; results are kept by whoever asks.
+
+    Args:
+        model: What runs the passes.
+        scale: Multiplies the lengths of the trial's prompts, to reach over windows and blocks.
+    """
+
+    def __init__(self, model: Passes, scale: int = 1) -> None:
+        self._model, self._scale = model, scale
+
+    @torch.inference_mode()
+    def causal(self) -> str | None:
+        """Return why the model is no causal language model; None where it is one."""
+        row = self._rows((24,))[0]
+        try:
+            whole, first = self._model.logits([row], [len(row)])
+            part = self._model.logits([row[:-READ_ON]], [1])[0][0, -1]
+        except Exception as error:  # noqa: BLE001  # of any model's code
+            return f"it cannot be run: {_words(error)}"
+        found = whole[0, len(row) - READ_ON - 1 - first]
+        apart = difference(found, part)
+        if not apart <= (0.1 if found.dtype in (torch.float32, torch.float64) else 0.5):
+            return (
+                "what it says of a token depends on later ones "
+                f"(by {apart:.2g} standard deviations)"
+            )
+        return None
+
+    def rows(self) -> str | None:
+        """Return why the model does not work with a cache length per row; None where it does."""
+        return self._told(self._rolls_back)
+
+    def batch(self) -> str | None:
+        """Return why a batch of unlike rows, without a cache, differs from each alone."""
+        return self._told(self._scores_alike)
+
+    def plain(self, mixed: bool = True) -> PlainWay:
+        """Return the most that works.
+
+        Args:
+            mixed: Whether rows of unequal length may share a batch at all.
+        """
+        lost: str | None = "its layers count by place, padding included" if not mixed else None
+        why: str | None = None
+        for rows, lengths in _WAYS:
+            if rows == "any" and not mixed:
+                continue
+            for shrinks in (True, False):
+                trial = functools.partial(self._reads_on, lengths, shrinks)
+                if (why := self._told(trial)) is None:
+                    return PlainWay(rows, shrinks, True, lost and f"{_LOST[rows]}: {lost}")
+                lost = lost or why
+        return PlainWay("any", True, False, f"{_LOST['reread']}: {why}")
+
+    # ------------------------------------------------------------------ the trials
+
+    def _rolls_back(self) -> str | None:
+        rows = self._rows((18, 11))
+        state = RowState(self._model, len(rows), 19 * self._scale)
+        state.join([row[:-2] for row in rows])
+        state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
+        state.rewind([len(row) - 2 for row in rows])
+        found = state.forward(torch.tensor([row[-2:] for row in rows]))
+        return _told(found, self._alone(rows, 2))
+
+    def _reads_on(self, lengths: Sequence[int], shrinks: bool) -> str | None:
+        """Read on with the model's cache; the second row ends early."""
+        rows = self._rows(lengths)
+        expected = self._alone(rows, READ_ON)
+        state: State = BatchState(self._model, shrinks=shrinks)
+        state.join([row[: -READ_ON + 1] for row in rows])
+        alive = list(range(len(rows)))
+        for step in range(READ_ON):
+            places = [len(rows[row]) - READ_ON + step for row in alive]
+            tokens = [[rows[row][place]] for row, place in zip(alive, places, strict=True)]
+            found = state.forward(torch.tensor(tokens))
+            if why := _told(found, expected[alive, step : step + 1]):
+                return f"at token {step + 1}, {why}"
+            if step == 1 and len(alive) > 1:
+                state.keep([0, *range(2, len(alive))])
+                del alive[1]
+        return None
+
+    def _scores_alike(self) -> str | None:
+        rows = self._rows(_MIXED)
+        found, first = self._model.logits(rows, [READ_ON] * len(rows))
+        ends = [len(row) - first for row in rows]
+        taken = [found[number, end - READ_ON : end] for number, end in enumerate(ends)]
+        return _told(torch.stack(taken), self._alone(rows, READ_ON))
+
+    # ------------------------------------------------------------------
+
+    def _rows(self, lengths: Sequence[int]) -> list[list[int]]:
+        limit = int(self._model.text.vocab_size)
+        return [
+            [(7 * place + 5 * number + place * place + 3) % limit for place in range(length)]
+            for number, length in enumerate(one * self._scale for one in lengths)
+        ]
+
+    def _alone(self, rows: Sequence[Sequence[int]], last: int) -> Tensor:
+        return torch.stack([self._model.logits([row], [last])[0][0, -last:] for row in rows])
+
+    @torch.inference_mode()
+    def _told(self, trial: Callable[[], str | None]) -> str | None:
+        try:
+            return trial()
+        except Exception as error:  # noqa: BLE001  # of any model's code: it goes into the line
+            return _words(error)
+
+
+_LOST = {
+    "any": "rows that end stay in their batch",
+    "equal": "only prompts of one length share a batch",
+    "one": "one response at a time",
+    "reread": "every token reads its row from the beginning (slow)",
+}
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of logits, in standard deviations of the expected ones."""
+    expected = expected.to(found.device)
+    return float((found - expected).double().abs().max() / expected.double().std())
+
+
+def _told(found: Tensor, expected: Tensor) -> str | None:
+    exact = found.dtype in (torch.float32, torch.float64)
+    apart = difference(found, expected)
+    if apart <= (1e-3 if exact else 0.1):
+        return None
+    return f"its logits differ from a pass without a cache by {apart:.2g} standard deviations"
+
+
+def _words(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
