@@ -47,7 +47,8 @@ def counts_by_token(text: Any) -> bool:
     Layers that compress or choose blocks of tokens (DeepSeek-V4, MiniMax-M3) may be found out only
     by sequences longer than a trial's.
     """
-    return set(getattr(text, "layer_types", None) or ()) <= _BY_TOKEN
+    by_block = getattr(text, "block_size", None) is not None  # MiniMax's lightning attention
+    return not by_block and set(getattr(text, "layer_types", None) or ()) <= _BY_TOKEN
 
 
 def same_scale_until(text: Any) -> int | None:

@@ -63,9 +63,9 @@ OWN_WAYS = {
         {**EXPERTS, "head_dim": 8, "num_key_value_heads": 1, "n_routed_experts": 4,
          "q_lora_rank": 16, "o_lora_rank": 16, "o_groups": 2, "qk_rope_head_dim": 4,
          "index_n_heads": 4, "index_head_dim": 8, "index_topk": 64, "sliding_window": 16,
-         "num_hidden_layers": 4, "partial_rotary_factor": 0.5,
-         "layer_types": ["compressed_sparse_attention", "sliding_attention"] * 2,
-         "mlp_layer_types": ["moe"] * 4},
+         "partial_rotary_factor": 0.5,
+         "layer_types": ["compressed_sparse_attention", "sliding_attention"],
+         "mlp_layer_types": ["moe"] * 2},
         "only prompts of one length share a batch",
     ),
     "MiniMaxM3VLText": (
@@ -79,7 +79,7 @@ OWN_WAYS = {
     "MiniMax": (
         {"head_dim": 8, "num_local_experts": 2, "block_size": 4,
          "layer_types": ["linear_attention", "full_attention"]},
-        "rows that end stay in their batch",
+        "only prompts of one length share a batch",
     ),
     "Mamba": ({"state_size": 8}, "no attention over all tokens"),
     "FalconMamba": ({"state_size": 8}, "no attention over all tokens"),
@@ -90,6 +90,8 @@ OWN_WAYS = {
     ),
     "OpenAIGPT": ({"n_embd": 32, "n_layer": 2, "n_head": 4}, "reads its row from the beginning"),
 }  # fmt: skip
+
+QUICK = ("DeepseekV4", "MiniMax", "Mamba")
 
 
 def save(folder: Path, kind: str, **settings: Any) -> str:
@@ -160,12 +162,16 @@ def test_plain_with_a_line(tmp_path: Path, kind: str, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", OWN_WAYS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in QUICK)) for kind in OWN_WAYS],
+)
 def test_no_batch_changes_a_response(tmp_path: Path, kind: str) -> None:
     """Against passes without a cache, with prompts of unequal lengths, some of which end early."""
     settings, reason = OWN_WAYS[kind]
     base = save(tmp_path / "base", kind, **settings)
-    decoder = check(composite_of(base, base), drafted=False)
+    # mixtures of experts have no float64
+    decoder = check(composite_of(base, base, "float32"), drafted=False)
     assert reason in str(decoder.statistics.plain_reason)
 
 
@@ -185,10 +191,10 @@ def test_two_prompt_forms_of_a_model_with_a_state_of_its_own(tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
-    folder = save(tmp_path / "base", "XLNet", n_head=4, d_model=32, n_layer=2, d_inner=32)
+    folder = save(tmp_path / "base", "Bert")
     composite = composite_of(folder, folder)
     rows = [ScoredRow(([40, 50],) * len(composite.views), [5, 6])]
-    with pytest.raises(ConfigError, match="XLNetLMHeadModel does not serve .* depends on later"):
+    with pytest.raises(ConfigError, match=r"BertLMHeadModel does not serve .* depends on later"):
         continuation_log_probs(composite, rows, 256)
 
 
