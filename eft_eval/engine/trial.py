@@ -50,7 +50,8 @@ class Trial:
             return f"it cannot be run: {_words(error)}"
         found = whole[0, len(row) - READ_ON - 1 - first]
         apart = difference(found, part)
-        if not apart <= (0.1 if found.dtype in (torch.float32, torch.float64) else 0.5):
+        # NaN is told where it is met
+        if apart > (0.1 if found.dtype in (torch.float32, torch.float64) else 0.5):
             return (
                 "what it says of a token depends on later ones "
                 f"(by {apart:.2g} standard deviations)"
