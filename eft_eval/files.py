@@ -29,6 +29,7 @@ __all__ = [
     "check_new_folder",
     "check_output",
     "check_parent",
+    "described_start",
     "is_stream",
     "json_kind",
     "make_folder",
@@ -44,6 +45,14 @@ __all__ = [
     "write_whole",
 ]
 
+_STARTS = (
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer; run git lfs pull"),
+    (b"\x1f\x8b", "gzipped; unpack it"),
+    (b"PK\x03\x04", "a zip archive; unpack it"),
+    (b"PAR1", "a parquet file"),
+    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
+)
 _START = 2**20  # characters in which a text file shows what it is
 _LONGEST = 2**20  # bytes of a file that a person writes
 
@@ -271,6 +280,11 @@ def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
         raise ConfigError(f"cannot read {where}: {error.strerror or error}") from error
     except UnicodeDecodeError:
         raise ConfigError(f"cannot read {where}: it is not UTF-8 text; save it as UTF-8") from None
+
+
+def described_start(raw: bytes) -> str | None:
+    """Return what a file is that was to be UTF-8 text, by its first bytes; None where they do."""
+    return next((words for start, words in _STARTS if raw.startswith(start)), None)
 
 
 @contextlib.contextmanager

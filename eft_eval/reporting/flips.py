@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.comparing.comparison import Candidate, Row
@@ -181,8 +180,8 @@ def _shown(
     chosen: Mapping[tuple[int, int], set[str]],
 ) -> list[Flip]:
     left, right = old.pipelines[filter_name].items, new.pipelines[filter_name].items
-    before = _samples(old.samples_file, filter_name, {left[i].doc_id for i, _ in chosen})
-    after = _samples(new.samples_file, filter_name, {right[j].doc_id for _, j in chosen})
+    before = _samples(old, filter_name, {left[i].doc_id for i, _ in chosen})
+    after = _samples(new, filter_name, {right[j].doc_id for _, j in chosen})
     directions = {row.metric: row.better for row in gated}
     found = []
     for (i, j), listed in chosen.items():
@@ -222,12 +221,12 @@ def _changes(
         yield Change(key.metric, before, after, gain, key.metric in listed)
 
 
-def _samples(path: Path | None, filter_name: str, wanted: set[int]) -> dict[int, Sample]:
-    if path is None or not wanted:
+def _samples(task: TaskRun, filter_name: str, wanted: set[int]) -> dict[int, Sample]:
+    if task.samples_file is None or not wanted:
         return {}
     return {
         one.doc_id: one
-        for one in iter_samples(path)
+        for one in iter_samples(task.samples_file, tuple(task.pipelines))
         if one.filter == filter_name and one.doc_id in wanted
     }
 

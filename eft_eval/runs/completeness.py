@@ -150,6 +150,13 @@ def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
     }
     for key, column in task.columns.items():
         where = (key.filter, key.metric)
+        if column.infinite and not column.is_mean and column.values:
+            text = (
+                f"{task.name}: {key} is left out: its mean is no finite number, as "
+                f"{column.unusual} of {len(column.values)} values are NaN or infinite"
+            )
+            yield Problem("note", task.name, text)
+            continue
         if odd := read.unusual.get(where):
             text = f"{task.name}: {odd} value(s) of {key} are NaN or infinite, and count as missing"
             yield Problem("note", task.name, text)

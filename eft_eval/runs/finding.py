@@ -1,4 +1,4 @@
-"""Which files belong to a run: a file, a folder or a pattern, picked by content, newest first."""
+"""Which results files belong to a run: a file, a folder or a pattern, by content, newest first."""
 
 from __future__ import annotations
 
@@ -12,22 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
+from eft_eval.files import described_start
+from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import ResultsFile
-from eft_eval.runs.samples import read_samples
+from eft_eval.runs.shape import in_shape, no_results
 
-__all__ = [
-    "as_results",
-    "find_results",
-    "find_samples",
-    "read_json",
-    "read_results",
-    "samples_path",
-    "stamp_of",
-    "task_hash",
-]
+__all__ = ["as_results", "find_results", "read_json", "read_results", "stamp_of"]
 
 _STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
-_MOST_SEARCHED = 64
 
 
 def find_results(source: str | Path) -> list[ResultsFile]:
@@ -45,24 +37,43 @@ def find_results(source: str | Path) -> list[ResultsFile]:
     """
     paths = _candidates(str(source))
     named = len(paths) == 1 and paths[0] == Path(source)
-    found = []
+    found, others = [], []
     for path in paths:
         if named:
             found.append(read_results(path))
-        elif _is_results(content := _quietly(path)):
-            found.append(ResultsFile(path, _date(path, content), content))
+            continue
+        content = _quietly(path)
+        if (reason := no_results(content)) is None:
+            found.append(as_results(path, content))
+        elif isinstance(content, Mapping) and "results" in content:
+            others.append(f"; {path} {reason}")
     if not found:
         raise ConfigError(
             f"{source} holds no results file of lm-eval; give the folder of --output_path, a "
-            "results_*.json in it, or a baseline file by its name"
+            f"results_*.json in it, or a baseline file by its name{''.join(others[:1])}"
         )
-    models = sorted({(one.model, str(one.path.parent)) for one in found})
-    if len({one.content.get("model_name") or str(one.path.parent) for one in found}) > 1:
-        several = ", ".join(f"{model} ({folder})" for model, folder in models)
+    if len({_identity(one) for one in found}) > 1:
+        listed = sorted({(one.model, _place(one, found)) for one in found})
+        several = ", ".join(f"{model} ({place})" for model, place in listed)
         raise ConfigError(
-            f"{source} holds the runs of several models; give one of their folders: {several}"
+            f"{source} holds the runs of several models; give one of their folders or files: "
+            f"{several}"
         )
     return sorted(found, key=lambda one: (one.date, one.path.name), reverse=True)
+
+
+def _identity(file: ResultsFile) -> str:
+    """Return what tells models apart: the name, else the folder and the model's arguments."""
+    if name := file.content.get("model_name"):
+        return str(name)
+    given = (str(file.path.parent), file.config.get("model"), model_arguments(file.config))
+    return json.dumps(given, sort_keys=True, default=str)
+
+
+def _place(file: ResultsFile, found: list[ResultsFile]) -> str:
+    """Return a file's folder, or the file where other models are in the folder."""
+    beside = {_identity(one) for one in found if one.path.parent == file.path.parent}
+    return str(file.path.parent if len(beside) == 1 else file.path)
 
 
 def read_results(path: Path) -> ResultsFile:
@@ -80,44 +91,10 @@ def as_results(path: Path, content: Any) -> ResultsFile:
     Raises:
         ConfigError: It is something else.
     """
-    if not _is_results(content):
-        raise ConfigError(f"{path} is no results file of lm-eval{_hint(path)}")
+    if reason := no_results(content):
+        raise ConfigError(f"{path} {reason}{_hint(path)}")
+    content = in_shape(content, str(path))
     return ResultsFile(path, _date(path, content), content)
-
-
-def find_samples(file: ResultsFile, task: str) -> Path | None:
-    """Return the samples file of a task that belongs to a results file; None where there is none.
-
-    It has the same date in its name; failing that, it is the file whose lines have the hash that
-    the results file tells.
-    """
-    if stamp := stamp_of(file.path):
-        path = samples_path(file.path, task, stamp)
-        if path.is_file():
-            return path
-    expected = task_hash(file, task)
-    if expected is None:
-        return None
-    files = [path for path in file.path.parent.glob("*.jsonl") if path.is_file()]
-    near = sorted(files, key=lambda path: (task not in path.name, path.name))
-    for path in near[:_MOST_SEARCHED]:
-        if read_samples(path).task_hash == expected:
-            return path
-    return None
-
-
-def samples_path(results: Path, task: str, date: str) -> Path:
-    """Return where lm-eval puts a task's samples beside a results file of this date."""
-    # no with_name: lm-eval writes none for a task with a slash, so there is no such folder
-    return results.parent / f"samples_{task}_{date}.jsonl"
-
-
-def task_hash(file: ResultsFile, task: str) -> str | None:
-    """Return lm-eval's hash of a task's samples; None where the file has none of its own."""
-    if "eft_judged_from" in file.content:  # its samples are other lines than lm-eval hashed
-        return None
-    found = (file.content.get("task_hashes") or {}).get(task)
-    return None if found is None else str(found)
 
 
 def read_json(path: Path) -> Any:
@@ -127,7 +104,10 @@ def read_json(path: Path) -> Any:
         ConfigError: It cannot be read, or is no JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        raw = path.read_bytes()
+        if words := described_start(raw):
+            raise ConfigError(f"{path} is {words}")
+        return json.loads(raw.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -141,12 +121,6 @@ def stamp_of(path: Path) -> str | None:
     """Return the date at the end of a file's name, by which lm-eval's files belong together."""
     found = _STAMP.search(path.stem)
     return found[1] if found else None
-
-
-def _is_results(content: Any) -> bool:
-    return isinstance(content, dict) and all(
-        isinstance(content.get(key), dict) for key in ("results", "configs")
-    )
 
 
 def _candidates(source: str) -> list[Path]:

@@ -5,35 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.runs.baseline import is_baseline, run_of_baseline
-from eft_eval.runs.completeness import check_task, same_mean
-from eft_eval.runs.finding import as_results, read_json, task_hash
-from eft_eval.runs.records import (
-    CORRECTED,
-    Column,
-    Group,
-    MetricKey,
-    Problem,
-    ResultsFile,
-    Run,
-    TaskRun,
-)
-from eft_eval.runs.samples import PROMPT, SamplesRead, finite_number, read_samples
+from eft_eval.runs.belonging import task_hash
+from eft_eval.runs.columns import columns_of, filters_of, groups_of
+from eft_eval.runs.completeness import check_task
+from eft_eval.runs.finding import as_results, read_json
+from eft_eval.runs.metadata import model_arguments
+from eft_eval.runs.records import Problem, ResultsFile, Run, TaskRun
+from eft_eval.runs.samples import PROMPT, read_samples
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run
+from eft_eval.runs.shape import without_configuration
 
 __all__ = ["read_run", "read_runs"]
-
-_MEANS = {"mean", "nanmean", "scored_mean"}
-_NO_MEANS = {
-    "median", "perplexity", "weighted_perplexity", "bits_per_byte", "f1", "matthews_corrcoef",
-    "bleu", "chrf", "ter", "brier_score", CORRECTED,
-}  # fmt: skip
-_MEANS_BY_NAME = {"acc", "acc_norm", "acc_mutual_info", "exact_match"}
 
 
 def read_runs(sources: Iterable[str | Path], cluster: str = PROMPT) -> list[Run]:
@@ -71,13 +58,13 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
     run = run or open_run(source)
     newest = run.files[0]
     tasks: dict[str, TaskRun] = {}
-    problems: list[Problem] = _older_files(run)
+    problems: list[Problem] = [*_left_out(newest), *_older_files(run)]
     for name, task in run.tasks.items():
         with _damage_in(task.file):
-            tasks[name], wrong = _task(task, run.samples_file(task), cluster)
+            tasks[name], wrong = _task(run, task, cluster)
         problems += wrong
     with _damage_in(newest):
-        groups = _groups(newest)
+        groups = groups_of(newest.content)
     return Run(
         label=str(source),
         model=newest.model,
@@ -96,110 +83,63 @@ def _damage_in(file: ResultsFile) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{file.path} is a damaged results file ({error!r}); evaluate again"
+            f"{file.path} is a damaged results file ({error!r:.200}); evaluate again"
         ) from error
 
 
-def _older_files(run: SavedRun) -> list[Problem]:
-    """Return a note per older results file that the run has tasks from."""
-    notes = []
+def _left_out(file: ResultsFile) -> Iterator[Problem]:
+    """Yield notes on what of a results file cannot be read."""
+    if names := without_configuration(file.content):
+        text = f"left out, as {file.path.name} has no configuration of it (trimmed?): "
+        yield Problem("note", None, text + ", ".join(names))
+    known = groups_of(file.content)
+    if names := [name for name in file.content.get("groups") or () if name not in known]:
+        text = f"left out, as {file.path.name} does not say which tasks are in it: "
+        yield Problem("note", None, text + ", ".join(names))
+
+
+def _older_files(run: SavedRun) -> Iterator[Problem]:
+    """Yield a note per older results file that the run has tasks from."""
+    arguments = model_arguments(run.files[0].config)
     for file in run.files[1:]:
         names = [task.name for task in run.tasks.values() if task.file is file]
         if names:
             text = f"from an older file, {file.path.name}: {', '.join(names)}"
-            notes.append(Problem("note", None, text))
-    return notes
+            if model_arguments(file.config) != arguments:
+                text += " (its model arguments differ from the newest file's)"
+            yield Problem("note", None, text)
 
 
-def _task(
-    saved: SavedTask, samples_file: Path | None, cluster: str
-) -> tuple[TaskRun, list[Problem]]:
+def _task(run: SavedRun, saved: SavedTask, cluster: str) -> tuple[TaskRun, list[Problem]]:
     name, config, content = saved.name, saved.config, saved.file.content
-    read = read_samples(samples_file, cluster) if samples_file else None
-    bypassed = any(one.get("metric") == "bypass" for one in config.get("metric_list") or [])
+    notes: list[Problem] = []
+    found = run.samples_of(saved)
+    read = None
+    if found is not None:
+        read = read_samples(found.path, cluster, filters_of(content, name))
+        if found.note:
+            notes.append(Problem("note", name, found.note))
+    expected = task_hash(saved.file, name)
+    documents = saved.documents
+    if read is not None and expected is not None and read.task_hash == expected:
+        # what was hashed is what was evaluated, whatever the count says (--samples, 0.4.4)
+        documents = max((len(one.items) for one in read.pipelines.values()), default=documents)
+        if saved.documents not in (None, documents):
+            text = f"{name}: {documents} documents were evaluated; n-samples says {saved.documents}"
+            notes.append(Problem("note", name, text))
     shots = (content.get("n-shot") or {}).get(name, config.get("num_fewshot"))
-    counts = (content.get("n-samples") or {}).get(name) or {}
     task = TaskRun(
         name=name,
         version=str((content.get("versions") or {}).get(name)),
         shots=shots if isinstance(shots, int) else None,
         repeats=int(config.get("repeats") or 1),
-        documents=counts.get("effective"),
+        documents=documents,
         generation=json.dumps(config.get("generation_kwargs"), sort_keys=True),
-        bypassed=bypassed,
-        columns=_columns(content, name, config, read),
+        bypassed=any(one["metric"] == "bypass" for one in config.get("metric_list") or ()),
+        columns=columns_of(content, name, read),
         pipelines=read.pipelines if read else {},
         results_file=saved.file.path,
-        samples_file=samples_file,
+        samples_file=found.path if found else None,
         config=config,
     )
-    return task, check_task(task, read, task_hash(saved.file, name))
-
-
-def _columns(
-    content: Mapping[str, Any], task: str, config: Mapping[str, Any], read: SamplesRead | None
-) -> dict[MetricKey, Column]:
-    better = (content.get("higher_is_better") or {}).get(task) or {}
-    listed = {one.get("metric"): one for one in config.get("metric_list") or []}
-    columns = {}
-    for key, value, error in _reported(content["results"][task]):
-        numbers = read.values.get((key.filter, key.metric), ()) if read else ()
-        declared = (listed.get(key.metric) or {}).get("aggregation")
-        known = _is_mean(key.metric, declared)
-        direction = better.get(key.metric)
-        columns[key] = Column(
-            key=key,
-            reported=value,
-            reported_error=error,
-            higher_is_better=direction if isinstance(direction, bool) else None,
-            values=numbers,
-            is_mean=bool(numbers) and (same_mean(value, numbers) if known is None else known),
-        )
-    return columns
-
-
-def _reported(entry: Mapping[str, Any]) -> list[tuple[MetricKey, float | None, float | None]]:
-    """Return the aggregates of one entry of ``results``; "N/A" and NaN are None."""
-    found = []
-    for name, value in entry.items():
-        metric, comma, filter_name = name.partition(",")
-        if not comma or metric.endswith("_stderr") or metric == "bypass":
-            continue
-        error = finite_number(entry.get(f"{metric}_stderr,{filter_name}"))
-        found.append((MetricKey(metric, filter_name), finite_number(value), error))
-    return found
-
-
-def _is_mean(metric: str, declared: Any) -> bool | None:
-    """Whether the aggregate is a mean; None where the configuration does not tell.
-
-    A median of equal numbers equals their mean, and is no mean all the same. A function is there
-    as its source, which tells only if it is one of ours.
-    """
-    if declared is None:
-        return metric in _MEANS_BY_NAME or None
-    text = str(declared)
-    if text in _MEANS or text.startswith(tuple(f"def {name}(" for name in _MEANS)):
-        return True
-    return False if text in _NO_MEANS else None
-
-
-def _groups(file: ResultsFile) -> dict[str, Group]:
-    content = file.content
-    children: Mapping[str, list[str]] = content.get("group_subtasks") or {}
-    found = {}
-    for name, entry in (content.get("groups") or {}).items():
-        better = (content.get("higher_is_better") or {}).get(name) or {}
-        columns = {
-            key: Column(key, value, error, better.get(key.metric), (), False)
-            for key, value, error in _reported(entry)
-        }
-        if columns:
-            found[name] = Group(name, _leaves(name, children), columns)
-    return found
-
-
-def _leaves(name: str, children: Mapping[str, list[str]]) -> tuple[str, ...]:
-    inner = children.get(name) or []
-    leaves = [leaf for child in inner for leaf in (_leaves(child, children) or (child,))]
-    return tuple(dict.fromkeys(leaves))
+    return task, [*notes, *check_task(task, read, expected)]

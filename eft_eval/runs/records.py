@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from eft_eval.runs.metadata import model_arguments
+
 __all__ = [
     "CORRECTED",
     "CORRECTED_NAME",
@@ -27,6 +29,7 @@ CORRECTED = "prediction_powered"
 """The aggregation of metrics that `eft-eval correct` wrote."""
 CORRECTED_NAME = "_ppi"
 """How their names end."""
+_NAMES = ("peft", "delta", "pretrained", "model", "path", "engine")  # lm-eval's, in its order
 
 Severity = Literal["error", "note"]
 
@@ -46,8 +49,18 @@ class ResultsFile(NamedTuple):
 
     @property
     def model(self) -> str:
-        """Name of the model; its kind where the run had no name for it."""
-        return str(self.content.get("model_name") or self.config.get("model") or "unnamed")
+        """Name of the model: lm-eval's, else that in ``model_args``, else the model's kind."""
+        arguments = model_arguments(self.config)
+        in_arguments = next((arguments[key] for key in _NAMES if arguments.get(key)), None)
+        given = self.content.get("model_name") or in_arguments or self.config.get("model")
+        return str(given or "unnamed")
+
+    @property
+    def limit(self) -> float | None:
+        """What ``--limit`` was: a number of documents, or a share below 1; None without one."""
+        limit = self.config.get("limit")
+        number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+        return limit if number else None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -137,12 +150,15 @@ class ItemSeen:
         doc_hash: Hash of its content; pairs it with the other run's.
         prompt_hash: Hash of the prompt.
         cluster: What it belongs to: equal words are not independent.
+        text: Hash of the content as it is in the file, which need not be what lm-eval hashed;
+            empty where the content is not there.
     """
 
     doc_id: int
     doc_hash: str
     prompt_hash: str
     cluster: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,6 +211,7 @@ class Column:
         values: Per item of the filter; None where the document has no number. Empty without a
             samples file.
         is_mean: Whether the aggregate is the mean of the values; only then can it be paired.
+        unusual: How many of the values are NaN or infinite, and so None here.
     """
 
     key: MetricKey
@@ -203,6 +220,12 @@ class Column:
     higher_is_better: bool | None
     values: tuple[float | None, ...]
     is_mean: bool
+    unusual: int = 0
+
+    @property
+    def infinite(self) -> bool:
+        """Whether the aggregate is no finite number as some values are none: it is left out."""
+        return self.reported is None and self.unusual > 0
 
 
 @dataclass(frozen=True)
@@ -246,11 +269,13 @@ class Group:
         name: Its name.
         tasks: Its tasks, those of inner groups included.
         columns: Its metrics, without values.
+        documents: Per metric how many documents it is of; None where nobody says.
     """
 
     name: str
     tasks: tuple[str, ...]
     columns: Mapping[MetricKey, Column]
+    documents: Mapping[MetricKey, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

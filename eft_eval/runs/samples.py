@@ -1,4 +1,8 @@
-"""Samples files of lm-eval: line by line as records, and as items with columns of numbers."""
+"""Samples files of lm-eval: line by line as records, and as items with columns of numbers.
+
+Up to 0.4.2 a file is one JSON array without hashes, which are computed here as later versions do;
+up to 0.4.5 lines do not say their filter: a document's first line is of the task's first filter.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,25 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
+from eft_eval.files import described_start
 from eft_eval.runs.records import ItemSeen, JudgeSeen, Pipeline, Sample
 from eft_eval.verdicts.text import verdict_records
 
-__all__ = ["Lines", "SamplesRead", "finite_number", "iter_samples", "read_lines", "read_samples"]
+__all__ = [
+    "Lines",
+    "SamplesRead",
+    "finite_number",
+    "iter_samples",
+    "read_lines",
+    "read_samples",
+    "text_hash",
+]
 
 Lines = dict[str, dict[int, Sample]]
 """Of a samples file, by filter and document, in its order."""
@@ -26,6 +39,7 @@ _OURS = {
 }  # fmt: skip
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 PROMPT = "prompt"
+NO_FILTER = ("none",)
 _FURTHER = 2**40  # more than any task has documents
 
 
@@ -57,30 +71,37 @@ class _Line(NamedTuple):
     scores_text: bool  # whether the model was given what follows the prompt
 
 
-def iter_samples(path: Path) -> Iterator[Sample]:
+def iter_samples(path: Path, filters: Sequence[str] = NO_FILTER) -> Iterator[Sample]:
     """Yield the lines of a samples file with their texts.
+
+    Args:
+        path: The file.
+        filters: Names of the task's filters, in order, for lines that do not say theirs.
 
     Raises:
         ConfigError: A line is no sample; says which.
     """
-    for number, line in _lines(path):
-        record = _record(line)
+    for number, record in _records(path, filters):
         if record is None:
             raise ConfigError(f"{path}, line {number}: no sample of lm-eval, or cut off")
         yield _sample(record)
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(path: Path, filters: Sequence[str] = NO_FILTER) -> Lines:
     """Return a samples file with its texts; of lines on one document the first.
 
     Documents that share an id, as those of ``--samples`` that names one twice, stay apart: the
     later ones have numbers of their own.
 
+    Args:
+        path: The file.
+        filters: See `iter_samples`.
+
     Raises:
         ConfigError: It cannot be read, is empty, or a line is no sample; says which.
     """
     by_filter: Lines = {}
-    for sample in iter_samples(path):
+    for sample in iter_samples(path, filters):
         of_filter = by_filter.setdefault(sample.filter, {})
         number = sample.doc_id
         while number in of_filter and of_filter[number].hashes[0] != sample.hashes[0]:
@@ -91,7 +112,9 @@ def read_lines(path: Path) -> Lines:
     return by_filter
 
 
-def read_samples(path: Path, cluster: str = PROMPT) -> SamplesRead:
+def read_samples(
+    path: Path, cluster: str = PROMPT, filters: Sequence[str] = NO_FILTER
+) -> SamplesRead:
     """Read a samples file; what is wrong with it is listed, not raised.
 
     Args:
@@ -99,6 +122,7 @@ def read_samples(path: Path, cluster: str = PROMPT) -> SamplesRead:
         cluster: What makes items dependent: "prompt" for equal prompts, or a path into a line
             such as "doc.article". One prompt before all the texts that a log-likelihood task
             scores (BLiMP's is empty) tells no items apart, so that each document is its own.
+        filters: See `iter_samples`.
 
     Raises:
         ConfigError: The file cannot be read, or a line has no such field.
@@ -107,24 +131,34 @@ def read_samples(path: Path, cluster: str = PROMPT) -> SamplesRead:
     by_filter: dict[str, dict[int, _Line]] = {}
     broken: list[int] = []
     repeated: Counter[str] = Counter()
-    for number, line in _lines(path):
-        record = _record(line)
-        if record is None or not all(isinstance(record.get(name), str) for name in _HASHES):
+    texts: dict[int, str] = {}
+    differing: set[int] = set()
+    for number, record in _records(path, filters):
+        if record is None:
             broken.append(number)
             continue
         sample = _sample(record)
-        digest.update("".join(sample.hashes).encode("utf-8"))
+        digest.update("".join(sample.hashes).encode("utf-8", "surrogatepass"))
         of_filter = by_filter.setdefault(sample.filter, {})
         if sample.doc_id in of_filter:
             repeated[sample.filter] += 1
             continue
-        of_filter[sample.doc_id] = _line(sample, record, cluster, f"{path}, line {number}")
+        line = _line(sample, record, cluster, f"{path}, line {number}")
+        if texts.setdefault(sample.doc_id, line.item.text) != line.item.text:
+            differing.add(sample.doc_id)
+        of_filter[sample.doc_id] = line
     problems = []
     if broken:
-        last = "the file is cut off, or damaged"
+        last = "cut off, damaged, or no samples of lm-eval"
         problems.append(f"{path.name}: {len(broken)} unreadable line(s), first {broken[0]}: {last}")
     for name, count in repeated.items():
         problems.append(f"{path.name}: {count} document(s) appear twice under filter {name!r}")
+    if differing:
+        count, first = len(differing), min(differing)
+        problems.append(
+            f"{path.name}: {count} document(s) are other texts under other filters, first doc_id "
+            f"{first}"
+        )
     return _collect(path, by_filter, digest.hexdigest(), problems)
 
 
@@ -198,14 +232,29 @@ def _judge(verdict: Mapping[str, Any]) -> tuple[str, str, str, str]:
 def _line(sample: Sample, record: Mapping[str, Any], cluster: str, where: str) -> _Line:
     verdicts = verdict_records(sample.filtered)
     scores_text = False
+    doc_hash, prompt_hash, _ = sample.hashes
+    request = _first_request(record)
+    if isinstance(prompt := request.get("arg_0"), str):
+        prompt_hash = text_hash(prompt)  # what is there, whatever the line says of it
     if cluster != PROMPT:
         word = _field(record, cluster, where)
     else:
         known = verdicts[0].get("query_id") if verdicts else None
-        word = str(known or sample.hashes[1])
-        scores_text = isinstance(_first_request(record).get("arg_1"), str)
-    item = ItemSeen(sample.doc_id, sample.hashes[0], sample.hashes[1], word)
+        word = str(known or prompt_hash)
+        scores_text = isinstance(request.get("arg_1"), str)
+    item = ItemSeen(sample.doc_id, doc_hash, prompt_hash, word, _digest(sample.doc))
     return _Line(item, sample.values, verdicts, scores_text)
+
+
+def text_hash(text: str) -> str:
+    """Return lm-eval's hash of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _digest(doc: Any) -> str:
+    """Return a short hash of a document's content, to tell other content under one doc_hash."""
+    text = json.dumps(doc, sort_keys=True)
+    return hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
 
 
 def _first_request(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -226,28 +275,76 @@ def _field(record: Mapping[str, Any], path: str, where: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _records(
+    path: Path, filters: Sequence[str]
+) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield the number and the sample of each line, or item of an array; None where it is none."""
+    seen: Counter[int] = Counter()
+    for number, content in _contents(path):
+        record = _record(content)
+        if record is not None and not isinstance(record.get("filter"), str):
+            place = seen[record["doc_id"]]
+            seen[record["doc_id"]] += 1
+            record["filter"] = filters[min(place, len(filters) - 1)]
+        yield number, record
+
+
+def _contents(path: Path) -> Iterator[tuple[int, Any]]:
     try:
+        with path.open("rb") as file:
+            start = file.read(64)
+        if words := described_start(start):
+            raise ConfigError(f"{path} is {words}")
         # a broken line must not hide the others
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+                whole = _parsed(file.read())
+                if isinstance(whole, list):
+                    yield from enumerate(whole, start=1)
+                    return
+                file.seek(0)
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield number, line
+                    yield number, _parsed(line)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _parsed(text: str) -> Any:
     try:
-        record = json.loads(line)
+        return json.loads(text)
     except (ValueError, RecursionError):  # the latter: brackets nested by the thousand
         return None
+
+
+def _record(record: Any) -> dict[str, Any] | None:
+    """Return a sample with all that later versions of lm-eval write; None for what is none."""
     if not isinstance(record, dict) or not isinstance(record.get("doc_id"), int):
         return None
     names = record["metrics"] if isinstance(record.get("metrics"), list) else []
     lists = (record.get(name) or [] for name in ("resps", "filtered_resps"))
     whole = all(isinstance(name, str) for name in names)
-    return record if whole and all(isinstance(value, list) for value in lists) else None
+    if not whole or not all(isinstance(value, list) for value in lists):
+        return None
+    if isinstance(record.get("arguments"), list):
+        record["arguments"] = _named(record["arguments"])
+    if not any(name in record for name in _HASHES):
+        prompt, target = _first_request(record).get("arg_0", ""), record.get("target", "")
+        doc = json.dumps(record.get("doc"), indent=2, ensure_ascii=False)
+        for name, text in zip(_HASHES, (doc, str(prompt), str(target)), strict=True):
+            record[name] = text_hash(text)
+    return record if all(isinstance(record.get(name), str) for name in _HASHES) else None
+
+
+def _named(arguments: list[Any]) -> dict[str, dict[str, Any]]:
+    """Return requests, each a list of arguments, under the names that later versions give them."""
+    return {
+        f"gen_args_{number}": {
+            f"arg_{place}": one
+            for place, one in enumerate(request if isinstance(request, list) else [request])
+        }
+        for number, request in enumerate(arguments)
+    }
 
 
 def _sample(record: Mapping[str, Any]) -> Sample:

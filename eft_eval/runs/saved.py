@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.runs.belonging import Belonging, samples_of, samples_path, task_hash
+from eft_eval.runs.columns import filters_of
 from eft_eval.runs.completeness import differing_counts
-from eft_eval.runs.finding import (
-    find_results,
-    find_samples,
-    read_results,
-    samples_path,
-    stamp_of,
-)
+from eft_eval.runs.finding import find_results, read_results, stamp_of
 from eft_eval.runs.records import ResultsFile
-from eft_eval.runs.samples import Lines, read_lines
+from eft_eval.runs.samples import Lines, read_lines, read_samples
 
 __all__ = ["SavedRun", "SavedTask", "open_run"]
+
+_log = logging.getLogger("eft_eval.runs")
 
 
 class SavedTask(NamedTuple):
@@ -50,10 +49,9 @@ class SavedTask(NamedTuple):
     @property
     def documents(self) -> int | None:
         """How many documents were asked about, as lm-eval says; None where it does not."""
-        counts = self.file.content.get("n-samples")
-        entry = counts.get(self.name) if isinstance(counts, Mapping) else None
-        number = entry.get("effective") if isinstance(entry, Mapping) else None
-        return number if isinstance(number, int) else None
+        counts = self.file.content.get("n-samples") or {}
+        number: int | None = (counts.get(self.name) or {}).get("effective")
+        return number
 
 
 class SavedRun:
@@ -74,7 +72,7 @@ class SavedRun:
                 if name not in file.content["configs"]:
                     continue  # a group
                 if name not in self.tasks:
-                    self.tasks[name] = _checked(SavedTask(name, file))
+                    self.tasks[name] = SavedTask(name, file)
                 elif self.tasks[name].file.date == file.date:
                     one, other = sorted((str(self.tasks[name].file.path), str(file.path)))
                     raise ConfigError(
@@ -83,6 +81,7 @@ class SavedRun:
                     )
         self._by_path = {file.path: file for file in files}
         self._lines: dict[Path, Lines] = {}
+        self._belonging: dict[tuple[Path, str], Belonging | None] = {}
 
     @property
     def name(self) -> str:
@@ -102,8 +101,24 @@ class SavedRun:
         return self.tasks[name]
 
     def samples_file(self, task: SavedTask) -> Path | None:
-        """Return a task's samples file; None where there is none."""
-        return find_samples(task.file, task.name)
+        """Return a task's samples file; None where there is none.
+
+        Raises:
+            ConfigError: Several may be it.
+        """
+        found = self.samples_of(task)
+        return found.path if found else None
+
+    def samples_of(self, task: SavedTask) -> Belonging | None:
+        """Return a task's samples file and how it is known to be that; None where there is none.
+
+        Raises:
+            ConfigError: Several may be it.
+        """
+        key = (task.file.path, task.name)
+        if key not in self._belonging:
+            self._belonging[key] = samples_of(task.file, task.name)
+        return self._belonging[key]
 
     def lines(self, task: SavedTask) -> Lines:
         """Return a task's sample lines by filter and document.
@@ -112,8 +127,8 @@ class SavedRun:
             ConfigError: There is no such file, it cannot be read, or it holds other numbers of
                 documents than the results speak of.
         """
-        path = self.samples_file(task)
-        if path is None:
+        found = self.samples_of(task)
+        if found is None:
             stamp = stamp_of(task.file.path)
             what = f"no samples file of task {task.name!r} for {task.file.path}"
             if stamp is not None:
@@ -122,8 +137,12 @@ class SavedRun:
                 f"there is {what}, so no responses; was the run made with --log_samples or "
                 "--predict_only?"
             )
+        path = found.path
         if path not in self._lines:
-            self._lines[path] = _whole(read_lines(path), path, task)
+            if found.note:
+                _log.warning("%s", found.note)
+            lines = read_lines(path, filters_of(task.file.content, task.name))
+            self._lines[path] = _whole(lines, path, task)
         return self._lines[path]
 
     def lineage(self, task: SavedTask) -> Iterator[SavedTask]:
@@ -177,17 +196,13 @@ def open_run(source: str | Path) -> SavedRun:
 
 def _whole(lines: Lines, path: Path, task: SavedTask) -> Lines:
     sizes = {name: len(by_doc) for name, by_doc in lines.items()}
-    if wrong := [*differing_counts(path.name, sizes, task.documents)]:
+    wrong = [*differing_counts(path.name, sizes, task.documents)]
+    if wrong and not _is_hashed(path, task):
         raise ConfigError(f"{path.parent}: {'; '.join(wrong)}; evaluate again")
     return lines
 
 
-def _checked(task: SavedTask) -> SavedTask:
-    raw = task.file.content["configs"][task.name] or {}
-    if not isinstance(raw, Mapping) or not all(
-        isinstance(one, Mapping) for one in (task.metadata, task.entry)
-    ):
-        raise ConfigError(
-            f"{task.file.path} is a damaged results file (task {task.name!r}); evaluate again"
-        )
-    return task
+def _is_hashed(path: Path, task: SavedTask) -> bool:
+    """Whether a file is all that lm-eval hashed, whatever its count says (--samples)."""
+    expected = task_hash(task.file, task.name)
+    return expected is not None and read_samples(path).task_hash == expected

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import write_lines, write_whole
-from eft_eval.runs.finding import find_samples, samples_path, stamp_of
+from eft_eval.runs.belonging import find_samples, samples_path
+from eft_eval.runs.finding import stamp_of
 from eft_eval.runs.records import CORRECTED, MetricKey, ResultsFile
 from eft_eval.streams import logger
 
