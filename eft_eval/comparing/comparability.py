@@ -37,6 +37,11 @@ def reasons_against(
     for name, shared in matched.items():
         yield from _documents(task, name, shared)
         total = len(shared.shared)
+        if shared.other_text and not total:
+            yield (
+                f"task {task!r}, filter {name!r}: all {shared.other_text} documents are other "
+                "texts under the same doc_hash"
+            )
         if shared.prompts_changed and not allow_prompt_change:
             yield (
                 f"task {task!r}: the prompts of {shared.prompts_changed} of {total} documents "
@@ -61,6 +66,10 @@ def remarks(
 ) -> Iterator[str]:
     """Yield what differs without forbidding the comparison."""
     shared = matched[filter_name]
+    if shared.other_text:
+        yield (
+            f"{shared.other_text} documents left out: under one doc_hash the runs have other texts"
+        )
     if shared.prompts_changed:
         yield f"the prompts of {shared.prompts_changed} documents differ, as allowed"
     old, new = baseline.pipelines[filter_name].judge, candidate.pipelines[filter_name].judge

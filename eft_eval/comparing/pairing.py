@@ -25,12 +25,14 @@ class Matched(NamedTuple):
         missing: Baseline documents that the candidate lacks.
         extra: Candidate documents that the baseline lacks.
         prompts_changed: Number of shared documents with another prompt.
+        other_text: Documents under one hash whose texts differ all the same; they are not shared.
     """
 
     shared: tuple[tuple[int, int], ...]
     missing: tuple[ItemSeen, ...]
     extra: tuple[ItemSeen, ...]
     prompts_changed: int
+    other_text: int = 0
 
 
 class Pairs(NamedTuple):
@@ -73,7 +75,8 @@ def match_items(baseline: Pipeline, candidate: Pipeline) -> Matched:
     left = keys_of(baseline.items)
     # in the order of the hashes, so that random flips do not depend on the files' order
     order = sorted((key, index) for index, key in enumerate(left) if key in place)
-    shared = tuple((index, place[key]) for key, index in order)
+    found = [(index, place[key]) for key, index in order]
+    shared = tuple((i, j) for i, j in found if _same_text(baseline.items[i], candidate.items[j]))
     known = set(left)
     return Matched(
         shared=shared,
@@ -82,7 +85,13 @@ def match_items(baseline: Pipeline, candidate: Pipeline) -> Matched:
         prompts_changed=sum(
             baseline.items[i].prompt_hash != candidate.items[j].prompt_hash for i, j in shared
         ),
+        other_text=len(found) - len(shared),
     )
+
+
+def _same_text(one: ItemSeen, other: ItemSeen) -> bool:
+    """Whether two documents of one hash are the same, as far as their texts are there."""
+    return not one.text or not other.text or one.text == other.text
 
 
 def pair_columns(parts: Sequence[tuple[Column, Column, Pipeline, Matched]], average: bool) -> Pairs:

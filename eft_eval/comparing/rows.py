@@ -171,6 +171,8 @@ def compare_target(
     )
     if not parts:
         note = "shown as reported: not the mean of one number per document, so it is not paired"
+        if target.column.infinite:
+            note = f"left out: its mean is no finite number, as {_unusual(target.column)}"
         return Compared(target, demands, *sides, None, None, None, (note,), "")
     average = settings.cluster == PROMPT
     pairs = pair_columns([part.columns for part in parts], average)
@@ -229,9 +231,17 @@ def _absent(candidate: Run, target: Target) -> str:
             return "its metrics were bypassed (--predict_only)"
         if not target.is_group and target.key not in task.columns:
             return f"task {name!r} has no {target.key}"
+    if not target.is_group and not target.column.infinite:
+        column = candidate.tasks[target.name].columns[target.key]
+        if column.infinite and not column.is_mean:
+            return f"its mean is no finite number, as {_unusual(column)}"
     if target.is_group and target.key not in _group_columns(candidate, target):
         return f"group {target.name!r} has no {target.key}"
     return ""
+
+
+def _unusual(column: Column) -> str:
+    return f"{column.unusual} of {len(column.values)} values are NaN or infinite"
 
 
 def _group_columns(run: Run, target: Target) -> Mapping[MetricKey, Column]:

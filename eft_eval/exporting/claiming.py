@@ -194,9 +194,10 @@ def _check_whole(run: Run, needed: set[str], settings: ClaimSettings, notes: lis
 
 def _check_limit(run: Run, task: TaskClaim, settings: ClaimSettings) -> None:
     if task.limited and not settings.allow_limit:
+        of = "only some" if task.available is None else f"{task.documents} of {task.available}"
         raise ClaimError(
-            f"{run.label}: {task.name} has {task.documents} of {task.available} documents "
-            "(--limit); evaluate all of them, or pass --allow-limit, and every format says so"
+            f"{run.label}: {task.name} has {of} documents (--limit); evaluate all of them, or pass "
+            "--allow-limit, and every format says so"
         )
 
 
@@ -222,9 +223,7 @@ def _task(
     parts = tuple(
         claim_of_task(run.tasks[part], run.file_of(part), composite, ()) for part in group.tasks
     )
-    documents = [part.documents for part in parts]
-    total = None if None in documents else sum(n for n in documents if n is not None)
-    claims = [_group_claim(one, total, settings.level) for one in chosen]
+    claims = [_group_claim(one, group.documents.get(one.key), settings.level) for one in chosen]
     return claim_of_group(group, parts, source, composite, tuple(claims))
 
 
@@ -272,7 +271,10 @@ def _claim(
         judge=judge_of(task, filter_name, prompts),
         possible=possible_range(task, metric, filter_name),
         labels=labels,
-        notes=tuple(_remarks(found, figure.missing, figure.clusters)),
+        notes=(
+            *_remarks(found, figure.missing, figure.clusters),
+            *([task.undated] if task.undated else ()),
+        ),
     )
 
 

@@ -260,6 +260,7 @@ class TaskClaim:
         digest: Hash of what the run says of this task: another result has another digest.
         checked: Whether the aggregates were recomputed from samples.
         samples_file: Where they are; None without samples. A path of this machine: never exported.
+        filters: Names of its filters in order, for samples that do not say theirs.
         claims: Its metrics.
     """
 
@@ -284,6 +285,7 @@ class TaskClaim:
     digest: str
     checked: bool
     samples_file: Path | None
+    filters: tuple[str, ...]
     claims: tuple[Claim, ...]
 
 

@@ -75,7 +75,7 @@ def documents_of(task: TaskClaim) -> Iterator[Document]:
         if claim.labels is None:
             wanted.setdefault(claim.key.filter, []).append(claim.key.metric)
     judged = {claim.key.filter for claim in task.claims if claim.judge is not None}
-    for sample in iter_samples(task.samples_file):
+    for sample in iter_samples(task.samples_file, task.filters):
         if sample.filter in wanted:
             yield _document(sample, wanted[sample.filter], sample.filter in judged)
 

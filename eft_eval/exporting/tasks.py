@@ -56,7 +56,7 @@ def claim_of_task(
         repeats=task.repeats,
         documents=task.documents,
         available=available,
-        limited=_limited(task.documents, available),
+        limited=_limited(task.documents, available, source),
         output_type=task.config.get("output_type"),
         generation=_generation(task.generation),
         command=_command(
@@ -69,6 +69,7 @@ def claim_of_task(
         data=data,
         checked=bool(task.pipelines),
         samples_file=task.samples_file,
+        filters=tuple(task.pipelines),
         digest=_digest(task.name, source, "results"),
         claims=claims,
         **_shared(source),
@@ -121,6 +122,7 @@ def claim_of_group(
         ),
         checked=all(task.checked for task in tasks),
         samples_file=None,
+        filters=(),
         digest=_digest(group.name, source, "groups"),
         claims=claims,
         **_shared(source),
@@ -141,8 +143,11 @@ def _shared(source: ResultsFile) -> dict[str, Any]:
     }
 
 
-def _limited(documents: int | None, available: int | None) -> bool:
-    return documents is not None and available is not None and documents < available
+def _limited(documents: int | None, available: int | None, source: ResultsFile) -> bool:
+    """Whether documents were left out; where nobody counted them (0.4.2), as --limit says."""
+    if documents is None or available is None:
+        return source.limit is not None
+    return documents < available
 
 
 def _sum(counts: Any) -> int | None:
@@ -240,8 +245,8 @@ def _command(
         words.append(f"--metadata {shlex.quote(json.dumps(dict(settings)))}")
     if evaluated.shots:
         words.append(f"--num_fewshot {evaluated.shots}")
-    if _limited(evaluated.documents, evaluated.available) and config.get("limit") is not None:
-        words.append(f"--limit {float(config['limit']):g}")
+    if source.limit is not None and _limited(evaluated.documents, evaluated.available, source):
+        words.append(f"--limit {source.limit:g}")
     if content.get("chat_template_sha"):
         words.append("--apply_chat_template")
     if isinstance(options := config.get("gen_kwargs"), Mapping) and options:

@@ -60,7 +60,7 @@ class Aligned(NamedTuple):
     Attributes:
         values: A row for each run, a column for each document.
         clusters: What each document belongs to; None where all are independent.
-        dropped: Documents left out, as a run lacks them or has no number there.
+        dropped: Documents left out, as a run lacks them, has no number there, or has other text.
     """
 
     values: NDArray[np.float64]
@@ -121,7 +121,8 @@ def align(columns: Sequence[tuple[Column, Pipeline]]) -> Aligned:
     rows, words, dropped = [], [], 0
     for key in sorted(set().union(*by_key)):
         values = [found[key][0] if key in found else None for found in by_key]
-        if None in values:
+        texts = {found[key][1].text for found in by_key if key in found} - {""}
+        if None in values or len(texts) > 1:  # other texts under one hash are other documents
             dropped += 1
             continue
         rows.append(values)

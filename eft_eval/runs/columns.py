@@ -66,8 +66,10 @@ def columns_of(
         read: Its samples; None without.
     """
     entry: Mapping[str, Any] = content["results"][task]
-    better = (content.get("higher_is_better") or {}).get(task) or {}
     listed = {one["metric"]: one for one in content["configs"][task].get("metric_list") or ()}
+    better = {name: one.get("higher_is_better") for name, one in listed.items()}
+    if "higher_is_better" in content:  # since 0.4.3
+        better = content["higher_is_better"].get(task) or {}
     columns = {}
     for key, given in reported(entry):
         where = (key.filter, key.metric)
@@ -78,7 +80,7 @@ def columns_of(
         unusual = read.unusual.get(where, 0) if read else 0
         if number is None and unusual and any(value is not None for value in numbers):
             known = False  # of values that are no numbers; the others' mean is another figure
-        direction = better.get(key.metric, one.get("higher_is_better"))
+        direction = better.get(key.metric)
         columns[key] = Column(
             key=key,
             reported=number,
@@ -131,10 +133,7 @@ def _documents(
     return total or None
 
 
-def _leaves(
-    name: str, children: Mapping[str, list[str]], above: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    inner = [one for one in children.get(name) or [] if one not in above]
-    below = (*above, name)
-    leaves = [leaf for one in inner for leaf in (_leaves(one, children, below) or (one,))]
+def _leaves(name: str, children: Mapping[str, list[str]]) -> tuple[str, ...]:
+    inner = children.get(name) or []
+    leaves = [leaf for child in inner for leaf in (_leaves(child, children) or (child,))]
     return tuple(dict.fromkeys(leaves))

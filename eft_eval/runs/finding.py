@@ -55,9 +55,9 @@ def find_results(source: str | Path) -> list[ResultsFile]:
     if len({_identity(one) for one in found}) > 1:
         listed = sorted({(one.model, _place(one, found)) for one in found})
         several = ", ".join(f"{model} ({place})" for model, place in listed)
+        what = "files" if any(place.endswith(".json") for _, place in listed) else "folders"
         raise ConfigError(
-            f"{source} holds the runs of several models; give one of their folders or files: "
-            f"{several}"
+            f"{source} holds the runs of several models; give one of their {what}: {several}"
         )
     return sorted(found, key=lambda one: (one.date, one.path.name), reverse=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from eft_eval.errors import ConfigError
@@ -15,7 +15,7 @@ from eft_eval.runs.columns import columns_of, filters_of, groups_of
 from eft_eval.runs.completeness import check_task
 from eft_eval.runs.finding import as_results, read_json
 from eft_eval.runs.metadata import model_arguments
-from eft_eval.runs.records import Problem, ResultsFile, Run, TaskRun
+from eft_eval.runs.records import Group, Problem, ResultsFile, Run, TaskRun
 from eft_eval.runs.samples import PROMPT, read_samples
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run
 from eft_eval.runs.shape import without_configuration
@@ -58,13 +58,14 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
     run = run or open_run(source)
     newest = run.files[0]
     tasks: dict[str, TaskRun] = {}
-    problems: list[Problem] = [*_left_out(newest), *_older_files(run)]
+    problems: list[Problem] = []
+    with _damage_in(newest):
+        groups = groups_of(newest.content)
+        problems += [*_left_out(newest, groups), *_older_files(run)]
     for name, task in run.tasks.items():
         with _damage_in(task.file):
             tasks[name], wrong = _task(run, task, cluster)
         problems += wrong
-    with _damage_in(newest):
-        groups = groups_of(newest.content)
     return Run(
         label=str(source),
         model=newest.model,
@@ -87,12 +88,11 @@ def _damage_in(file: ResultsFile) -> Iterator[None]:
         ) from error
 
 
-def _left_out(file: ResultsFile) -> Iterator[Problem]:
+def _left_out(file: ResultsFile, known: Mapping[str, Group]) -> Iterator[Problem]:
     """Yield notes on what of a results file cannot be read."""
     if names := without_configuration(file.content):
         text = f"left out, as {file.path.name} has no configuration of it (trimmed?): "
         yield Problem("note", None, text + ", ".join(names))
-    known = groups_of(file.content)
     if names := [name for name in file.content.get("groups") or () if name not in known]:
         text = f"left out, as {file.path.name} does not say which tasks are in it: "
         yield Problem("note", None, text + ", ".join(names))
@@ -141,5 +141,6 @@ def _task(run: SavedRun, saved: SavedTask, cluster: str) -> tuple[TaskRun, list[
         results_file=saved.file.path,
         samples_file=found.path if found else None,
         config=config,
+        undated=found.note if found else "",
     )
     return task, [*notes, *check_task(task, read, expected)]

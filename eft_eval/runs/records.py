@@ -245,6 +245,7 @@ class TaskRun:
         results_file: Where the aggregates come from.
         samples_file: Where the items come from; None where there is no such file.
         config: lm-eval's configuration of the task.
+        undated: How that file is known to be the task's, where no date says so; else empty.
     """
 
     name: str
@@ -259,6 +260,7 @@ class TaskRun:
     results_file: Path
     samples_file: Path | None
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    undated: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ up to 0.4.5 lines do not say their filter: a document's first line is of the tas
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import json
 import math
 from collections import Counter
@@ -38,6 +40,7 @@ _OURS = {
     "doc_hash", "prompt_hash", "target_hash", "judged_responses",
 }  # fmt: skip
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
+_START = 64  # bytes that tell what a file is
 PROMPT = "prompt"
 NO_FILTER = ("none",)
 _FURTHER = 2**40  # more than any task has documents
@@ -149,7 +152,7 @@ def read_samples(
         of_filter[sample.doc_id] = line
     problems = []
     if broken:
-        last = "cut off, damaged, or no samples of lm-eval"
+        last = "the file is cut off, or damaged"
         problems.append(f"{path.name}: {len(broken)} unreadable line(s), first {broken[0]}: {last}")
     for name, count in repeated.items():
         problems.append(f"{path.name}: {count} document(s) appear twice under filter {name!r}")
@@ -240,7 +243,7 @@ def _line(sample: Sample, record: Mapping[str, Any], cluster: str, where: str) -
         word = _field(record, cluster, where)
     else:
         known = verdicts[0].get("query_id") if verdicts else None
-        word = str(known or prompt_hash)
+        word = str(known or sample.hashes[1])
         scores_text = isinstance(request.get("arg_1"), str)
     item = ItemSeen(sample.doc_id, doc_hash, prompt_hash, word, _digest(sample.doc))
     return _Line(item, sample.values, verdicts, scores_text)
@@ -275,9 +278,7 @@ def _field(record: Mapping[str, Any], path: str, where: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _records(
-    path: Path, filters: Sequence[str]
-) -> Iterator[tuple[int, dict[str, Any] | None]]:
+def _records(path: Path, filters: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | None]]:
     """Yield the number and the sample of each line, or item of an array; None where it is none."""
     seen: Counter[int] = Counter()
     for number, content in _contents(path):
@@ -291,13 +292,13 @@ def _records(
 
 def _contents(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        with path.open("rb") as file:
-            start = file.read(64)
-        if words := described_start(start):
-            raise ConfigError(f"{path} is {words}")
-        # a broken line must not hide the others
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        with path.open("rb") as raw:
+            start = raw.peek(_START)[:_START]
+            if words := described_start(start):
+                raise ConfigError(f"{path} is {words}")
+            # a broken line must not hide the others
+            file = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace")
+            if start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
                 whole = _parsed(file.read())
                 if isinstance(whole, list):
                     yield from enumerate(whole, start=1)

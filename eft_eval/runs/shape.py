@@ -112,6 +112,8 @@ def _check(value: Any, kind: type | tuple[type, ...], place: str, expected: str)
 
 def _table(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     table = content.get(name)
+    if name == "config" and not isinstance(table, Mapping):
+        return {}  # of the model nothing is known then, as where there is none
     _check(table, Mapping, name, "an object")
     found = dict(table or {})
     for key, value in found.items():
