@@ -6,8 +6,11 @@ Plain text in, plain text out; batching, chat templates per task and results fil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from typing_extensions import Self
 
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.memory import check_memory
@@ -20,8 +23,21 @@ from eft_eval.decoding.requests import Generation, Request, SamplingRule
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.decoding.tracing import Trace, trace_tokens
 from eft_eval.errors import ConfigError
+from eft_eval.recipe import Recipe
+from eft_eval.vllm.engine import VLLMEngine
 
 __all__ = ["Composite", "Scored"]
+
+_READ_BY_US = ("trust_remote_code", "use_fast_tokenizer", "add_bos_token")
+
+
+class _Loop(NamedTuple):
+    """How responses are made: stop strings, rows at a time, block, and a decoder to go on with."""
+
+    stop: Sequence[str]
+    batch_size: int
+    block: int | Literal["auto"] | None
+    decoder: Decoder | None
 
 
 class Composite(CompositeModel):
@@ -30,6 +46,31 @@ class Composite(CompositeModel):
     ``Composite.load("demo").generate([prompt])`` is all it takes; its weights are loaded at first
     use.
     """
+
+    _vllm: VLLMEngine | None = None
+
+    @classmethod
+    def load(
+        cls,
+        recipe: str | Path | Mapping[str, Any] | Recipe,
+        *,
+        engine: str = "transformers",
+        **options: Any,
+    ) -> Self:
+        """Return the composite of a named recipe, a YAML file, a dict or a recipe.
+
+        Args:
+            recipe: As `eft_eval.recipe.parse_recipe` takes it.
+            engine: ``transformers`` or ``vllm``.
+            options: Of `CompositeModel.load`; with ``engine="vllm"`` also vLLM's own, such as
+                ``tensor_parallel_size``.
+        """
+        if engine != "vllm":
+            return super().load(recipe, engine=engine, **options)
+        own = {name: options.pop(name) for name in _READ_BY_US if name in options}
+        composite = super().load(recipe, device="cpu", **own)
+        composite._vllm = VLLMEngine(composite, options)
+        return composite
 
     def generate(
         self,
@@ -68,23 +109,32 @@ class Composite(CompositeModel):
         if isinstance(prompts, str):
             raise ConfigError("prompts: got one text, expected a list of texts")
         requests = self._requests(prompts, seed, max_new_tokens)
-        decoder = decoder or Decoder(self, block)
-        length = max((len(p) for r in requests for p in r.prompts), default=0) + max_new_tokens
-        check_memory(self, min(batch_size, len(requests)), length, decoder.longest_block)
-        order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompts[0]))
+        rule = SamplingRule(temperature, top_k, top_p)
         responses = [""] * len(requests)
-        for number, made in decoder.responses(
-            [requests[index] for index in order],
-            SamplingRule(temperature, top_k, top_p),
-            max_new_tokens,
-            StopStrings(self.tokenizer, stop),
-            batch_size,
+        for place, made in self._responses(
+            requests, rule, max_new_tokens, _Loop(stop, batch_size, block, decoder)
         ):
-            place, text = order[number], self._text(made, stop)
-            responses[place] = text
+            responses[place] = text = self._text(made, stop)
             if on_response is not None:
                 on_response(place, text)
         return responses
+
+    def _responses(
+        self, requests: Sequence[Request], rule: SamplingRule, max_new_tokens: int, loop: _Loop
+    ) -> Iterator[tuple[int, Generation]]:
+        """Yield each request's place and response, as they end."""
+        if self._vllm is not None:
+            yield from self._vllm.responses(requests, rule, max_new_tokens, loop.stop)
+            return
+        decoder = loop.decoder or Decoder(self, loop.block)
+        length = max((len(p) for r in requests for p in r.prompts), default=0) + max_new_tokens
+        check_memory(self, min(loop.batch_size, len(requests)), length, decoder.longest_block)
+        order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompts[0]))
+        stopped = StopStrings(self.tokenizer, loop.stop)
+        for number, made in decoder.responses(
+            [requests[index] for index in order], rule, max_new_tokens, stopped, loop.batch_size
+        ):
+            yield order[number], made
 
     def loglikelihood(
         self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 8
@@ -107,6 +157,8 @@ class Composite(CompositeModel):
             before, tokens, moved = self.encoding.pair(context, continuation)
             self.check_tokens(tokens)
             rows.append(ScoredRow(self._fitting(context, before, len(tokens), moved), tokens))
+        if self._vllm is not None:
+            return self._vllm.scores(rows)
         limit = max((len(c) + len(r.continuation) for r in rows for c in r.contexts), default=1)
         found = []
         for start in range(0, len(rows), batch_size):
@@ -127,7 +179,7 @@ class Composite(CompositeModel):
         seed: int = 1234,
         top: int = 3,
     ) -> Trace:
-        """Return who changed what in a response, token by token.
+        """Return who changed what in a response, token by token; ``engine="vllm"`` cannot.
 
         Args:
             prompt: What is asked.
@@ -140,6 +192,8 @@ class Composite(CompositeModel):
         Raises:
             ConfigError: The response is empty, or the prompt is too long.
         """
+        if self._vllm is not None:
+            raise ConfigError('trace needs every member\'s own logits: load without engine="vllm"')
         if response is None:
             (request,) = self._requests([prompt], seed, max_new_tokens)
             views = request.prompts

@@ -6,14 +6,14 @@ and acts right after each was imported; nothing of lm-eval, torch or pydantic is
 
 | module                             | what is done                                              |
 |------------------------------------|-----------------------------------------------------------|
-| lm_eval.models                     | model ``eft`` registered lazily, unless the name is taken |
+| lm_eval.models                     | our models registered lazily, unless a name is taken      |
 | lm_eval.filters                    | our judge filters registered in the same way              |
 | lm_eval.tasks._index               | wrap ``TaskIndex.build``: our task folder after lm-eval's |
 | lm_eval.api.metrics                | wrap ``stderr_for_metric``: closed forms of our own       |
 | lm_eval.models.huggingface         | wrap ``HFLM.get_model_info``: sampling settings that the  |
 |                                    | checkpoint sets are noted in the results                  |
 | lm_eval.loggers.evaluation_tracker | wrap ``GeneralConfigTracker.log_experiment_args``: runs   |
-|                                    | of model ``eft`` are named after the composite; wrap      |
+|                                    | of our models are named after the composite; wrap         |
 |                                    | ``EvaluationTracker.__init__``: where a run is written    |
 | lm_eval.evaluator                  | wrap ``simple_evaluate`` and filter its log: no secrets   |
 |                                    | in the arguments of runs that we take part in             |
@@ -35,7 +35,10 @@ if TYPE_CHECKING:  # typing and importlib cost start-up time in every Python pro
     from types import ModuleType
     from typing import Any
 
-MODEL = ("eft", "eft_eval.model_adapters.eft:EFTLM")
+MODELS = {
+    "eft": "eft_eval.model_adapters.eft:EFTLM",
+    "eft-vllm": "eft_eval.model_adapters.eft_vllm:EFTVLLM",
+}
 FILTERS = {
     "eft_judge": "eft_eval.tasks.judge_filter:JudgeFilter",
     "eft_demo_judge": "eft_eval.tasks.demo.exact_judge:ExactJudgeFilter",
@@ -135,8 +138,9 @@ class _Loader:
 def _register_model(module: ModuleType) -> None:
     from lm_eval.api.registry import model_registry
 
-    if MODEL[0] not in model_registry:
-        model_registry.register(MODEL[0], target=MODEL[1])
+    for name, target in MODELS.items():
+        if name not in model_registry:
+            model_registry.register(name, target=target)
 
 
 def _register_filters(module: ModuleType) -> None:
@@ -195,7 +199,7 @@ def _closed_form_errors(module: Any) -> None:
 
 
 def _name_runs(module: Any) -> None:
-    """Wrap log_experiment_args: a run of ``eft`` is named after its composite; note its place."""
+    """Wrap log_experiment_args: runs are named after their composite; note where they go."""
     tracker = module.GeneralConfigTracker
     original = tracker.log_experiment_args
     begin = module.EvaluationTracker.__init__
@@ -208,12 +212,14 @@ def _name_runs(module: Any) -> None:
     def log_experiment_args(self: Any, *args: Any, **kwargs: Any) -> None:
         global output_path
         original(self, *args, **kwargs)
-        if self.model_source == MODEL[0]:
+        if self.model_source in MODELS:
             output_path = getattr(self, "eft_output_path", None)
             model_args = kwargs["model_args"] if "model_args" in kwargs else args[1]
             try:
-                from eft_eval.recipe import canonical_name, parse_model_args
+                from eft_eval.recipe import canonical_name, parse_model_args, split_recipe
 
+                if self.model_source != "eft":  # other engines' own arguments are none of ours
+                    model_args = split_recipe(model_args)[0]
                 name = canonical_name(parse_model_args(model_args).recipe)
                 sanitized = module.sanitize_model_name(name)
             except Exception as error:  # noqa: BLE001  # whatever fails, lm-eval goes on
@@ -228,7 +234,7 @@ def _name_runs(module: Any) -> None:
 def _ours(model: object) -> bool:
     """Whether a run's model, tasks or command are ours."""
     parts = ("cli.app", "tasks.judge_filter", "tasks.judged")
-    return model == MODEL[0] or any(f"eft_eval.{part}" in sys.modules for part in parts)
+    return model in MODELS or any(f"eft_eval.{part}" in sys.modules for part in parts)
 
 
 def _masked(text: str) -> str:
@@ -259,7 +265,9 @@ def _mask_results(module: Any) -> None:
     def plain(record: logging.LogRecord) -> bool:
         try:
             text = record.getMessage()
-            if _ours(None) or text.startswith(f"Initializing {MODEL[0]} model"):
+            if _ours(None) or text.startswith(
+                tuple(f"Initializing {model} model" for model in MODELS)
+            ):
                 record.msg, record.args = _masked(text), ()
         except Exception as error:  # noqa: BLE001  # whatever fails, lm-eval goes on
             _warn(error)

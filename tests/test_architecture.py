@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"statistics", "recipe", "verdicts"}),
     frozenset({"engine", "runs"}),
     frozenset({"composite"}),
-    frozenset({"decoding", "judging", "comparing", "labels"}),
+    frozenset({"decoding", "judging", "comparing", "labels", "vllm"}),
     frozenset({"api", "agreement", "reporting", "exporting"}),
     frozenset({"demo", "hook"}),
     frozenset({"reports", "tasks", "prompts", "model_adapters"}),

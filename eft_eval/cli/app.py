@@ -18,6 +18,7 @@ from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
 from eft_eval.cli.export import export
 from eft_eval.cli.judge import judge
 from eft_eval.cli.report import report
+from eft_eval.cli.serve import serve
 from eft_eval.cli.trace import trace
 from eft_eval.errors import EftEvalError
 from eft_eval.streams import say_error
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(demo.app, name="demo")
 app.command()(trace)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.add_typer(labels.app, name="labels")
 app.add_typer(agree.app, name="agree")
 app.add_typer(gold.app, name="gold")

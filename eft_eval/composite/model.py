@@ -125,12 +125,17 @@ class CompositeModel:
         """Tokens below `vocabulary` that some member does not have."""
         return self._shared.alone if self.vocabulary == self._shared.size else frozenset()
 
+    @property
+    def excluded_tokens(self) -> frozenset[int]:
+        """Tokens below `vocabulary` that are never chosen, since some member does not have them."""
+        return self._alone if len(self.views) > 1 else frozenset()
+
     @cached_property
     def _excluded(self) -> Tensor | None:
-        """The same as a tensor, None where there are none or the composite is one model."""
-        if len(self.views) == 1 or not self._alone:
+        """The same as a tensor, None where there are none."""
+        if not self.excluded_tokens:
             return None
-        return torch.tensor(sorted(self._alone), device=self.device)
+        return torch.tensor(sorted(self.excluded_tokens), device=self.device)
 
     @property
     def max_length(self) -> int | None:

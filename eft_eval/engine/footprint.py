@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,21 +12,27 @@ from eft_eval.engine.loading import Member
 from eft_eval.engine.wrappers import loader_of
 from eft_eval.recipe import bytes_per_weight
 
-__all__ = ["cache_bytes", "weight_bytes"]
+__all__ = ["cache_bytes", "parameter_count", "weight_bytes"]
 
 
-def weight_bytes(member: Member) -> int:
-    """Return the bytes of a member's weights, from its shapes alone."""
-    if member.loaded:  # it needs nothing more
-        return 0
-    if member.own_bytes is not None:
-        return member.own_bytes
+@lru_cache(maxsize=32)
+def parameter_count(member: Member) -> int:
+    """Return a member's number of parameters, from its shapes alone; 0 where nobody can say."""
     try:
         with torch.device("meta"):
             model: Any = loader_of(member.config, member.label).from_config(member.config)
     except Exception:  # noqa: BLE001  # code of the checkpoint's own, say: loading will tell
         return 0
-    return int(model.num_parameters() * bytes_per_weight(member.spec, member.dtype))
+    return int(model.num_parameters())
+
+
+def weight_bytes(member: Member) -> int:
+    """Return the bytes of a member's weights, from its shapes alone; 0 once they are loaded."""
+    if member.loaded:
+        return 0
+    if member.own_bytes is not None:
+        return member.own_bytes
+    return int(parameter_count(member) * bytes_per_weight(member.spec, member.dtype))
 
 
 def cache_bytes(member: Member, rows: int, length: int) -> int:

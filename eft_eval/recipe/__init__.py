@@ -9,7 +9,13 @@ from eft_eval.recipe.catalog import (
 )
 from eft_eval.recipe.model import PLAIN_PROMPT, DecodingRule, Delta, MemberSpec, Recipe
 from eft_eval.recipe.naming import canonical_name, identity
-from eft_eval.recipe.parse import DEFAULT_RECIPE, ModelArgs, parse_model_args, parse_recipe
+from eft_eval.recipe.parse import (
+    DEFAULT_RECIPE,
+    ModelArgs,
+    parse_model_args,
+    parse_recipe,
+    split_recipe,
+)
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -27,5 +33,6 @@ __all__ = [
     "needs",
     "parse_model_args",
     "parse_recipe",
+    "split_recipe",
     "weight_bytes",
 ]

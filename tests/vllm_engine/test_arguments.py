@@ -1,0 +1,180 @@
+"""From a composite to vLLM's arguments, without vLLM."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import make_model
+from typer.testing import CliRunner
+
+from eft_eval.cli.app import app
+from eft_eval.composite.model import CompositeModel
+from eft_eval.errors import ConfigError
+from eft_eval.recipe import split_recipe
+from eft_eval.vllm.arguments import ARCHITECTURE, DRAFTED_TOKENS, engine_arguments
+from eft_eval.vllm.engine import decoding_statistics
+from eft_eval.vllm.server import serve_command
+
+Loader = Callable[..., CompositeModel]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("members")
+    return {
+        "base": make_model(root / "base", hidden=96, layers=4, vocabulary=272, positions=512),
+        "tuned": make_model(root / "tuned", vocabulary=264, seed=1),
+        "reference": make_model(root / "reference", seed=2, vocabulary=264),
+        "other": make_model(root / "other", seed=3, vocabulary=261),
+    }
+
+
+@pytest.fixture
+def load(folders: dict[str, str]) -> Loader:
+    def loaded(**recipe: Any) -> CompositeModel:
+        roles = {role: folders[role] for role in ("base", "tuned", "reference")}
+        if "deltas" in recipe:
+            roles = {"base": folders["base"]}
+        return CompositeModel.load(roles | recipe, device="cpu")
+
+    return loaded
+
+
+def test_the_sum_stands_in_the_overrides(load: Loader, folders: dict[str, str]) -> None:
+    values = engine_arguments(load(weight=0.5, block=0)).values
+    overrides = values["hf_overrides"]
+    assert values["model"] == folders["base"]
+    assert values["tokenizer"] == folders["tuned"]
+    assert values["max_model_len"] == 256  # the shortest member's
+    assert "speculative_config" not in values
+    assert overrides["architectures"] == [ARCHITECTURE]
+    # 259 tokens of the tokenizer: what pads each member's vocabulary is cut
+    assert (overrides["vocab_size"], overrides["eft_vocabulary"]) == (259, 259)
+    assert [one["model"] for one in overrides["eft_members"]] == [
+        folders[role] for role in ("base", "reference", "tuned")
+    ]
+    assert overrides["eft_views"] == [[0, 1.0], [1, -0.5], [2, 0.5]]
+    json.dumps(values)
+
+
+def test_equal_members_are_one(load: Loader, folders: dict[str, str]) -> None:
+    deltas = [
+        {"tuned": folders["tuned"], "reference": folders["reference"], "weight": 0.25},
+        {"tuned": folders["other"], "reference": folders["reference"], "weight": 0.75},
+    ]
+    overrides = engine_arguments(load(deltas=deltas, block=0)).values["hf_overrides"]
+    found = {
+        Path(overrides["eft_members"][number]["model"]).name: factor
+        for number, factor in overrides["eft_views"]
+    }
+    assert found == {"base": 1.0, "reference": -1.0, "tuned": 0.25, "other": 0.75}
+
+
+def test_a_base_that_is_the_reference(load: Loader, folders: dict[str, str]) -> None:
+    values = engine_arguments(load(reference=folders["base"], block=0)).values
+    # base - reference vanishes: the tuned model alone
+    assert values["model"] == folders["tuned"]
+    assert values["hf_overrides"]["eft_views"] == [[0, 1.0]]
+
+
+def test_the_filter_keeps_three_views(load: Loader, folders: dict[str, str]) -> None:
+    composite = load(reference=folders["base"], weight_top_p=0.9, block=0)
+    overrides = engine_arguments(composite).values["hf_overrides"]
+    assert overrides["eft_weight_top_p"] == 0.9
+    assert overrides["eft_views"] == [[0, 1.0], [0, -1.0], [1, 1.0]]
+
+
+@pytest.mark.parametrize(("block", "drafted"), [(3, 3), ("auto", DRAFTED_TOKENS)])
+def test_the_draft_has_the_targets_size(
+    load: Loader, folders: dict[str, str], block: int | str, drafted: int
+) -> None:
+    values = engine_arguments(load(block=block)).values
+    assert values["speculative_config"] == {
+        "method": "draft_model",
+        "model": folders["tuned"],
+        "num_speculative_tokens": drafted,
+    }
+    assert values["hf_overrides"]["vocab_size"] == 264  # the draft's own
+    assert values["hf_overrides"]["eft_vocabulary"] == 259
+
+
+def test_auto_drafts_nothing_where_the_draft_is_no_smaller(
+    load: Loader, folders: dict[str, str]
+) -> None:
+    found = engine_arguments(load(base=folders["other"], tuned=folders["base"], block="auto"))
+    assert "speculative_config" not in found.values
+    assert len(found.notes) == 1
+    assert "plain" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "extra", "word"),
+    [
+        ({}, {"pipeline_parallel_size": 2}, "tensor_parallel_size"),
+        ({}, {"quantization": "awq"}, "members"),
+        ({}, {"hf_overrides": {}}, "recipe"),
+        ({}, {"tokenizer": "x"}, "tuned member"),
+        ({"reference.prompt": "{{ prompt }}"}, {}, "prompt of its own"),
+        ({"sampling": "coupled"}, {}, "in distribution"),
+        ({"tuned.quantization": "8bit"}, {}, "bitsandbytes"),
+        ({"base.placement": "cpu"}, {}, "placement"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line(
+    load: Loader, recipe: dict[str, Any], extra: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(ConfigError, match=word) as caught:
+        engine_arguments(load(**recipe), extra)
+    assert "\n" not in str(caught.value)
+
+
+def test_model_args_fall_into_two_parts() -> None:
+    recipe, rest = split_recipe("base=a,tuned.dtype=float32,weight2=0.5,tensor_parallel_size=8")
+    assert recipe == {"base": "a", "tuned.dtype": "float32", "weight2": "0.5"}
+    assert rest == {"tensor_parallel_size": "8"}
+
+
+def test_the_servers_command(load: Loader, folders: dict[str, str]) -> None:
+    words = serve_command(load(block=2), ["--port", "8001", "--max-model-len=128"])
+    assert words[:2] == ["serve", folders["base"]]
+    assert words[-3:] == ["--port", "8001", "--max-model-len=128"]
+    assert words.count("--max-model-len") == 0  # the user's wins
+    values = dict(zip(words[2:-3:2], words[3:-3:2], strict=True))
+    assert json.loads(values["--hf-overrides"])["architectures"] == [ARCHITECTURE]
+    assert json.loads(values["--speculative-config"])["num_speculative_tokens"] == 2
+    with pytest.raises(ConfigError, match="stages"):
+        serve_command(load(), ["-pp", "2"])
+
+
+def test_serve_dry_run_prints_the_plain_command(folders: dict[str, str]) -> None:
+    recipe = ",".join(f"{role}={folders[role]}" for role in ("base", "tuned", "reference"))
+    done = CliRunner().invoke(app, ["serve", recipe, "--dry-run", "--port", "8001"])
+    assert done.exit_code == 0, done.output
+    words = shlex.split(done.stdout)
+    assert words[:3] == ["vllm", "serve", folders["base"]]
+    assert words[-2:] == ["--port", "8001"]
+
+
+def test_metrics_of_drafts() -> None:
+    class Counter:
+        def __init__(self, name: str, value: int) -> None:
+            self.name, self.value = name, value
+
+    class Vector:
+        name, values = "vllm:spec_decode_num_accepted_tokens_per_pos", [8, 6, 3]
+
+    metrics = [
+        Counter("vllm:spec_decode_num_drafts", 10),
+        Counter("vllm:spec_decode_num_draft_tokens", 30),
+        Counter("vllm:spec_decode_num_accepted_tokens", 17),
+        Vector(),
+    ]
+    record = decoding_statistics(metrics, requests=2, tokens=27, seconds=3.0).record()
+    assert record.acceptance == 17 / (10 + 8 + 6)
+    assert record.accepted_share == 17 / 30
+    assert record.tokens_per_second == 9.0

@@ -1,0 +1,255 @@
+"""Composites on the real vLLM, against the float64 loop; in an environment of its own.
+
+``EFT_TEST_VLLM`` is the ``bin`` folder of an environment with vLLM and eft-eval.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from openai import OpenAI
+from reference import Reference
+from scipy.stats import chisquare
+from tokenizer_kinds import size_of, tokenizer_of
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+
+from eft_eval.composite.encoding import TextEncoding
+
+GIVEN = os.environ.get("EFT_TEST_VLLM")  # before the fixture that clears the environment
+DRIVER = Path(__file__).parents[1] / "vllm_driver.py"
+PROMPTS = ["What is the capital of France?", "hello", "1 2 3 4", "The quick brown fox"]
+PAIRS = [["What is", " the capital of France?"], ["hello", " world, how are you?"], ["", "A fox"]]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not GIVEN, reason="no vLLM: set EFT_TEST_VLLM to its bin folder"),
+]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {
+        "PATH": f"{GIVEN}:{os.environ['PATH']}",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def model(folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, *, tied: bool) -> str:
+    """Save a random model: (width, layers, tokens that pad the vocabulary)."""
+    width, layers, padding = shape
+    tokenizer = tokenizer_of("qwen")  # AutoTokenizer gives Qwen2 models Qwen's own splits
+    config = kind(
+        vocab_size=size_of(tokenizer) + padding,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        num_key_value_heads=width // 32,
+        head_dim=32,  # the CPU kernel's smallest
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=tied,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        AutoModelForCausalLM.from_config(config).float().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("members")
+    return {
+        "base": model(root / "base", LlamaConfig, (128, 3, 16), 0, tied=False),
+        "tuned": model(root / "tuned", Qwen2Config, (64, 2, 0), 1, tied=True),
+        "reference": model(root / "reference", Qwen2Config, (64, 2, 0), 2, tied=True),
+        "qwen3": model(root / "qwen3", Qwen3Config, (96, 2, 8), 3, tied=False),
+    }
+
+
+def ask(tmp_path: Path, recipe: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    job = {
+        "recipe": recipe,
+        "engine": {"enforce_eager": True, "max_num_seqs": 8},
+        "prompts": PROMPTS * 2,
+        "pairs": PAIRS,
+        "max_new_tokens": 24,
+        "temperature": 0.0,
+    } | changes
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    done = subprocess.run(
+        [f"{GIVEN}/python", str(DRIVER), "job.json", "answer.json"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads((tmp_path / "answer.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"weight": 1.0, "block": 0},
+        {"weight": 1.0, "block": 3},
+        {"weight_top_p": 0.8, "block": 0},
+        {"deltas": [("tuned", "reference", 0.7), ("qwen3", "reference", -0.4)], "block": 0},
+        # down-scaling: the small model is the base, and Qwen3 the larger pair's tuned one
+        {"base": "reference", "deltas": [("qwen3", "base", 1.0)], "block": 0},
+    ],
+    ids=["up", "up, drafted", "filter", "two deltas", "down"],
+)
+def test_equal_to_the_float64_loop(
+    folders: dict[str, str], tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    base = folders[recipe.pop("base", "base")]
+    deltas = recipe.pop("deltas", [("tuned", "reference", recipe.pop("weight", 1.0))])
+    asked = recipe | {
+        "base": base,
+        "deltas": [
+            {"tuned": folders[t], "reference": folders[r], "weight": w} for t, r, w in deltas
+        ],
+    }
+    found = ask(tmp_path, asked)
+    reference = Reference(
+        base, [(folders[t], folders[r], w) for t, r, w in deltas], recipe.get("weight_top_p")
+    )
+    encoding = TextEncoding(reference.tokenizer)
+    stops = frozenset({reference.tokenizer.eos_token_id})
+    for prompt, tokens in zip(PROMPTS * 2, found["tokens"], strict=True):
+        assert tokens == reference.generate(encoding.tokens(prompt), 24, stops, guess=tokens)
+    for (context, continuation), (value, greedy) in zip(PAIRS, found["scores"], strict=True):
+        pair = encoding.pair(context, continuation)
+        expected, is_greedy = reference.score(pair.context, pair.continuation)
+        assert value == pytest.approx(expected, abs=2e-4)
+        assert greedy == is_greedy
+    assert (found["drafted"] > 0) == (recipe["block"] != 0)
+
+
+@pytest.mark.parametrize("block", [0, 3])
+def test_samples_follow_the_distribution(
+    folders: dict[str, str], tmp_path: Path, block: int
+) -> None:
+    roles = {role: folders[role] for role in ("base", "tuned", "reference")}
+    draws = 2000
+    found = ask(
+        tmp_path,
+        roles | {"block": block, "weight": 0.2},
+        prompts=["hello"] * draws, pairs=[], max_new_tokens=2, temperature=1.0,
+        engine={"enforce_eager": True, "max_num_seqs": 64},
+    )  # fmt: skip
+    reference = Reference(roles["base"], [(roles["tuned"], roles["reference"], 0.2)])
+    context = TextEncoding(reference.tokenizer).tokens("hello")
+    p = np.exp(reference.log_probs(context, len(context) - 1)[0])
+    seen = Counter(tokens[0] for tokens in found["tokens"])
+    assert p_value(p, seen, draws) > 1e-4
+    wrong = np.exp(Reference(roles["base"], [(roles["tuned"], roles["reference"], 0.4)]).log_probs(
+        context, len(context) - 1)[0])  # fmt: skip
+    assert p_value(wrong, seen, draws) < 1e-6  # the test would notice another weight
+
+
+def p_value(p: np.ndarray, seen: Counter[int], draws: int) -> float:
+    """χ² of counts, tokens of fewer than 5 expected ones together."""
+    often = np.flatnonzero(p * draws >= 5)
+    counts = [seen[int(token)] for token in often]
+    expected = list(p[often] * draws)
+    counts.append(draws - sum(counts))
+    expected.append(draws - sum(expected))
+    return float(chisquare(counts, expected).pvalue)
+
+
+@pytest.fixture(scope="module")
+def served(folders: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    recipe = ",".join(f"{role}={folders[role]}" for role in ("base", "tuned", "reference"))
+    words = ["serve", f"{recipe},block=0", "--port", str(port), "--host", "127.0.0.1"]
+    words += ["--enforce-eager", "--max-num-seqs", "64", "--served-model-name", "composite"]
+    server = subprocess.Popen(
+        [f"{GIVEN}/eft-eval", *words],
+        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        assert server.poll() is None, "the server ended before it answered"
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address, server
+    server.kill()
+    server.wait()
+
+
+def test_the_server(
+    folders: dict[str, str], served: tuple[str, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    address, server = served
+    client = OpenAI(base_url=f"{address}/v1", api_key="none", timeout=120)
+    reference = Reference(folders["base"], [(folders["tuned"], folders["reference"], 1.0)])
+    encoding = TextEncoding(reference.tokenizer)
+    expected = {}
+    for prompt in PROMPTS:
+        tokens = encoding.tokens(prompt)
+        stops = frozenset({reference.tokenizer.eos_token_id})
+        expected[prompt] = encoding.text(reference.generate(tokens, 12, stops))
+
+    def asked(prompt: str) -> str:
+        answer = client.completions.create(
+            model="composite", prompt=encoding.tokens(prompt), max_tokens=12, temperature=0.0
+        )
+        return answer.choices[0].text
+
+    with ThreadPoolExecutor(64) as pool:  # 64 requests at once
+        found = list(pool.map(asked, PROMPTS * 16))
+    assert found == [expected[prompt] for prompt in PROMPTS * 16]
+    scored = local_completions(address, folders["tuned"], tmp_path)
+    own = [reference.score(*encoding.pair("Pick one:", f" {word}")[:2])[0] for word in WORDS]
+    assert scored == pytest.approx(own, abs=2e-4)
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=60) in (0, -signal.SIGTERM)
+
+
+WORDS = ("red", "blue", "a dog")
+
+
+def local_completions(address: str, tokenizer: str, tmp_path: Path) -> list[float]:
+    """Return the log-likelihoods that stock lm-eval gets from a served composite."""
+    (tmp_path / "docs.jsonl").write_text(json.dumps({"q": "Pick one:", "a": 0, "c": WORDS}) + "\n")
+    (tmp_path / "pick.yaml").write_text(
+        "task: pick\ndataset_path: json\ntest_split: test\noutput_type: multiple_choice\n"
+        f"dataset_kwargs: {{data_files: {{test: {tmp_path}/docs.jsonl}}}}\n"
+        'doc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\ndoc_to_choice: "{{c}}"\n'
+    )
+    done = subprocess.run(
+        [f"{GIVEN}/lm_eval", "--model", "local-completions", "--model_args",
+         f"model=composite,base_url={address}/v1/completions,tokenizer={tokenizer},"
+         "tokenizer_backend=huggingface,max_length=256",
+         "--tasks", "pick", "--include_path", str(tmp_path), "--output_path", str(tmp_path / "out"),
+         "--log_samples"],
+        env=environment(), capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    (samples,) = (tmp_path / "out").glob("**/samples_pick_*.jsonl")
+    line = json.loads(samples.read_text().splitlines()[0])
+    return [float(answer[0][0]) for answer in line["resps"]]
