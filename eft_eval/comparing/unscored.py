@@ -18,6 +18,7 @@ from eft_eval.comparing.pairing import Matched, pair_columns
 from eft_eval.comparing.settings import GateSettings
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.judging.prompts.ranges import range_of
+from eft_eval.runs.conditions import unfinished_responses
 from eft_eval.runs.records import Column, MetricKey, Pipeline, Run, TaskRun
 from eft_eval.statistics.paired import Difference, paired_difference
 
@@ -27,10 +28,10 @@ SHARES: Mapping[str, tuple[str, ...]] = {
     "refused": ("refused",),
     "unreadable": ("truncated", "malformed", "ambiguous", "out_of_range"),
     "missing": ("api_error",),
-    "unfinished": ("unfinished",),
 }
 """Shares of responses without a score, and the statuses of verdicts that they count."""
 _ABSTAINED = "abstained"
+_UNFINISHED = "unfinished"
 _SLACK = 1e-12
 
 
@@ -72,7 +73,8 @@ class Extremes(NamedTuple):
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of responses without a score, or of abstentions."""
-    return any(metric == name or metric.endswith(f"_{name}") for name in (*SHARES, _ABSTAINED))
+    names = (*SHARES, _UNFINISHED, _ABSTAINED)
+    return any(metric == name or metric.endswith(f"_{name}") for name in names)
 
 
 def has_unscored(pipeline: Pipeline) -> bool:
@@ -201,6 +203,8 @@ def share_rows(
 ) -> Iterator[Row]:
     """Yield the shares of responses without a score behind the gated metrics, each decided.
 
+    Responses whose reasoning did not end are counted over the whole run, as the results do.
+
     Args:
         baseline: The accepted run.
         candidate: The run under test.
@@ -215,9 +219,11 @@ def share_rows(
             for share, statuses in SHARES.items():
                 counts = [_count(one, statuses) for one in (old, new)]
                 metric = _metric(candidate.tasks[task], share, name)
-                if share == "unfinished" and not any(count for count, _ in counts):
-                    continue
                 yield _share_row(task, metric or share, name, counts, settings)
+
+    counts = [unfinished_responses(run) for run in (baseline, candidate)]
+    if any(count for count, _ in counts):
+        yield _share_row("generation", _UNFINISHED, "none", counts, settings)
 
 
 _Count = tuple[int, int]  # responses of a kind, of all

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eft_eval.runs.metadata import members_in, prompt_data_in
+from eft_eval.runs.metadata import decoding_in, members_in, prompt_data_in
 from eft_eval.runs.records import Run, TaskRun
 from eft_eval.secrets import without_secrets
 
-__all__ = ["SAMPLING_KEY", "bears_on_scores", "conditions_of", "sampling_rule"]
+__all__ = [
+    "SAMPLING_KEY",
+    "bears_on_scores",
+    "conditions_of",
+    "sampling_rule",
+    "unfinished_responses",
+]
 
 SAMPLING_KEY = "eft_sampling_defaults"
 """In a results file's ``config``: what the checkpoint sets of sampling where a task is silent.
@@ -36,6 +43,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "encoder_repetition_penalty": (1,),
 }
+_UNFINISHED = "responses whose reasoning did not end"
 _SEEDS = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
 _HF = ("hf", "hf-auto", "huggingface", "hf-multimodal")
 _BEARING = (
@@ -54,6 +62,12 @@ def conditions_of(run: Run) -> dict[str, str]:
     if run.kind == "baseline":
         return dict(run.conditions) if run.conditions else dict(_known_of_old(run))
     return {name: str(without_secrets(value)) for name, value in _conditions(run) if value}
+
+
+def unfinished_responses(run: Run) -> tuple[int, int]:
+    """Return how many responses' reasoning did not end, and of how many; 0 of 0 if not known."""
+    found = re.fullmatch(r"(\d+) of (\d+)", conditions_of(run).get(_UNFINISHED, ""))
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def sampling_rule(generation: Any, config: Mapping[str, Any]) -> str:
@@ -119,6 +133,10 @@ def _conditions(run: Run) -> Iterator[tuple[str, str]]:
                 answered = ", ".join(judge.returned)
                 text = judge.model + (f", answered by {answered}" if answered else "")
                 yield f"judge of {task.name}, {pipeline.name}", text
+    decoded = decoding_in(config, run.label)
+    if decoded is not None and decoded.unfinished and decoded.unfinished_share:
+        total = round(decoded.unfinished / decoded.unfinished_share)
+        yield _UNFINISHED, f"{decoded.unfinished} of {total}"
     seeds = [f"{key.removesuffix('_seed')} {config[key]}" for key in _SEEDS if key in config]
     yield "seeds", ", ".join(seeds)
     for name, key in (("device", "device"), ("batch size", "batch_size"), ("limit", "limit")):

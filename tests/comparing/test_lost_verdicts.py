@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 from judged_runs import counted, make_verdict, write_judged_run
 from lossy_runs import judged_run, lost_of, two_models
+from written_runs import write_run
 
 from eft_eval.comparing import (
     Comparison,
@@ -358,3 +359,20 @@ def test_a_judge_that_loses_verdicts_of_both_runs(kind: str) -> None:
     for share in (0.04, 0.3):
         assert rate(outcomes("worse", kind, share, 500, both=True), "pass") <= 0.08
         assert rate(outcomes("equal", kind, share, 500, both=True), "regression") <= 0.08
+
+
+@pytest.mark.parametrize(("before", "after", "code"), [(0, 3, 0), (0, 12, 3), (20, 21, 0)])
+def test_responses_whose_reasoning_did_not_end_are_gated(
+    tmp_path: Path, before: int, after: int, code: int
+) -> None:
+    files = []
+    for name, count in (("old", before), ("new", after)):
+        decoding = {"requests": 100, "unfinished": count, "unfinished_share": count / 100}
+        changes = {"config": {"model": "eft", "eft_decoding": decoding}}
+        files.append(write_run(tmp_path / name, {"t": {"acc": [1.0, 0.0] * 20}}, changes=changes))
+    bless(files[0], tmp_path / "b.json")
+    for old in (files[0], tmp_path / "b.json"):
+        found = compare_runs(read_run(old), [read_run(files[1])])
+        assert found.exit_code == code
+        if code:
+            assert "generation/unfinished: 12 % of 100 responses" in found.candidates[0].sentence
