@@ -20,7 +20,8 @@ __all__ = ["found_in", "texts_of"]
 
 _EXPECTED = (
     "Potato's project folder, user_state.json, CSV, TSV or JSONL (2.x), annotated_instances.tsv or "
-    ".jsonl (1.x); Label Studio's JSON or JSON-MIN; or a CSV table with item_id in its header"
+    ".jsonl (1.x); Label Studio's JSON, JSON-MIN, CSV or TSV; Argilla's "
+    "JSON; Prodigy's JSONL; or a CSV table with item_id in its header"
 )
 
 
