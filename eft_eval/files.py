@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "check_new_folder",
     "check_output",
     "check_parent",
+    "check_readable",
     "described_start",
     "is_stream",
     "json_kind",
@@ -255,6 +257,22 @@ def make_folder(path: Path) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file of ours."""
     write_lines(path, [json.dumps(content, indent=1), "\n"])
+
+
+def check_readable(path: Path, *, pipes: bool = False) -> None:
+    """Check that reading a file comes to an end.
+
+    Args:
+        path: The file; one that is not there passes.
+        pipes: Whether it may be a pipe, such as a shell's ``<(command)``.
+
+    Raises:
+        ConfigError: It is a device, a socket or a pipe.
+    """
+    with contextlib.suppress(OSError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (pipes and stat.S_ISFIFO(mode))):
+            raise ConfigError(f"cannot read {path}: it is a device or a pipe, and no file")
 
 
 def read_text(path: Path, where: str, most: int = _LONGEST) -> str:

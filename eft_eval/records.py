@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import Kind, check_output, json_kind, write_json
+from eft_eval.files import Kind, check_output, check_readable, json_kind, write_json
 
 __all__ = ["check_report_path", "plain", "read_record_file", "restored", "write_report"]
 
@@ -29,11 +29,12 @@ def read_record_file(path: Path, what: str) -> Mapping[str, Any]:
     Raises:
         ConfigError: It cannot be read, is no JSON, or holds something else.
     """
+    check_readable(path)
     try:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON ({error}); expected {what}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no JSON object; expected {what}")

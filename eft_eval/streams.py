@@ -29,7 +29,9 @@ def show(text: str) -> None:
 
 def say_error(error: Exception) -> None:
     """Print an error as one line of standard error."""
-    text = " ".join(str(error).split()) if isinstance(error, OSError) else str(error)
+    text = str(error) if isinstance(error, EftEvalError) else " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        text = f"out of memory {text}".rstrip()
     say(f"eft-eval: error: {without_credentials(text)}", sys.stderr)
 
 

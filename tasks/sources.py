@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from eft_eval.errors import ConfigError
+from eft_eval.files import check_readable
 
 __all__ = [
     "NO_COLUMN",
@@ -192,6 +193,7 @@ def read_rows(path: Path, name: str) -> Iterator[Mapping[str, object]]:
 
 
 def _text(path: Path, name: str) -> str:
+    check_readable(path, pipes=True)
     try:
         stored = path.read_bytes()
         return (gzip.decompress(stored) if path.suffix == ".gz" else stored).decode("utf-8-sig")

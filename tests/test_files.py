@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+from written_runs import write_run
 
 from eft_eval import files
+from eft_eval.cli import main
+from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +28,7 @@ KNOWN = {
     "eft_eval/cli/app.py": {"open"},
     "eft_eval/files.py": {"rmtree", "rmdir", "rename", "replace", "mkdtemp", "open"},
     "eft_eval/agreement/protocol.py": {"unlink"},
+    "eft_eval/decoding/finished.py": {"rmdir", "write_bytes", "replace", "unlink", "open"},
     "eft_eval/demo/building.py": {"unlink", "open"},
     "eft_eval/demo/study.py": {"write_text"},
     "eft_eval/labels/label_studio.py": {"write_text"},
@@ -122,3 +128,57 @@ def test_a_folder_is_new_or_empty(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), files.new_folder(tmp_path / "c"):
         raise RuntimeError
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_has_no_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device or a pipe in a file's place is one line in every command, at once."""
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("run"), {"t": {"acc": [1.0, 0.0] * 10}})
+    os.mkfifo("pipe")
+    for name in ("/dev/zero", "pipe"):
+        for line in (
+            "compare X run",
+            "compare run run --config X",
+            "report X --out r.html",
+            "report run --format md --trace X",
+            "report run --format md --agreement X",
+            "bless X --out b.json",
+            "export X --format csv",
+            "labels export X --out l",
+            "agree --labels x.csv --run X",
+            "correct X --labels x.csv",
+            "judge X",
+            "judge run --prompt X",
+            "judge run --judge scripted:X",
+            "verdicts list --store X",
+            "verdicts import X --store v.sqlite3",
+            "recipes X",
+            "trace hello --recipe X",
+        ):
+            done = CliRunner().invoke(app, line.replace("X", name).split())
+            assert isinstance(done.exception, ConfigError), (line, name, done.exception)
+            assert "\n" not in str(done.exception)
+
+
+def test_deep_json_and_too_much_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("run"), {"t": {"acc": [1.0, 0.0] * 10}})
+    Path("deep.json").write_text("[" * 100_000 + "]" * 100_000)
+    Path("deep.toml").write_text("a = " + "[" * 100_000 + "]" * 100_000)
+    for line in ("report run --format md --trace deep.json", "compare run run --config deep.toml"):
+        monkeypatch.setattr(sys, "argv", ["eft-eval", *line.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+    def too_much(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("eft_eval.runs.reading.read_run", too_much)
+    monkeypatch.setattr(sys, "argv", ["eft-eval", "compare", "run", "run"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (2, "eft-eval: error: out of memory\n")

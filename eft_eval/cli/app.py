@@ -50,8 +50,8 @@ def main() -> None:
     _prepare_streams()
     try:
         app()
-    except (EftEvalError, OSError) as error:
-        of_lm_eval = isinstance(error, OSError) and sys.argv[:1] == ["lm_eval"]  # see `run`
+    except (EftEvalError, OSError, MemoryError, RecursionError) as error:
+        of_lm_eval = sys.argv[:1] == ["lm_eval"] and not isinstance(error, EftEvalError)  # `run`
         if of_lm_eval or os.environ.get("EFT_EVAL_TRACEBACK") == "1":
             raise
         say_error(error)

@@ -153,7 +153,7 @@ def _crash_is_no_regression() -> Iterator[None]:
     """Keep Python's exit code 1 for crashes from being read as a regression."""
     try:
         yield
-    except EftEvalError:
+    except (EftEvalError, MemoryError, RecursionError):
         raise
     except OSError as error:
         raise ConfigError(f"the comparison cannot be shown: {error}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import check_readable
 from eft_eval.runs.samples import PROMPT
 
 if sys.version_info >= (3, 11):
@@ -93,11 +94,12 @@ def read_settings(path: Path | None, folder: Path = Path()) -> GateSettings:
         path = folder / FILE_NAME
         if not (path.exists() or path.is_symlink()):  # a dangling link is no missing file
             return GateSettings()
+    check_readable(path)
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from error
     for key in content:
         if key != "gate":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
-from eft_eval.files import Kind, check_output, write_output
+from eft_eval.files import Kind, check_output, check_readable, write_output
 from eft_eval.judging.judges.registry import judge_class
 from eft_eval.judging.outcome import is_failure, reparse
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
@@ -264,6 +264,7 @@ def take_in(store: VerdictStore, file: Path) -> int:
     Raises:
         ConfigError: The file cannot be read, or is none of verdicts; nothing is stored then.
     """
+    check_readable(file)
     verdicts: list[Verdict] = []
     try:
         with file.open(encoding="utf-8") as lines:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
+from eft_eval.files import check_readable
 from eft_eval.labels import saving
 from eft_eval.labels.entries import Asked, Found, Lines, Place, Remark, Unusable
 from eft_eval.labels.people import scrub
@@ -56,6 +57,7 @@ def _is_filled(path: Path, text: str) -> bool:
 
 
 def _raw(path: Path) -> bytes:
+    check_readable(path, pipes=True)
     try:
         return path.read_bytes()
     except OSError as error:

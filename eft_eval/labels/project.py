@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import new_folder
+from eft_eval.files import check_readable, new_folder
 from eft_eval.labels.entries import Asked, Found, Lines, Table
 from eft_eval.labels.records import Item, Origin
 from eft_eval.labels.scheme import QUESTIONS, Questions
@@ -187,8 +187,9 @@ def key_in(path: Path) -> Key | None:
         ConfigError: There is a key of ours that cannot be read.
     """
     try:
+        check_readable(path)
         key = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (ConfigError, OSError, ValueError, RecursionError):
         return None  # somebody else's key.json, if any
     if not isinstance(key, dict) or key.get("format") not in (KEY_FORMAT, GOLD_KEY_FORMAT):
         return None

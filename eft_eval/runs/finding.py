@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import described_start
+from eft_eval.files import check_readable, described_start
 from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import ResultsFile
 from eft_eval.runs.shape import in_shape, no_results
@@ -103,6 +103,7 @@ def read_json(path: Path) -> Any:
     Raises:
         ConfigError: It cannot be read, or is no JSON.
     """
+    check_readable(path)
     try:
         raw = path.read_bytes()
         if words := described_start(raw):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import described_start
+from eft_eval.files import check_readable, described_start
 from eft_eval.runs.records import ItemSeen, JudgeSeen, Pipeline, Sample
 from eft_eval.verdicts.text import verdict_records
 
@@ -291,6 +291,7 @@ def _records(path: Path, filters: Sequence[str]) -> Iterator[tuple[int, dict[str
 
 
 def _contents(path: Path) -> Iterator[tuple[int, Any]]:
+    check_readable(path)
     try:
         with path.open("rb") as raw:
             start = raw.peek(_START)[:_START]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.files import check_readable
 from eft_eval.verdicts.tally import SCHEMA, Tally, note, read_tallies, without_facts
 from eft_eval.verdicts.transaction import add, begin, in_parts, stored_among
 from eft_eval.verdicts.verdict import Status, Verdict
@@ -113,6 +114,7 @@ class VerdictStore:
         self._source = str(self.path)
         self._record = _RECORD
         self._uri = False
+        check_readable(self.path)
         if not writable and self.path.is_file() and not self._can_be_written():
             self._open_to_read()
             return
@@ -140,6 +142,12 @@ class VerdictStore:
             raise ConfigError(
                 f"the verdict store {self.path} has the layout {layout} of a later eft-eval; "
                 f"this one knows {_LAYOUT}: upgrade, or set {STORE_VARIABLE} to another file"
+            )
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(verdicts)")}
+        empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+        if not (empty or {"key", "record"} <= columns):
+            raise ConfigError(
+                f"{self.path} is another program's database; set {STORE_VARIABLE} to another file"
             )
         return layout
 

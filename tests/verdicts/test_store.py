@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -753,3 +754,17 @@ def test_writers_take_turns(tmp_path: Path) -> None:
     worst = [float(process.communicate()[0]) for process in processes]
     assert len(VerdictStore(path)) == 400
     assert max(worst) < 1.5, "0.4 s where nothing else runs"
+
+
+@pytest.mark.parametrize("schema", ["CREATE TABLE theirs (a)", "CREATE TABLE verdicts (a)"])
+def test_another_programs_database_stays_as_it_is(schema: str, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(schema)
+        connection.commit()
+    before = path.read_bytes()
+    for writable in (True, False):
+        with pytest.raises(ConfigError, match="another program's database"):
+            VerdictStore(path, writable=writable)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]

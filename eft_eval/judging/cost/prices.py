@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import check_readable
 
 __all__ = ["FREE", "PRICES_VARIABLE", "Price", "cost_usd", "price_of"]
 
@@ -104,6 +105,7 @@ def _shipped_table() -> dict[str, Any]:
 
 def _own_table(path: str) -> dict[str, Any]:
     where = f"{PRICES_VARIABLE}={path}"
+    check_readable(Path(path).expanduser())
     try:
         file = Path(path).expanduser()
         stamp = file.stat()
