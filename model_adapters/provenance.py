@@ -49,6 +49,7 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
             gguf_file=member.spec.gguf_file,
             adapter=asked.get("adapter"),
             adapter_source=member.spec.adapter,
+            depends_on_batch=(loaded and getattr(member.engine, "depends_on_batch", False)) or None,
             num_parameters=member.model.num_parameters() if loaded else spec.parameters,
         )
     distinct = {*composite.members.values()}

@@ -100,17 +100,26 @@ class TransformersEngine:
             )
 
     @cached_property
+    def _trial(self) -> Trial:
+        return Trial(self._passes)
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether its logits were found to depend on the rest of a batch."""
+        return self._trial.depends_on_batch
+
+    @cached_property
     def _not_causal(self) -> str | None:
-        return Trial(self._passes).causal()
+        return self._trial.causal()
 
     @cached_property
     def _rows_fail(self) -> str | None:
-        return Trial(self._passes).rows()
+        return self._trial.rows()
 
     @cached_property
     def _plain_way(self) -> PlainWay:
-        return Trial(self._passes).plain(mixed=counts_by_token(self._config))
+        return self._trial.plain(mixed=counts_by_token(self._config))
 
     @cached_property
     def _equal_way(self) -> PlainWay:
-        return Trial(self._passes).plain(mixed=False)
+        return self._trial.plain(mixed=False)

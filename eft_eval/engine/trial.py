@@ -14,10 +14,14 @@ from torch import Tensor
 
 from eft_eval.engine.batches import BatchState
 from eft_eval.engine.engine import PlainWay, Rows, State
+from eft_eval.engine.numerics import batch_spread, only_numerics, root_mean_square
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.states import RowState
+from eft_eval.streams import logger
 
 __all__ = ["Trial", "difference"]
+
+log = logger("eft_eval")
 
 READ_ON = 4  # tokens that a row reads one by one
 _MIXED, _EQUAL = (19, 12, 5), (13, 13, 13)
@@ -34,10 +38,14 @@ class Trial:
     Args:
         model: What runs the passes.
         scale: Multiplies the lengths of the trial's prompts, to reach over windows and blocks.
+
+    Attributes:
+        depends_on_batch: Whether a trial found its logits to depend on the rest of a batch.
     """
 
     def __init__(self, model: Passes, scale: int = 1) -> None:
         self._model, self._scale = model, scale
+        self.depends_on_batch = False
 
     @torch.inference_mode()
     def causal(self) -> str | None:
@@ -93,7 +101,7 @@ class Trial:
         state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
         state.rewind([len(row) - 2 for row in rows])
         found = state.forward(torch.tensor([row[-2:] for row in rows]))
-        return _told(found, self._alone(rows, 2))
+        return self._apart(found, self._alone(rows, 2))
 
     def _reads_on(self, lengths: Sequence[int], shrinks: bool) -> str | None:
         """Read on with the model's cache; the second row ends early."""
@@ -106,7 +114,7 @@ class Trial:
             places = [len(rows[row]) - READ_ON + step for row in alive]
             tokens = [[rows[row][place]] for row, place in zip(alive, places, strict=True)]
             found = state.forward(torch.tensor(tokens))
-            if why := _told(found, expected[alive, step : step + 1]):
+            if why := self._apart(found, expected[alive, step : step + 1]):
                 return f"at token {step + 1}, {why}"
             if step == 1 and len(alive) > 1:
                 state.keep([0, *range(2, len(alive))])
@@ -118,9 +126,34 @@ class Trial:
         found, first = self._model.logits(rows, [READ_ON] * len(rows))
         ends = [len(row) - first for row in rows]
         taken = [found[number, end - READ_ON : end] for number, end in enumerate(ends)]
-        return _told(torch.stack(taken), self._alone(rows, READ_ON))
+        return self._apart(torch.stack(taken), self._alone(rows, READ_ON))
 
     # ------------------------------------------------------------------
+
+    def _apart(self, found: Tensor, expected: Tensor) -> str | None:
+        """Say how far logits are from the expected ones; None where numerics are all there is."""
+        most = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
+        apart = difference(found, expected)
+        if apart <= most or self._only_numerics(found, expected, most):
+            return None
+        return f"its logits differ from a pass without a cache by {apart:.2g} standard deviations"
+
+    def _only_numerics(self, found: Tensor, expected: Tensor, most: float) -> bool:
+        if not only_numerics(root_mean_square(found, expected), self.spread, most):
+            return False
+        if not self.depends_on_batch:
+            self.depends_on_batch = True
+            log.warning(
+                "%s: its logits depend on the rest of a batch (by %.2g standard deviations, without"
+                " any cache, too): responses change a little with batch_size and block",
+                self._model.label, self.spread,
+            )  # fmt: skip
+        return True
+
+    @functools.cached_property
+    def spread(self) -> float:
+        """How much logits without a cache depend on the other rows of a batch."""
+        return batch_spread(self._model.logits, self._rows(_MIXED), READ_ON)
 
     def _rows(self, lengths: Sequence[int]) -> list[list[int]]:
         limit = int(self._model.text.vocab_size)
@@ -152,14 +185,6 @@ def difference(found: Tensor, expected: Tensor) -> float:
     """Return the largest difference of logits, in standard deviations of the expected ones."""
     expected = expected.to(found.device)
     return float((found - expected).double().abs().max() / expected.double().std())
-
-
-def _told(found: Tensor, expected: Tensor) -> str | None:
-    exact = found.dtype in (torch.float32, torch.float64)
-    apart = difference(found, expected)
-    if apart <= (1e-3 if exact else 0.1):
-        return None
-    return f"its logits differ from a pass without a cache by {apart:.2g} standard deviations"
 
 
 def _words(error: BaseException) -> str:

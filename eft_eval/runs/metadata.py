@@ -48,6 +48,7 @@ class Member:
         gguf_file: The file that holds the model; None for a folder.
         adapter: The id of an adapter on the model, or the digest of its folder; None without one.
         adapter_source: The name or folder that the adapter was loaded from.
+        depends_on_batch: True where its logits were found to depend on the rest of a batch.
     """
 
     role: str
@@ -64,6 +65,7 @@ class Member:
     gguf_file: str | None = None
     adapter: str | None = None
     adapter_source: str | None = None
+    depends_on_batch: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it stands under its role."""
@@ -97,7 +99,7 @@ class Member:
 
     def unloaded(self) -> Member:
         """Return the record without what is known only where its weights were loaded."""
-        return replace(self, num_parameters=None, loaded_dtype=None)
+        return replace(self, num_parameters=None, loaded_dtype=None, depends_on_batch=None)
 
 
 _RARE = (
