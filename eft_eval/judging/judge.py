@@ -21,11 +21,15 @@ from eft_eval.verdicts.verdict import Status, Verdict, content_key
 from eft_eval.verdicts.writer import Keeper
 
 __all__ = [
+    "ABSENT",
     "JudgeItem",
     "Plan",
     "judge_responses",
     "plan",
 ]
+
+ABSENT = "no response"
+"""The key of the responses that never came."""
 
 _IN_A_BATCH = (
     "not sent: the request is in a Batch API job; `eft-eval judge RUN_DIR --batch collect` "
@@ -36,10 +40,11 @@ _IN_A_BATCH = (
 class JudgeItem(NamedTuple):
     """One response to judge, with the user's query where the prompt shows it.
 
-    An empty response is a valid item: what it is worth is the judge's decision.
+    An empty response is a valid item: what it is worth is the judge's decision. None is a
+    response that never came; no judge is asked about it, and its verdict is missing.
     """
 
-    response: str
+    response: str | None
     query: str | None = None
 
 
@@ -84,7 +89,12 @@ def plan(
     """
     parameters = judge_for(settings).key()
     rendered = [_render(prompt, item, index) for index, item in enumerate(items)]
-    keys = [content_key(text, settings.model, parameters, repeat=repeat) for text in rendered]
+    keys = [
+        ABSENT
+        if item.response is None
+        else content_key(text, settings.model, parameters, repeat=repeat)
+        for item, text in zip(items, rendered, strict=True)
+    ]
     judged = {
         key: f"{item.response}\n{item.query or ''}" for key, item in zip(keys, items, strict=True)
     }
@@ -95,6 +105,9 @@ def plan(
         for key, entry in entries.items()
         if key not in failures
     }
+    if ABSENT in keys:
+        absent = Failure("not sent: there is no response (null in the samples file)")
+        found[ABSENT] = verdict_of(ABSENT, absent, prompt, settings, parameters=parameters)
     missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
     return Plan(keys, found, missing, parameters, judged, tuple(failures))
 
@@ -236,7 +249,7 @@ class _Judging:
 
 
 def _render(prompt: JudgePrompt, item: JudgeItem, index: int) -> str:
-    values = {"response": item.response.strip()}
+    values = {"response": (item.response or "").strip()}
     if item.query is not None:
         values["query"] = item.query.strip()
     try:

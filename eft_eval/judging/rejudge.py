@@ -300,7 +300,7 @@ def _described(judged: list[_Judged], settings: JudgeSettings) -> Judging:
         {one.given.name: one.given.prompt for one in judged},
         {one.given.name: one.given.measure for one in judged},
         {one.given.name: one.groups for one in judged},
-        [item.response for group in judged[0].given.items for item in group],
+        [item.response or "" for group in judged[0].given.items for item in group],
         [verdict for one in judged for verdict in one.further],
     )
 

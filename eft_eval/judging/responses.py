@@ -6,6 +6,7 @@ Reads lm-eval's files, yet imports neither lm_eval nor torch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
@@ -259,13 +260,13 @@ def _items(
     """Return a sample's responses; ranks may have appended a clone's answer beyond the repeats."""
     given = sample.filtered if source.response == "filtered_resps" else sample.responses
     responses = given[0] if given else []
-    if isinstance(responses, str):
+    if given and isinstance(responses, (str, NoneType)):
         responses = [responses]
     where = f"task {task!r}, doc_id {sample.doc_id}"
     if not isinstance(responses, list) or not responses:
         raise ConfigError(f"{where}: the sample has no responses")
     for text in responses[:repeats]:
-        if not isinstance(text, str):
+        if not isinstance(text, (str, NoneType)):
             raise ConfigError(f"{where}: its {source.response} are no text but {text!r:.60}")
     return [JudgeItem(text, query) for text in responses[:repeats]]
 

@@ -19,8 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.adapting import Form, adapted, form_at, remember
-from eft_eval.judging.judges.answers import read_answer
-from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply, load_json
+from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
 from eft_eval.judging.judges.client import (
     Answer,
     Chat,
@@ -31,12 +30,11 @@ from eft_eval.judging.judges.client import (
     mask,
     without_echo,
 )
-from eft_eval.judging.judges.endpoint_errors import EndpointError, read_error
+from eft_eval.judging.judges.endpoint_errors import EndpointError
 from eft_eval.judging.judges.lookup import look_up
 from eft_eval.judging.judges.rate_limit import Pacer
-from eft_eval.judging.judges.streams import is_stream, read_stream
 from eft_eval.judging.judges.structured import response_format
-from eft_eval.judging.judges.tries import Try, body_of, not_taken, refused
+from eft_eval.judging.judges.tries import Try, not_taken, read, refused
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 from eft_eval.streams import logger
 
@@ -300,19 +298,7 @@ class EndpointJudge(Judge):
             return Try(Failure(why), anomaly=anomaly, again=True, billed=lost), None
         except UnicodeError as error:
             return Try(Failure(explain(error, self.settings), "item")), None
-        if answer.status >= 300:
-            return self._refused(read_error(body_of(answer), answer.status), answer)
-        try:
-            kind = answer.headers.get("content-type", "")
-            read = read_stream if is_stream(answer.content, kind) else load_json
-            payload = read(answer.content)
-        except RecursionError:  # JSON, but so deep that nobody reads it; asking again is no use
-            return Try(Reply(None, None), answer.headers), None
-        except ValueError:
-            words = read_error(answer.content).words
-            no_json = EndpointError("temporary", f"the endpoint's reply is no JSON: {words}")
-            return self._refused(no_json, answer)
-        found = read_answer(payload, structured="response_format" in body)
+        found = read(answer, structured="response_format" in body)
         if isinstance(found, EndpointError):
             return self._refused(found, answer)
         found = replace(found, sent=self.sent(form))

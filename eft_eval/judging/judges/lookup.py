@@ -6,11 +6,12 @@ import contextlib
 import re
 from datetime import date
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.judges.client import Redirected, explain, make_blocking_client
-from eft_eval.judging.judges.endpoint_errors import read_error
+from eft_eval.judging.judges.client import Redirected, explain, make_blocking_client, mask
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.secrets import without_credentials
 
 if TYPE_CHECKING:
     import openai
@@ -99,28 +100,22 @@ def _check_listed(client: openai.OpenAI, settings: JudgeSettings, place: str) ->
 
 
 def _check_route(client: openai.OpenAI, settings: JudgeSettings, place: str) -> None:
-    """Ask for a chat without a message, which costs nothing: is there anybody who takes chats?"""
+    """Look whether the models are listed at another address of the same host: that is the one."""
     import openai
 
-    try:
-        client.with_options(max_retries=0).post("/chat/completions", cast_to=object, body={})
-    except openai.APIStatusError as error:
-        kind = read_error(error.body or error.response.text, error.status_code).kind
-        if kind != "address":
-            return
-    except (openai.OpenAIError, ValueError, RecursionError):
-        return  # it was there a moment ago
-    else:
+    own = settings.base_url or place
+    if own.endswith("/v1"):
         return
-    hint = f"{ADDRESS_HINT}: such as http://host:port/v1"
-    if not place.endswith("/v1"):
-        beside = client.with_options(base_url=f"{settings.base_url}/v1", max_retries=0)
+    for address in dict.fromkeys((f"{own}/v1", urljoin(own, "/v1"))):
+        if address == own:
+            continue
+        beside = client.with_options(base_url=address, max_retries=0)
         with contextlib.suppress(openai.OpenAIError, ValueError, RecursionError, AttributeError):
             if beside.models.list().data is not None:
-                hint = f"{place}/v1 does: set EFT_JUDGE_BASE_URL to that"
-    raise ConfigError(
-        f"{place} takes no chat requests ({place}/chat/completions: not found); {hint}"
-    )
+                there = mask(without_credentials(address), settings)
+                raise ConfigError(
+                    f"{place} has no models, {there} has: set EFT_JUDGE_BASE_URL to that"
+                )
 
 
 def _raise_if_certain(error: Exception, settings: JudgeSettings, place: str) -> None:

@@ -6,14 +6,15 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from eft_eval.judging.judges.answers import moderated
+from eft_eval.judging.judges.answers import moderated, read_answer
 from eft_eval.judging.judges.base import Blame, Failure, Outcome, Reply, load_json
 from eft_eval.judging.judges.client import Answer, Redirected, TooLarge
-from eft_eval.judging.judges.endpoint_errors import EndpointError, Kind
+from eft_eval.judging.judges.endpoint_errors import EndpointError, Kind, read_error
 from eft_eval.judging.judges.lookup import ADDRESS_HINT
 from eft_eval.judging.judges.rate_limit import retry_after_s
+from eft_eval.judging.judges.streams import is_stream, read_stream
 
-__all__ = ["Try", "body_of", "not_taken", "refused"]
+__all__ = ["Try", "not_taken", "read", "refused"]
 
 _LONGEST_PAUSE_S = 300.0
 _LONGEST_KIND = 80
@@ -87,8 +88,27 @@ def not_taken(error: TooLarge | Redirected) -> Try:
     return Try(Failure(str(error), "all"))
 
 
-def body_of(answer: Answer) -> Any:
-    """Return an error's body: JSON, or text."""
+def read(answer: Answer, *, structured: bool = False) -> Reply | EndpointError:
+    """Read a whole answer: a reply, or the error that it is.
+
+    Args:
+        answer: The answer.
+        structured: Whether JSON was asked for.
+    """
+    if answer.status >= 300:
+        return read_error(_body_of(answer), answer.status)
+    kind = answer.headers.get("content-type", "")
+    as_json = read_stream if is_stream(answer.content, kind) else load_json
+    try:
+        return read_answer(as_json(answer.content), structured=structured)
+    except RecursionError:  # JSON, but so deep that nobody reads it; asking again is no use
+        return Reply(None, None)
+    except ValueError:
+        words = read_error(answer.content).words
+        return EndpointError("temporary", f"the endpoint's reply is no JSON: {words}")
+
+
+def _body_of(answer: Answer) -> Any:
     try:
         return load_json(answer.content)
     except (ValueError, RecursionError):

@@ -1,0 +1,71 @@
+"""Responses that never came, and documents that share an id: each line is counted once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged_runs import counted, write_judged_run
+from judging_helpers import score, shown
+from typer.testing import CliRunner
+
+from eft_eval.cli.app import app
+
+Start = Callable[..., Any]
+
+
+def rewritten(run: Path, change: Callable[[int, dict[str, Any]], None]) -> None:
+    """Change the lines of a run's one samples file."""
+    (file,) = run.glob("samples_*.jsonl")
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    for number, line in enumerate(lines):
+        change(number, line)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+
+def results_of(run: Path) -> dict[str, Any]:
+    newest = sorted(run.glob("results_*.json"))[-1]
+    found: dict[str, Any] = json.loads(newest.read_text("utf-8"))["results"]["eli5_fact"]
+    return found
+
+
+def test_a_null_response_is_missing_and_nobody_is_asked(
+    openai_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = openai_server(score, models=["judge"])
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    run = write_judged_run(tmp_path / "run", counted([0, 0, 0, 0]), response="one {}".format)
+
+    def absent(number: int, line: dict[str, Any]) -> None:
+        if number == 1:
+            line["resps"] = [[None]]
+
+    rewritten(run, absent)
+    dry = CliRunner().invoke(app, ["judge", str(run), "--judge", "judge", "--dry-run"])
+    assert "1 without a response" in dry.output
+    done = CliRunner().invoke(app, ["judge", str(run), "--judge", "judge"])
+    assert done.exit_code == 3, done.output
+    assert sorted(map(shown, server.prompts())) == ["one 0", "one 2", "one 3"]
+    assert results_of(run)["fact_missing,factuality"] == 0.25
+
+
+def test_documents_that_share_an_id_are_judged_each(
+    openai_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lm-eval writes them for ``--samples`` that names a document twice."""
+    server = openai_server(score, models=["judge"])
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    responses = ["fine", "wrong", "wrong wrong"]
+    run = write_judged_run(tmp_path / "run", counted([0, 0, 0]), response=responses.__getitem__)
+
+    def shared(number: int, line: dict[str, Any]) -> None:
+        line["doc_id"] = 0
+
+    rewritten(run, shared)
+    done = CliRunner().invoke(app, ["judge", str(run), "--judge", "judge"])
+    assert done.exit_code == 0, done.output
+    assert sorted(map(shown, server.prompts())) == sorted(responses)
+    assert results_of(run)["fact_errors,factuality"] == 1.0
