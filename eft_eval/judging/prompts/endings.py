@@ -5,6 +5,7 @@ Servers and gateways name one and the same end in many ways; docs/endpoints.md h
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 __all__ = ["GOOD_ENDS", "Ending", "ending_of"]
@@ -40,5 +41,5 @@ _ENDINGS: dict[str, Ending] = {word: end for end, words in _WORDS.items() for wo
 
 def ending_of(finish_reason: str | None) -> Ending:
     """Return what an endpoint's word for the end of a reply means; of none, that is unknown."""
-    word = (finish_reason or "").strip().lower().replace("-", "_").replace(" ", "_")
+    word = re.sub(r"(?<=[a-z])(?=[A-Z])|[- ]", "_", (finish_reason or "").strip()).lower()
     return _ENDINGS.get(word.removeprefix("finish_reason_"), "unknown")
