@@ -12,6 +12,7 @@ and acts right after each was imported; nothing of lm-eval, torch or pydantic is
 | lm_eval.api.metrics                | wrap ``stderr_for_metric``: closed forms of our own       |
 | lm_eval.models.huggingface         | wrap ``HFLM.get_model_info``: sampling settings that the  |
 |                                    | checkpoint sets are noted in the results                  |
+| lm_eval.evaluator                  | wrap ``evaluate``: model ``eft`` checks settings first    |
 | lm_eval.loggers.evaluation_tracker | wrap ``GeneralConfigTracker.log_experiment_args``: runs   |
 |                                    | of our models are named after the composite; wrap         |
 |                                    | ``EvaluationTracker.__init__``: where a run is written    |
@@ -307,6 +308,26 @@ def _note_sampling(module: Any) -> None:
     module.HFLM.get_model_info = get_model_info
 
 
+def _check_first(module: Any) -> None:
+    """Wrap evaluate: model ``eft`` checks what the tasks ask for before anything is built."""
+    original = module.evaluate
+
+    def evaluate(*args: Any, **kwargs: Any) -> Any:
+        lm = kwargs["lm"] if "lm" in kwargs else args[0]
+        check = getattr(getattr(lm, "lm", lm), "check_evaluation", None)
+        if check is not None:
+            tasks = kwargs["task_dict"] if "task_dict" in kwargs else args[1]
+            check(tasks.get("tasks", {}), kwargs.get("apply_chat_template") or False)
+        return original(*args, **kwargs)
+
+    module.evaluate = evaluate
+
+
+def _wrap_evaluator(module: Any) -> None:
+    _mask_results(module)
+    _check_first(module)
+
+
 _ACTIONS: dict[str, Callable[[Any], None]] = {
     "lm_eval.models": _register_model,
     "lm_eval.filters": _register_filters,
@@ -314,6 +335,6 @@ _ACTIONS: dict[str, Callable[[Any], None]] = {
     "lm_eval.api.metrics": _closed_form_errors,
     "lm_eval.models.huggingface": _note_sampling,
     "lm_eval.loggers.evaluation_tracker": _name_runs,
-    "lm_eval.evaluator": _mask_results,
+    "lm_eval.evaluator": _wrap_evaluator,
     "lm_eval._cli.run": _mask_prints,
 }

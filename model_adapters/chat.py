@@ -6,10 +6,10 @@ from typing import Any
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.prompting import view_tokens
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, nearest
 from eft_eval.streams import logger
 
-__all__ = ["ChatTurns"]
+__all__ = ["ChatTurns", "template_text"]
 
 log = logger("lm_eval.eft")
 
@@ -62,3 +62,36 @@ class ChatTurns:
                 "turns: run without --cache_requests, or with --cache_requests refresh"
             )
         return view_tokens(self._composite, text, tokens, self._turns.get(text, []), moved)
+
+
+def template_text(composite: CompositeModel, tokenizer: Any, asked: str | bool) -> str:
+    """Return a chat template's text.
+
+    Args:
+        composite: The model.
+        tokenizer: The tuned member's.
+        asked: Its name; True for the default one.
+
+    Raises:
+        ConfigError: There is none, or none of that name.
+    """
+    member, known = composite.tuned.label, tokenizer.chat_template
+    named = known if isinstance(known, dict) else {}
+    if not known:
+        raise ConfigError(
+            f"{member} has no chat template: run without --apply_chat_template, or save one with "
+            "its tokenizer"
+        )
+    if isinstance(asked, str) and asked not in named:
+        has = f"has {', '.join(sorted(named))}" if named else "has one, without a name"
+        raise ConfigError(
+            f"--apply_chat_template {asked}: {member} {has}{nearest(asked, named)}; give no name "
+            "to use its default"
+        )
+    name = asked if isinstance(asked, str) else "default"
+    if named and name not in named:
+        raise ConfigError(
+            f"{member} has several chat templates and none that is called default: name one of "
+            f"{', '.join(sorted(named))} (--apply_chat_template NAME)"
+        )
+    return str(named[name] if named else known)

@@ -15,6 +15,7 @@ from eft_eval.decoding.finished import FinishedResponses
 from eft_eval.errors import ConfigError
 from eft_eval.model_adapters.provenance import commit_of
 from eft_eval.recipe import identity
+from eft_eval.recipe.naming import member_identity
 from eft_eval.runs.completeness import unwritten
 from eft_eval.version import __version__
 
@@ -60,7 +61,7 @@ class Resume:
             ConfigError: The folder cannot be used.
         """
         if self._store is None and (folder := self._folder()) is not None:
-            self._store = FinishedResponses(folder, self._identity())
+            self._store = FinishedResponses(folder, self.identity())
             if self._output is not None:
                 atexit.register(self._forget)
         return self._store
@@ -78,16 +79,15 @@ class Resume:
         file = self._output.suffix == ".json"  # as lm-eval reads it
         return (self._output.parent if file else self._output) / _FOLDER
 
-    def _identity(self) -> dict[str, Any]:
-        """Return all that every response of this run depends on."""
+    def identity(self) -> dict[str, Any]:
+        """Return all that every answer of this run depends on."""
         members = self._composite.members
         return {
             "name": self._composite.name,
             "composite": identity(self._composite.recipe),
-            "commits": {
-                role: commit_of(members[role].config, spec)
-                for role, spec in self._composite.recipe.members
-            },
+            # as found: an adapter's configuration may name the model below it
+            "members": {role: member_identity(one.spec) for role, one in members.items()},
+            "commits": {role: commit_of(one.config, one.spec) for role, one in members.items()},
             "settings": self._settings,
             "device": self._composite.device.type,
             "versions": [__version__, *map(metadata.version, ("torch", "transformers"))],

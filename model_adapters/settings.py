@@ -1,4 +1,4 @@
-"""What lm-eval hands over about device and generation, checked."""
+"""What lm-eval hands over about device, ranks, texts and batches, checked."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from eft_eval.decoding.reasoning import Reasoning
-from eft_eval.decoding.requests import SamplingRule
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec, Recipe, needs
 
@@ -172,63 +170,3 @@ def limit_threads(recipe: Recipe, device: torch.device) -> None:
     tiny = parameters is not None and parameters < _TINY
     if tiny and device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-
-
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "use_cache": (True, False, None),
-    "num_beams": (1, None),
-    "min_p": (0, None),
-    "typical_p": (1, None),
-    "repetition_penalty": (1, None),
-    "length_penalty": (1, None),
-    "no_repeat_ngram_size": (0, None),
-    "presence_penalty": (0, None),
-    "frequency_penalty": (0, None),
-}
-"""Settings that other decoders have, with the values that change nothing."""
-
-
-class GenerationPlan(NamedTuple):
-    """A task's generation settings, checked."""
-
-    rule: SamplingRule
-    until: list[str]
-    max_new_tokens: int
-
-
-def generation_plan(
-    gen_kwargs: dict[str, Any], default_tokens: int, eos_text: str | None
-) -> GenerationPlan:
-    """Check lm-eval's generation settings; what the decoder does not do is refused."""
-    given = normalize_gen_kwargs(gen_kwargs, default_tokens)
-    until = handle_stop_sequences(given.pop("until", None), eos=eos_text)
-    max_new_tokens = given.pop("max_gen_toks")
-    if not given.pop("do_sample"):
-        temperature = 0.0
-        given.pop("temperature", None)
-        given.pop("top_k", None)
-        given.pop("top_p", None)
-    else:
-        temperature = float(given.pop("temperature", 1.0))
-    top_k, top_p = given.pop("top_k", None), given.pop("top_p", None)
-    for name, value in given.items():
-        if name not in _NEUTRAL or value not in _NEUTRAL[name]:
-            raise ConfigError(
-                f"generation setting {name}={value} is not supported with eft; supported are "
-                "do_sample, temperature, top_k, top_p, until, max_gen_toks"
-            )
-    if temperature < 0 or max_new_tokens < 1 or (top_p is not None and not 0 < float(top_p) <= 1):
-        raise ConfigError(
-            f"generation settings: got temperature={temperature}, top_p={top_p}, "
-            f"max_gen_toks={max_new_tokens}; expected temperature >= 0, 0 < top_p <= 1 and "
-            "max_gen_toks >= 1"
-        )
-    return GenerationPlan(
-        SamplingRule(
-            temperature,
-            int(top_k) if top_k and int(top_k) != -1 else None,  # -1: vLLM's word for all
-            None if top_p is None else float(top_p),
-        ),
-        until,
-        max_new_tokens,
-    )

@@ -7,6 +7,7 @@ softmax. Equations and sections are those of Mitchell et al. 2023. ``V`` is the 
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import lru_cache
 
 import torch
@@ -70,6 +71,39 @@ def top_k_set(scores: Tensor, top_k: int) -> Tensor:
     return scores >= least
 
 
+def min_p_set(log_probs: Tensor, min_p: float) -> Tensor:
+    """Return the mask of tokens with at least ``min_p`` times the best one's probability, [..., V].
+
+    Args:
+        log_probs: Log-probabilities up to a constant per row, shape [..., V].
+        min_p: Share, in 0 to 1 (Nguyen et al. 2024).
+    """
+    least: Tensor = log_probs.amax(dim=-1, keepdim=True) + math.log(min_p)
+    return log_probs >= least
+
+
+def typical_set(log_probs: Tensor, mass: float) -> Tensor:
+    """Return the mask of the tokens whose surprise is nearest to the entropy, [..., V].
+
+    The smallest such set that reaches ``mass``, with all of a tie at the border (Meister et al.
+    2023).
+
+    Args:
+        log_probs: Normalised log-probabilities, shape [..., V].
+        mass: Mass to reach, in (0, 1].
+    """
+    probs = log_probs.exp()
+    entropy = torch.special.entr(probs).sum(dim=-1, keepdim=True)
+    distance = (-log_probs - entropy).abs()
+    ordered, order = distance.sort(dim=-1, stable=True)
+    mass_of = probs.gather(-1, order)
+    inside = mass_of.cumsum(dim=-1) - mass_of < mass
+    inside[..., 0] = True
+    last = inside.sum(dim=-1, keepdim=True) - 1
+    chosen: Tensor = distance <= ordered.gather(-1, last)
+    return chosen
+
+
 def total_variation(p: Tensor, q: Tensor) -> Tensor:
     """Return half the sum of |p - q|: the distance that the paper's Figure 7 colours by.
 
@@ -90,12 +124,14 @@ def choose_tokens(
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    typical_p: float | None = None,
 ) -> Tensor:
     """Choose a token per row: the best one, or a sample by the Gumbel-max rule.
 
     ``argmax(log p / T + Gumbel noise)`` is an exact sample of the tempered distribution; the
     same noise gives the same sample, which couples decoding modes (footnote 4). Filters apply to
-    the tempered distribution, top-k before top-p, as in transformers.
+    the tempered distribution, in the order of transformers: top-k, top-p, min-p, typical.
 
     Args:
         scores: Composite scores, shape [rows, V].
@@ -103,6 +139,8 @@ def choose_tokens(
         temperature: 0 is greedy.
         top_k: Sample among this many best tokens.
         top_p: Sample within the smallest set of this mass.
+        min_p: See `min_p_set`.
+        typical_p: See `typical_set`.
 
     Returns:
         Token ids, shape [rows].
@@ -110,26 +148,46 @@ def choose_tokens(
     if temperature == 0.0:
         return scores.argmax(dim=-1)
     assert noise is not None
-    tempered = filtered_scores(scores, temperature=temperature, top_k=top_k, top_p=top_p)
+    tempered = filtered_scores(
+        scores,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        typical_p=typical_p,
+    )
     return (tempered + noise).argmax(dim=-1)
 
 
 def filtered_scores(
-    scores: Tensor, *, temperature: float, top_k: int | None = None, top_p: float | None = None
+    scores: Tensor,
+    *,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    typical_p: float | None = None,
 ) -> Tensor:
-    """Return tempered scores with -inf outside the top-k and top-p sets, [..., V].
+    """Return tempered scores with -inf outside the sets that the filters leave, [..., V].
 
     Args:
         scores: Log-weights, shape [..., V].
         temperature: Above 0.
         top_k: Keep this many best tokens.
         top_p: Of these, keep the smallest set of this mass, in (0, 1].
+        min_p: Of these, keep those of `min_p_set`.
+        typical_p: Of these, keep those of `typical_set`.
     """
     tempered = scores / temperature
     if top_k is not None:
         tempered = tempered.masked_fill(~top_k_set(tempered, top_k), _NEG_INF)
     if top_p is not None and top_p < 1.0:
         inside = top_p_set(tempered.log_softmax(dim=-1), top_p)
+        tempered = tempered.masked_fill(~inside, _NEG_INF)
+    if min_p:
+        tempered = tempered.masked_fill(~min_p_set(tempered, min_p), _NEG_INF)
+    if typical_p is not None and typical_p < 1.0:
+        inside = typical_set(tempered.log_softmax(dim=-1), typical_p)
         tempered = tempered.masked_fill(~inside, _NEG_INF)
     return tempered
 

@@ -16,6 +16,8 @@ class SamplingRule(NamedTuple):
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
 
 
 class Request(NamedTuple):

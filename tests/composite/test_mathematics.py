@@ -16,6 +16,7 @@ from eft_eval.composite.mathematics import (
     add_filtered_tuned,
     add_term,
     choose_tokens,
+    filtered_scores,
     gumbel_noise,
     request_seed,
     top_k_set,
@@ -139,6 +140,38 @@ def test_samples_follow_the_tempered_distribution(temperature, top_k, top_p):
     possible = expected.numpy() > 0
     assert counts[~possible].sum() == 0
     assert stats.chisquare(counts[possible], draws * expected.numpy()[possible]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_filters_are_those_of_transformers(dtype):
+    """Each alone and all in a row, on rows of every temperature; excluded tokens, and ties.
+
+    Which tokens of a tie are in a smallest set is not the same in transformers.
+    """
+    from transformers.generation import logits_process
+
+    draw = torch.Generator().manual_seed(3)
+    scores = torch.randn(60, 40, generator=draw, dtype=torch.float64)
+    scores *= torch.arange(60)[:, None] / 12
+    scores[:10, 5:9] = scores[:10, 4:5]
+    scores[20:30, ::3] = float("-inf")
+    scores = scores.to(dtype)
+    made = {
+        "top_k": (7, logits_process.TopKLogitsWarper),
+        "top_p": (0.8, logits_process.TopPLogitsWarper),
+        "min_p": (0.07, logits_process.MinPLogitsWarper),
+        "typical_p": (0.6, logits_process.TypicalLogitsWarper),
+    }
+    everything = scores / 0.7
+    for name, (value, warper) in made.items():
+        alone = warper(value)(None, scores / 0.7)
+        ours = filtered_scores(scores, temperature=0.7, **{name: value})
+        start = 10 if name == "top_p" else 0
+        torch.testing.assert_close(ours[start:], alone[start:])
+        everything = warper(value)(None, everything)
+    rule = {name: value for name, (value, _) in made.items()}
+    ours = filtered_scores(scores, temperature=0.7, **rule)
+    torch.testing.assert_close(ours[10:], everything[10:])
 
 
 def test_noise_is_standard_gumbel_and_independent_over_steps_and_tokens():

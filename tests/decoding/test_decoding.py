@@ -157,6 +157,8 @@ def test_nothing_changes_a_sample(composites: dict[str, Composite], data: st.Dat
         data.draw(st.sampled_from([0.0, 0.5, 1.0, 1.7])),
         data.draw(st.sampled_from([None, 1, 5, 50])),
         data.draw(st.sampled_from([None, 0.3, 0.9, 1.0])),
+        data.draw(st.sampled_from([None, 0.05, 0.4])),
+        data.draw(st.sampled_from([None, 0.5, 0.95])),
     )
     limit = data.draw(st.integers(1, 16))
     plain = [Decoder(composite, 0).generate([one], rule, limit)[0] for one in requests]

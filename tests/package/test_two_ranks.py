@@ -33,14 +33,80 @@ def run(out: Path, launcher: tuple[str, ...]) -> tuple[dict[str, Any], dict[int,
     return json.loads(results.read_text("utf-8")), {one["doc_id"]: one["resps"] for one in lines}
 
 
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "{ranks}")
+ACCELERATE = ("accelerate.commands.launch", "--cpu", "--num_processes", "{ranks}")
+
+
+def launched(launcher: tuple[str, ...], ranks: int) -> tuple[str, ...]:
+    return tuple(one.format(ranks=ranks) for one in launcher)
+
+
 def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
+    """Under torchrun and accelerate launch."""
     one, alone = run(tmp_path / "one", ())
-    launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
-    two, together = run(tmp_path / "two", launcher)
-    assert together == alone
-    assert one["results"] == two["results"]
-    requests = [results["config"]["eft_decoding"]["requests"] for results in (one, two)]
-    assert requests == [5, 5]
+    for name, launcher in (("torchrun", TORCHRUN), ("accelerate", ACCELERATE)):
+        two, together = run(tmp_path / name, (*launched(launcher, 2), "-m"))
+        assert together == alone
+        assert one["results"] == two["results"]
+        requests = [results["config"]["eft_decoding"]["requests"] for results in (one, two)]
+        assert requests == [5, 5]
+
+
+PROGRAM = """
+import json, sys
+import lm_eval
+from lm_eval.tasks import TaskManager
+results = lm_eval.simple_evaluate(
+    model="eft", model_args="model=demo", tasks=["equal", "greedy"], batch_size=2, device="cpu",
+    task_manager=TaskManager(include_path=sys.argv[1], include_defaults=False), bootstrap_iters=0,
+    use_cache=sys.argv[3] if len(sys.argv) > 3 else None,
+)
+if results is not None:
+    found = {
+        name: sorted([one["doc_id"], one["resps"]] for one in lines)
+        for name, lines in results["samples"].items()
+    }
+    open(sys.argv[2], "w").write(json.dumps(found))
+"""
+TASK = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{q}}}}"
+doc_to_target: x
+repeats: 2
+generation_kwargs: {{temperature: {heat}, until: [], max_gen_toks: 8}}
+metric_list: [{{metric: exact_match}}]
+filter_list: [{{name: all, filter: [{{function: take_first}}]}}]
+"""
+
+
+def test_equal_prompts_on_other_ranks_get_samples_of_their_own(tmp_path: Path) -> None:
+    """With one, two and three ranks, and again over what lm-eval cached."""
+    data = tmp_path / "data.json"
+    rows = [{"q": text} for text in ("Who?", "Who?", "Why?", "Who?", "Who?", "Why?", "Who?")]
+    data.write_text(json.dumps(rows))
+    for name, heat in (("equal", 1.0), ("greedy", 0.0)):
+        (tmp_path / f"{name}.yaml").write_text(TASK.format(name=name, data=data, heat=heat))
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    settings = {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    found = []
+    cache = str(tmp_path / "cache")
+    for ranks, more in ((1, ()), (2, ()), (3, ()), (2, (cache,)), (2, (cache,))):
+        launcher = ("-m", *launched(TORCHRUN, ranks)) if ranks > 1 else ()
+        out = tmp_path / f"{len(found)}.json"
+        command = [sys.executable, *launcher, str(program), str(tmp_path), str(out), *more]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=clean_environ(**settings), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads(out.read_text()))
+    assert found[1:] == found[:1] * 4
+    samples = [text for _, (texts,) in found[0]["equal"] for text in texts]
+    assert len(set(samples)) == 14
 
 
 def test_processes_that_are_not_joined_are_one_line(tmp_path: Path) -> None:
