@@ -61,7 +61,7 @@ _ELI5 = _Task(
     hubs=(Hub("facebook/kilt_tasks", ("eli5/test-*.parquet",)), Hub("Pavithree/eli5", ("*test*",))),
     revision="main",
     max_words=30,
-    columns="question, input or title",
+    columns="question, input, title, prompt or instruction",
     question=eli5_question,
 )
 _HH = _Task(
@@ -70,7 +70,7 @@ _HH = _Task(
     hubs=(Hub("Anthropic/hh-rlhf", ("harmless-base/test.jsonl*", "helpful-base/test.jsonl*")),),
     revision="09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
     max_words=None,
-    columns="chosen and rejected, or prompt, or question",
+    columns="chosen and rejected, or prompt, question or instruction",
     question=hh_question,
 )
 _TASKS = {task.name: task for task in (_ELI5, _HH)}

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import check_readable
+from eft_eval.files import check_readable, described_start
 
 __all__ = [
     "NO_COLUMN",
@@ -44,6 +44,8 @@ __all__ = [
 
 _HUB_TIMEOUT = 10.0  # seconds until a hub that does not answer counts as unreachable
 _SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
+
+_GZIP = b"\x1f\x8b"
 
 HUMAN = "\n\nHuman:"
 ASSISTANT = "\n\nAssistant:"
@@ -78,21 +80,31 @@ NO_MARKERS = LeftOut("no dialogue markers")
 MARKERS_IN_QUESTION = LeftOut("dialogue markers in a bare question")
 PROMPTS_DIFFER = LeftOut("prompts of chosen and rejected differ")
 MULTI_TURN = LeftOut("multi-turn", "skipped")
+SYSTEM = LeftOut("system message", "skipped")
+_PROMPTS = ("prompt", "question", "instruction")  # TRL and DPO, ours, UltraFeedback
 
 
 def eli5_question(row: Mapping[str, object]) -> str | LeftOut:
-    """Return the question of an ELI5 row: the first present of question, input, title."""
-    return _bare(_first(row, "question", "input", "title"))
+    """Return the question of an ELI5 row: the first present of question, input, title, prompt."""
+    return _asked(_first(row, "question", "input", "title", "prompt", "instruction"))
 
 
 def hh_question(row: Mapping[str, object]) -> str | LeftOut:
     """Return the human turn of an HH row: from chosen and rejected, else prompt, else question."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
+    given = _first(row, *_PROMPTS)
     if chosen is None or rejected is None:
-        question = _bare(_first(row, "prompt", "question"))
+        question = _asked(given)
         if isinstance(question, str) and (HUMAN.strip() in question or ASSISTANT in question):
             return MARKERS_IN_QUESTION
         return question
+    if given is not NO_COLUMN and not all(_is_dialogue(one) for one in (chosen, rejected)):
+        return _asked(given)  # the answers alone are in the other columns
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        if NOT_TEXT in (_of_messages(chosen), _of_messages(rejected)):
+            return NOT_TEXT
+        asked = _of_messages(chosen[:-1])
+        return asked if asked == _of_messages(rejected[:-1]) else PROMPTS_DIFFER
     if not isinstance(chosen, str) or not isinstance(rejected, str):
         return NOT_TEXT
     prompt = prompt_of(chosen)
@@ -115,6 +127,35 @@ def prompt_of(dialogue: str) -> str | None:
 def is_single_turn(prompt: str) -> bool:
     """Whether the human speaks exactly once in a prompt."""
     return prompt.count(HUMAN) == 1
+
+
+def _is_dialogue(value: object) -> bool:
+    return isinstance(value, str) and prompt_of(value) is not None
+
+
+def _asked(value: object) -> str | LeftOut:
+    """Return what the user asks: in a text, a dialogue up to the assistant's turn, or messages."""
+    if isinstance(value, list):
+        return _of_messages(value)
+    if isinstance(value, str) and value.lstrip().startswith(HUMAN.strip()):
+        human, marker, rest = ("\n\n" + value.lstrip()).partition(HUMAN)[2].partition(ASSISTANT)
+        if marker and not rest.strip():
+            return MULTI_TURN if HUMAN in human else _bare(human)
+    return _bare(value)
+
+
+def _of_messages(messages: list[object]) -> str | LeftOut:
+    """Return the only user's turn of chat messages."""
+    turns: list[tuple[object, object]] = []
+    for one in messages:
+        if not isinstance(one, dict) or not {"role", "content"} <= one.keys():
+            return NOT_TEXT
+        turns.append((one["role"], one["content"]))
+    if not turns:
+        return EMPTY
+    if any(role == "system" for role, _ in turns):
+        return SYSTEM
+    return _bare(turns[0][1]) if [role for role, _ in turns] == ["user"] else MULTI_TURN
 
 
 def _first(row: Mapping[str, object], *columns: str) -> object:
@@ -196,13 +237,23 @@ def _text(path: Path, name: str) -> str:
     check_readable(path, pipes=True)
     try:
         stored = path.read_bytes()
-        return (gzip.decompress(stored) if path.suffix == ".gz" else stored).decode("utf-8-sig")
+        raw = gzip.decompress(stored) if _is_gzipped(path, name, stored) else stored
+        return raw.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConfigError(f"{name} cannot be read: {error}") from error
 
 
+def _is_gzipped(path: Path, name: str, stored: bytes) -> bool:
+    if stored.startswith(_GZIP):
+        return True
+    if words := described_start(stored):
+        raise ConfigError(f"{name} is {words}")
+    return path.suffix == ".gz"
+
+
 def _json_rows(text: str, name: str, *, lines: bool) -> Iterator[tuple[str, object]]:
-    """Yield (place, row) pairs; a .json file may also turn out to hold one object per line."""
+    """Yield (place, row) pairs; either kind of file may turn out to be the other."""
+    lines = lines and not text.lstrip().startswith("[")
     try:
         whole = None if lines else json.loads(text)
     except json.JSONDecodeError as error:

@@ -29,6 +29,7 @@ CORRECTED = "prediction_powered"
 """The aggregation of metrics that `eft-eval correct` wrote."""
 CORRECTED_NAME = "_ppi"
 """How their names end."""
+_MOST = 2**53  # documents; more are no number that anybody gave
 _NAMES = ("peft", "delta", "pretrained", "model", "path", "engine")  # lm-eval's, in its order
 
 Severity = Literal["error", "note"]
@@ -59,8 +60,9 @@ class ResultsFile(NamedTuple):
     def limit(self) -> float | None:
         """What ``--limit`` was: a number of documents, or a share below 1; None without one."""
         limit = self.config.get("limit")
-        number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
-        return limit if number else None
+        if not isinstance(limit, (int, float)) or isinstance(limit, bool):
+            return None
+        return float(limit) if 0 <= limit < _MOST else None
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -12,7 +12,6 @@ Whatever else reads the content relies on the types that are checked here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -31,6 +30,7 @@ _TEXTS = (
     "eft_judged_from",
 )  # fmt: skip
 _LONGEST_SHOWN = 40
+_MOST_DOCUMENTS = 2**53
 
 
 class _WrongShapeError(Exception):
@@ -139,8 +139,8 @@ def _counts(task: str, value: Any) -> dict[str, int]:
     for key, number in given.items():
         if number is None:
             continue
-        whole = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if not whole or not math.isfinite(number) or number < 0 or number != int(number):
+        whole = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
+        if not whole or isinstance(number, bool) or not 0 <= number < _MOST_DOCUMENTS:
             raise _WrongShapeError(_told(f"n-samples.{task}.{key}", number, "a whole number"))
         found[key] = int(number)
     return found

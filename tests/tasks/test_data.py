@@ -172,7 +172,7 @@ def test_json_file_with_one_object_per_line_is_read(tmp_path: Path) -> None:
         (
             "q.jsonl",
             b'{"text": "a", "id": 1}\n{"id": 2}',
-            r"^q\.jsonl: no column question, input or title; its columns are: id, text$",
+            r"^q\.jsonl: no column question, input, .* or instruction; its columns are: id, text$",
         ),
     ],
 )
@@ -225,7 +225,7 @@ def test_hh_rows_are_kept_skipped_or_rejected_by_reason(tmp_path: Path) -> None:
         {"chosen": ["a"], "rejected": ["b"]},
         {"prompt": " Bare? "},
         {"question": "Also bare?"},
-        {"prompt": "\n\nHuman: Marked?\n\nAssistant:"},
+        {"prompt": "\n\nHuman: Marked?\n\nAssistant: Yes."},
         {"chosen": "only"},
     ]
     file = write(tmp_path / "hh.jsonl", *rows)
@@ -241,6 +241,59 @@ def test_hh_rows_are_kept_skipped_or_rejected_by_reason(tmp_path: Path) -> None:
         "not text": 1,
         "prompts of chosen and rejected differ": 1,
     }
+
+
+def says(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+def test_shapes_of_preference_data_are_read(tmp_path: Path) -> None:
+    """TRL and DPO, with texts or messages, UltraFeedback and PKU-SafeRLHF."""
+    asked, answers = [says("user", "Four?")], [says("assistant", "a"), says("assistant", "b")]
+    five = says("user", "Five?")
+    several = [*asked, answers[0], says("user", "More?")]
+    rows = [
+        {"prompt": "One?", "chosen": "a", "rejected": "b"},
+        {"prompt": "\n\nHuman: Two?\n\nAssistant:", "chosen": "a", "rejected": "b"},
+        {"instruction": "Three?", "completions": [{"response": "a"}]},
+        {"prompt": asked, "chosen": answers[:1], "rejected": answers[1:]},
+        {
+            "chosen": [five, answers[0]],
+            "rejected": [five, answers[1]],
+        },
+        {"prompt": "Six?", "response_0": "a", "response_1": "b", "better_response_id": 0},
+        {
+            "prompt": "Seven?",
+            "chosen": [five, answers[0]],
+            "rejected": [answers[1]],
+        },
+        {"prompt": several, "chosen": answers[:1], "rejected": answers[1:]},
+        {"prompt": [says("system", "Be brief."), *asked], "chosen": "a", "rejected": "b"},
+        {"chosen": [*asked, answers[0]], "rejected": [says("user", "Other?"), answers[1]]},
+    ]
+    expected = {"One?", "Two?", "Three?", "Four?", "Five?", "Six?", "Seven?"}
+    lines = write(tmp_path / "lines.jsonl", *rows)
+    array = tmp_path / "array.jsonl"
+    array.write_text(json.dumps(rows, indent=1))
+    for file in (lines, array):
+        used = load_hh(hh_data=file, n_prompts=len(expected))["test"]
+        assert set(used["question"]) == expected
+        made = describe("hh", hh_data=file, n_prompts=len(expected))
+        assert made.skipped == {"multi-turn": 1, "system message": 1}
+        assert made.rejected == {"prompts of chosen and rejected differ": 1}
+    eli5 = write(tmp_path / "eli5.jsonl", rows[0], rows[2], rows[3])
+    assert set(load_eli5(eli5_data=eli5, n_prompts=3)["test"]["question"]) == {
+        "One?",
+        "Three?",
+        "Four?",
+    }
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl.gz"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(ConfigError, match=r"^q\.jsonl\.gz is a Git LFS pointer"):
+        load_eli5(eli5_data=file)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
