@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text
+from eft_eval.files import check_readable, read_text
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
 from eft_eval.yaml_text import load_yaml
 
@@ -60,6 +60,7 @@ class ScriptedJudge(Judge):
 
     def key(self) -> dict[str, Any]:
         """Return the script's hash."""
+        check_readable(self._path)
         try:
             return {"script_sha256": hashlib.sha256(self._path.read_bytes()).hexdigest()}
         except OSError as error:
