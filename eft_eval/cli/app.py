@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
+from eft_eval.cli.check_model import check_model
 from eft_eval.cli.export import export
 from eft_eval.cli.judge import judge
 from eft_eval.cli.report import report
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(demo.app, name="demo")
 app.command()(trace)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
+app.command("check-model")(check_model)
 app.add_typer(labels.app, name="labels")
 app.add_typer(agree.app, name="agree")
 app.add_typer(gold.app, name="gold")

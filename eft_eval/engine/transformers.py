@@ -114,7 +114,7 @@ class TransformersEngine:
 
     @cached_property
     def _rows_fail(self) -> str | None:
-        return self._trial.rows()
+        return self._trial.rows(attention_reach(self._config))
 
     @cached_property
     def _plain_way(self) -> PlainWay:

@@ -59,16 +59,21 @@ class Trial:
         found = whole[0, len(row) - READ_ON - 1 - first]
         apart = difference(found, part)
         # NaN is told where it is met
-        if apart > (0.1 if found.dtype in (torch.float32, torch.float64) else 0.5):
+        if apart > (0.01 if found.dtype in (torch.float32, torch.float64) else 0.5):
             return (
                 "what it says of a token depends on later ones "
                 f"(by {apart:.2g} standard deviations)"
             )
         return None
 
-    def rows(self) -> str | None:
-        """Return why the model does not work with a cache length per row; None where it does."""
-        return self._told(self._rolls_back)
+    def rows(self, reach: int | None = None) -> str | None:
+        """Return why the model does not work with a cache length per row; None where it does.
+
+        Args:
+            reach: Tokens that every layer sees back; None: all.
+        """
+        longest = 18 * self._scale if reach is None else min(18 * self._scale, reach - 1)
+        return self._told(functools.partial(self._rolls_back, longest))
 
     def batch(self) -> str | None:
         """Return why a batch of unlike rows, without a cache, differs from each alone."""
@@ -94,9 +99,10 @@ class Trial:
 
     # ------------------------------------------------------------------ the trials
 
-    def _rolls_back(self) -> str | None:
+    def _rolls_back(self, longest: int) -> str | None:
         rows = self._rows((18, 11))
-        state = RowState(self._model, len(rows), 19 * self._scale)
+        rows = [rows[0][:longest], rows[1][: max(longest - 7, 3)]]
+        state = RowState(self._model, len(rows), longest + 1)
         state.join([row[:-2] for row in rows])
         state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
         state.rewind([len(row) - 2 for row in rows])

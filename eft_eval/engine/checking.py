@@ -1,0 +1,80 @@
+"""What a model can do as a member, in words: the trials of loading, and those of scoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import transformers
+
+from eft_eval.engine.passes import Passes
+from eft_eval.engine.positions import (
+    attention_reach,
+    check_positions,
+    counts_by_token,
+    same_scale_until,
+)
+from eft_eval.engine.trial import Trial
+from eft_eval.errors import ConfigError
+
+__all__ = ["ModelCheck", "check_model"]
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """What was found; every reason is None where nothing is lost.
+
+    Attributes:
+        architecture: The model's class.
+        transformers: The version that ran it.
+        refused: Why it cannot be a member at all.
+        drafts: ``always``, ``within N tokens`` or ``never``: whether tokens can be taken back.
+        no_drafts: Why not always.
+        batches: Which prompts share a batch where nothing is drafted.
+        lost: What that costs, and why.
+        scored: Why a batch of unlike rows is scored otherwise than each row alone.
+        longest: The most tokens of a row, where longer ones are refused.
+    """
+
+    architecture: str
+    transformers: str
+    refused: str | None = None
+    drafts: str = "never"
+    no_drafts: str | None = None
+    batches: Literal["any", "equal", "one", "none"] = "none"
+    lost: str | None = None
+    scored: str | None = None
+    longest: str | None = None
+
+
+def check_model(model: Passes, scale: int = 1) -> ModelCheck:
+    """Try a loaded model out against passes without a cache.
+
+    Args:
+        model: What runs the passes.
+        scale: Multiplies the lengths of the trial's prompts (19, 12 and 5 tokens).
+    """
+    name, version = model.name, transformers.__version__
+    trial = Trial(model, scale)
+    if (refused := trial.causal()) is not None:
+        return ModelCheck(name, version, refused=refused)
+    reach, limit = attention_reach(model.text), same_scale_until(model.text)
+    reach = min((one for one in (reach, limit) if one is not None), default=None)
+    no_drafts = "some of its layers are no attention over all tokens" if reach == 0 else None
+    if reach != 0:
+        no_drafts = trial.rows(reach)
+    drafts = "never" if no_drafts else "always" if reach is None else f"within {reach} tokens"
+    if reach and no_drafts is None:
+        no_drafts = f"some of its layers see {reach} tokens back"
+    way = trial.plain(mixed=counts_by_token(model.text))
+    return ModelCheck(
+        name, version, None, drafts, no_drafts, way.rows, way.reason, trial.batch(), _longest(model)
+    )
+
+
+def _longest(model: Passes) -> str | None:
+    try:
+        check_positions(model.text, model.label, 2**31)
+    except ConfigError as error:
+        return str(error).split("sequences of ", 1)[1].split(", and")[0]
+    return None

@@ -1,0 +1,88 @@
+"""`eft-eval check-model`: what a model can do as a member."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import transformers
+from tiny_models import byte_tokenizer, make_model
+from typer.testing import CliRunner
+
+from eft_eval.cli.app import app
+from eft_eval.engine.checking import check_model
+from eft_eval.engine.passes import Passes
+
+ROOT = Path(__file__).parents[2]
+
+
+def generator() -> ModuleType:
+    """docs/generate/models.py, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location("models", ROOT / "docs/generate/models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    made = CliRunner().invoke(app, ["check-model", *arguments])
+    return made.exit_code, made.output
+
+
+def test_a_model_that_can_all(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    code, text = run(folder)
+    assert code == 0
+    assert "drafts: always" in text
+    assert "scored in batches: as each row alone" in text
+    code, text = run(folder, "--json")
+    found = json.loads(text)
+    assert found["architecture"] == "LlamaForCausalLM"
+    assert (found["drafts"], found["batches"], found["refused"]) == ("always", "any", None)
+
+
+def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        vocab_size=259, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = transformers.BertLMHeadModel(config)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, 0, 0.5)
+    model.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    code, text = run(str(tmp_path))
+    assert code == 1
+    assert "refused: what it says of a token depends on later ones" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "drafts", "batches"),
+    [
+        ("qwen3", "always", "any"),
+        ("gemma3_text", "within 16 tokens", "any"),
+        ("qwen3_5_text", "never", "any"),
+        ("minimax_m3_vl_text", "never", "equal"),
+        ("rwkv", "never", "one"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_architectures(kind: str, drafts: str, batches: str) -> None:
+    model = Passes(generator().tiny_model(kind), torch.device("cpu"), kind)
+    found = check_model(model, scale=3)
+    assert (found.drafts, found.batches, found.scored) == (drafts, batches, None)
+
+
+def test_the_page_names_every_architecture() -> None:
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    if f"transformers {transformers.__version__}," not in page:
+        pytest.skip("docs/models.md is of another transformers")
+    missing = [kind for kind in generator().kinds() if kind not in page]
+    assert not missing
