@@ -52,14 +52,15 @@ class Trial:
         """Return why the model is no causal language model; None where it is one."""
         row = self._rows((24,))[0]
         try:
-            whole, first = self._model.logits([row], [len(row)])
-            part = self._model.logits([row[:-READ_ON]], [1])[0][0, -1]
+            whole, _ = self._model.logits([row], [len(row)])
+            alone = self._model.logits([row[:-READ_ON]], [1])[0][0, -1]
+            padded = self._model.logits([row[:-READ_ON], row], [1, 1])[0][0, 0]
         except Exception as error:  # noqa: BLE001  # of any model's code
             return f"it cannot be run: {_words(error)}"
-        found = whole[0, len(row) - READ_ON - 1 - first]
-        apart = difference(found, part)
+        within = whole[0, len(row) - READ_ON - 1]
+        apart = max(difference(within, alone), difference(padded, alone))
         # NaN is told where it is met
-        if apart > (0.01 if found.dtype in (torch.float32, torch.float64) else 0.5):
+        if apart > (0.01 if whole.dtype in (torch.float32, torch.float64) else 0.5):
             return (
                 "what it says of a token depends on later ones "
                 f"(by {apart:.2g} standard deviations)"
