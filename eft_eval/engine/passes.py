@@ -48,6 +48,11 @@ class Passes:
         return found
 
     @property
+    def quantized(self) -> bool:
+        """Whether its weights are, so that its logits are rounded whatever their type."""
+        return getattr(self.model, "hf_quantizer", None) is not None
+
+    @property
     def boolean_masks(self) -> bool:
         """Whether its attention takes a mask of truth values; others add theirs."""
         return getattr(self.model.config, "_attn_implementation", "eager") == "sdpa"
