@@ -60,7 +60,7 @@ class Trial:
         within = whole[0, len(row) - READ_ON - 1]
         apart = max(difference(within, alone), difference(padded, alone))
         exact = whole.dtype in (torch.float32, torch.float64) and not self._model.quantized
-        if apart > (0.01 if exact else 0.5):  # NaN is told where it is met
+        if apart > (0.1 if exact else 0.5):  # NaN is told where it is met
             return (
                 "what it says of a token depends on later ones "
                 f"(by {apart:.2g} standard deviations)"
