@@ -37,14 +37,15 @@ def check_model(
     from eft_eval.engine.loading import LoadOptions, Member
     from eft_eval.engine.passes import Passes
     from eft_eval.recipe import MemberSpec
+    from eft_eval.streams import show
 
     logging.disable_progress_bar()
     member = Member(MemberSpec.model_validate({"model": model, "dtype": dtype}), LoadOptions())
     found = check(Passes(member.model, member.device, member.label), scale)
     if as_json:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        show(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     else:
-        print("\n".join(_lines(found)))
+        show("\n".join(_lines(found)) + "\n")
     if found.refused is not None:
         raise typer.Exit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +13,11 @@ from eft_eval.runs.completeness import differing_counts
 from eft_eval.runs.finding import find_results, read_results, stamp_of
 from eft_eval.runs.records import ResultsFile
 from eft_eval.runs.samples import Lines, read_lines, read_samples
+from eft_eval.streams import logger
 
 __all__ = ["SavedRun", "SavedTask", "open_run"]
 
-_log = logging.getLogger("eft_eval.runs")
+_log = logger("eft_eval.runs")
 
 
 class SavedTask(NamedTuple):

@@ -65,7 +65,7 @@ def in_shape(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     try:
         for name in _TABLES:
             found[name] = _table(found, name)
-            if not found[name] and name not in ("results", "configs"):
+            if content.get(name) is None and name not in ("results", "configs"):
                 found.pop(name)
         for name in _TEXTS:
             _check(found.get(name), str, name, "a text")
@@ -75,7 +75,7 @@ def in_shape(content: Mapping[str, Any], where: str) -> dict[str, Any]:
         found["configs"] = {name: _task(name, one) for name, one in found["configs"].items()}
         if "n-samples" in found:
             found["n-samples"] = {n: _counts(n, one) for n, one in found["n-samples"].items()}
-        if "groups" in found and "group_subtasks" not in found:
+        if found.get("groups") and "group_subtasks" not in found:
             found["group_subtasks"] = _subtasks(found)
     except _WrongShapeError as error:
         raise ConfigError(

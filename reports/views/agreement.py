@@ -63,7 +63,8 @@ def _count_lines(found: Agreement) -> Iterator[str]:
     more = ", …" if len(found.annotators) > _LONGEST_LIST else ""
     names = ", ".join(found.annotators[:_LONGEST_LIST])
     yield f"{against}{len(found.annotators)} annotators: {names}{more}"
-    yield f"compared: {found.reading} (field {found.field}, rule {found.rule})"
+    rule = found.rule.replace("error", found.event)
+    yield f"compared: {found.reading} (field {found.field}, rule {rule})"
     if found.run:
         yield f"run: {found.run}"
     yield from _used(found.counted, found.judge)
