@@ -10,11 +10,12 @@ from lm_eval.api.filter import Filter
 
 from eft_eval.errors import EftEvalError
 from eft_eval.judging.asking import judging_progress
-from eft_eval.judging.judge import JudgeItem, judge_responses
-from eft_eval.judging.outcome import unjudged
+from eft_eval.judging.judge import UNFINISHED, JudgeItem, judge_responses
+from eft_eval.judging.outcome import unfinished, unjudged
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import load_prompt
 from eft_eval.judging.settings import JudgeSettings
+from eft_eval.model_adapters.samples import UnfinishedResponse
 from eft_eval.streams import logger
 from eft_eval.tasks.lost_verdicts import LostVerdicts, note_lost
 from eft_eval.verdicts.store import VerdictStore, default_store_path
@@ -50,7 +51,10 @@ class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
     def apply(self, resps: Iterable[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return per document a JSON array of verdicts, one per response."""
         groups = [
-            [JudgeItem(text, self._query(doc)) for text in responses[: self._repeats]]
+            [
+                JudgeItem(text, self._query(doc), isinstance(text, UnfinishedResponse))
+                for text in responses[: self._repeats]
+            ]
             for responses, doc in zip(resps, docs, strict=True)
         ]
         rest = iter(self._judge([item for group in groups for item in group]))
@@ -78,7 +82,12 @@ class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
         except Exception as error:
             log.error("judging stopped: %r; please report this", error, exc_info=True)
             why = f"{type(error).__name__}: {error}"
-        return [unjudged(self._prompt, settings, why) for _ in items]
+        return [
+            unfinished(UNFINISHED, self._prompt, settings)
+            if item.unfinished
+            else unjudged(self._prompt, settings, why)
+            for item in items
+        ]
 
 
 def _report(by_doc: Sequence[Sequence[Verdict]], measure: Measure) -> None:

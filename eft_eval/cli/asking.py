@@ -11,7 +11,7 @@ from eft_eval.judging.batch.batch import BatchRequest, JobStatus, collect, forge
 from eft_eval.judging.batch.jobs import BatchJob
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.estimate import Planned, estimate, plan_run
-from eft_eval.judging.judge import ABSENT
+from eft_eval.judging.judge import ABSENT, UNFINISHED
 from eft_eval.judging.judges.registry import budget_for, judge_for
 from eft_eval.judging.outcome import is_failure
 from eft_eval.judging.responses import Selection, assign
@@ -55,10 +55,12 @@ def dry_run(work: Work, *, batch: bool) -> None:
         again = f", asking {one.repeat + 1}" if one.repeat else ""
         counts = f"{len(one.plan.missing)} new, {len(one.plan.stored)} stored"
         lacking = one.plan.found.keys() - one.plan.stored
-        if unreadable := len(lacking - {ABSENT}):
+        if unreadable := len(lacking - {ABSENT, UNFINISHED}):
             counts += f", {unreadable} unreadable in the store"
         if ABSENT in lacking:
             counts += f", {one.plan.keys.count(ABSENT)} without a response"
+        if UNFINISHED in lacking:
+            counts += f", {one.plan.keys.count(UNFINISHED)} unfinished"
         say(f"                {one.pipeline.task}, {one.pipeline.name}{again}: {counts}")
     say(f"calls           {found.new} new, {found.stored} stored")
     say(f"prompt tokens   {found.prompt_tokens:,} ({found.prompt_rule})")

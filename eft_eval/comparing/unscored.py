@@ -28,6 +28,7 @@ SHARES: Mapping[str, tuple[str, ...]] = {
     "refused": ("refused",),
     "unreadable": ("truncated", "malformed", "ambiguous", "out_of_range"),
     "missing": ("api_error",),
+    "unfinished": ("unfinished",),
 }
 """Shares of responses without a score, and the statuses of verdicts that they count."""
 _ABSTAINED = "abstained"
@@ -73,7 +74,7 @@ class Extremes(NamedTuple):
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of responses without a score, or of abstentions."""
-    names = (*SHARES, _UNFINISHED, _ABSTAINED)
+    names = (*SHARES, _ABSTAINED)
     return any(metric == name or metric.endswith(f"_{name}") for name in names)
 
 
@@ -218,6 +219,8 @@ def share_rows(
                 continue
             for share, statuses in SHARES.items():
                 counts = [_count(one, statuses) for one in (old, new)]
+                if share == _UNFINISHED and not any(count for count, _ in counts):
+                    continue
                 metric = _metric(candidate.tasks[task], share, name)
                 yield _share_row(task, metric or share, name, counts, settings)
 

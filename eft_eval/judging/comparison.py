@@ -172,7 +172,8 @@ def plain(value: Any) -> Any:
 
 
 def _mark(groups: Groups) -> JudgeMark:
-    given = [v for group in groups for v in group if v.status is not Status.api_error]
+    unasked = (Status.api_error, Status.unfinished)
+    given = [v for group in groups for v in group if v.status not in unasked]
     dates = sorted(verdict.created for verdict in given)
     return JudgeMark(
         models=tuple(sorted({verdict.judge_model for verdict in given})),

@@ -85,7 +85,8 @@ def _usage(verdicts: Sequence[Verdict]) -> Usage:
     Judges in this process cost nothing; a request without a reply has no known cost and does
     not count.
     """
-    answered = [verdict for verdict in verdicts if verdict.status is not Status.api_error]
+    unasked = (Status.api_error, Status.unfinished)
+    answered = [verdict for verdict in verdicts if verdict.status not in unasked]
     distinct = {verdict.key: verdict for verdict in answered}.values()
     costs = [v.cost_usd if judge_class(v.judge_model).priced else 0.0 for v in distinct]
     known = [cost for cost in costs if cost is not None]

@@ -12,7 +12,7 @@ from eft_eval.judging.asking import ask_all
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Outcome
 from eft_eval.judging.judges.registry import judge_for
-from eft_eval.judging.outcome import is_failure, reparse, verdict_of
+from eft_eval.judging.outcome import is_failure, reparse, unfinished, verdict_of
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.leases import Claims, SharedSource, Taken
@@ -22,6 +22,7 @@ from eft_eval.verdicts.writer import Keeper
 
 __all__ = [
     "ABSENT",
+    "UNFINISHED",
     "JudgeItem",
     "Plan",
     "judge_responses",
@@ -30,6 +31,9 @@ __all__ = [
 
 ABSENT = "no response"
 """The key of the responses that never came."""
+
+UNFINISHED = "unfinished response"
+"""The key of the responses whose reasoning did not end."""
 
 _IN_A_BATCH = (
     "not sent: the request is in a Batch API job; `eft-eval judge RUN_DIR --batch collect` "
@@ -41,11 +45,13 @@ class JudgeItem(NamedTuple):
     """One response to judge, with the user's query where the prompt shows it.
 
     An empty response is a valid item: what it is worth is the judge's decision. None is a
-    response that never came; no judge is asked about it, and its verdict is missing.
+    response that never came; no judge is asked about it, and its verdict is missing. One whose
+    reasoning did not end is no answer: nobody is asked, and its verdict is unfinished.
     """
 
     response: str | None
     query: str | None = None
+    unfinished: bool = False
 
 
 class Plan(NamedTuple):
@@ -72,7 +78,8 @@ class Plan(NamedTuple):
     @property
     def stored(self) -> set[str]:
         """Keys of the verdicts that are stored and can be read."""
-        return {key for key, one in self.found.items() if one.status is not Status.api_error}
+        lacking = (Status.api_error, Status.unfinished)
+        return {key for key, one in self.found.items() if one.status not in lacking}
 
 
 def plan(
@@ -90,7 +97,9 @@ def plan(
     parameters = judge_for(settings).key()
     rendered = [_render(prompt, item, index) for index, item in enumerate(items)]
     keys = [
-        ABSENT
+        UNFINISHED
+        if item.unfinished
+        else ABSENT
         if item.response is None
         else content_key(text, settings.model, parameters, repeat=repeat)
         for item, text in zip(items, rendered, strict=True)
@@ -108,6 +117,8 @@ def plan(
     if ABSENT in keys:
         absent = Failure("not sent: there is no response (null in the samples file)")
         found[ABSENT] = verdict_of(ABSENT, absent, prompt, settings, parameters=parameters)
+    if UNFINISHED in keys:
+        found[UNFINISHED] = unfinished(UNFINISHED, prompt, settings)
     missing = {key: text for key, text in zip(keys, rendered, strict=True) if key not in found}
     return Plan(keys, found, missing, parameters, judged, tuple(failures))
 

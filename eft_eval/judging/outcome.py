@@ -17,7 +17,7 @@ from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.verdict import Scale, Status, Verdict
 
-__all__ = ["PromptMark", "is_failure", "reparse", "unjudged", "verdict_of"]
+__all__ = ["PromptMark", "is_failure", "reparse", "unfinished", "unjudged", "verdict_of"]
 
 # How these were read depends on the prompt's scale; the other statuses do not.
 _READ_BY_SCALE = (Status.scored, Status.malformed, Status.out_of_range)
@@ -42,6 +42,12 @@ def unjudged(prompt: JudgePrompt, settings: JudgeSettings, error: str) -> Verdic
     return verdict_of("", Failure(error), prompt, settings)
 
 
+def unfinished(key: str, prompt: JudgePrompt, settings: JudgeSettings) -> Verdict:
+    """Return the verdict of a response whose reasoning did not end: no judge is asked about it."""
+    blank = verdict_of(key, Failure(""), prompt, settings)
+    return dataclasses.replace(blank, status=Status.unfinished, error=None)
+
+
 def reparse(verdict: Verdict, scale: Scale, judged: str | None = None) -> Verdict:
     """Read a verdict's raw reply again with the present parser; asks nobody.
 
@@ -63,7 +69,7 @@ def reparse(verdict: Verdict, scale: Scale, judged: str | None = None) -> Verdic
         anew = anew and verdict.status is not Status.ambiguous
     else:
         anew = anew or verdict.status in (Status.ambiguous, *_READ_BY_TEXT)
-    if verdict.status is Status.api_error or not anew:
+    if verdict.status in (Status.api_error, Status.unfinished) or not anew:
         return verdict
     if is_failure(verdict):
         return dataclasses.replace(

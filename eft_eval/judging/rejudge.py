@@ -116,7 +116,7 @@ def judge_run(
     verdicts = [verdict for one in judged for group in one.groups for verdict in group]
     if missing := [v.error for v in verdicts if v.status is Status.api_error]:
         counts = f"{len(missing)} of {len(verdicts)} responses have no verdict ({missing[0]})"
-        if len(missing) == len(verdicts):
+        if all(v.status in (Status.api_error, Status.unfinished) for v in verdicts):
             raise EftEvalError(f"{counts}; nothing is written, the same command asks again")
         _log.warning("%s; counted as missing, the same command asks for them again", counts)
     return _write(run, judged, judge.settings, len(missing))._replace(unstored=judge.unstored)

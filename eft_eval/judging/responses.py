@@ -25,6 +25,7 @@ Record = dict[str, Any]
 Groups = list[list[Verdict]]
 Response = Literal["resps", "filtered_resps"]
 _JUDGE = "eft_judge"
+_UNASKED = (Status.api_error, Status.unfinished)
 
 
 class Selection(NamedTuple):
@@ -126,7 +127,7 @@ def verdicts_of_another_judge(run: SavedRun, assignment: Assignment, model: str)
         if run.samples_file(task) is None:
             continue
         found = _verdicts_on(run.lines(task).get(assignment.name, {}), assignment)
-        given = [v for group in found or [] for v in group if v.status is not Status.api_error]
+        given = [v for group in found or [] for v in group if v.status not in _UNASKED]
         if found and any((v.judge_model, v.prompt_sha256) != own for v in given):
             return found
     raise ConfigError(
@@ -211,6 +212,7 @@ def _assignment(
         _items(sample, _query(sample, path, prompt, task.name), repeats, task.name, source)
         for sample in chosen
     ]
+    items = _marked(items, chosen, samples)
     prompt_ids = [
         query_id(group[0].query) or sample.hashes[1] or str(sample.doc_id)
         for group, sample in zip(items, chosen, strict=True)
@@ -269,6 +271,25 @@ def _items(
         if not isinstance(text, (str, NoneType)):
             raise ConfigError(f"{where}: its {source.response} are no text but {text!r:.60}")
     return [JudgeItem(text, query) for text in responses[:repeats]]
+
+
+def _marked(
+    items: Sequence[list[JudgeItem]], chosen: Sequence[Sample], samples: Lines
+) -> list[list[JudgeItem]]:
+    """Mark empty responses that a judge's filter of the saved run calls unfinished."""
+    ended: dict[int, set[int]] = {}
+    for by_doc in samples.values():
+        for doc_id, line in by_doc.items():
+            for place, verdict in enumerate(verdicts_in(line.filtered) or ()):
+                if verdict.status is Status.unfinished:
+                    ended.setdefault(doc_id, set()).add(place)
+    return [
+        [
+            item._replace(unfinished=not item.response and place in ended.get(sample.doc_id, ()))
+            for place, item in enumerate(group)
+        ]
+        for group, sample in zip(items, chosen, strict=True)
+    ]
 
 
 def _query(sample: Sample, path: str, prompt: JudgePrompt, task: str) -> str | None:

@@ -171,7 +171,7 @@ def ask_drift(
     order = sorted(
         (hashlib.sha256(group[0].key.encode()).hexdigest(), index)
         for index, group in enumerate(stored)
-        if all(verdict.status is not Status.api_error for verdict in group)
+        if all(v.status not in (Status.api_error, Status.unfinished) for v in group)
     )
     chosen = [index for _, index in order[:count]]
     if not chosen:

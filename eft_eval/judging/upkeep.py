@@ -57,7 +57,7 @@ class Choice:
     before: str | None = None
 
     def __post_init__(self) -> None:
-        known = [status.value for status in Status if status is not Status.api_error]
+        known = [one.value for one in Status if one not in (Status.api_error, Status.unfinished)]
         known.append(UNREADABLE)
         if self.status is not None and self.status not in known:
             raise ConfigError(f"--status is {self.status!r}; it must be one of {', '.join(known)}")

@@ -171,8 +171,8 @@ class Bounds(NamedTuple):
     Attributes:
         lower: The score if all of them had the lowest value.
         upper: The score if all of them had the highest.
-        unknown: How many responses these are: refused, unreadable or missing. An abstention is
-            an answer, and none of them.
+        unknown: How many responses these are: refused, unreadable, missing or unfinished. An
+            abstention is an answer, and none of them.
     """
 
     lower: float | None

@@ -406,8 +406,8 @@ def to_record(verdict: Verdict) -> str:
     """Return a verdict as the store keeps it.
 
     Raises:
-        ValueError: Its status is api_error, which is never stored.
+        ValueError: Its status is api_error or unfinished, which are never stored.
     """
-    if verdict.status is Status.api_error:
-        raise ValueError("a verdict with the status api_error is never stored")
+    if verdict.status in (Status.api_error, Status.unfinished):
+        raise ValueError(f"a verdict with the status {verdict.status.value} is never stored")
     return json.dumps(verdict.to_dict(), allow_nan=False)

@@ -38,6 +38,8 @@ class Status(str, Enum):
     """The reply has a number that the prompt's scale does not know."""
     api_error = "api_error"
     """No reply came. Never stored."""
+    unfinished = "unfinished"
+    """The response is reasoning that did not end; nobody is asked. Never stored."""
 
 
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judged_runs import counted, write_judged_run
+from judged_runs import counted, make_verdict, write_judged_run
 from judging_helpers import score, shown
 from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
+from eft_eval.judging import Status
 
 Start = Callable[..., Any]
 
@@ -50,6 +51,26 @@ def test_a_null_response_is_missing_and_nobody_is_asked(
     assert done.exit_code == 3, done.output
     assert sorted(map(shown, server.prompts())) == ["one 0", "one 2", "one 3"]
     assert results_of(run)["fact_missing,factuality"] == 0.25
+
+
+def test_an_unfinished_response_is_known_by_its_line_and_nobody_is_asked(
+    openai_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The empty answer of the third document is one: only the second has unfinished reasoning."""
+    server = openai_server(score, models=["judge"])
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    verdicts = [*counted([0]), make_verdict(None, Status.unfinished), *counted([0, 0])]
+    responses = ["wrong", "", "", "fine"]
+    run = write_judged_run(tmp_path / "run", verdicts, response=responses.__getitem__)
+    dry = CliRunner().invoke(app, ["judge", str(run), "--judge", "judge", "--dry-run"])
+    assert "3 new, 0 stored, 1 unfinished" in dry.output
+    for _ in range(2):  # the second time from the files that the first one wrote
+        done = CliRunner().invoke(app, ["judge", str(run), "--judge", "judge"])
+        assert done.exit_code == 0, done.output
+        assert sorted(map(shown, server.prompts())) == ["", "fine", "wrong"]
+        found = results_of(run)
+        assert found["fact_unfinished,factuality"] == 0.25
+        assert found["fact_errors,factuality"] == pytest.approx(1 / 3)
 
 
 def test_documents_that_share_an_id_are_judged_each(

@@ -38,6 +38,7 @@ METRICS = {
     "fact_refused",
     "fact_unreadable",
     "fact_missing",
+    "fact_unfinished",
 }
 
 # What the judge answers, in turn; so each task of 16 prompts gets every kind of answer twice.
@@ -320,6 +321,7 @@ def test_every_count_is_right(main_job: MainJob, judge: Judge, task: str) -> Non
         "fact_refused": indicator("refused"),
         "fact_unreadable": indicator("malformed", "truncated"),
         "fact_missing": indicator(),
+        "fact_unfinished": indicator(),
     }
     assert set(columns) == METRICS
     assert len(errors) >= 2

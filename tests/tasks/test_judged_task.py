@@ -57,7 +57,7 @@ def run(
         )
         return lm_eval.simple_evaluate(
             model="eft",
-            model_args=paths,
+            model_args={**paths, **options.pop("model_args", {})},
             tasks=options.pop("tasks", ["eli5_fact"]),
             task_manager=manager,
             batch_size=4,
@@ -69,8 +69,11 @@ def run(
     return evaluate
 
 
+SHARES = ("abstained", "refused", "unreadable", "missing", "unfinished")
+
+
 def shares(prefix: str) -> list[str]:
-    return [f"{prefix}_{share}" for share in ("abstained", "refused", "unreadable", "missing")]
+    return [f"{prefix}_{share}" for share in SHARES]
 
 
 JUDGES = (
@@ -121,6 +124,25 @@ def test_repeats_are_judged_each_and_averaged_within_the_prompt(
     assert found["fact_errors_stderr,factuality"] == pytest.approx(
         statistics.stdev(means) / math.sqrt(len(means))
     )
+
+
+def test_reasoning_that_did_not_end_is_not_judged(run: Any, openai_server: Start) -> None:
+    server = openai_server(every_judge)
+    results = run(server.url, model_args={"think_end_token": "</think>"})
+    ended = [
+        status
+        for sample in results["samples"]["eli5_fact"]
+        for status in [v.status for v in read_verdicts(sample["filtered_resps"][0])]
+    ]
+    unfinished = ended.count(Status.unfinished)
+    assert unfinished == results["config"]["eft_decoding"]["unfinished"] > 0
+    asked = [one for one in server.prompts() if "factual inaccuracies" in one]
+    assert len(asked) == len(ended) - unfinished
+    found = results["results"]["eli5_fact"]
+    assert found["fact_unfinished,factuality"] == unfinished / len(ended)
+    judge = results["configs"]["eli5_fact"]["metadata"]["eft_judge"]
+    assert judge["verdicts"]["unfinished"] == unfinished
+    assert judge["bounds"]["fact_errors,factuality"]["unknown"] == unfinished
 
 
 def test_the_judge_prompt_is_one_setting_and_is_in_the_results(
@@ -371,9 +393,7 @@ def test_shares_add_up_and_only_scored_responses_count(parts: list[tuple[Status,
     ]
     values = fact_values(verdicts)
     scored = [value for status, value in parts if status is Status.scored]
-    shares = sum(
-        values[f"fact_{name}"] or 0 for name in ("abstained", "refused", "unreadable", "missing")
-    )
+    shares = sum(values[f"fact_{name}"] or 0 for name in SHARES)
     assert shares + len(scored) / len(parts) == pytest.approx(1)
     if scored:
         assert values["fact_errors"] == pytest.approx(sum(scored) / len(scored))

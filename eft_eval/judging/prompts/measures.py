@@ -18,7 +18,12 @@ from eft_eval.verdicts.verdict import Scale, Status, Verdict
 __all__ = ["MEASURES", "Measure", "measure_of"]
 
 _UNREADABLE = (Status.truncated, Status.malformed, Status.ambiguous, Status.out_of_range)
-_UNKNOWN = (Status.refused, *_UNREADABLE, Status.api_error)  # an abstention is an answer
+_UNKNOWN = (
+    Status.refused,
+    *_UNREADABLE,
+    Status.api_error,
+    Status.unfinished,
+)  # an abstention is an answer
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Measure:
     @property
     def metrics(self) -> dict[str, bool]:
         """All its metrics in order, and whether higher is better; shares of unscored never are."""
-        shares = ("abstained", "refused", "unreadable", "missing")
+        shares = ("abstained", "refused", "unreadable", "missing", "unfinished")
         return {
             **dict.fromkeys(self.scores, self.better == "higher"),
             **{f"{self.prefix}_{share}": False for share in shares},
@@ -61,8 +66,8 @@ class Measure:
         Returns:
             Each score is the mean over the responses that were scored, None where none was. The
             shares of all responses that were abstained on, refused, unreadable (truncated,
-            malformed, ambiguous, out of range) or left without a verdict (judge not reached) add
-            up to 1 with the share that was scored.
+            malformed, ambiguous, out of range), left without a verdict (judge not reached) or
+            unfinished (reasoning without an end) add up to 1 with the share that was scored.
         """
 
         def share(*statuses: Status) -> float:
@@ -79,6 +84,7 @@ class Measure:
             f"{self.prefix}_refused": share(Status.refused),
             f"{self.prefix}_unreadable": share(*_UNREADABLE),
             f"{self.prefix}_missing": share(Status.api_error),
+            f"{self.prefix}_unfinished": share(Status.unfinished),
         }
 
     def bounds(self, groups: Sequence[Sequence[Verdict]]) -> dict[str, Bounds]:
