@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections import Counter
 from typing import Any
 
 import torch
-from lm_eval.models.utils import configure_pad_token
+from lm_eval.api.model import CacheHook
+from lm_eval.models.utils import configure_pad_token, postprocess_generated_text
 
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.model import CompositeModel
+from eft_eval.decoding.reasoning import Reasoning
+from eft_eval.decoding.requests import Finish, Generation
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.model_adapters.chat import ChatTurns
+from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
 from eft_eval.model_adapters.provenance import model_info
-from eft_eval.recipe import parse_recipe, split_recipe
+from eft_eval.model_adapters.request_cache import RequestCache
+from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
+from eft_eval.model_adapters.settings import reasoning_of
+from eft_eval.recipe import identity, parse_recipe, split_recipe
 from eft_eval.recipe.parse import RECIPE_KEYS
-from eft_eval.streams import one_line_errors, say
+from eft_eval.streams import logger, one_line_errors, say
 from eft_eval.vllm.arguments import engine_arguments
 from eft_eval.vllm.engine import (
     check_device,
@@ -32,6 +38,7 @@ from eft_eval.vllm.engine import (
     score_of_logprobs,
 )
 
+log = logger("lm_eval.eft")
 one_line_errors()
 check_installed()
 
@@ -64,7 +71,6 @@ def _stock_model() -> Any:
 
 
 _VLLM: Any = _stock_model()
-_NOT_SAMPLED = frozenset({"use_cache", "num_beams"})
 _OF_LM_EVAL = frozenset(
     {
         "trust_remote_code", "add_bos_token", "prefix_token_id", "max_gen_toks", "batch_size",
@@ -115,8 +121,11 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         for note in arguments.notes:
             say(f"eft-eval: {note}")
         self._turns = ChatTurns(self.composite)
-        self._seen: Counter[tuple[int, ...]] = Counter()
-        self._requests = self._tokens = 0
+        self._cache: RequestCache | None = None
+        end = ours.get("think_end_token")
+        ended_by = int(str(end)) if str(end).isdigit() else end
+        self._reasoning = reasoning_of(self.composite.tokenizer, ended_by)
+        self._requests = self._tokens = self._unfinished = 0
         self._seconds = 0.0
         engine = dict(arguments.values)
         super().__init__(pretrained=engine.pop("model"), **ours, **engine, disable_log_stats=False)
@@ -186,60 +195,110 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
     # ------------------------------------------------------------------ generation
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Generate a response per request; equal prompts get samples of their own."""
-        self._turns.check(self.tokenizer)
-        self._seen.clear()
-        found: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
-        return found
+        """Generate a response per request, all of them in vLLM's own batches.
 
-    def _model_generate(
-        self, requests: list[list[int]], generate: bool = False, sampling_params: Any = None
-    ) -> Any:
-        if not generate:
-            return super()._model_generate(requests)
-        stops = sorted(self.composite.stop_tokens)
-        for tokens, asked in zip(requests, sampling_params, strict=True):
-            self.composite.check_tokens(tokens)
-            asked.stop_token_ids = stops
-            if asked.temperature > 0:
-                number = self._seen[tuple(tokens)]
-                asked.seed = request_seed(torch.initial_seed(), str(tokens), number) % 2**63
-            self._seen[tuple(tokens)] += 1
-        started = time.perf_counter()
-        answers = super()._model_generate(requests, True, sampling_params)
-        self._seconds += time.perf_counter() - started
-        self._requests += len(answers)
-        for one in answers:
-            made = one.outputs[0]
-            self._tokens += len(made.token_ids)
-            # as with `eft`: no special tokens; lm-eval cuts at stop strings
-            made.text = self.composite.encoding.text(made.token_ids)
-        return answers
-
-    @staticmethod
-    def modify_gen_kwargs(
-        gen_kwargs: dict[str, Any],
-        eos: str | list[str] | None = None,
-        default_max_gen_toks: int = 256,
-    ) -> tuple[dict[str, Any], list[str], int]:
-        """Return vLLM's sampling settings, stop strings and the longest response.
-
-        Raises:
-            ConfigError: vLLM has no such setting.
+        Settings, prompts, seeds and what counts as the answer are those of `eft`.
         """
+        self._turns.check(self.tokenizer)
+        plans = [self._plan(request.args[1]) for request in requests]
+        numbers = sample_numbers(requests, None, 0)
+        places = [place for place, number in enumerate(numbers) if number is not None]
+        prompts, asked = [], []
+        for place in places:
+            context, plan = str(requests[place].args[0]), plans[place]
+            tokens = self._prompt(context, plan)
+            seed = request_seed(torch.initial_seed(), context, numbers[place] or 0)
+            prompts.append(tokens)
+            asked.append(self._sampling(plan, seed, reasons=self._reasons(context) is not None))
+            if plan.rule.temperature > 0 and self._cache is not None:
+                self._cache.leave_out(requests[place].args)
+        responses = [""] * len(requests)
+        for place, made in zip(places, self._made(prompts, asked), strict=True):
+            text = self._text(str(requests[place].args[0]), made, plans[place])
+            responses[place] = text
+            self.cache_hook.add_partial("generate_until", requests[place].args, text)
+        first: dict[int, int] = {}  # where a request's first response is
+        for place, (request, number) in enumerate(zip(requests, numbers, strict=True)):
+            known = first.setdefault(id(request), place)
+            if number is None:
+                responses[place] = responses[known]
+        return responses
+
+    def _plan(self, settings: dict[str, Any]) -> GenerationPlan:
+        end = self.tokenizer.eos_token_id
+        end_text = None if end is None else self.tokenizer.decode([end])
+        plan = generation_plan(settings, self.max_gen_toks, end_text)
+        if plan.rule.typical_p is not None:
+            raise ConfigError("generation setting typical_p: vLLM has none; use --model eft")
+        if plan.max_new_tokens >= self.max_length:
+            raise ConfigError(
+                f"max_gen_toks={plan.max_new_tokens} leaves no room for a prompt: the engine reads "
+                f"{self.max_length} tokens; lower it with --gen_kwargs max_gen_toks=N"
+            )
+        return plan
+
+    def _prompt(self, context: str, plan: GenerationPlan) -> list[int]:
+        tokens: list[int] = self.tok_encode(context)
+        self.composite.check_tokens(tokens)
+        room = self.max_length - plan.max_new_tokens
+        if len(tokens) > room:
+            log.warning("a prompt of over %d tokens loses its beginning", room)
+        return tokens[-room:] or [self.prefix_token_id]
+
+    def _sampling(self, plan: GenerationPlan, seed: int, *, reasons: bool) -> Any:
         from vllm import SamplingParams
 
-        values, until, longest = _VLLM.modify_gen_kwargs(gen_kwargs, eos, default_max_gen_toks)
-        for key in _NOT_SAMPLED & values.keys():
-            values.pop(key)
-        known = SamplingParams.__struct_fields__
-        for key in values:
-            if key not in known:
-                raise ConfigError(
-                    f"generation setting {key}={values[key]} is unknown to vLLM"
-                    f"{nearest(key, known)}"
-                )
-        return values, until, longest
+        rule = plan.rule
+        return SamplingParams(
+            temperature=rule.temperature,
+            top_k=rule.top_k or 0,
+            top_p=rule.top_p or 1.0,
+            min_p=rule.min_p or 0.0,
+            max_tokens=plan.max_new_tokens,
+            stop=[] if reasons else plan.until,  # in the reasoning they are text
+            stop_token_ids=sorted(self.composite.stop_tokens),
+            seed=seed % 2**63 if rule.temperature > 0 else None,
+            skip_special_tokens=False,
+        )
+
+    def _made(self, prompts: list[list[int]], asked: list[Any]) -> list[Generation]:
+        started = time.perf_counter()
+        answers = self._model_generate(prompts, True, asked) if prompts else []
+        self._seconds += time.perf_counter() - started
+        made = []
+        for answer in answers:
+            one = answer.outputs[0]
+            finish: Finish = "length" if one.finish_reason == "length" else "stop"
+            made.append(Generation(list(one.token_ids), finish))
+            self._tokens += len(one.token_ids)
+        self._requests += len(made)
+        return made
+
+    def _reasons(self, context: str) -> Reasoning | None:
+        """Return what ends the reasoning of a response to ``context``; None where none is due."""
+        reasoning = self._reasoning
+        if reasoning is None or self.enable_thinking is False or reasoning.closed(context):
+            return None
+        return reasoning
+
+    def _text(self, context: str, made: Generation, plan: GenerationPlan) -> str:
+        """Return a response's text: reasoning off, stop string and what follows off."""
+        answer = None if self._reasoning is None else self._reasoning.answer(made.tokens)
+        if answer is None:
+            due = self._reasons(context)
+            if due is not None and due.unfinished(context, made):
+                self._unfinished += 1
+                return UnfinishedResponse()
+            answer = self.composite.encoding.text(made.tokens)
+        text: str = postprocess_generated_text(answer, plan.until, None)
+        return text
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Give this composite a table of its own in lm-eval's request cache."""
+        super().set_cache_hook(cache_hook)
+        if cache_hook.dbdict is not None:
+            about = {"recipe": identity(self.composite.recipe), "engine": self.model_args}
+            self._cache = RequestCache.adopt(cache_hook.dbdict, about)
 
     # ------------------------------------------------------------------ results
 
@@ -249,6 +308,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
 
         metrics = [] if self.data_parallel_size > 1 else self.model.get_metrics()
         decoded = decoding_statistics(metrics, self._requests, self._tokens, self._seconds)
+        decoded.unfinished = self._unfinished
         info = model_info(self.composite, decoded)
         members = set(self.composite.members.values())
         return info | {

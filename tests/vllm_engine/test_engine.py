@@ -215,6 +215,13 @@ def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path
             for task in ("pick", "say")
         }  # fmt: skip
     assert found["eft-vllm"]["say"] == found["eft"]["say"]
+    thought = [*words, "--gen_kwargs", "max_gen_toks=8"]
+    thought[3] += ",think_end_token=</think>"
+    assert harness(tmp_path, *thought).returncode == 0
+    lines = max((tmp_path / "out").glob("**/samples_say_*.jsonl")).read_text().splitlines()
+    assert json.loads(lines[0])["resps"] == [[""]]  # the reasoning did not end
+    results = json.loads(max((tmp_path / "out").glob("**/results_*.json")).read_text())
+    assert results["config"]["eft_decoding"]["unfinished"] == 1
     scores = [[float(one[0][0]) for one in found[name]["pick"]] for name in found]
     assert scores[1] == pytest.approx(scores[0], abs=2e-4)
 
