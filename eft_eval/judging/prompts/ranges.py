@@ -15,7 +15,7 @@ __all__ = ["UNIT", "best_value", "is_rate", "range_of", "within_range"]
 UNIT = (0.0, 1.0)
 """Range of shares and rates."""
 _AMOUNT = (0.0, math.inf)
-_SHARES = ("abstained", "refused", "unreadable", "missing")
+_SHARES = ("abstained", "refused", "unreadable", "missing", "unfinished")
 _KNOWN: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("acc", "acc_norm", "acc_mutual_info", "acc_bytes", "exact_match", "f1", "em"), UNIT
