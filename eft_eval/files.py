@@ -264,14 +264,16 @@ def check_readable(path: Path, *, pipes: bool = False) -> None:
 
     Args:
         path: The file; one that is not there passes.
-        pipes: Whether it may be a pipe, such as a shell's ``<(command)``.
+        pipes: Whether it may be a shell's pipe, ``<(command)`` or ``/dev/stdin``; a pipe with a
+            name of its own may have no writer, and is refused.
 
     Raises:
         ConfigError: It is a device, a socket or a pipe.
     """
     with contextlib.suppress(OSError):
         mode = path.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (pipes and stat.S_ISFIFO(mode))):
+        shell = pipes and path.absolute().parts[1:2] in (("dev",), ("proc",))
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (shell and stat.S_ISFIFO(mode))):
             raise ConfigError(f"cannot read {path}: it is a device or a pipe, and no file")
 
 

@@ -154,10 +154,78 @@ def test_what_has_no_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
             "verdicts import X --store v.sqlite3",
             "recipes X",
             "trace hello --recipe X",
+            "agree --labels X --run run",
+            "correct run --labels X",
+            "gold sample run --labels X --out g",
+            "gold import X --key k.json --by us",
+            "labels import X --out l.csv",
+            "verdicts reparse --store X",
+            "verdicts prune --judge j --store X",
+            "run --config X --tasks demo",
         ):
             done = CliRunner().invoke(app, line.replace("X", name).split())
             assert isinstance(done.exception, ConfigError), (line, name, done.exception)
             assert "\n" not in str(done.exception)
+
+
+ODD = {
+    "empty": b"",
+    "utf-16": "a: 1".encode("utf-16"),
+    "binary": bytes(range(256)),
+    "nul": b"a\0b",
+    "deep": b"[" * 100_000,
+    "surrogate": b'{"a": "\xed\xa0\x80"}',
+    "digits": b'{"a": ' + b"9" * 5000 + b"}",
+    "list": b"[1, 2]",
+    "null": b"null",
+    "number": b"12",
+}
+
+
+@pytest.mark.parametrize("name", [*ODD, "folder", "loop", "dangling", "/dev/null"])
+def test_settings_of_lm_eval_that_are_none_are_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name in ODD:
+        Path(name).write_bytes(ODD[name])
+    Path("folder").mkdir()
+    Path("loop").symlink_to("loop")
+    Path("dangling").symlink_to("nowhere")
+    for option in (["--config", name], [f"-C={name}"]):
+        done = CliRunner().invoke(app, ["run", *option])
+        assert isinstance(done.exception, ConfigError), done.exception
+        assert name in str(done.exception)
+        assert "\n" not in str(done.exception)
+
+
+@pytest.mark.parametrize("content", ["null", "12", "[1, 2]", '"x"', "", "[" * 100_000])
+def test_a_configuration_that_is_no_object_is_one_line(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model").mkdir()
+    Path("config.json").write_text(content)
+    Path("model/config.json").write_text(content)
+    for given in ("config.json", "./model"):
+        done = CliRunner().invoke(app, ["check-model", given])
+        assert isinstance(done.exception, ConfigError), done.exception
+        assert "\n" not in str(done.exception)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no pipes of a shell")
+def test_a_shells_pipe_is_read(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(write)
+    try:
+        files.check_readable(Path(f"/dev/fd/{read}"), pipes=True)
+        with pytest.raises(ConfigError):
+            files.check_readable(Path(f"/dev/fd/{read}"))
+    finally:
+        os.close(read)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError):
+        files.check_readable(tmp_path / "pipe", pipes=True)
 
 
 def test_deep_json_and_too_much_are_one_line(

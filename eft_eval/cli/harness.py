@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from eft_eval import hook
-from eft_eval.errors import EftEvalError
+from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.files import read_text
 from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.judging.settings import JudgeSettings
@@ -36,6 +37,8 @@ def run_harness(arguments: list[str]) -> int:
         arguments = ["--model", "eft", *arguments]
     hook.only_our_tasks = _asks_only_ours(_values(arguments, ("--tasks", "-t")))
     hook.install()
+    for config in _values(arguments, ("--config", "-C")):
+        _check_config(Path(config))
     _check_early(arguments)
     started = time.time()
     sys.argv = ["lm_eval", "run", *arguments]
@@ -67,6 +70,18 @@ def _missing(output: Path, started: float) -> bool:
         for entry in newest_results(output, started).get("results", {}).values()
         for name, value in entry.items()
     )
+
+
+def _check_config(path: Path) -> None:
+    """Check that lm-eval can read a settings file, of which it would say so in a traceback."""
+    where = f"the settings file {path}"
+    try:
+        content = yaml.safe_load(read_text(path, where))
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"cannot read {where}: it is not YAML: {why}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where} holds {type(content).__name__}; expected NAME: VALUE lines")
 
 
 def _check_early(arguments: list[str]) -> None:

@@ -293,7 +293,7 @@ class Member:
             yield
         except (
             OSError, ValueError, ImportError, LookupError, RuntimeError, EOFError,
-            SafetensorError, struct.error, pickle.UnpicklingError,
+            TypeError, AttributeError, SafetensorError, struct.error, pickle.UnpicklingError,
         ) as error:  # fmt: skip
             raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
         finally:
