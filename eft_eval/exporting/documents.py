@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -104,6 +105,6 @@ def _texts(found: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, (int, float)) and value == value and abs(value) != float("inf"):
+    if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max:  # false of NaN
         return float(value)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import urlsplit
@@ -136,4 +137,6 @@ def _public(model: str) -> str:
 def _temperature(parameters: str) -> float | None:
     content = json.loads(parameters)
     value = content.get("temperature") if isinstance(content, dict) else None
-    return float(value) if isinstance(value, (int, float)) else None
+    if not isinstance(value, (int, float)) or abs(value) > sys.float_info.max:
+        return None
+    return float(value)

@@ -132,7 +132,10 @@ def claim_of_group(
 def _shared(source: ResultsFile) -> dict[str, Any]:
     content, config = source.content, source.config
     date = content.get("date")
-    started = float(date) if isinstance(date, (int, float)) else math.nan
+    try:
+        started = float(date) if isinstance(date, (int, float)) else math.nan
+    except OverflowError:  # more digits than a number has
+        started = math.nan
     return {
         "started": started if math.isfinite(started) and started > 0 else None,
         "lm_eval_version": str(content.get("lm_eval_version") or ""),
