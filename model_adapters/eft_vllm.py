@@ -17,11 +17,11 @@ from lm_eval.models.utils import configure_pad_token, postprocess_generated_text
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.reasoning import Reasoning
-from eft_eval.decoding.requests import Finish, Generation
+from eft_eval.decoding.requests import Generation
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.model_adapters.chat import ChatTurns
+from eft_eval.model_adapters.chat import ChatTurns, template_text
 from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
@@ -35,6 +35,8 @@ from eft_eval.vllm.engine import (
     check_device,
     check_installed,
     decoding_statistics,
+    generation_of,
+    sampling_parameters,
     score_of_logprobs,
 )
 
@@ -75,8 +77,7 @@ _OF_LM_EVAL = frozenset(
     {
         "trust_remote_code", "add_bos_token", "prefix_token_id", "max_gen_toks", "batch_size",
         "max_batch_size", "data_parallel_size", "enable_thinking", "chat_template_args",
-        "think_end_token", "truncation_side", "tensor_parallel_size", "max_model_len",
-        "tokenizer_mode", "seed",
+        "think_end_token",
     }
 )  # fmt: skip
 
@@ -104,8 +105,10 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
     def __init__(self, **model_args: Any) -> None:
         values, rest = split_recipe(model_args)
         rest.pop("device", None)  # lm-eval's command asks for one; vLLM has its own
-        if rest.get("max_length") is not None:  # one thing by two names
-            rest.setdefault("max_model_len", rest.pop("max_length"))
+        if rest.get("max_length") is not None:
+            if rest.get("max_model_len") is not None:
+                raise ConfigError("max_length and max_model_len are one thing: give one of them")
+            rest["max_model_len"] = rest.pop("max_length")
         self.composite = CompositeModel(
             parse_recipe(values),
             LoadOptions(
@@ -122,6 +125,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
             say(f"eft-eval: {note}")
         self._turns = ChatTurns(self.composite)
         self._cache: RequestCache | None = None
+        self._template: str | None = None
+        self.hf_chat_template: str | None = None
         end = ours.get("think_end_token")
         ended_by = int(str(end)) if str(end).isdigit() else end
         self._reasoning = reasoning_of(self.composite.tokenizer, ended_by)
@@ -140,20 +145,30 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
 
     @property
     def tokenizer_name(self) -> str:
-        """The tokenizer's name, for lm-eval's request cache; asked for with a chat template."""
-        self._turns.asked_for = True
+        """The tokenizer's name and the template's, for lm-eval's request cache."""
+        self._turns.asked_for = True  # asked for with a chat template only
         name: str = super().tokenizer_name
-        return name
+        return name if self._template is None else f"{name}__{self._template}"
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Return the tuned member's chat template, which turns are rendered with from now on.
+
+        Args:
+            chat_template: False for none, True for the default one, or a name.
+
+        Raises:
+            ConfigError: There is none, or none of that name.
+        """
+        if chat_template is False or chat_template is None:
+            return None
+        self._template = chat_template if isinstance(chat_template, str) else None
+        self.hf_chat_template = template_text(self.composite, self.tokenizer, chat_template)
+        return self.hf_chat_template
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """Render chat turns with the tuned member's template."""
-        if not self.tokenizer.chat_template:
-            raise ConfigError(
-                f"{self.composite.tuned.label} has no chat template: run without "
-                "--apply_chat_template, or save one with its tokenizer"
-            )
         text: str = super().apply_chat_template(chat_history, add_generation_prompt)
         self._turns.remember(text, chat_history)
         return text
@@ -201,35 +216,28 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         """
         self._turns.check(self.tokenizer)
         plans = [self._plan(request.args[1]) for request in requests]
-        numbers = sample_numbers(requests, None, 0)
-        places = [place for place, number in enumerate(numbers) if number is not None]
         prompts, asked = [], []
-        for place in places:
-            context, plan = str(requests[place].args[0]), plans[place]
-            tokens = self._prompt(context, plan)
-            seed = request_seed(torch.initial_seed(), context, numbers[place] or 0)
-            prompts.append(tokens)
-            asked.append(self._sampling(plan, seed, reasons=self._reasons(context) is not None))
+        # one process: no request fills up a rank, so that each has its number
+        for request, plan, number in zip(requests, plans, sample_numbers(requests), strict=True):
+            context = str(request.args[0])
+            stop = [] if self._reasons(context) else plan.until  # in the reasoning they are text
+            seed = request_seed(torch.initial_seed(), context, number or 0)
+            prompts.append(self._prompt(context, plan))
+            asked.append(
+                sampling_parameters(self.composite, plan.rule, plan.max_new_tokens, stop, seed)
+            )
             if plan.rule.temperature > 0 and self._cache is not None:
-                self._cache.leave_out(requests[place].args)
-        responses = [""] * len(requests)
-        for place, made in zip(places, self._made(prompts, asked), strict=True):
-            text = self._text(str(requests[place].args[0]), made, plans[place])
-            responses[place] = text
-            self.cache_hook.add_partial("generate_until", requests[place].args, text)
-        first: dict[int, int] = {}  # where a request's first response is
-        for place, (request, number) in enumerate(zip(requests, numbers, strict=True)):
-            known = first.setdefault(id(request), place)
-            if number is None:
-                responses[place] = responses[known]
+                self._cache.leave_out(request.args)
+        responses = []
+        for request, plan, made in zip(requests, plans, self._made(prompts, asked), strict=True):
+            responses.append(self._text(str(request.args[0]), made, plan))
+            self.cache_hook.add_partial("generate_until", request.args, responses[-1])
         return responses
 
     def _plan(self, settings: dict[str, Any]) -> GenerationPlan:
         end = self.tokenizer.eos_token_id
         end_text = None if end is None else self.tokenizer.decode([end])
         plan = generation_plan(settings, self.max_gen_toks, end_text)
-        if plan.rule.typical_p is not None:
-            raise ConfigError("generation setting typical_p: vLLM has none; use --model eft")
         if plan.max_new_tokens >= self.max_length:
             raise ConfigError(
                 f"max_gen_toks={plan.max_new_tokens} leaves no room for a prompt: the engine reads "
@@ -245,33 +253,12 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
             log.warning("a prompt of over %d tokens loses its beginning", room)
         return tokens[-room:] or [self.prefix_token_id]
 
-    def _sampling(self, plan: GenerationPlan, seed: int, *, reasons: bool) -> Any:
-        from vllm import SamplingParams
-
-        rule = plan.rule
-        return SamplingParams(
-            temperature=rule.temperature,
-            top_k=rule.top_k or 0,
-            top_p=rule.top_p or 1.0,
-            min_p=rule.min_p or 0.0,
-            max_tokens=plan.max_new_tokens,
-            stop=[] if reasons else plan.until,  # in the reasoning they are text
-            stop_token_ids=sorted(self.composite.stop_tokens),
-            seed=seed % 2**63 if rule.temperature > 0 else None,
-            skip_special_tokens=False,
-        )
-
     def _made(self, prompts: list[list[int]], asked: list[Any]) -> list[Generation]:
         started = time.perf_counter()
-        answers = self._model_generate(prompts, True, asked) if prompts else []
+        made = [generation_of(one) for one in self._model_generate(prompts, True, asked)]
         self._seconds += time.perf_counter() - started
-        made = []
-        for answer in answers:
-            one = answer.outputs[0]
-            finish: Finish = "length" if one.finish_reason == "length" else "stop"
-            made.append(Generation(list(one.token_ids), finish))
-            self._tokens += len(one.token_ids)
         self._requests += len(made)
+        self._tokens += sum(len(one.tokens) for one in made)
         return made
 
     def _reasons(self, context: str) -> Reasoning | None:

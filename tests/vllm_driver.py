@@ -13,21 +13,18 @@ from typing import Any
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
     from eft_eval.api import Composite
+    from eft_eval.decoding.requests import SamplingRule
 
     composite = Composite.load(job["recipe"], engine="vllm", **job["engine"])
     engine = composite._vllm
     assert engine is not None
-    texts: list[list[int]] = []
     asked = composite._requests(job["prompts"], 1234, job["max_new_tokens"])
-    from eft_eval.decoding.requests import SamplingRule
-
     rule = SamplingRule(job["temperature"])
     made = dict(engine.responses(asked, rule, job["max_new_tokens"]))
-    texts = [made[number].tokens for number in range(len(asked))]
     scores = composite.loglikelihood([tuple(pair) for pair in job["pairs"]]) if job["pairs"] else []
     statistics = engine.statistics()
     return {
-        "tokens": texts,
+        "tokens": [made[number].tokens for number in range(len(asked))],
         "scores": [[score.log_prob, score.is_greedy] for score in scores],
         "drafted": statistics.drafted,
         "accepted": statistics.accepted,

@@ -26,12 +26,14 @@ def serve(
     """
     from eft_eval.composite.model import CompositeModel
     from eft_eval.recipe import parse_model_args
-    from eft_eval.streams import show
+    from eft_eval.streams import say, show
     from eft_eval.vllm.engine import check_installed
     from eft_eval.vllm.server import serve_command
 
     parsed = parse_model_args(recipe if "=" in recipe else f"model={recipe}").recipe
-    words = serve_command(CompositeModel.load(parsed, device="cpu"), context.args)
+    words, notes = serve_command(CompositeModel.load(parsed, device="cpu"), context.args)
+    for note in notes:
+        say(f"eft-eval: {note}", sys.stderr)
     show(shlex.join(["vllm", *words]) + "\n")
     sys.stdout.flush()
     if dry_run:

@@ -20,6 +20,7 @@ __all__ = [
     "DRAFTED_TOKENS",
     "EngineArguments",
     "check_arguments",
+    "check_length",
     "engine_arguments",
 ]
 
@@ -27,7 +28,7 @@ ARCHITECTURE = "EFTForCausalLM"
 """The composite's name among vLLM's model classes."""
 
 DRAFTED_TOKENS = 4
-"""Tokens that ``block=auto`` drafts in a round (docs/scale.md has the measurement)."""
+"""Tokens that ``block=auto`` drafts in a round: a choice, not measured."""
 
 _SMALL_DRAFT = 0.5  # of the parameters of all views; beyond, drafting costs more than it saves
 
@@ -86,9 +87,10 @@ def engine_arguments(
     for key, member in (("revision", first), ("tokenizer_revision", composite.tuned)):
         if member.spec.revision is not None:
             values[key] = member.spec.revision
-    if (limit := composite.max_length) is not None:
-        values["max_model_len"] = limit
-    values |= given
+    if composite.max_length is not None:
+        values["max_model_len"] = composite.max_length
+    check_length(composite, given)
+    values |= {key: value for key, value in given.items() if value is not None}
     values["hf_overrides"] = {
         "architectures": [ARCHITECTURE],
         "vocab_size": size,
@@ -132,6 +134,18 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"quantization={given['quantization']}: name quantised checkpoints as members; vLLM "
             "reads each one's own settings"
+        )
+
+
+def check_length(composite: CompositeModel, given: Mapping[str, Any]) -> None:
+    """Raise ConfigError where vLLM is to read more tokens than the shortest member can."""
+    asked, limit = given.get("max_model_len"), composite.max_length
+    if asked is None or limit is None:
+        return
+    if not str(asked).isdigit() or not 0 < int(asked) <= limit:
+        raise ConfigError(
+            f"max_model_len: got {asked!r}, expected a number of tokens up to {limit}, which is "
+            "what the shortest member reads"
         )
 
 
@@ -184,7 +198,6 @@ def _member_record(member: Member) -> dict[str, Any]:
     return {
         "model": member.spec.location,
         "revision": member.spec.revision,
-        "label": member.label,
     }
 
 

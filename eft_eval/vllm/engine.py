@@ -21,6 +21,8 @@ __all__ = [
     "check_device",
     "check_installed",
     "decoding_statistics",
+    "generation_of",
+    "sampling_parameters",
     "score_of_logprobs",
 ]
 
@@ -89,31 +91,19 @@ class VLLMEngine:
 
         Samples follow the composite's distribution; the noise is vLLM's, seeded per request.
         """
-        from vllm import SamplingParams
-
         asked = [
-            SamplingParams(
-                temperature=rule.temperature,
-                top_k=rule.top_k or 0,
-                top_p=rule.top_p or 1.0,
-                max_tokens=max_new_tokens,
-                stop=list(stop),
-                stop_token_ids=sorted(self._composite.stop_tokens),
-                seed=request.seed % 2**63 if rule.temperature else None,
-                skip_special_tokens=False,
-            )
+            sampling_parameters(self._composite, rule, max_new_tokens, stop, request.seed)
             for request in requests
         ]
         prompts = [{"prompt_token_ids": list(request.prompts[0])} for request in requests]
         llm, started = self.llm, time.perf_counter()
         answers = llm.generate(prompts, asked, use_tqdm=False)
         self._seconds += time.perf_counter() - started
-        for number, found in enumerate(answers):
-            made = found.outputs[0]
+        for number, answer in enumerate(answers):
+            made = generation_of(answer)
             self._requests += 1
-            self._tokens += len(made.token_ids)
-            finish = "length" if made.finish_reason == "length" else "stop"
-            yield number, Generation(list(made.token_ids), finish)  # type: ignore[arg-type]
+            self._tokens += len(made.tokens)
+            yield number, made
 
     def scores(self, rows: Sequence[ScoredRow]) -> list[Scored]:
         """Return each continuation's log-probability under the composite.
@@ -144,6 +134,48 @@ class VLLMEngine:
         return decoding_statistics(
             self.llm.get_metrics(), self._requests, self._tokens, self._seconds
         )
+
+
+def sampling_parameters(
+    composite: CompositeModel,
+    rule: SamplingRule,
+    max_new_tokens: int,
+    stop: Sequence[str],
+    seed: int,
+) -> Any:
+    """Return vLLM's ``SamplingParams`` for one response.
+
+    Args:
+        composite: Whose stop tokens end it.
+        rule: How tokens are chosen.
+        max_new_tokens: Longest response.
+        stop: Strings that end it.
+        seed: Of its noise; vLLM takes 63 bits.
+
+    Raises:
+        ConfigError: vLLM does not choose tokens in this way.
+    """
+    from vllm import SamplingParams
+
+    if rule.typical_p is not None:
+        raise ConfigError("generation setting typical_p: vLLM has none; use --model eft")
+    return SamplingParams(
+        temperature=rule.temperature,
+        top_k=rule.top_k or 0,
+        top_p=rule.top_p or 1.0,
+        min_p=rule.min_p or 0.0,
+        max_tokens=max_new_tokens,
+        stop=list(stop),
+        stop_token_ids=sorted(composite.stop_tokens),
+        seed=seed % 2**63 if rule.temperature > 0 else None,
+        skip_special_tokens=False,
+    )
+
+
+def generation_of(answer: Any) -> Generation:
+    """Return the response in a ``RequestOutput`` of vLLM's."""
+    made = answer.outputs[0]
+    return Generation(list(made.token_ids), "length" if made.finish_reason == "length" else "stop")
 
 
 def score_of_logprobs(continuation: Sequence[int], logprobs: Sequence[Any]) -> Scored:

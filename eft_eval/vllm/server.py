@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from eft_eval.composite.model import CompositeModel
-from eft_eval.vllm.arguments import check_arguments, engine_arguments
+from eft_eval.vllm.arguments import check_arguments, check_length, engine_arguments
 
-__all__ = ["serve_command"]
+__all__ = ["ServeCommand", "serve_command"]
 
 
-def serve_command(composite: CompositeModel, flags: Sequence[str] = ()) -> list[str]:
-    """Return the words of ``vllm serve …`` for a composite, after ``vllm``.
+class ServeCommand(NamedTuple):
+    """A command of vLLM's.
+
+    Attributes:
+        words: What follows ``vllm``.
+        notes: What the user should know of it, a line each.
+    """
+
+    words: list[str]
+    notes: tuple[str, ...]
+
+
+def serve_command(composite: CompositeModel, flags: Sequence[str] = ()) -> ServeCommand:
+    """Return ``vllm serve …`` for a composite.
 
     Args:
         composite: What is served, under its canonical name unless ``flags`` name another.
@@ -24,13 +36,14 @@ def serve_command(composite: CompositeModel, flags: Sequence[str] = ()) -> list[
     """
     given = _named(flags)
     check_arguments(given)
-    values = engine_arguments(composite).values
+    check_length(composite, given)
+    values, notes = engine_arguments(composite)
     values.setdefault("served_model_name", composite.name)
     words = ["serve", values.pop("model")]
     for name, value in values.items():
         if name not in given:
             words += [f"--{name.replace('_', '-')}", _word(value)]
-    return [*words, *flags]
+    return ServeCommand([*words, *flags], notes)
 
 
 def _named(flags: Sequence[str]) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def test_auto_drafts_nothing_where_the_draft_is_no_smaller(
         ({}, {"quantization": "awq"}, "members"),
         ({}, {"hf_overrides": {}}, "recipe"),
         ({}, {"tokenizer": "x"}, "tuned member"),
+        ({}, {"max_model_len": 512}, "up to 256"),
+        ({}, {"max_model_len": "1k"}, "up to 256"),
         ({"reference.prompt": "{{ prompt }}"}, {}, "prompt of its own"),
         ({"sampling": "coupled"}, {}, "in distribution"),
         ({"tuned.quantization": "8bit"}, {}, "bitsandbytes"),
@@ -140,7 +142,7 @@ def test_model_args_fall_into_two_parts() -> None:
 
 
 def test_the_servers_command(load: Loader, folders: dict[str, str]) -> None:
-    words = serve_command(load(block=2), ["--port", "8001", "--max-model-len=128"])
+    words = serve_command(load(block=2), ["--port", "8001", "--max-model-len=128"]).words
     assert words[:2] == ["serve", folders["base"]]
     assert words[-3:] == ["--port", "8001", "--max-model-len=128"]
     assert words.count("--max-model-len") == 0  # the user's wins
@@ -149,6 +151,8 @@ def test_the_servers_command(load: Loader, folders: dict[str, str]) -> None:
     assert json.loads(values["--speculative-config"])["num_speculative_tokens"] == 2
     with pytest.raises(ConfigError, match="stages"):
         serve_command(load(), ["-pp", "2"])
+    with pytest.raises(ConfigError, match="up to 256"):
+        serve_command(load(), ["--max-model-len", "512"])
 
 
 def test_serve_dry_run_prints_the_plain_command(folders: dict[str, str]) -> None:

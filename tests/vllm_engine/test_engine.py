@@ -203,8 +203,9 @@ def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path
     )  # fmt: skip
     roles = ",".join(f"{role}={folders[role]}" for role in ("base", "tuned", "reference"))
     found = {}
-    for name, more in (("eft", ""), ("eft-vllm", ",enforce_eager=True,block=0")):
-        words = ["--model", name, "--model_args", roles + more, "--tasks", "pick,say"]
+    for name, more in (("eft", ""), ("eft-vllm", ",enforce_eager=True,block=0,max_model_len=128")):
+        words = ["--model", name, "--model_args", roles + more, "--tasks", "pick,say",
+                 "--apply_chat_template"]  # fmt: skip
         done = harness(tmp_path, *words)
         assert done.returncode == 0, done.stderr[-3000:]
         found[name] = {
