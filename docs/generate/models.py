@@ -1,7 +1,8 @@
-"""Writes docs/models.md: ``python -m docs.generate.models``, in a checkout; takes some minutes.
+"""Writes docs/models.md: ``python -m docs.generate.models``, in a checkout; takes a minute or two.
 
-A tiny random model of every causal architecture of the installed transformers, with windows and
-blocks shorter than the trial's rows, goes through what ``eft-eval check-model`` runs.
+A tiny random model of each causal architecture of the installed transformers that can be built
+small, with windows and blocks shorter than the trial's rows, goes through what ``eft-eval
+check-model`` runs.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "deepseek_v2": {**_FULL, "num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gemma3n_text": {**_PER_LAYER, "num_kv_shared_layers": 0}, "gemma4_text": _PER_LAYER,
-    "glm4_moe_lite": _FULL,
+    "glm4_moe_lite": _FULL, "minicpm3": _FULL,
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "hunyuan_v1_dense": {"head_dim": 8}, "ministral": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8, "num_experts": 4, "moe_topk": 2},
@@ -75,6 +76,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "mlp_layer_types": ["dense", "sparse"] * 2,
     },
     "nemotron": {"num_key_value_heads": 2, "head_dim": 8},
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128},  # its heads are multiples of 16
 }  # fmt: skip
 _HEAD = """# Models
 
@@ -83,8 +85,10 @@ What each architecture can do as a member, found by `eft-eval check-model` on ti
 tokens, windows of 16 where there are any). Every trial is compared with passes without a cache over
 each row alone. Plain batches, where nothing is drafted: `any`, prompts of any lengths share one;
 `equal`, those of one length; `one`, one response at a time; `reread`, its cache does not work, and
-every token reads its row anew. Random weights of this size say nothing of a checkpoint's own code
-or of quantised weights: run it on yours.
+every token reads its row anew. Encoders (BERT and its kin) are tried as decoders (`is_decoder`);
+encoder-decoders and multimodal wrappers, whose language models have rows of their own, are not
+listed. Random weights of this size say nothing of a checkpoint's own code or of quantised weights:
+run it on yours.
 
 <!-- not run: needs a model -->
 ```sh
@@ -100,7 +104,10 @@ def small(kind: str) -> Any:
     """Return a small configuration of an architecture."""
     of_kind = CONFIG_MAPPING[kind]
     values = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
-    for name, value in vars(of_kind()).items():
+    default = of_kind()
+    if getattr(default, "is_decoder", None) is False:
+        values["is_decoder"] = True
+    for name, value in vars(default).items():
         if isinstance(value, int) and not isinstance(value, bool) and value:
             fitting = (size for pattern, size in _SIZES if re.fullmatch(pattern, name))
             if (size := next(fitting, None)) is not None:
@@ -126,16 +133,16 @@ def tiny_model(kind: str) -> Any:
 
 
 def kinds() -> list[str]:
-    """Return the architectures that transformers calls causal and that are decoders of text."""
+    """Return the architectures that transformers calls causal and that are of text alone."""
     found = []
     for kind in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
         try:
             default = CONFIG_MAPPING[kind]()
         except Exception:  # noqa: BLE001  # has no default: see the page's end
+            found.append(kind)
             continue
         alone = default.get_text_config(decoder=True) is default
-        decodes = getattr(default, "is_decoder", True) is not False
-        if alone and decodes and not default.is_encoder_decoder:
+        if alone and not default.is_encoder_decoder:
             found.append(kind)
     return found
 
@@ -161,13 +168,14 @@ def page(names: Iterable[str]) -> str:
         try:
             model = tiny_model(kind)
         except Exception as error:  # noqa: BLE001  # configurations of all kinds
-            unbuilt.append(f"{kind} ({' '.join(str(error).split())[:60]})")
+            unbuilt.append(kind)
+            print(f"{kind}: {' '.join(str(error).split())[:60]}", file=sys.stderr)
             continue
         found = check_model(Passes(model, torch.device("cpu"), kind), scale=3)
         lines.append(row(kind, found))
         print(lines[-1], flush=True)
-    end = ", ".join(name.split(" ")[0] for name in unbuilt)
-    return head + "\n".join(lines) + f"\n\nNot built small, so not tried: {end}.\n"
+    end = f"\n\nNot built small, so not tried: {', '.join(unbuilt)}.\n"
+    return head + "\n".join(lines) + end
 
 
 if __name__ == "__main__":
