@@ -1,6 +1,6 @@
-"""What real endpoints answer, by name: bodies as their documents and servers have them.
+"""What endpoints answer, by name: imitated after the sources in docs/endpoints.md, if it names any.
 
-Each kind is a function from a request's JSON to (status, body); docs/endpoints.md has the sources.
+Each kind is a function from a request's JSON to (status, body).
 """
 
 from __future__ import annotations
