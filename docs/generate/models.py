@@ -76,7 +76,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "mlp_layer_types": ["dense", "sparse"] * 2,
     },
     "nemotron": {"num_key_value_heads": 2, "head_dim": 8},
-    "xlstm": {"hidden_size": 128, "embedding_dim": 128},  # its heads are multiples of 16
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128},  # pads its inner sizes to 64
 }  # fmt: skip
 _HEAD = """# Models
 
