@@ -83,12 +83,13 @@ _HEAD = """# Models
 What each architecture can do as a member, found by `eft-eval check-model` on tiny random models
 (`python -m docs.generate.models`; transformers {version}, torch {torch}; prompts of 57, 36 and 15
 tokens, windows of 16 where there are any). Every trial is compared with passes without a cache over
-each row alone. Plain batches, where nothing is drafted: `any`, prompts of any lengths share one;
-`equal`, those of one length; `one`, one response at a time; `reread`, its cache does not work, and
-every token reads its row anew. Encoders (BERT and its kin) are tried as decoders (`is_decoder`);
-encoder-decoders and multimodal wrappers, whose language models have rows of their own, are not
-listed. Random weights of this size say nothing of a checkpoint's own code or of quantised weights:
-run it on yours.
+each row alone. Drafts: whether the member's tokens can be taken back. Plain batches, where nothing
+is drafted: `any`, prompts of any lengths share one; `equal`, those of one length; `one`, one
+response at a time; `reread`, its cache does not work, and every token reads its row anew. Scored in
+batches: `exact`, as each row alone. Encoders (BERT and its kin) are tried as decoders
+(`is_decoder`); encoder-decoders and multimodal wrappers, whose language models have rows of their
+own, are not listed. Random weights of this size say nothing of a checkpoint's own code or of
+quantised weights: run it on yours.
 
 <!-- not run: needs a model -->
 ```sh
