@@ -14,9 +14,30 @@ from typing import Any, TypeVar
 from eft_eval.errors import ConfigError
 from eft_eval.files import Kind, check_output, check_readable, json_kind, write_json
 
-__all__ = ["check_report_path", "plain", "read_record_file", "restored", "write_report"]
+__all__ = [
+    "check_report_path",
+    "finite_number",
+    "plain",
+    "read_record_file",
+    "restored",
+    "write_report",
+]
 
 _Record = TypeVar("_Record")
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a parsed value as a number; None for a text, NaN, infinity or more than a float has.
+
+    JSON has integers of any length; true and false are 1 and 0.
+    """
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_record_file(path: Path, what: str) -> Mapping[str, Any]:
@@ -86,9 +107,9 @@ def _single(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind) or hasattr(kind, "_fields"):
         return _fields(kind, value, where)
     if kind is float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        _checked(value, number or value is None, "a number", where)
-        return math.nan if value is None else float(value)
+        number = None if isinstance(value, bool) else finite_number(value)
+        _checked(value, number is not None or value is None, "a number", where)
+        return math.nan if number is None else number
     if kind is int:
         whole = isinstance(value, int) and not isinstance(value, bool)
         return _checked(value, whole, "a whole number", where)

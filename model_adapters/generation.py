@@ -145,7 +145,7 @@ def _strings(value: Any) -> list[str]:
 def _number(name: str, value: Any, expected: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise _wrong(name, value, expected)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import check_readable
+from eft_eval.records import finite_number
 from eft_eval.runs.samples import PROMPT
 
 if sys.version_info >= (3, 11):
@@ -179,8 +179,8 @@ def _check_metric(settings: MetricSettings, where: str) -> MetricSettings:
 
 
 def _tolerance(value: Any, where: str) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (good and math.isfinite(value) and value >= 0):
+    number = None if isinstance(value, bool) else finite_number(value)
+    if number is None or number < 0:
         raise ConfigError(
             f"{where}: tolerance is {value!r}; expected a number of 0 or more, in the metric's "
             "own units (0.02 is 2 points of a share)"

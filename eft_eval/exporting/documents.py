@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import RunClaim, TaskClaim
+from eft_eval.records import finite_number
 from eft_eval.runs.records import Sample
 from eft_eval.runs.samples import iter_samples
 
@@ -93,7 +93,7 @@ def _document(sample: Sample, metrics: list[str], judged: bool) -> Document:
         responses=_texts(sample.responses),
         extracted=() if verdicts is not None else _texts(sample.filtered),
         verdicts=verdicts,
-        scores={metric: _number(sample.values.get(metric)) for metric in metrics},
+        scores={metric: finite_number(sample.values.get(metric)) for metric in metrics},
     )
 
 
@@ -102,9 +102,3 @@ def _texts(found: tuple[Any, ...]) -> tuple[str, ...]:
     if len(found) == 1 and isinstance(found[0], list) and all(isinstance(t, str) for t in found[0]):
         return tuple(found[0])
     return tuple(one if isinstance(one, str) else json.dumps(one) for one in found)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max:  # false of NaN
-        return float(value)
-    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from eft_eval.exporting.models import public_name
 from eft_eval.judging.judges.registry import prefix_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.judging.settings import OPENAI_URL
+from eft_eval.records import finite_number
 from eft_eval.runs.metadata import Judging, judging_in
 from eft_eval.runs.records import JudgeSeen, Pipeline, TaskRun
 from eft_eval.verdicts.verdict import Status
@@ -136,7 +136,4 @@ def _public(model: str) -> str:
 
 def _temperature(parameters: str) -> float | None:
     content = json.loads(parameters)
-    value = content.get("temperature") if isinstance(content, dict) else None
-    if not isinstance(value, (int, float)) or abs(value) > sys.float_info.max:
-        return None
-    return float(value)
+    return finite_number(content.get("temperature")) if isinstance(content, dict) else None

@@ -43,7 +43,7 @@ def composite_of(config: Mapping[str, Any], where: str) -> CompositeClaim | None
         weights = tuple(float(delta.get("weight", 1.0)) for delta in recipe["deltas"])
         decoding = recipe.get("decoding") or {}
         pinned = _pinned(recipe, {member.role: member for member in members})
-    except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ClaimError(
             f"{where} does not say what its composite is made of ({error!r}); evaluate it again "
             "with this eft-eval"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, CompositeClaim, DataClaim, TaskClaim
 from eft_eval.exporting.models import COMMIT
+from eft_eval.records import finite_number
 from eft_eval.runs.metadata import PromptData, members_in, prompt_data_in
 from eft_eval.runs.records import Group, ResultsFile, TaskRun
 from eft_eval.secrets import without_secrets
@@ -131,13 +131,9 @@ def claim_of_group(
 
 def _shared(source: ResultsFile) -> dict[str, Any]:
     content, config = source.content, source.config
-    date = content.get("date")
-    try:
-        started = float(date) if isinstance(date, (int, float)) else math.nan
-    except OverflowError:  # more digits than a number has
-        started = math.nan
+    started = finite_number(content.get("date"))
     return {
-        "started": started if math.isfinite(started) and started > 0 else None,
+        "started": started if started is not None and started > 0 else None,
         "lm_eval_version": str(content.get("lm_eval_version") or ""),
         "eft_eval_version": config.get("eft_version"),
         "transformers_version": content.get("transformers_version"),

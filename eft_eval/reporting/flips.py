@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from eft_eval.comparing.comparison import Candidate, Row
 from eft_eval.comparing.pairing import match_items
+from eft_eval.records import finite_number
 from eft_eval.runs.records import MetricKey, Run, Sample, TaskRun
 from eft_eval.runs.samples import iter_samples
 from eft_eval.verdicts.text import verdict_records
@@ -257,11 +258,10 @@ def _reasons(filtered: Sequence[Any]) -> list[Reason]:
     """Return a judge's verdicts; none where the filter is no judge."""
     found = []
     for one in verdict_records(filtered) or ():
-        value = one.get("value")
         found.append(
             Reason(
                 str(one.get("status")),
-                float(value) if isinstance(value, (int, float)) else None,
+                finite_number(one.get("value")),
                 str(one.get("reason") or "")[:_PIECE],
             )
         )

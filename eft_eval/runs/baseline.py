@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
+from eft_eval.records import finite_number
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.conditions import conditions_of
 from eft_eval.runs.records import (
@@ -26,7 +27,6 @@ from eft_eval.runs.records import (
     Run,
     TaskRun,
 )
-from eft_eval.runs.samples import finite_number
 
 __all__ = ["baseline_lines", "incomplete_filters", "is_baseline", "run_of_baseline"]
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
+from eft_eval.records import finite_number
 from eft_eval.runs.columns import filters_of, is_mean, reported
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.finding import stamp_of
 from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import MetricKey, ResultsFile
-from eft_eval.runs.samples import SamplesRead, finite_number, iter_samples, read_samples
+from eft_eval.runs.samples import SamplesRead, iter_samples, read_samples
 
 __all__ = ["Belonging", "find_samples", "samples_of", "samples_path", "task_hash"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from eft_eval.records import finite_number
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.records import CORRECTED, Column, Group, MetricKey
-from eft_eval.runs.samples import NO_FILTER, SamplesRead, finite_number
+from eft_eval.runs.samples import NO_FILTER, SamplesRead
 
 __all__ = ["columns_of", "filters_of", "groups_of", "is_mean", "reported"]
 

@@ -10,7 +10,6 @@ import codecs
 import hashlib
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,13 +18,13 @@ from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import check_readable, described_start
+from eft_eval.records import finite_number
 from eft_eval.runs.records import ItemSeen, JudgeSeen, Pipeline, Sample
 from eft_eval.verdicts.text import verdict_records
 
 __all__ = [
     "Lines",
     "SamplesRead",
-    "finite_number",
     "iter_samples",
     "read_lines",
     "read_samples",
@@ -185,17 +184,6 @@ def _collect(
             unusual[name, metric] += numbers.count(None) - raw.count(None)
     odd = {key: count for key, count in unusual.items() if count}
     return SamplesRead(pipelines, values, odd, frozenset(compound), digest, problems)
-
-
-def finite_number(value: Any) -> float | None:
-    """Return a value as a number; None for what is none: a text, NaN, infinity or beyond it."""
-    if not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _pipeline(name: str, lines: list[_Line], path: Path, problems: list[str]) -> Pipeline:

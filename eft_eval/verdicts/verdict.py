@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields
@@ -13,6 +12,7 @@ from types import NoneType
 from typing import Any, Literal
 
 from eft_eval.errors import EftEvalError, nearest
+from eft_eval.records import finite_number
 
 __all__ = ["HALF_CHARACTER", "KEY_VERSION", "Scale", "Status", "Verdict", "content_key"]
 
@@ -123,7 +123,7 @@ class Verdict:
         for name, kinds in _KINDS.items():
             if not isinstance(record.get(name), kinds) or isinstance(record.get(name), bool):
                 raise EftEvalError(f"a verdict's {name} is {str(record.get(name))[:80]!r}")
-        if not math.isfinite(record["value"] or 0):
+        if finite_number(record["value"] or 0) is None:
             raise EftEvalError(f"a verdict's value is {record['value']}")
         return cls(**{**record, "status": status, "parameters": dict(record["parameters"])})
 

@@ -707,6 +707,7 @@ def test_settings_are_read_and_metrics_have_their_own(tmp_path: Path) -> None:
         ("[gate]\nalpha = 0.7", "alpha is 0.7; expected a number between 0 and 0.5"),
         ("[gate]\nalpha = true", "alpha is True"),
         ("[gate]\ntolerance = -1", "tolerance is -1; expected a number of 0 or more"),
+        (f"[gate]\ntolerance = {10**400}", "tolerance is 10{400}; expected a number of 0 or more"),
         ("[gate]\ngated = 'x'", "expected a list such as"),
         ("[gate]\nflips = 10", "flips is 10; expected a whole number of 1,000 or more"),
         ("[gate]\nflips = 1000000000000", "flips is 1,000,000,000,000; at most 10,000,000"),

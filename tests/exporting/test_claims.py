@@ -354,6 +354,11 @@ def test_a_composite_that_does_not_say_of_what_is_refused(tmp_path: Path) -> Non
     file.write_text(json.dumps(content))
     with pytest.raises(ClaimError, match=r"does not say what its composite is made of \(KeyError"):
         claims(folder)
+    file, content = runs.results_of(runs.write_composite_run(tmp_path / "weight"))
+    content["config"]["eft_recipe"]["deltas"][0]["weight"] = 10**400
+    file.write_text(json.dumps(content))
+    with pytest.raises(ClaimError, match=r"made of \(OverflowError"):
+        claims(file.parent)
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,7 @@ def test_prices_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ('{"date": "2026-01-01", "models": {"m": {"input": -1, "output": 1}}}', "input of 'm'"),
         ('{"date": "2026-01-01", "models": {"m": {"input": 1, "output": "2"}}}', "output of 'm'"),
         ('{"date": "2026-01-01", "batch_factor": 0, "models": {}}', "batch_factor"),
+        (f'{{"date": "2026-01-01", "batch_factor": {10**400}, "models": {{}}}}', "batch_factor"),
     ],
 )
 def test_wrong_price_files(

@@ -82,6 +82,7 @@ def test_what_changes_nothing_in_other_decoders_passes() -> None:
         ({"temperature": "hot"}, "temperature: got 'hot', expected a number from 0 on"),
         ({"temperature": -1}, "temperature: got -1"),
         ({"temperature": math.nan}, "temperature: got nan"),
+        ({"temperature": 10**400}, "temperature: got 10{400}, expected a number from 0 on"),
         ({**SAMPLES, "top_k": 2.5}, "top_k: got 2.5, expected a whole number"),
         ({**SAMPLES, "top_k": -7}, "top_k: got -7"),
         ({**SAMPLES, "top_p": 1.2}, "top_p: got 1.2, expected a number above 0, at most 1"),

@@ -338,6 +338,13 @@ def test_flips_are_the_documents_that_changed_most(tmp_path: Path) -> None:
     changes = {one.metric: one for one in first.changes}
     assert changes["fact_errors"][1:] == (1.0, 9.0, -8.0, True)
     assert changes["any_right"].listed is False
+    samples = new.tasks["facts"].samples_file
+    assert samples is not None
+    huge = samples.read_text("utf-8").replace('\\"value\\": 9.0', f'\\"value\\": {10**400}')
+    samples.write_text(huge, "utf-8")
+    beyond = make_report([old, new], flips=2).flips[0].shown[0].candidate
+    assert beyond is not None
+    assert beyond.responses[0].reason == ("scored", None, "reason 1")
     assert make_report([old, new], flips=0).flips == ()
     with pytest.raises(ConfigError, match="flips is -1"):
         make_report([old, new], flips=-1)

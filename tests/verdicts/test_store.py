@@ -119,6 +119,9 @@ def test_records_are_closed() -> None:
         Verdict.from_dict({key: value for key, value in RECORD.items() if key != "raw"})
     with pytest.raises(EftEvalError, match="status 'fine'; it must be one of scored"):
         Verdict.from_dict({**RECORD, "status": "fine"})
+    for value in (float("nan"), float("inf"), 10**400):
+        with pytest.raises(EftEvalError, match=r"a verdict's value is (nan|inf|10{400})"):
+            Verdict.from_dict({**RECORD, "value": value})
 
 
 def test_keys_depend_on_everything_and_on_nothing_else() -> None:

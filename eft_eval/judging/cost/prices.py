@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import check_readable
+from eft_eval.records import finite_number
 
 __all__ = ["FREE", "PRICES_VARIABLE", "Price", "cost_usd", "price_of"]
 
@@ -156,4 +156,4 @@ def _checked(text: str, where: str) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return finite_number(value) is not None and not isinstance(value, bool)
