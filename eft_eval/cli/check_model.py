@@ -15,6 +15,7 @@ _BATCHES = {
     "any": "prompts of any lengths together",
     "equal": "only prompts of one length together",
     "one": "one response at a time",
+    "reread": "prompts of any lengths together, without a cache",
     "none": "none",
 }
 
@@ -60,5 +61,7 @@ def _lines(found: ModelCheck) -> list[str]:
         lines.append(f"  {found.lost}")
     lines.append(f"scored in batches: {found.scored or 'as each row alone'}")
     if found.longest:
-        lines.append(f"refused: rows of {found.longest}")
+        lines.append(
+            f"refused: rows of more than {found.longest} tokens, which change the others of a batch"
+        )
     return lines

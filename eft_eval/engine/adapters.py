@@ -21,6 +21,7 @@ from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, local_adapter
+from eft_eval.recipe.locations import may_be_id
 from eft_eval.streams import logger
 
 __all__ = ["AdaptedMember", "read_adapter", "shared_copy"]
@@ -231,7 +232,7 @@ def adapter_file(model: str, name: str, revision: str | None) -> str | None:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return str(folder / name) if (folder / name).is_file() else None
-    if not _may_be_id(model):
+    if not may_be_id(model):
         return None
     from transformers.utils import cached_file
 
@@ -301,10 +302,6 @@ def _is_alora(config: Any) -> bool:
     return getattr(config, "alora_invocation_tokens", None) is not None
 
 
-def _may_be_id(model: str) -> bool:
-    return not model.startswith((".", "~", "/")) and model.count("/") <= 1 and ":" not in model
-
-
 def _on_hub(model: str, name: str, revision: str | None) -> bool:
     from huggingface_hub import constants, file_exists, try_to_load_from_cache
 
@@ -314,5 +311,5 @@ def _on_hub(model: str, name: str, revision: str | None) -> bool:
         return False
     try:
         return bool(file_exists(model, name, revision=revision))
-    except OSError:
+    except Exception:  # noqa: BLE001  # the hub, or its client's HTTP library: loading will tell
         return False

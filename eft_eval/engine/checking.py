@@ -10,12 +10,11 @@ import transformers
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.positions import (
     attention_reach,
-    check_positions,
     counts_by_token,
+    longest_row,
     same_scale_until,
 )
 from eft_eval.engine.trial import Trial
-from eft_eval.errors import ConfigError
 
 __all__ = ["ModelCheck", "check_model"]
 
@@ -30,7 +29,8 @@ class ModelCheck:
         refused: Why it cannot be a member at all.
         drafts: ``always``, ``within N tokens`` or ``never``: whether tokens can be taken back.
         no_drafts: Why not always.
-        batches: Which prompts share a batch where nothing is drafted.
+        batches: Which prompts share a batch where nothing is drafted; ``reread``: any, and every
+            token reads its row anew.
         lost: What that costs, and why.
         scored: Why a batch of unlike rows is scored otherwise than each row alone.
         longest: The most tokens of a row, where longer ones are refused.
@@ -41,10 +41,10 @@ class ModelCheck:
     refused: str | None = None
     drafts: str = "never"
     no_drafts: str | None = None
-    batches: Literal["any", "equal", "one", "none"] = "none"
+    batches: Literal["any", "equal", "one", "reread", "none"] = "none"
     lost: str | None = None
     scored: str | None = None
-    longest: str | None = None
+    longest: int | None = None
 
 
 def check_model(model: Passes, scale: int = 1) -> ModelCheck:
@@ -68,13 +68,12 @@ def check_model(model: Passes, scale: int = 1) -> ModelCheck:
         no_drafts = f"some of its layers see {reach} tokens back"
     way = trial.plain(mixed=counts_by_token(model.text))
     return ModelCheck(
-        name, version, None, drafts, no_drafts, way.rows, way.reason, trial.batch(), _longest(model)
+        name,
+        version,
+        drafts=drafts,
+        no_drafts=no_drafts,
+        batches=way.rows if way.cache else "reread",
+        lost=way.reason,
+        scored=trial.batch(),
+        longest=longest_row(model.text),
     )
-
-
-def _longest(model: Passes) -> str | None:
-    try:
-        check_positions(model.text, model.label, 2**31)
-    except ConfigError as error:
-        return str(error).split("sequences of ", 1)[1].split(", and")[0]
-    return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -14,10 +14,17 @@ from eft_eval.recipe import bytes_per_weight
 
 __all__ = ["cache_bytes", "parameter_count", "weight_bytes"]
 
+_COUNTS: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
 
-@lru_cache(maxsize=32)
+
 def parameter_count(member: Member) -> int:
     """Return a member's number of parameters, from its shapes alone; 0 where nobody can say."""
+    if member not in _COUNTS:
+        _COUNTS[member] = _counted(member)
+    return _COUNTS[member]
+
+
+def _counted(member: Member) -> int:
     try:
         with torch.device("meta"):
             model: Any = loader_of(member.config, member.label).from_config(member.config)

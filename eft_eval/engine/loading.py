@@ -22,6 +22,7 @@ from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.engine.wrappers import drop_other_senses, loader_of
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import MemberSpec
+from eft_eval.recipe.locations import may_be_id
 from eft_eval.streams import logger
 
 __all__ = ["ENGINES", "LoadOptions", "Member"]
@@ -259,9 +260,7 @@ class Member:
                 f"{self.label}: the folder has no config.json; "
                 f"expected a folder that transformers' save_pretrained wrote{gguf_hint(folder)}"
             )
-        if folder.is_dir():
-            return
-        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        if not folder.is_dir() and not may_be_id(name):
             raise ConfigError(
                 f"{self.label}: this folder does not exist; "
                 "give an existing model folder or a Hugging Face id (owner/name)"

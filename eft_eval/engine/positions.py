@@ -6,7 +6,13 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["attention_reach", "check_positions", "counts_by_token", "same_scale_until"]
+__all__ = [
+    "attention_reach",
+    "check_positions",
+    "counts_by_token",
+    "longest_row",
+    "same_scale_until",
+]
 
 _BATCH_WIDE = ("longrope", "dynamic")  # factors chosen by the longest row of a batch
 
@@ -73,20 +79,35 @@ def check_positions(text: Any, label: str, length: int) -> None:
         label: What errors call it.
         length: Tokens of the longest row.
     """
-    for rope in _rope_settings(text):
-        if rope.get("rope_type") not in _BATCH_WIDE:
-            continue
-        limit = (
-            rope.get("original_max_position_embeddings")
-            or getattr(text, "original_max_position_embeddings", None)
-            or text.max_position_embeddings
-        )
+    for limit, kind in _limits(text):
         if length > limit:
             raise ConfigError(
-                f"{label}: with {rope['rope_type']} positions, sequences of more than "
+                f"{label}: with {kind} positions, sequences of more than "
                 f"{limit} tokens change the others of their batch, and {length} may come; lower "
                 f"max_gen_toks, or give max_length={limit}"
             )
+
+
+def longest_row(text: Any) -> int | None:
+    """Return the most tokens of a row that `check_positions` accepts; None: any number.
+
+    Args:
+        text: A language model's configuration.
+    """
+    return min((limit for limit, _ in _limits(text)), default=None)
+
+
+def _limits(text: Any) -> list[tuple[int, str]]:
+    """Return the tokens beyond which rotary embeddings take other factors, and their kinds."""
+    own = getattr(text, "original_max_position_embeddings", None)
+    return [
+        (
+            rope.get("original_max_position_embeddings") or own or text.max_position_embeddings,
+            rope["rope_type"],
+        )
+        for rope in _rope_settings(text)
+        if rope.get("rope_type") in _BATCH_WIDE
+    ]
 
 
 def _rope_settings(text: Any) -> list[dict[str, Any]]:

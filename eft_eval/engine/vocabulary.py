@@ -60,9 +60,10 @@ def common_vocabulary(
     size = min(min(_end(one.tokenizer), one.vocabulary_size) for one in distinct)
     renamed = renamed or {}
     ours = _by_id(tuned.tokenizer)
-    _check_names(renamed, tuned, distinct)
+    others = [one for one in distinct if one is not tuned]
+    _check_names(renamed, tuned, others)
     alone: set[int] = set()
-    for member in distinct:
+    for member in others:
         theirs = _by_id(member.tokenizer)
         alone |= {index for index in ours.keys() ^ theirs.keys() if index < size}
         wrong = [
@@ -80,14 +81,16 @@ def common_vocabulary(
     return SharedTokens(size, frozenset(alone))
 
 
-def _check_names(renamed: Mapping[str, str], tuned: Member, members: Sequence[Member]) -> None:
+def _check_names(renamed: Mapping[str, str], tuned: Member, others: Sequence[Member]) -> None:
     """Raise ConfigError where ``tokenizer_map`` names what is not there, or not in one place."""
+    if not renamed:
+        return
     vocabulary = tuned.tokenizer.get_vocab()
-    others = [(one, one.tokenizer.get_vocab()) for one in members if one is not tuned]
+    known = [(one, one.tokenizer.get_vocab()) for one in others]
     for ours, theirs in renamed.items():
         if ours not in vocabulary:
             raise ConfigError(f"tokenizer_map: {tuned.label} has no token {ours!r}")
-        found = [(one, names[theirs]) for one, names in others if theirs in names]
+        found = [(one, names[theirs]) for one, names in known if theirs in names]
         if not found:
             raise ConfigError(f"tokenizer_map: no other member has a token {theirs!r}")
         for one, index in found:
@@ -152,4 +155,4 @@ def _by_id(tokenizer: Any) -> dict[int, str]:
 
 def _end(tokenizer: Any) -> int:
     """Return one more than the largest id: the number of tokens is less where ids have holes."""
-    return max(_by_id(tokenizer)) + 1
+    return int(max(tokenizer.get_vocab().values())) + 1

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import read_text
-from eft_eval.recipe.locations import location_of
+from eft_eval.recipe.locations import location_of, may_be_id
 from eft_eval.recipe.model import MemberSpec, Recipe
 from eft_eval.recipe.naming import folder_digest
 
@@ -182,6 +182,4 @@ def _is_there(base: str | None) -> bool:
     """Whether a name can be loaded: a folder that is there, or what may be an id on the hub."""
     if base is None:
         return False
-    if Path(location_of(base)).expanduser().is_dir():
-        return True
-    return not base.startswith((".", "~", "/")) and base.count("/") <= 1 and "\\" not in base
+    return Path(location_of(base)).expanduser().is_dir() or may_be_id(base)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
 
-__all__ = ["SHIPPED", "ShippedFamily", "location_of", "split_file"]
+__all__ = ["SHIPPED", "ShippedFamily", "location_of", "may_be_id", "split_file"]
 
 
 class ShippedFamily(NamedTuple):
@@ -79,6 +79,12 @@ def location_of(model: str) -> str:
             f"that `{family.training}` made, or unset it to use the shipped one"
         )
     return str(folder)
+
+
+def may_be_id(name: str) -> bool:
+    """Whether a name that is no folder may be an id on the Hugging Face hub (owner/name)."""
+    local = name.startswith((".", "~", "/")) or name.count("/") > 1
+    return not local and not {":", "\\"} & {*name}
 
 
 def split_file(path: str) -> tuple[str, str]:

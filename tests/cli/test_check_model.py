@@ -63,6 +63,15 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
     assert "refused: what it says of a token depends on later ones" in text
 
 
+def test_rows_that_are_refused_are_told(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model", positions=64)
+    file = Path(folder, "config.json")
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"rope_parameters": rope}))
+    assert "refused: rows of more than 64 tokens" in run(folder)[1]
+    assert json.loads(run(folder, "--json")[1])["longest"] == 64
+
+
 @pytest.mark.parametrize(
     ("kind", "drafts", "batches"),
     [
@@ -71,6 +80,7 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
         ("qwen3_5_text", "never", "any"),
         ("minimax_m3_vl_text", "never", "equal"),
         ("rwkv", "never", "one"),
+        ("openai-gpt", "never", "reread"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")

@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from adapters import make_adapter, merged, rewrite
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import byte_tokenizer, make_model
 
 from eft_eval import Composite
-from eft_eval.engine.adapters import AdaptedMember
+from eft_eval.engine.adapters import AdaptedMember, read_adapter
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec
 
@@ -277,6 +278,26 @@ def test_no_adapter_and_no_weights_are_told(home: Path, tmp_path: Path) -> None:
     shutil.copy(home / "one" / "adapter_config.json", tmp_path)
     with pytest.raises(ConfigError, match=r"has no adapter_model\.safetensors or"):
         composite(home, str(tmp_path))
+
+
+def test_an_adapter_in_the_cache_needs_no_hub(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, commit = tmp_path / "models--lab--adapter", "a" * 40
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(home / "one", place / "snapshots" / commit)
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE",
+        "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}",
+    )  # fmt: skip
+    found = read_adapter("lab/adapter")
+    assert found is not None
+    assert (found.base, found.beside_weights) == (str(home / "small"), False)
 
 
 def test_both_ways_to_name_an_adapter_are_one(home: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from eft_eval import Composite
+from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
@@ -299,3 +302,12 @@ def test_a_sentencepiece_tokenizer_is_named(
     monkeypatch.setattr("eft_eval.engine.loading.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs sentencepiece: .*\[sentencepiece\]"):
         _ = member(folder).tokenizer
+
+
+def test_a_member_that_nobody_uses_any_more_leaves_memory(whole: Path) -> None:
+    one = member(whole)
+    assert parameter_count(one) == one.model.num_parameters()
+    weights = weakref.ref(one.model)
+    del one
+    gc.collect()
+    assert weights() is None
