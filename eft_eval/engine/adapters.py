@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec
-from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, local_adapter
+from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, is_base_of, local_adapter
 from eft_eval.recipe.locations import may_be_id
 from eft_eval.streams import logger
 
@@ -113,13 +113,12 @@ class AdaptedMember(Member):
             raise ConfigError(f"{self.label}: its adapter is for {task}; expected CAUSAL_LM")
         if not self._weight_files:
             raise ConfigError(f"{self.label}: the adapter has no {' or '.join(_WEIGHTS)}")
-        if found.base is not None and found.base not in (
-            self.base.spec.model,
-            self.base.spec.location,
-        ):
+        below = self.base.spec
+        named = found.base in (None, below.model, below.location)
+        if not named and not is_base_of(found, below):
             log.warning(
                 "%s: its adapter was made on %r, by its %s, and is applied to %r",
-                self.label, found.base, ADAPTER_CONFIG, self.base.spec.model,
+                self.label, found.base, ADAPTER_CONFIG, below.model,
             )  # fmt: skip
 
     def _load_config(self) -> Any:

@@ -280,6 +280,15 @@ def test_no_adapter_and_no_weights_are_told(home: Path, tmp_path: Path) -> None:
         composite(home, str(tmp_path))
 
 
+def test_a_copy_of_its_model_is_the_model_that_an_adapter_names(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copied = str(shutil.copytree(home / "small", tmp_path / "copied"))
+    made = Composite.load({"base": copied, "tuned": str(home / "one"), "reference": copied})
+    assert made.recipe.deltas[0].tuned.model == copied
+    assert "was made on" not in caplog.text
+
+
 def test_an_adapter_in_the_cache_needs_no_hub(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
