@@ -52,6 +52,16 @@ def test_a_file_is_the_model_that_it_was_made_of(home: Path) -> None:
     assert ours.quantization == "gguf F32"
 
 
+def test_a_tokenizer_beside_the_file_comes_first(home: Path, tmp_path: Path) -> None:
+    shutil.copy(home / "model.gguf", tmp_path)
+    beside = byte_tokenizer(extra=("qq",), swap=True)
+    beside.save_pretrained(tmp_path)
+    found = member(str(tmp_path / "model.gguf")).tokenizer
+    assert found.get_vocab() == beside.get_vocab()
+    assert found.get_vocab() != member(str(home / "model.gguf")).tokenizer.get_vocab()
+    assert found.chat_template is None
+
+
 def test_blocks_are_unpacked_and_the_type_is_told(home: Path) -> None:
     from gguf import GGMLQuantizationType, quants
 
