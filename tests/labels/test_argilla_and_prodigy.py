@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from judged_runs import write
+from label_files import OTHER_TEXT
 
 from eft_eval.errors import ConfigError
 from eft_eval.labels import FileReading, LabelSet, read_labels
 
 MADE = Path(__file__).parent / "files" / "argilla"  # by make_argilla.py
-OTHER_TEXT = "another text under the same item id (--item names another column of ids)"
 
 
 def answers(labels: LabelSet) -> dict[tuple[str, str, str], float | str]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from judged_runs import write
+from label_files import OTHER_TEXT
 
 from eft_eval.errors import ConfigError
 from eft_eval.labels import FileReading, LabelSet, read_labels
 
 MADE = Path(__file__).parent / "files" / "label_studio"  # by make_label_studio.py
-OTHER_TEXT = "another text under the same item id (--item names another column of ids)"
 ANSWERS = {  # of the two people, as `make_label_studio.py` gave them, by q_id
     ("a", "verdict"): ("good", "bad"),
     ("a", "errors"): (0, 0),

@@ -1,0 +1,245 @@
+"""Tables of labels: long and wide, people's own columns, and what their labels stand for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from label_files import OTHER_TEXT, make_items, values, write
+
+from eft_eval.errors import ConfigError
+from eft_eval.labels import FileReading, LabelSet, read_labels, read_meanings, save_labels
+
+
+def test_long_tables(tmp_path: Path) -> None:
+    text = "item_id,annotator,value\na,x@y.org,1\nb,x@y.org,0\na,bob,2\nb,bob,\n,bob,1\nb,,1\n"
+    labels = read_labels(write(tmp_path / "x.csv", text))
+    assert sorted(label.value for label in labels.labels) == [0, 1, 2]
+    counts = {"no answer": 1, "no item id": 1, "no annotator": 1}
+    assert labels.drop_counts() == counts
+    assert [one.where.split(": ")[1] for one in labels.dropped] == ["row 5", "row 6", "row 7"]
+    counted = read_labels(tmp_path / "x.csv", field="error_count")
+    assert counted.fields == ("error_count",)
+    assert counted.matrix("error_count").values.shape == (2, 2)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeffsep=;\r\n"])
+def test_marks_line_ends_and_delimiters(
+    tmp_path: Path, delimiter: str, end: str, mark: str
+) -> None:
+    rows = [["Item_ID", "user", "Score", "field"], ["a", "A2", "1", "f"], ["a", "A1", '"x;, "', ""]]
+    rows[2][2] = '"x;,\t ""y"""'
+    text = mark + end.join(delimiter.join(row) for row in rows) + end
+    labels = read_labels(write(tmp_path / "x", text))
+    assert [(one.annotator, one.field, one.value) for one in labels.labels] == [
+        ("A2", "f", 1.0),
+        ("A1", "value", 'x;,\t "y"'),
+    ]
+    assert labels.labels[0].where.endswith("row 3" if "sep" in mark else "row 2")
+
+
+def test_wide_tables(tmp_path: Path) -> None:
+    text = "id;question;response;jane@example.com;bob\na;Why?;one;1;0\nb;Why?;two;;3\nc;Why?;x;;\n"
+    (item,) = make_items("one")
+    path = write(tmp_path / "x.csv", text.replace("a;", f"{item.item_id};", 1))
+    labels = read_labels(path)
+    assert len(labels.labels) == 3
+    assert labels.drop_counts() == {"no answer": 1}
+    assert labels.remarks == (f"{path}: taken as annotators, one column each: 2 columns",)
+    joined = read_labels(path, items=[item])
+    assert sorted(values(joined).values()) == [0, 1]
+    assert joined.drop_counts() == {"no answer": 1, "no item has this id": 1}
+
+
+def test_unknown_and_broken_tables_are_clear(tmp_path: Path) -> None:
+    for text, message in (
+        ("some text", "unknown columns: some text; expected item_id, annotator, value"),
+        ("name,age\nx@y.org,3\n", "unknown columns: name, age"),
+        ("item_id,annotator,when\na,b,c\n", "columns item_id, annotator, when; expected"),
+        ("item_id,bob@x.org,bob@x.org\na,1,2\n", r"columns occur twice: \[e-mail\]"),
+        ('item_id,annotator,value\na,b,"1\n', "line 2: broken quoting"),
+        (
+            '{"action_id": 1}\n{"action_id": 2}',
+            r"in no known format \(action_id\); expected Potato",
+        ),
+        ('{"user_id": "x@y.org", ', "in no known format .broken JSON"),
+        ('[{"id": 1}]', "in no known format"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read_labels(write(tmp_path / "x", text))
+    (tmp_path / "x").write_bytes("item_id,annotator,value\né,b,1\n".encode("cp1252"))
+    with pytest.raises(ConfigError, match=r"not UTF-8 text \(byte 25\); save it as UTF-8"):
+        read_labels(tmp_path / "x")
+    (tmp_path / "x").write_bytes("item_id".encode("utf-16"))
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_labels(tmp_path / "x")
+    with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
+        read_labels(tmp_path / "missing")
+    (tmp_path / "jane@example.com").mkdir()
+    with pytest.raises(ConfigError, match=r"holds no annotator's labels.*\[e-mail\], x\)"):
+        read_labels(tmp_path)
+
+
+def test_empty_files_and_ragged_rows_are_reported(tmp_path: Path) -> None:
+    paths = [write(tmp_path / str(i), text) for i, text in enumerate(("", "\ufeff \n", "[]"))]
+    paths.append(write(tmp_path / "3", "item_id,annotator,value\n"))
+    paths.append(write(tmp_path / "4", "item_id,annotator,value\n\na,b\na,b,1,2\na,b,1\n"))
+    labels = read_labels(paths)
+    assert len(labels.labels) == 1
+    assert labels.drop_counts() == {
+        "empty file": 3,
+        "another width": 2,
+        "no rows under the header": 1,
+    }
+    assert labels.dropped[-1].where == f"{tmp_path / '4'}: row 4"
+    assert labels.dropped[-1].detail == "4 cells, but the header has 3"
+    assert labels.labels[0].where.endswith("row 5")
+
+
+def test_two_labels_by_one_annotator(tmp_path: Path) -> None:
+    rows = ["a,x,1", "a,x,1.0", "b,x,1", "b,x,2", "b,y,2"]
+    path = write(tmp_path / "x", "\n".join(["item_id,annotator,value", *rows]))
+    labels = read_labels(path)
+    assert len(labels.labels) == 2
+    assert labels.drop_counts() == {"one annotator gave different labels to one item and field": 2}
+    assert [one.where for one in labels.dropped] == [f"{path}: row 4", f"{path}: row 5"]
+    assert labels.remarks == ("labels that occur again with the same value, counted once: 1",)
+
+
+def test_scales_that_differ(tmp_path: Path) -> None:
+    rows = ["a,x,1", "b,x,2", "c,x,n/a", "d,x,nan", "e,x,1_0", "f,x,1e3", "g,x,"]
+    path = write(tmp_path / "x", "\n".join(["item_id,annotator,value", *rows]))
+    labels = read_labels(path)
+    assert [label.value for label in labels.labels] == [1, 2, 1000]
+    reason = "value: not on the scale of the field's other labels, which are numbers"
+    assert labels.drop_counts() == {reason: 3, "no answer": 1}
+    words = read_labels(write(tmp_path / "x", "item_id,annotator,value\na,x,1\nb,x,no\nc,x,no"))
+    assert [label.value for label in words.labels] == ["no", "no"]
+
+
+def test_fields_that_no_label_has(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", "item_id,annotator,value,field\na,x,1,error_count\n")
+    with pytest.raises(ConfigError, match=r"no label is of the field 'error_cout' \(did you mean"):
+        read_labels(path, field="error_cout")
+    with pytest.raises(ConfigError, match="no label files given"):
+        read_labels([])
+
+
+# --- tables of people's own
+
+
+def test_the_items_own_column_and_a_column_of_answers(tmp_path: Path) -> None:
+    text = "q_id;annotator;quality;answer\nq1;jo;3;x y\nq1;al;4;x y\nq2;jo;1;z\n"
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(ConfigError, match="unknown columns"):
+        read_labels(path)
+    labels = read_labels(path, reading=FileReading(item="q_id", answer="quality"))
+    assert (labels.fields, labels.item_ids) == (("quality",), ("q1", "q2"))
+    assert sorted(values(labels, "quality").values()) == [1, 3, 4]
+    wide = write(tmp_path / "b.csv", "q_id,jo,al\nq1,1,2\n")
+    assert len(read_labels(wide, reading=FileReading(item="q_id")).labels) == 2
+
+
+def test_columns_of_wide_tables_that_are_no_people(tmp_path: Path) -> None:
+    header = ",item_id,prompt,jo,al,timestamp,when,remark,why,notes"
+    why = "because all of the long answer is wrong {}"
+    rows = [f"{i},i{i},p {i},yes,no,5,2026-11-0{i} 10:00,r,{why.format(i)},n" for i in range(1, 5)]
+    path = write(tmp_path / "a.csv", "\n".join([header, *rows]))
+    labels = read_labels(path)
+    assert len(labels.annotators) == 2
+    assert {one.value for one in labels.labels} == {"yes", "no"}
+    beside = "columns; 5 are not read: times, texts, numbering"
+    assert labels.remarks == (f"{path}: taken as annotators, one column each: 2 {beside}",)
+
+
+def test_cells_with_several_people_or_answers(tmp_path: Path) -> None:
+    rows = ["a,jo,yes", "b,al,no", "c,jo; al,no", "d,jo,\"['yes', 'no']\"", 'e,al,"[""no""]"']
+    path = write(tmp_path / "a.csv", "\n".join(["item_id,annotator,value", *rows]))
+    labels = read_labels(path)
+    assert sorted(one.item_id for one in labels.labels) == ["a", "b", "e"]
+    assert labels.drop_counts() == {
+        "several annotators in one cell": 1,
+        "several answers where one is expected": 1,
+    }
+
+
+def test_texts_that_differ_in_tables(tmp_path: Path) -> None:
+    rows = ["a,jo,1,Why?,one", "a,al,2,Why?,two", "b,jo,1,Why?,x", "b,al,1,Why?, x"]
+    path = write(
+        tmp_path / "a.csv", "\n".join(["item_id,annotator,value,prompt,completion", *rows])
+    )
+    labels = read_labels(path)
+    assert labels.item_ids == ("b",)
+    assert labels.drop_counts() == {OTHER_TEXT: 2}
+
+
+def test_texts_are_still_held_against_each_other_after_an_import(tmp_path: Path) -> None:
+    rows = {"jo": "one,x", "al": "two,x"}
+    for form in ("csv", "json"):
+        saved = []
+        for name, texts in rows.items():
+            text = (
+                f"item_id,annotator,value,prompt,completion\na,{name},1,{texts}\nb,{name},1,y,y\n"
+            )
+            labels = read_labels(write(tmp_path / "in.csv", text))
+            saved += save_labels(labels, tmp_path / f"{name}.{form}")
+        found = read_labels(saved)
+        assert found.item_ids == ("b",)
+        assert found.drop_counts() == {OTHER_TEXT: 2}
+
+
+# --- labels that are sentences, and what they stand for
+
+SENTENCES = (
+    "item_id,annotator,value,field\n"
+    'a,jo,"Yes, there is an error",q\na,al,"YES,  there is an error",q\n'
+    "b,jo,No error at all,q\nb,al,I cannot say,q\nc,jo,Something else,q\n"
+    "a,jo,Yes,has_error\n"
+)
+CLASSES = "'Yes, there is an error': yes\nNo error at all: 'no'\nI cannot say: null\n"
+
+
+def test_sentences_are_matched_to_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", SENTENCES)
+    meanings = read_meanings(write(tmp_path / "classes.yaml", CLASSES))
+    labels = read_labels(path, reading=FileReading(meanings=meanings))
+    assert sorted(values(labels, "q").items()) == sorted(
+        {("a", "A1"): "yes", ("a", "A2"): "yes", ("b", labels_of(labels, "no")): "no"}.items()
+    )
+    assert values(labels, "has_error") == {("a", labels_of(labels, "no")): "yes"}
+    assert labels.drop_counts() == {
+        "q: no label, by the map of labels": 1,
+        "q: the map of labels has no class for it": 1,
+    }
+    numbers = json.dumps({"q": {"Yes, there is an error": 1, "no error AT ALL": 0}})
+    by_field = read_meanings(write(tmp_path / "numbers.json", numbers))
+    coded = read_labels(path, reading=FileReading(meanings=by_field))
+    assert sorted(values(coded, "q").values()) == [0, 1, 1]
+
+
+def labels_of(labels: LabelSet, value: str) -> str:
+    return next(one.annotator for one in labels.labels if one.value == value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "is no map of labels"),
+        ("a: [1]\n", r"the class of 'a' is \[1\]; expected a YAML or JSON file of LABEL: CLASS"),
+        ("A: 1\na: 2\n", "'a' has two classes"),
+        (
+            "nothing of this: yes\n",
+            r"none of its labels is in the files, which have 'i cannot say'",
+        ),
+        ("{qq: {a: 1}}\n", r"no label is of the field 'qq' \(did you mean 'q'\?\)"),
+    ],
+)
+def test_maps_that_do_not_fit_are_clear(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "a.csv", SENTENCES)
+    with pytest.raises(ConfigError, match=message):
+        read_labels(
+            path, reading=FileReading(meanings=read_meanings(write(tmp_path / "m.yaml", text)))
+        )
