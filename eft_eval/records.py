@@ -112,7 +112,8 @@ def _single(kind: Any, value: Any, where: str) -> Any:
         return math.nan if number is None else number
     if kind is int:
         whole = isinstance(value, int) and not isinstance(value, bool)
-        return _checked(value, whole, "a whole number", where)
+        good = whole and finite_number(value) is not None
+        return _checked(value, good, "a whole number", where)
     names = {str: "a text", bool: "true or false"}
     return _checked(value, isinstance(value, kind), names.get(kind, str(kind)), where)
 

@@ -14,6 +14,7 @@ from eft_eval.records import finite_number, restored
 
 class One(NamedTuple):
     number: float
+    count: int = 0
 
 
 @pytest.mark.parametrize("text", ["null", '"1"', "[1]", "NaN", "-Infinity", "1e999", f"-{10**400}"])
@@ -32,3 +33,6 @@ def test_numbers_of_records() -> None:
     for other in (10**400, math.inf, True, "3"):
         with pytest.raises(ConfigError, match=r"^file.number is .*; expected a number"):
             restored(One, {"number": other}, "file")
+    for other in (10**400, 1.0, True, None):
+        with pytest.raises(ConfigError, match=r"^file.count is .*; expected a whole number"):
+            restored(One, {"number": 1, "count": other}, "file")

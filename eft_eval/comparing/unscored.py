@@ -164,10 +164,9 @@ class _Known(NamedTuple):
         def share(*names: str) -> Any:
             keys = [MetricKey(f"{measure.prefix}_{name}", key.filter) for name in names if measure]
             found = [task.columns[one].values for one in keys if one in task.columns]
-            total = np.zeros(len(values))
-            for column in found:
-                total += np.array(column, dtype=np.float64)
-            return np.nan_to_num(total) if found else None
+            if not found or not all(found):  # of no document, where only the mean is known
+                return None
+            return np.nan_to_num(np.array(found, dtype=np.float64)).sum(axis=0)
 
         unknown, abstained = share(*SHARES), share(_ABSTAINED)
         if unknown is None:  # a judge's score without shares beside it: who has none is unknown

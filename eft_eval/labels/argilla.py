@@ -40,15 +40,25 @@ class _Response(NamedTuple):
 
 
 def _from_json(path: Path, content: Any, asked: Asked) -> Found | None:
-    if isinstance(content, dict) and any(name.endswith(_USERS) for name in content):
-        lists = {name: one for name, one in content.items() if isinstance(one, list)}
-        count = max(map(len, lists.values()))
-        content = [
-            {name: one[i] for name, one in lists.items() if i < len(one)} for i in range(count)
-        ]
+    if isinstance(content, dict):
+        users = [one for name, one in content.items() if name.endswith(_USERS)]
+        if not users:
+            return None
+        content = _by_record(content) if all(map(_is_column, users)) else [content]
     if not isinstance(content, list):
         return None
     return _from_records(path, [(f"record {i}", one) for i, one in enumerate(content, 1)], asked)
+
+
+def _is_column(users: object) -> bool:
+    """Whether these are the users of several records, not those of one."""
+    return isinstance(users, list) and all(one is None or isinstance(one, list) for one in users)
+
+
+def _by_record(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    lists = {name: one for name, one in columns.items() if isinstance(one, list)}
+    count = max(map(len, lists.values()))
+    return [{name: one[i] for name, one in lists.items() if i < len(one)} for i in range(count)]
 
 
 def _from_lines(path: Path, lines: Lines, asked: Asked) -> Found | None:
@@ -133,12 +143,17 @@ def _responses(record: Mapping[str, Any]) -> Iterator[_Response]:
     for name, given in record.items():
         question = name.removesuffix(_RESPONSES)
         if name.endswith(_RESPONSES) and isinstance(given, list):
-            users = record.get(f"{question}{_USERS}") or [None] * len(given)
-            statuses = record.get(f"{question}{_STATUS}") or [None] * len(given)
-            for value, user, status in zip(given, users, statuses, strict=False):
+            users = _for_each(record.get(f"{question}{_USERS}"), len(given))
+            statuses = _for_each(record.get(f"{question}{_STATUS}"), len(given))
+            for value, user, status in zip(given, users, statuses, strict=True):
                 yield _Response(question, str(user), value, None if status is None else str(status))
         elif f"{name}-suggestion" in record:  # 1.x
             yield from _listed(name, given)
+
+
+def _for_each(values: object, count: int) -> list[Any]:
+    """Return what is said of each response; None for each where it is not said of as many."""
+    return values if isinstance(values, list) and len(values) == count else [None] * count
 
 
 def _listed(question: str, given: object) -> Iterator[_Response]:

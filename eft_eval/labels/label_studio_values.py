@@ -88,7 +88,8 @@ def user_of(given: object) -> str:
 
 def addresses(tasks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the addresses of the people that a file knows by number and address."""
-    given = (one for task in tasks for one in task.get("annotations") or ())
+    listed = (task.get("annotations") for task in tasks)
+    given = (one for some in listed if isinstance(some, list) for one in some)
     people = (one.get("completed_by") for one in given if isinstance(one, dict))
     return {
         str(one["id"]): str(one["email"])

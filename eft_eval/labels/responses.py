@@ -15,6 +15,7 @@ from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
 from eft_eval.labels.texts import clean_text, text_hash
+from eft_eval.records import finite_number
 from eft_eval.runs.records import Sample as RunSample
 from eft_eval.runs.samples import Lines
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run
@@ -205,8 +206,12 @@ def _metric_factor(
         scored = [one for one in groups.get(_where(path, sample), ()) if one is not None]
         recorded = sample.values.get(metric)
         if scored and isinstance(recorded, (int, float)):
-            mean = sum(scored) / len(scored)
-            possible = [one for one in possible if math.isclose(one * mean, recorded, abs_tol=1e-9)]
+            mean, number = sum(scored) / len(scored), finite_number(recorded)
+            possible = [
+                one
+                for one in possible
+                if number is not None and math.isclose(one * mean, number, abs_tol=1e-9)
+            ]
     if not possible:
         raise ConfigError(f"{path}: the metric {metric} is not the mean of its verdicts")
     return possible[0]

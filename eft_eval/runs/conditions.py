@@ -66,7 +66,7 @@ def conditions_of(run: Run) -> dict[str, str]:
 
 def unfinished_responses(run: Run) -> tuple[int, int]:
     """Return how many responses' reasoning did not end, and of how many; 0 of 0 if not known."""
-    found = re.fullmatch(r"(\d+) of (\d+)", conditions_of(run).get(_UNFINISHED, ""))
+    found = re.fullmatch(r"(\d{1,15}) of (\d{1,15})", conditions_of(run).get(_UNFINISHED, ""))
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
@@ -134,9 +134,8 @@ def _conditions(run: Run) -> Iterator[tuple[str, str]]:
                 text = judge.model + (f", answered by {answered}" if answered else "")
                 yield f"judge of {task.name}, {pipeline.name}", text
     decoded = decoding_in(config, run.label)
-    if decoded is not None and decoded.unfinished and decoded.unfinished_share:
-        total = round(decoded.unfinished / decoded.unfinished_share)
-        yield _UNFINISHED, f"{decoded.unfinished} of {total}"
+    if decoded is not None and decoded.unfinished:
+        yield _UNFINISHED, f"{decoded.unfinished} of {decoded.requests + (decoded.resumed or 0)}"
     seeds = [f"{key.removesuffix('_seed')} {config[key]}" for key in _SEEDS if key in config]
     yield "seeds", ", ".join(seeds)
     for name, key in (("device", "device"), ("batch size", "batch_size"), ("limit", "limit")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,19 @@ def test_partly_scored_prompts_are_bounded_by_their_shares(tmp_path: Path) -> No
     bounds = row_of(compare_runs(runs[0], runs[1:]), "fact_any_error").bounds
     assert bounds is not None
     assert bounds == pytest.approx((-0.5 / 8, 0.0, 0, 1))
+
+
+def test_shares_of_which_only_the_mean_is_known_bound_whole_documents() -> None:
+    lost = [i in (0, 1) for i in range(40)]
+    old, new = (
+        judged_run(name, [0, 1] * 20, gone) for name, gone in (("old", [False] * 40), ("new", lost))
+    )
+    whole = row_of(compare_runs(old, [new]), "fact_any_error").bounds
+    for key, column in new.tasks["t"].columns.items():
+        if key.metric != "fact_any_error":
+            new.tasks["t"].columns[key] = replace(column, values=(), is_mean=False)  # type: ignore[index]  # a dict here
+    assert whole == (-1 / 40, 1 / 40, 0, 2)
+    assert row_of(compare_runs(old, [new]), "fact_any_error").bounds == whole
 
 
 def test_abstentions_are_answers_but_fewer_documents_do_not_pass(tmp_path: Path) -> None:

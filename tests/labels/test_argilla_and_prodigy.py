@@ -53,6 +53,20 @@ def test_submitted_responses_of_argilla_are_labels(name: str) -> None:
     }
 
 
+def test_one_record_of_argilla_alone(tmp_path: Path) -> None:
+    line = (MADE / "datasets.jsonl").read_text("utf-8").splitlines()[0]
+    labels = read_labels(write(tmp_path / "one.jsonl", line))
+    whole = read_labels(MADE / "datasets.jsonl")
+    assert answers(labels) == {key: one for key, one in answers(whole).items() if key[0] == "a"}
+    assert len(labels.labels) == 6
+    record = {**json.loads(line), "verdict.responses.users": ["jo"]}  # of two responses
+    fewer = read_labels(write(tmp_path / "fewer.json", json.dumps(record)))
+    assert "verdict" not in fewer.fields
+    assert fewer.drop_counts()["no annotator"] == 2
+    empty = read_labels(write(tmp_path / "none.json", '{"verdict.responses.users": null}'))
+    assert empty.drop_counts() == {"not annotated": 1}
+
+
 def test_an_export_of_argilla_without_statuses_says_so() -> None:
     labels = read_labels(MADE / "records.json")
     assert len(labels.labels) == 22  # of all: nothing tells a draft

@@ -223,3 +223,9 @@ def test_a_person_by_number_and_by_address_is_one(tmp_path: Path) -> None:
     ]
     labels = read_labels(write(tmp_path / "a.json", json.dumps(tasks)))
     assert (labels.annotators, len(labels.labels)) == (("A1",), 2)
+
+
+def test_annotations_that_are_no_list_are_reported(tmp_path: Path) -> None:
+    tasks = [task(1, {"t": "a"}, "yes"), {**task(2, {"t": "b"}, "no"), "annotations": 5}]
+    labels = read_labels(write(tmp_path / "a.json", json.dumps(tasks)))
+    assert (labels.item_ids, labels.drop_counts()) == (("1",), {"not annotated": 1})

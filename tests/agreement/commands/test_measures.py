@@ -100,10 +100,11 @@ def test_a_judge_that_answers_in_shares_is_read_as_it_is(run: Run, harm_run: Pat
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     values = [item.verdict_value for item in read_items(harm_run, measure="harm")]
     assert values == PERCENT
-    lines[0]["harm"] = 77.0
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     labels = write(harm_run / "l.csv", "item_id,annotator,value\nx,a,1\n")
-    fails(run("correct", harm_run, "--labels", labels), "is not the mean of its verdicts")
+    for other in (77.0, 10**400):
+        lines[0]["harm"] = other
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        fails(run("correct", harm_run, "--labels", labels), "is not the mean of its verdicts")
 
 
 def test_one_of_several_measures_is_chosen(run: Run, harm_run: Path, tmp_path: Path) -> None:
