@@ -21,8 +21,9 @@ def same_mean(reported: float | None, values: Sequence[float | None]) -> bool:
     numbers = [value for value in values if value is not None]
     if not numbers or reported is None:
         return not numbers and reported is None
-    mean = math.fsum(numbers) / len(numbers)
-    return math.isclose(reported, mean, rel_tol=_RELATIVE, abs_tol=_RELATIVE * _largest(numbers))
+    return math.isclose(
+        reported, _mean(numbers), rel_tol=_RELATIVE, abs_tol=_RELATIVE * _largest(numbers)
+    )
 
 
 def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | None) -> list[Problem]:
@@ -55,10 +56,8 @@ def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | Non
 
 def newest_results(output: Path, started: float) -> Mapping[str, Any]:
     """Return the newest results file of a run that began then; empty where it wrote none."""
-    folder = output.parent if output.suffix == ".json" else output
-    new = [f for f in folder.glob("**/*.json") if f.stat().st_mtime >= started - 1]
-    found = [(file, one) for file in new if (one := _results(file)) is not None]
-    return max(found, key=lambda pair: pair[0].stat().st_mtime)[1] if found else {}
+    found = _results_since(_folder(output), started)
+    return found[-1] if found else {}
 
 
 def unwritten(
@@ -72,16 +71,13 @@ def unwritten(
         with_samples: Whether samples were asked for; else the results file says so.
         name: Of the composite; None: the newest results file is the run's.
     """
-    folder = output.parent if output.suffix == ".json" else output
-    new = [f for f in folder.glob("**/*.json") if f.stat().st_mtime >= started - 1]
-    found = [(file, one) for file in new if (one := _results(file)) is not None]
+    folder = _folder(output)
+    found = _results_since(folder, started)
     if name is not None:
-        found = [
-            (file, one) for file, one in found if (one.get("config") or {}).get("eft_name") == name
-        ]
+        found = [one for one in found if (one.get("config") or {}).get("eft_name") == name]
     if not found:
         return f"the run wrote no results file below {folder}; see the log above"
-    _, results = max(found, key=lambda pair: pair[0].stat().st_mtime)
+    results = found[-1]
     if not (with_samples or results.get("task_hashes")):
         return None
     for task, counts in results.get("n-samples", {}).items():
@@ -94,11 +90,22 @@ def unwritten(
     return None
 
 
+def _folder(output: Path) -> Path:
+    return output.parent if output.suffix == ".json" else output
+
+
+def _results_since(folder: Path, started: float) -> list[dict[str, Any]]:
+    """Return the results files below a folder that were written since then, by age."""
+    written = [(file.stat().st_mtime, file) for file in folder.glob("**/*.json")]
+    new = [file for when, file in sorted(written) if when >= started - 1]
+    return [one for file in new if (one := _results(file)) is not None]
+
+
 def _results(file: Path) -> dict[str, Any] | None:
     """Return a results file's content; None for what is none, or is cut off."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) and "results" in content else None
 
@@ -163,7 +170,7 @@ def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
         if column.is_mean:
             if not same_mean(column.reported, column.values):
                 numbers = [value for value in column.values if value is not None]
-                mean = math.fsum(numbers) / len(numbers) if numbers else math.nan
+                mean = _mean(numbers) if numbers else math.nan
                 shown = "no number" if column.reported is None else f"{column.reported:.6g}"
                 text = (
                     f"{task.name}: {key} is reported as {shown}, the samples give {mean:.6g} over "
@@ -181,6 +188,10 @@ def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
             why = "not all its values are numbers" if where in read.compound else "it is no mean"
             text = f"{task.name}: {key} cannot be paired: {why}"
             yield Problem("note", task.name, text)
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return math.fsum(one / len(numbers) for one in numbers)  # their sum may be beyond a float
 
 
 def _largest(numbers: Sequence[float]) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from written_runs import write_run
 
 from eft_eval.comparing import compare_runs, read_run
 from eft_eval.errors import EftEvalError
@@ -119,6 +120,14 @@ def tried(version: str, seed: int, many: int) -> None:
             except EftEvalError as error:
                 said = str(error)
             assert len(said.splitlines()) == 1
+
+
+def test_numbers_whose_sum_no_float_holds(tmp_path: Path) -> None:
+    assert same_mean(1e308, [1e308, 1e308])
+    assert not same_mean(1e308, [1.7e308, 1.7e308])
+    run = read_run(write_run(tmp_path / "run", {"t": {"acc": [1e308] * 4}}))
+    (problem,) = [one.text for one in run.problems if one.severity == "error"]
+    assert "reported as no number, the samples give 1e+308 over 4 documents" in problem
 
 
 @pytest.mark.parametrize("version", VERSIONS)
