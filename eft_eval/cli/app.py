@@ -65,7 +65,8 @@ def _prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed: nothing else may take its number
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            sink = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # open to the end
+            setattr(sys, name, sink)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

@@ -67,7 +67,7 @@ def moderated(error: EndpointError) -> Reply:
 
 
 def _content(value: object) -> tuple[str | None, str | None]:
-    """Return a message's text and refusal; of parts, the text parts joined, without thoughts.
+    """Return a message's text and refusal; of parts, the text parts joined, without reasoning.
 
     Of anything else, the JSON: no verdict, but what the endpoint sent.
     """

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
-from eft_eval.judging.prompts.thoughts import has_mark
+from eft_eval.judging.prompts.reasoning import has_mark
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import MemberSpec
 
@@ -193,7 +193,7 @@ class LocalJudge(Judge):
         text = self._tokenizer.decode(own, skip_special_tokens=True)
         marked = self._tokenizer.decode(own, skip_special_tokens=False)
         return Reply(
-            # marks of thoughts are special tokens of some models
+            # marks of reasoning are special tokens of some models
             text=marked if has_mark(marked) and not has_mark(text) else text,
             finish_reason="length" if stop is None else "stop",
             model=self.settings.model,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from eft_eval.judging.prompts.endings import ending_of
 from eft_eval.judging.prompts.json_replies import json_verdicts
-from eft_eval.judging.prompts.thoughts import has_mark, without_marks, without_thoughts
+from eft_eval.judging.prompts.reasoning import has_mark, without_marks, without_reasoning
 from eft_eval.verdicts.verdict import HALF_CHARACTER, Scale, Status
 
 __all__ = ["PARSER_VERSION", "Parsed", "has_fraction", "has_score_line", "parse_reply"]
@@ -21,11 +21,11 @@ __all__ = ["PARSER_VERSION", "Parsed", "has_fraction", "has_score_line", "parse_
 PARSER_VERSION = 5
 """Raise it whenever `parse_reply` reads some reply differently: stored replies are then read again.
 
-1: first. 2: quoted lines and thoughts count for less; full-width colons, other scripts' digits;
+1: first. 2: quoted lines and reasoning count for less; full-width colons, other scripts' digits;
 ``1.0`` on the scale percent is unreadable. 3: so is a reply with half a character (a lone
 surrogate). 4: a score that the judged text holds, too, counts only where the reply's form
 tells that it is no quotation. 5: only known good ends are whole replies; JSON in whatever
-surroundings; thoughts of all known forms; two different verdicts in one reply are ambiguous.
+surroundings; reasoning of all known forms; two different verdicts in one reply are ambiguous.
 """
 
 _LABEL = r"(?P<marks>[\s>#*_`+\-]*){word}[\s*_`]*[:：][*_`]*(?P<rest>.*)"
@@ -108,7 +108,7 @@ def parse_reply(
     The last line that starts with ``Score:`` counts, whatever its markdown; a line in a quotation
     (``> ``) or a closed code block only if there is no other, because judges quote what they
     judge. So does a JSON object with ``reason`` and ``score``, alone, in a code block or among
-    words. Thoughts are not read. Where two of these differ, the reply is ambiguous, unless the
+    words. Reasoning is not read. Where two of these differ, the reply is ambiguous, unless the
     judged text holds the other one. On the scale ``percent`` a value strictly between 0 and 1
     that is written with a decimal point and without ``%`` is a fraction: ``0.85`` is 85, while
     ``0``, ``1`` and ``0.85 %`` are percent as they stand. ``1.0`` could be either, and is
@@ -141,7 +141,7 @@ def parse_reply(
 def _parse_whole(text: str, scale: Scale, judged: str) -> Parsed:
     if HALF_CHARACTER.search(text):
         return Parsed(Status.malformed)  # broken on its way, and perhaps not only there
-    answer = without_thoughts(text)
+    answer = without_reasoning(text)
     if answer is None:
         return Parsed(Status.malformed)
     parsed = _parse_answer(answer, scale, judged)
@@ -182,7 +182,7 @@ def has_fraction(text: str) -> bool:
 
     ``0.5`` counts as 50; a judge might mean half a percent, so such readings are counted.
     """
-    chosen = _find(without_thoughts(text) or "").chosen
+    chosen = _find(without_reasoning(text) or "").chosen
     written = None if chosen is None else _number_in(chosen.rest)
     return written is not None and _is_fraction(written)
 

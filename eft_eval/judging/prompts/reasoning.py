@@ -1,10 +1,10 @@
-"""Leaving a model's thoughts out of its reply, in whatever marks they stand."""
+"""A judge's reasoning, which is left out of its reply in whatever marks it stands."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["has_mark", "without_marks", "without_thoughts"]
+__all__ = ["has_mark", "without_marks", "without_reasoning"]
 
 _WORD = r"(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|working_out)"
 _NAME = rf"(?:\w+:|longcat_)?{_WORD}"
@@ -27,11 +27,11 @@ _PROCESS = re.compile(r"\s*here(?:'s| is) my thought process\s*:", re.IGNORECASE
 _RESPONSE = re.compile(r"^\s*here(?:'s| is) my response\s*:", re.IGNORECASE | re.MULTILINE)
 
 
-def without_thoughts(text: str) -> str | None:
-    """Return a reply without its thoughts; None for thoughts that never end.
+def without_reasoning(text: str) -> str | None:
+    """Return a reply without its reasoning; None for reasoning that never ends.
 
-    A mark that opens thoughts counts where it begins a line or is closed later; inside of a
-    sentence it is a word about thoughts. What stands before a closing mark alone is a thought.
+    A mark that opens reasoning counts where it begins a line or is closed later; inside of a
+    sentence it is a word about it. What stands before a closing mark alone is reasoning.
     """
     if _CHANNEL.search(text):
         return _final_channel(text)
