@@ -8,6 +8,7 @@ never be ignored in silence.
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from eft_eval.errors import nearest
 from eft_eval.recipe.locations import location_of, split_file
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
@@ -33,6 +35,19 @@ _DTYPE_NAMES = {
     "double": "float64",
 }
 PLAIN_PROMPT = "plain"
+_SINGLE_BRACES = re.compile(r"\{\s*(prompt|messages)\b[^{}]*\}")
+# one word, what begins as a path, or what ends as a file of text
+_WORD_OR_PATH = re.compile(
+    r"[\w./\\~@-]+|@.*|(~|\.{1,2})?[/\\].*"
+    r"|.*\.(jinja2?|j2|txt|md|tmpl|tpl|template|prompt|ya?ml|json|html?)",
+    re.IGNORECASE,
+)
+_USER = {"role": "user", "content": "A question?"}
+_SYSTEM = {"role": "system", "content": "Be brief."}
+_ASSISTANT = {"role": "assistant", "content": "An answer."}
+_CONVERSATIONS: tuple[list[dict[str, str]], ...] = (
+    [_USER], [], [_SYSTEM, _USER], [_USER, _ASSISTANT, _USER], [_SYSTEM, _USER, _ASSISTANT, _USER],
+)  # fmt: skip
 _LARGEST_WEIGHT = 1e6  # beyond, log-probabilities of 32 bits overflow sooner or later
 
 
@@ -110,32 +125,52 @@ class MemberSpec(_Closed):
     @field_validator("prompt")
     @classmethod
     def _renders(cls, template: str | None) -> str | None:
-        if template is not None and template != PLAIN_PROMPT:
-            check_prompt_template(template)
-        return template
+        if template is None or template == PLAIN_PROMPT:
+            return template
+        check_prompt_template(template)
+        # as Jinja reads it, so that a file, a block of YAML and a text are one recipe
+        return template.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+
+
+def is_template(text: str) -> bool:
+    """Return whether a text holds any Jinja."""
+    return any(mark in text for mark in ("{{", "{%", "{#"))
 
 
 def check_prompt_template(template: str) -> None:
     """Raise ValueError unless ``template`` is valid Jinja over ``prompt`` and ``messages``.
 
-    It is rendered once with and once without turns; one of the two must go well.
+    It is rendered with and without turns; one of the conversations must go well. A text without
+    any Jinja is one that the member reads in place of every prompt, unless it looks like a path.
     """
     from eft_eval.templates import TemplateProblem, check_template, render
 
+    if not is_template(template):
+        _check_constant(template.strip())
     try:
         names = check_template(template)
     except TemplateProblem as error:
         raise ValueError(f"not a Jinja template: {error}") from error
     if unknown := names - {"prompt", "messages"}:
         raise ValueError(f"uses {sorted(unknown)}, but only 'prompt' and 'messages' are there")
-    turns = [{"role": "user", "content": "A question?"}]
-    try:
-        render(template, {"prompt": "A question?", "messages": turns})
-    except TemplateProblem as problem:
+    problems = []
+    for turns in _CONVERSATIONS:
         try:
-            render(template, {"prompt": "A question?", "messages": []})
-        except TemplateProblem:
-            raise ValueError(f"this template cannot be rendered: {problem}") from problem
+            render(template, {"prompt": "A question?", "messages": turns})
+        except TemplateProblem as problem:
+            problems.append(problem)
+    if len(problems) == len(_CONVERSATIONS):
+        raise ValueError(f"this template cannot be rendered: {problems[0]}")
+
+
+def _check_constant(text: str) -> None:
+    if match := _SINGLE_BRACES.search(text):
+        raise ValueError(f"a value is shown with two braces: {{{{ {match[1]} }}}}")
+    if _WORD_OR_PATH.fullmatch(text):
+        raise ValueError(
+            f"it looks like a path and is no template{nearest(text, [PLAIN_PROMPT])}; "
+            "a file is @FILE or a path that ends in .jinja, a text shows {{ prompt }}"
+        )
 
 
 class Delta(_Closed):

@@ -16,6 +16,7 @@ from eft_eval.files import read_text
 from eft_eval.recipe.adapters import with_bases
 from eft_eval.recipe.catalog import named_recipe_names, named_recipe_text
 from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
+from eft_eval.recipe.prompt_files import with_prompt_files
 from eft_eval.secrets import without_secrets
 from eft_eval.yaml_text import load_yaml
 
@@ -35,6 +36,7 @@ RUNTIME_KEYS = (
     "add_bos_token", "prefix_token_id", "parallelize", "think_end_token", "enable_thinking",
     "chat_template_args", "resume",
 )  # fmt: skip
+_SHOWN = 120  # characters of a wrong value
 _NUMBERED_WEIGHT = re.compile(r"weight([1-9]\d?)")  # of one of several deltas
 _BETWEEN = re.compile(r",(?![^{]*\})")  # commas, but for those within JSON
 _REFUSED = {
@@ -58,7 +60,7 @@ _REFUSED = {
     "num_fewshot": "it is an option of the command: --num_fewshot N",
     "limit": "it is an option of the command: --limit N",
     "adapter": "say whose: tuned.adapter=ADAPTER",
-    "prompt": "say whose: base.prompt=plain, reference.prompt=plain",
+    "prompt": "say whose: base.prompt=plain, reference.prompt=FILE.jinja",
     **dict.fromkeys(
         ("temperature", "top_p", "top_k", "min_p", "do_sample", "until", "max_gen_toks",
          "max_new_tokens", "max_tokens", "repetition_penalty"),
@@ -116,7 +118,9 @@ def parse_recipe(
 
     Args:
         source: A recipe's name, the path of a YAML file, a mapping of recipe keys (flat, as in
-            ``model_args``, or nested, as in YAML), or a recipe.
+            ``model_args``, or nested, as in YAML), or a recipe. A member's ``prompt`` may name a
+            template file, ``@FILE`` or ``FILE.jinja``: relative to the YAML file, else to the
+            working directory.
         env: Where ``EFT_RECIPE`` is looked up.
 
     Raises:
@@ -126,7 +130,7 @@ def parse_recipe(
         return source
     if isinstance(source, (str, Path)):
         source = {"model": str(source)}
-    values = dict(source)
+    values = with_prompt_files(dict(source), Path(), "model_args")
     _check_keys(values)
     if not {"model", "base", "tuned", "reference", "deltas"} & values.keys():
         values["model"] = env.get("EFT_RECIPE") or DEFAULT_RECIPE
@@ -186,7 +190,7 @@ def _named(name: str) -> tuple[dict[str, Any], str]:
     data = load_yaml(text, where)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected a mapping with base and deltas")
-    return data, where
+    return with_prompt_files(data, path.parent, where), where
 
 
 def _merge(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,4 +308,6 @@ def _problem(item: dict[str, Any]) -> str:
     if not item["loc"]:
         return message
     given = without_secrets(item["input"])
+    if isinstance(given, str) and len(given) > _SHOWN:
+        given = given[:_SHOWN] + "…"
     return f"{location}: got {given!r}: {message[0].lower()}{message[1:]}"
