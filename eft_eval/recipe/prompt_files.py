@@ -12,11 +12,11 @@ from typing import Any
 from eft_eval.errors import ConfigError
 from eft_eval.files import read_text
 from eft_eval.recipe.model import PLAIN_PROMPT, check_prompt_template, is_template
-from eft_eval.templates import LONGEST
 
 __all__ = ["with_prompt_files"]
 
 _SUFFIXES = (".jinja", ".jinja2", ".j2")
+_MOST_BYTES = 2**18
 _ROLES = ("base", "tuned", "reference")
 
 
@@ -70,7 +70,7 @@ def _text(given: Any, folder: Path, where: str) -> Any:
     path = folder / Path(name.removeprefix("@")).expanduser()
     if not path.exists():
         raise ConfigError(f"{where}: the template file {path} does not exist")
-    text = read_text(path, f"{where}: the template file {path}", 4 * LONGEST)
+    text = read_text(path, f"{where}: the template file {path}", _MOST_BYTES)
     try:
         if text.strip() in ("", PLAIN_PROMPT):
             raise ValueError("it holds no template over 'prompt' and 'messages'")
