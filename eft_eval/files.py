@@ -126,6 +126,21 @@ def write_output(path: Path, lines: Iterable[str], kind: Kind) -> None:
     write_lines(path, lines)
 
 
+def check_folder(path: Path) -> None:
+    """Check before any work that files can be written into a folder, which may not be there yet.
+
+    Raises:
+        ConfigError: It is no folder, cannot be made, or cannot be written into.
+    """
+    with _one_line(path):
+        if path.is_dir():
+            check_parent(path / "results")
+        elif _is_there(path):
+            raise ConfigError(f"cannot write into {path}: it is no folder")
+        else:
+            _check_new(path)
+
+
 def check_new_folder(path: Path) -> None:
     """Check before any work that a folder can be made there.
 
@@ -135,10 +150,14 @@ def check_new_folder(path: Path) -> None:
     with _one_line(path):
         if _is_there(path) and (not path.is_dir() or any(path.iterdir())):
             raise ConfigError(f"{path} exists and is not empty; choose another folder")
-        first = Path(os.path.realpath(path))  # the first folder that is to be made
-        while not os.path.lexists(first.parent):
-            first = first.parent
-        check_parent(first)
+        _check_new(path)
+
+
+def _check_new(path: Path) -> None:
+    first = Path(os.path.realpath(path))  # the first folder that is to be made
+    while not os.path.lexists(first.parent):
+        first = first.parent
+    check_parent(first)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ and acts right after each was imported; nothing of lm-eval, torch or pydantic is
 |                                    | ``EvaluationTracker.__init__``: where a run is written    |
 | lm_eval.evaluator                  | wrap ``simple_evaluate`` and filter its log: no secrets   |
 |                                    | in the arguments of runs that we take part in             |
+| lm_eval.evaluator                  | wrap ``get_git_commit_hash``: outside of a repository git |
+|                                    | says nothing in runs that we take part in                 |
 | lm_eval._cli.run                   | ``print`` in it: the same for the line of arguments       |
 
 ``EFT_EVAL_NO_AUTOLOAD=1`` switches the start-up file off. Installing twice does nothing. A later
@@ -316,6 +318,8 @@ def _check_first(module: Any) -> None:
         lm = kwargs["lm"] if "lm" in kwargs else args[0]
         check = getattr(getattr(lm, "lm", lm), "check_evaluation", None)
         if check is not None:
+            if output_path:
+                check_results(output_path)
             tasks = kwargs["task_dict"] if "task_dict" in kwargs else args[1]
             check(tasks.get("tasks", {}), kwargs.get("apply_chat_template") or False)
         return original(*args, **kwargs)
@@ -323,8 +327,53 @@ def _check_first(module: Any) -> None:
     module.evaluate = evaluate
 
 
+def check_results(path: str) -> None:
+    """Check before any work that lm-eval can write where ``--output_path`` says.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    from pathlib import Path
+
+    from eft_eval.errors import ConfigError
+    from eft_eval.files import check_folder
+
+    folder = Path(path)
+    try:
+        check_folder(folder.parent if folder.suffix == ".json" else folder)
+    except ConfigError as error:
+        raise ConfigError(f"--output_path {path}: {error}") from None
+
+
+def _quiet_git(module: Any) -> None:
+    """Wrap get_git_commit_hash: what git says where there is no repository is no news of a run."""
+    original = module.get_git_commit_hash
+
+    def get_git_commit_hash() -> Any:
+        import subprocess
+
+        if not (
+            _ours(None)
+            or any(f"eft_eval.model_adapters.{name}" in sys.modules for name in ("eft", "eft_vllm"))
+        ):
+            return original()
+        try:
+            command = ["git", "describe", "--always"]  # as lm-eval asks
+            known = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            known = True  # there is no git, of which lm-eval says nothing
+        if known:
+            return original()
+        from lm_eval.loggers.utils import get_commit_from_path
+
+        return get_commit_from_path(os.getcwd())
+
+    module.get_git_commit_hash = get_git_commit_hash
+
+
 def _wrap_evaluator(module: Any) -> None:
     _mask_results(module)
+    _quiet_git(module)
     _check_first(module)
 
 

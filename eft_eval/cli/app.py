@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
 from eft_eval.cli.check_model import check_model
@@ -25,10 +26,33 @@ from eft_eval.errors import EftEvalError
 from eft_eval.streams import say_error
 from eft_eval.version import __version__
 
+PURPOSES = {
+    "Run": ("run", "recipes", "check-model", "serve", "demo", "trace"),
+    "Judge": ("judge", "verdicts"),
+    "Trust the judge": ("labels", "agree", "gold", "correct"),
+    "Decide": ("compare", "bless", "report"),
+    "Share": ("export",),
+}
+"""The commands by what they are for, in the order of the help."""
+
+
+class ByPurpose(TyperGroup):
+    """Lists the commands by purpose."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for purpose, names in PURPOSES.items():
+            for name in names:
+                setattr(self.commands[name], "rich_help_panel", purpose)  # noqa: B010  # typer's
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for names in PURPOSES.values() for name in names]
+
+
 app = typer.Typer(
+    cls=ByPurpose,
     help="Emulated fine-tuning for lm-evaluation-harness.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(demo.app, name="demo")

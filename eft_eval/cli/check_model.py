@@ -37,11 +37,12 @@ def check_model(
     from eft_eval.engine.checking import check_model as check
     from eft_eval.engine.loading import LoadOptions, Member
     from eft_eval.engine.passes import Passes
-    from eft_eval.recipe import MemberSpec
+    from eft_eval.recipe import parse_member
     from eft_eval.streams import show
 
     logging.disable_progress_bar()
-    member = Member(MemberSpec.model_validate({"model": model, "dtype": dtype}), LoadOptions())
+    spec = parse_member({"model": model, "dtype": dtype}, "eft-eval check-model")
+    member = Member(spec, LoadOptions())
     found = check(Passes(member.model, member.device, member.label), scale)
     if as_json:
         show(json.dumps(dataclasses.asdict(found), indent=2) + "\n")

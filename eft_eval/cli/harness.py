@@ -40,6 +40,8 @@ def run_harness(arguments: list[str]) -> int:
     for config in _values(arguments, ("--config", "-C")):
         _check_config(Path(config))
     _check_early(arguments)
+    if output := _values(arguments, ("--output_path", "-o")):
+        hook.check_results(output[-1])
     started = time.time()
     sys.argv = ["lm_eval", "run", *arguments]
     from lm_eval.__main__ import cli_evaluate
@@ -48,7 +50,7 @@ def run_harness(arguments: list[str]) -> int:
     if os.environ.get("RANK", "0") != "0" or {"-h", "--help"} & {*arguments}:
         return 0  # of several processes the first writes, and no other's end may stop it
     lacks_verdicts = "eft_eval.tasks.lost_verdicts" in sys.modules and _lost()
-    if output := _values(arguments, ("--output_path", "-o")):
+    if output:
         samples = bool({"--log_samples", "--predict_only", "-x"} & {*arguments})
         if problem := unwritten(Path(output[-1]), started, samples):
             raise EftEvalError(problem)

@@ -102,8 +102,15 @@ def report(
 
         text = page_markdown(page_of(found, ROOM))
     else:
+        from eft_eval.reports.renderers.html.figures import missing_library
         from eft_eval.reports.renderers.html.html import page_html
 
+        if (missing := missing_library()) and not page.interactive:
+            say(
+                f"eft-eval: the page has tables and no figures: {missing} is not installed "
+                '(pip install "eft-eval[report]")',
+                sys.stderr,
+            )
         text = page_html(page_of(found), interactive=page.interactive)
     _write(text, page.out)
 

@@ -139,6 +139,24 @@ def parse_recipe(
     return with_bases(_validate(_with_delta(_merge(data, values)), where))
 
 
+def parse_member(values: Mapping[str, Any], where: str) -> MemberSpec:
+    """Return one model by itself.
+
+    Args:
+        values: Its keys, as `MemberSpec` has them.
+        where: What they are, for the error.
+
+    Raises:
+        ConfigError: A value is wrong.
+    """
+    try:
+        return MemberSpec.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(
+            f"{where}: {'; '.join(_problem(dict(item)) for item in error.errors())}"
+        ) from error
+
+
 def _split_text(text: str) -> dict[str, Any]:
     """Split ``a=1,b=x`` as lm-eval does; values stay text, the closed model converts them."""
     pairs = [pair for pair in _BETWEEN.split(text.strip()) if pair.strip()]

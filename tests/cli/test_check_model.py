@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from eft_eval.cli.app import app
 from eft_eval.engine.checking import check_model
 from eft_eval.engine.passes import Passes
+from eft_eval.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,3 +97,20 @@ def test_the_page_names_every_architecture() -> None:
         pytest.skip("docs/models.md is of another transformers")
     missing = [kind for kind in generator().kinds() if kind not in page]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["x", "--dtype", "foo"], ["dtype", "'foo'", "'float16'"]),
+        ([""], ["model", "at least 1 character"]),
+        (["x.gguf/", "--dtype", "int8"], ["dtype", "'int8'"]),
+    ],
+)
+def test_a_wrong_argument_is_one_line(arguments: list[str], words: list[str]) -> None:
+    error = CliRunner().invoke(app, ["check-model", *arguments]).exception
+    assert isinstance(error, ConfigError)
+    for word in ["eft-eval check-model: ", *words]:
+        assert word in str(error)
+    for tail in ("\n", "pydantic", "type="):
+        assert tail not in str(error)

@@ -443,19 +443,36 @@ def test_errors_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not Path("r.html").exists()
 
 
-def test_without_the_libraries_the_command_says_how_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize("library", ["altair", "vl_convert"])
+def test_without_the_libraries_the_page_has_its_tables_and_a_line_says_so(
+    tmp_path: Path, library: str
+) -> None:
     paths = study(tmp_path, 20)
-    program = "import sys; sys.modules['vl_convert'] = None; from eft_eval.cli import main; main()"
+    program = f"import sys; sys.modules[{library!r}] = None; from eft_eval.cli import main; main()"
     command = [sys.executable, "-c", program, "report", *paths]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "r.html")], capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert 'pip install "eft-eval[report]"' in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    done = subprocess.run([*command, "--format", "md"], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "#### Scores" in done.stdout
+
+    def report(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = report("--out", "r.html")
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "not installed" in line] == [
+        f"eft-eval: the page has tables and no figures: {library} is not installed "
+        '(pip install "eft-eval[report]")'
+    ]
+    page = (tmp_path / "r.html").read_text("utf-8")
+    whole = page_html(page_of(make_report(read_runs([*map(str, paths)]))))
+    assert page.count("<table") == whole.count("<table") > 3
+    assert "<figure" not in page
+    assert page.count("A figure is left out: ") == whole.count("<figure") > 0
+    asked = report("--out", "i.html", "--interactive")
+    assert asked.returncode == 2
+    assert f"{library}, which is not installed" in asked.stderr
+    assert asked.stderr.count("\n") == 1
+    assert not (tmp_path / "i.html").exists()
+    assert report("--format", "md").returncode == 0
 
 
 def test_arms_can_be_named_on_the_command_line(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from eft_eval.characters import visible
 from eft_eval.errors import ConfigError
 from eft_eval.reports.document import Bar, Figure, Line, Panel, Plane
 
-__all__ = ["Drawn", "draw", "viewer_bundle"]
+__all__ = ["Drawn", "draw", "missing_library", "viewer_bundle"]
 
 INK, MUTED, GRID, ACCENT, PAPER = "#1b2733", "#52606d", "#dde3ea", "#0b61a4", "#fffffe"
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
@@ -74,6 +75,11 @@ def viewer_bundle() -> str:
     return bundle
 
 
+def missing_library() -> str | None:
+    """Return what figures need and is not installed; None where all is there."""
+    return next((name for name in ("altair", "vl_convert") if find_spec(name) is None), None)
+
+
 def _libraries() -> tuple[Any, Any]:
     try:
         import altair
@@ -81,7 +87,7 @@ def _libraries() -> tuple[Any, Any]:
     except ImportError as error:
         raise ConfigError(
             f"the page's figures need {error.name}, which is not installed: "
-            'pip install "eft-eval[report]" (--format md needs neither)'
+            'pip install "eft-eval[report]"'
         ) from error
     return altair, vl_convert
 

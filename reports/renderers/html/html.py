@@ -15,7 +15,12 @@ from markupsafe import Markup, escape
 
 from eft_eval.characters import visible
 from eft_eval.reports.document import Figure, Page, Trace
-from eft_eval.reports.renderers.html.figures import Drawn, draw, viewer_bundle
+from eft_eval.reports.renderers.html.figures import (
+    Drawn,
+    draw,
+    missing_library,
+    viewer_bundle,
+)
 
 __all__ = ["page_html"]
 
@@ -27,12 +32,16 @@ def page_html(page: Page, *, interactive: bool = False) -> str:
         page: The page.
         interactive: Whether figures tell their numbers under the pointer; embeds Vega's viewer.
 
+    Without Altair or vl-convert the page says so in place of each figure; all else is there.
+
     Raises:
-        ConfigError: Altair or vl-convert is not installed.
+        ConfigError: It is to be interactive, and Altair or vl-convert is not installed.
     """
-    drawn = {block.name: draw(block) for block in _figures(page)}
+    figures = list(_figures(page))
+    drawable = missing_library() is None
+    drawn = {block.name: draw(block) for block in figures} if drawable else {}
     script = _read("report.js")
-    viewer = viewer_bundle() if interactive and drawn else ""
+    viewer = viewer_bundle() if interactive and figures else ""
     if viewer:
         viewer = _inline(viewer + "\n" + _read("interactive.js"))
     style = _read("report.css")
