@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from typing_extensions import Self
 
@@ -22,13 +23,15 @@ from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.requests import Generation, Request, SamplingRule
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.decoding.tracing import Trace, trace_tokens
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import Recipe
+from eft_eval.recipe.parse import weighted
 from eft_eval.vllm.engine import VLLMEngine
 
-__all__ = ["Composite", "Scored"]
+if TYPE_CHECKING:
+    import torch
 
-_READ_BY_US = ("trust_remote_code", "use_fast_tokenizer", "add_bos_token")
+__all__ = ["Composite", "Scored"]
 
 
 class _Loop(NamedTuple):
@@ -54,22 +57,48 @@ class Composite(CompositeModel):
         cls,
         recipe: str | Path | Mapping[str, Any] | Recipe,
         *,
+        weight: float | None = None,
+        device: str | torch.device | None = None,
+        trust_remote_code: bool = False,
+        use_fast_tokenizer: bool = True,
+        add_bos_token: bool | None = None,
         engine: str = "transformers",
-        **options: Any,
+        **vllm: Any,
     ) -> Self:
         """Return the composite of a named recipe, a YAML file, a dict or a recipe.
 
         Args:
             recipe: As `eft_eval.recipe.parse_recipe` takes it.
+            weight: Of its one delta, in place of the recipe's.
+            device: Where members without a placement of their own go; None: CUDA where it is.
+            trust_remote_code: Let checkpoints run their own Python code.
+            use_fast_tokenizer: Prefer the Rust tokenizers.
+            add_bos_token: Override the tokenizer's own policy on the beginning-of-sequence token.
             engine: ``transformers`` or ``vllm``.
-            options: Of `CompositeModel.load`; with ``engine="vllm"`` also vLLM's own, such as
-                ``tensor_parallel_size``.
+            vllm: With ``engine="vllm"`` its own arguments, such as ``tensor_parallel_size``.
+
+        Raises:
+            ConfigError: The recipe, its weight or an argument is wrong.
         """
-        if engine != "vllm":
-            return super().load(recipe, engine=engine, **options)
-        own = {name: options.pop(name) for name in _READ_BY_US if name in options}
-        composite = super().load(recipe, device="cpu", **own)
-        composite._vllm = VLLMEngine(composite, options)
+        if engine != "vllm" and vllm:
+            key = next(iter(vllm))
+            known = [name for name in signature(cls.load).parameters if name != "vllm"]
+            raise ConfigError(
+                f"Composite.load: unknown argument {key!r}{nearest(key, known)}; known: "
+                f"{', '.join(known)}; recipe keys belong into a dict, and vLLM's own arguments "
+                'go with engine="vllm"'
+            )
+        composite = super().load(
+            recipe if weight is None else weighted(recipe, weight),
+            device=device if engine != "vllm" else "cpu",
+            trust_remote_code=trust_remote_code,
+            use_fast_tokenizer=use_fast_tokenizer,
+            add_bos_token=add_bos_token,
+            engine=engine if engine != "vllm" else "transformers",
+        )
+        if engine == "vllm":
+            own = {} if device is None else {"device": device}
+            composite._vllm = VLLMEngine(composite, {**own, **vllm})
         return composite
 
     def generate(

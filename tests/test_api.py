@@ -23,6 +23,7 @@ from eft_eval.composite.mathematics import total_variation
 from eft_eval.composite.prompting import view_tokens
 from eft_eval.decoding import Decoder
 from eft_eval.errors import ConfigError
+from eft_eval.recipe import parse_recipe
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +210,41 @@ def test_trace_command(tmp_path: Path) -> None:
 def test_the_package_still_imports_no_torch() -> None:
     code = "import eft_eval, sys; eft_eval.Recipe; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- arguments of load
+
+
+def test_a_weight_is_given_beside_any_form_of_a_recipe(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
+    nested = {
+        "base": folders["base"],
+        "deltas": [{"tuned": folders["tuned"], "reference": folders["reference"], "weight": 2.0}],
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(json.dumps(nested))
+    for recipe in (folders, nested, file, str(file), parse_recipe(nested)):
+        made = Composite.load(recipe, weight=0.5, device="cpu")
+        assert [delta.weight for delta in made.recipe.deltas] == [0.5]
+        assert made.name == Composite.load({**folders, "weight": 0.5}).name
+    assert Composite.load(nested).recipe.deltas[0].weight == 2
+    given = {"prompts": ["ab"], "max_new_tokens": 4}
+    half = Composite.load(folders, weight=0.5, device="cpu")
+    assert half.generate(**given) == Composite.load({**folders, "weight": 0.5}).generate(**given)
+
+
+def test_wrong_arguments_of_load_are_one_line(folders: dict[str, str]) -> None:
+    two = {"base": folders["base"], "deltas": 2 * [{k: folders[k] for k in ("tuned", "reference")}]}
+    for call, words in (
+        (lambda: Composite.load(folders, wieght=0.5), ["'wieght'", "did you mean 'weight'"]),
+        (lambda: Composite.load(folders, tensor_parallel_size=2), ['engine="vllm"']),
+        (lambda: Composite.load(folders, weight=math.nan), ["weight", "finite"]),
+        (lambda: Composite.load(two, weight=0.5), ["'weight' speaks of one delta"]),
+        (lambda: Composite.load(parse_recipe(two), weight=0.5), ["'weight' speaks of one delta"]),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            call()
+        for word in words:
+            assert word in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -24,7 +24,7 @@ from eft_eval.runs.saved import SavedRun, open_run
 from eft_eval.runs.writing import NewMetric, Revision, check_writable
 from eft_eval.statistics.consensus import majority, mean_rating
 from eft_eval.statistics.correction import Corrected, correct_mean
-from eft_eval.statistics.means import share_of, within_unit
+from eft_eval.statistics.means import within
 from eft_eval.statistics.ratings import Values, apply_rule
 
 __all__ = ["Correction", "correct_metrics", "correct_run"]
@@ -142,12 +142,13 @@ def _correct(
         found = _corrected(commonest, reading.metric, items, correction).rogan_gladen
         corrected = corrected._replace(rogan_gladen=found)
     share = reading.metric != "fact_errors"
-    if share:
-        corrected = corrected._replace(
-            prediction_powered=within_unit(corrected.prediction_powered),
-            labels_only=share_of(corrected.labels_only),
-            verdicts_only=share_of(corrected.verdicts_only),
-        )
+    highest = 1.0 if share else math.inf
+    labels, verdicts = corrected.labels_only, corrected.verdicts_only
+    corrected = corrected._replace(
+        prediction_powered=within(corrected.prediction_powered, 0.0, highest),
+        labels_only=labels._replace(interval=within(labels.interval, 0.0, highest)),
+        verdicts_only=verdicts._replace(interval=within(verdicts.interval, 0.0, highest)),
+    )
     answers = reading.answers
     better = {name: higher for one in MEASURES.values() for name, higher in one.metrics.items()}
     return CorrectedMetric(

@@ -139,6 +139,18 @@ def parse_recipe(
     return with_bases(_validate(_with_delta(_merge(data, values)), where))
 
 
+def weighted(source: str | Path | Mapping[str, Any] | Recipe, weight: float) -> Recipe:
+    """Return the recipe that ``source`` describes, with another weight of its one delta.
+
+    Raises:
+        ConfigError: It has several deltas, is no recipe, or the weight is no finite number.
+    """
+    if isinstance(source, Recipe):
+        source = source.model_dump(mode="json", exclude_unset=True)
+    values = {"model": str(source)} if isinstance(source, (str, Path)) else dict(source)
+    return parse_recipe({**values, "weight": weight})
+
+
 def parse_member(values: Mapping[str, Any], where: str) -> MemberSpec:
     """Return one model by itself.
 

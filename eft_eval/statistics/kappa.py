@@ -9,7 +9,7 @@ import numpy as np
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import NAN, normal_quantile, spread, t_quantile, unknown
+from eft_eval.statistics.means import NAN, normal_quantile, spread, t_quantile, unknown, within
 from eft_eval.statistics.ratings import (
     Clusters,
     Codes,
@@ -29,7 +29,8 @@ class Kappa(NamedTuple):
     """Agreement beyond chance.
 
     Attributes:
-        interval: κ with its large-sample interval; ends are NaN where the data give none.
+        interval: κ with its large-sample interval, held within [-1, 1]; ends are NaN where the data
+            give none.
         standard_error: Its standard error away from κ = 0 (Fleiss, Cohen and Everitt 1969).
         observed: Observed agreement: the share of equal ratings, or 1 minus the mean weighted
             distance in units of the largest distance.
@@ -113,7 +114,7 @@ def kappa_of(
     interval = unknown(level, method, kappa)
     if error > 1e-12:
         quantile = normal_quantile(level) if codes is None else t_quantile(level, units - 1)
-        interval = spread(kappa, quantile * error, level, method)
+        interval = within(spread(kappa, quantile * error, level, method), -1.0, 1.0)
     else:  # zero up to rounding, or unknown: not a certainty
         error = NAN
         warnings = (*warnings, f"κ = {kappa:g}: the large-sample formula gives it no interval")

@@ -255,10 +255,15 @@ def share_of(mean: Mean) -> Mean:
 
 def within_unit(found: Interval) -> Interval:
     """Return an interval with its ends held within [0, 1]; one that is not known stays so."""
+    return within(found, 0.0, 1.0)
+
+
+def within(found: Interval, lowest: float, highest: float) -> Interval:
+    """Return an interval with its ends held within what its quantity can be; NaN stays NaN."""
     if math.isnan(found.lower):
         return found
     return found._replace(
-        lower=min(1.0, max(0.0, found.lower)), upper=max(0.0, min(1.0, found.upper))
+        lower=min(highest, max(lowest, found.lower)), upper=max(lowest, min(highest, found.upper))
     )
 
 

@@ -173,8 +173,20 @@ def test_kappa_is_scikit_learns_and_its_error_statsmodels(pair):
             assert ours.warnings
         else:
             assert ours.standard_error == pytest.approx(float(expected.std_kappa), rel=1e-6)
-            limits = (float(expected.kappa_low), float(expected.kappa_upp))
+            limits = np.clip((float(expected.kappa_low), float(expected.kappa_upp)), -1, 1)
             assert ours.interval[1:3] == pytest.approx(limits, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["none", "linear", "quadratic"])
+@pytest.mark.parametrize("clusters", [None, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]])
+def test_kappas_interval_stays_within_what_kappa_can_be(weights, clusters):
+    first, second = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1, 1, 1, 1, 0]
+    high = cohen_kappa(first, second, weights=weights, clusters=clusters)
+    low = cohen_kappa(first, 1 - np.array(second), weights=weights, clusters=clusters)
+    assert high.interval.estimate + 1.96 * high.standard_error > 1
+    assert (high.interval.upper, low.interval.lower) == (1, -1)
+    assert high.interval.lower < high.interval.estimate == pytest.approx(0.8)
+    assert low.interval.upper > low.interval.estimate == pytest.approx(-0.8)
 
 
 @fewer

@@ -15,10 +15,12 @@ from judged_runs import (
     PEOPLE,
     VERDICTS,
     Run,
+    counted,
     fails,
     hashes,
     items_in_order,
     write,
+    write_judged_run,
     write_labels,
 )
 
@@ -91,6 +93,32 @@ def by_hand() -> ByHand:
     )
     ends = found.prediction_powered[1:3]
     return ByHand(found.prediction_powered.estimate, found.standard_error, (ends[0], ends[1]))
+
+
+def test_a_mean_count_has_no_interval_below_zero(run: Run, tmp_path: Path) -> None:
+    verdicts = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0] * 3
+    truth = [*[0] * 17, 9, *[0] * 2]
+    folder = write_judged_run(tmp_path / "run", counted(verdicts))
+    items = items_in_order(folder)[:20]
+    labels = write_labels(tmp_path / "labels.csv", items, {"ann": truth})
+    done = run("correct", folder, "--labels", labels)
+    assert done.code == 0, done.err
+    newest = json.loads(sorted(folder.glob("results_*"))[-1].read_text("utf-8"))
+    (metric,) = (m for m in newest["eft_corrected"]["metrics"] if m["metric"] == "fact_errors")
+    raw = correct_mean(truth, verdicts[:20], verdicts[20:])
+    assert raw.prediction_powered.lower < 0
+    assert raw.labels_only.interval.lower < 0
+    assert raw.verdicts_only.interval.lower < 0
+    for name, given in (
+        ("prediction_powered", raw.prediction_powered),
+        ("labels_only", raw.labels_only.interval),
+        ("verdicts_only", raw.verdicts_only.interval),
+    ):
+        kept = metric["corrected"][name]
+        kept = kept.get("interval", kept)
+        assert kept["lower"] == 0
+        assert kept["upper"] == pytest.approx(given.upper)
+        assert kept["estimate"] == pytest.approx(given.estimate)
 
 
 def test_the_harness_prints_corrected_results(run: Run, run_dir: Path, labels: Path) -> None:
