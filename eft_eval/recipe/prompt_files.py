@@ -11,7 +11,7 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import read_text
-from eft_eval.recipe.model import PLAIN_PROMPT, check_prompt_template, is_template
+from eft_eval.recipe.model import check_prompt_template, is_template
 
 __all__ = ["with_prompt_files"]
 
@@ -72,9 +72,9 @@ def _text(given: Any, folder: Path, where: str) -> Any:
         raise ConfigError(f"{where}: the template file {path} does not exist")
     text = read_text(path, f"{where}: the template file {path}", _MOST_BYTES)
     try:
-        if text.strip() in ("", PLAIN_PROMPT):
-            raise ValueError("it holds no template over 'prompt' and 'messages'")
         check_prompt_template(text)
+        if not is_template(text):  # nor does a recipe of somebody else carry a file into results
+            raise ValueError("it holds no template over 'prompt' and 'messages'")
     except ValueError as problem:
         raise ConfigError(f"{where}: the template file {path}: {problem}") from None
     return text

@@ -102,6 +102,7 @@ def test_other_text_in_the_file_is_another_model(tmp_path: Path) -> None:
         (None, ["does not exist"]),
         (b"", ["no template"]),
         (b"plain\n", ["no template"]),
+        (b"[default]\nkey = a secret of a home folder\n", ["no template"]),
         (b"{{ prompt", ["not a Jinja template"]),
         (b"one\ntwo\n{% if prompt %}\nthree", ["not a Jinja template"]),
         (b"{{ question }}", ["'question'", "'prompt' and 'messages'"]),
