@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from eft_eval.files import Kind, check_output, check_readable, json_kind, write_
 
 __all__ = [
     "check_report_path",
+    "data_frame",
     "finite_number",
     "plain",
     "read_record_file",
@@ -38,6 +40,25 @@ def finite_number(value: Any) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+def data_frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+    """Return records as a pandas data frame, one row each; what a record lacks is missing.
+
+    pandas is loaded here and nowhere else.
+
+    Args:
+        rows: The records.
+        columns: The frame's columns, in this order; they stand without any record, too.
+
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    try:
+        pandas = importlib.import_module("pandas")
+    except ImportError:
+        raise ConfigError("to_frame() needs pandas: pip install pandas") from None
+    return pandas.DataFrame(list(rows), columns=list(columns))
 
 
 def read_record_file(path: Path, what: str) -> Mapping[str, Any]:

@@ -107,7 +107,7 @@ def agree(
     if name in people and judge is not None:
         raise ConfigError(f"{name!r} is an annotator and the judge; give the judge a name")
     items = matrix.values.shape[1]
-    ratings = None if judge is None else read_judge(judge, rule, items)
+    ratings = None if judge is None else read_judge(judge, rule, panel, items)
     kind: Scale = method.scale or ("numeric" if rule == "raw" else "nominal")
     ids, count = _repeated(clusters, items, np.asarray(~np.isnan(matrix.values).all(axis=0)))
     found = majority(people)

@@ -265,3 +265,10 @@ class Agreement:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""
         return {"format": "eft-eval agreement", "eft_eval": __version__, **plain(self)}
+
+    def __repr__(self) -> str:
+        kappa = f", kappa={self.pair.kappa.interval.estimate:.3f}" if self.pair else ""
+        return (
+            f"Agreement({self.field!r}, judge={self.judge!r}, annotators={len(self.annotators)}, "
+            f"items={self.counted.items}{kappa}, warnings={len(self.warnings)})"
+        )

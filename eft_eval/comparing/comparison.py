@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from eft_eval.records import plain
+from eft_eval.records import data_frame, plain
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.paired import PairedTest
 
@@ -25,6 +25,10 @@ __all__ = [
 
 FORMAT = "eft-eval comparison"
 VERSION = 1
+_COLUMNS = (
+    "candidate", "task", "metric", "filter", "better", "baseline", "mean", "difference", "lower",
+    "upper", "standard_error", "p_value", "units", "documents", "outcome",
+)  # fmt: skip
 Outcome = Literal["regression", "pass", "inconclusive"]
 Result = Literal["regression", "pass", "inconclusive", "not comparable"]
 
@@ -264,3 +268,45 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; a number that does not exist is None."""
         return {"format": FORMAT, "version": VERSION, **plain(self)}
+
+    def to_frame(self) -> Any:
+        """Return the comparison as a pandas data frame: one row per candidate and metric.
+
+        Returns:
+            Columns ``candidate`` (its path as given), ``task``, ``metric``, ``filter``, ``better``,
+            ``baseline`` and ``mean`` (over the paired documents), ``difference`` (candidate -
+            baseline) with its interval ``lower``, ``upper`` at `level`, ``standard_error``,
+            ``p_value`` (two-sided), ``units``, ``documents`` and ``outcome`` (of the gate; missing
+            where the metric is only shown). A number that does not exist is missing. The notes and
+            bounds are in `to_dict`.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        return data_frame(self._records(), _COLUMNS)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for candidate in self.candidates:
+            for row in candidate.rows:
+                difference = row.difference
+                yield {
+                    "candidate": candidate.run.label,
+                    "task": row.task,
+                    "metric": row.metric,
+                    "filter": row.filter,
+                    "better": row.better,
+                    "baseline": row.baseline.mean if row.baseline else None,
+                    "mean": row.candidate.mean if row.candidate else None,
+                    "difference": difference.estimate if difference else None,
+                    "lower": difference.lower if difference else None,
+                    "upper": difference.upper if difference else None,
+                    "standard_error": row.standard_error,
+                    "p_value": row.test.p_value if row.test else None,
+                    "units": row.units,
+                    "documents": row.documents,
+                    "outcome": row.decision.outcome if row.decision else None,
+                }
+
+    def __repr__(self) -> str:
+        against = ", ".join(f"{one.run.label!r}: {one.outcome}" for one in self.candidates)
+        return f"Comparison({self.baseline.label!r} against {against}; exit_code={self.exit_code})"

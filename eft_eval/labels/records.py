@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.records import data_frame
 
 __all__ = [
     "UNKNOWN",
@@ -240,12 +240,13 @@ class LabelSet:
 
     def to_frame(self) -> Any:
         """Return the labels as a pandas data frame, one row each."""
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError:
-            raise ConfigError("to_frame() needs pandas: pip install pandas") from None
-        columns = [field.name for field in fields(Label)]
-        return pandas.DataFrame([asdict(label) for label in self.labels], columns=columns)
+        return data_frame(map(asdict, self.labels), [field.name for field in fields(Label)])
+
+    def __repr__(self) -> str:
+        return (
+            f"LabelSet({len(self.labels)} labels of {len(self.item_ids)} items by "
+            f"{len(self.annotators)} annotators, {len(self.dropped)} dropped)"
+        )
 
 
 def without_duplicates(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from eft_eval.records import data_frame
 from eft_eval.runs.metadata import model_arguments
 
 __all__ = [
@@ -195,7 +196,7 @@ class Pipeline:
     """
 
     name: str
-    items: tuple[ItemSeen, ...]
+    items: tuple[ItemSeen, ...] = field(repr=False)
     verdicts: Mapping[str, int] | None
     judge: JudgeSeen | None
     repeats: int | None
@@ -220,7 +221,7 @@ class Column:
     reported: float | None
     reported_error: float | None
     higher_is_better: bool | None
-    values: tuple[float | None, ...]
+    values: tuple[float | None, ...] = field(repr=False)
     is_mean: bool
     unusual: int = 0
 
@@ -263,6 +264,12 @@ class TaskRun:
     samples_file: Path | None
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     undated: str = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"TaskRun({self.name!r}, documents={self.documents}, "
+            f"columns={[f'{key.metric},{key.filter}' for key in self.columns]})"
+        )
 
 
 @dataclass(frozen=True)
@@ -320,3 +327,69 @@ class Run:
         path = self.tasks[task].results_file
         found = (file for file in self.files if file.path == path)
         return next(found, ResultsFile(path, "", {}))
+
+    def to_frame(self, *, documents: bool = False) -> Any:
+        """Return the run's numbers as a pandas data frame.
+
+        Args:
+            documents: One row per task, metric, filter and document (``doc_id``, ``doc_hash``,
+                ``cluster``, ``value``) in place of one per task or group, metric and filter
+                (``value``, ``stderr``, ``higher_is_better``, ``documents``).
+
+        Returns:
+            The frame; a number that does not exist is missing. Documents are there only where the
+            run was made with ``--log_samples``.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        names = ["task", "metric", "filter"]
+        if documents:
+            return data_frame(self._values(), [*names, "doc_id", "doc_hash", "cluster", "value"])
+        return data_frame(
+            self._aggregates(), [*names, "value", "stderr", "higher_is_better", "documents"]
+        )
+
+    def _aggregates(self) -> Iterator[dict[str, Any]]:
+        for group in self.groups.values():
+            for key, column in group.columns.items():
+                yield _aggregate(group.name, column, group.documents.get(key))
+        for task in self.tasks.values():
+            for column in task.columns.values():
+                yield _aggregate(task.name, column, task.documents)
+
+    def _values(self) -> Iterator[dict[str, Any]]:
+        for task in self.tasks.values():
+            for key, column in task.columns.items():
+                if not column.values:
+                    continue
+                for item, value in zip(
+                    task.pipelines[key.filter].items, column.values, strict=True
+                ):
+                    yield {
+                        "task": task.name,
+                        "metric": key.metric,
+                        "filter": key.filter,
+                        "doc_id": item.doc_id,
+                        "doc_hash": item.doc_hash,
+                        "cluster": item.cluster,
+                        "value": value,
+                    }
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({self.label!r}, model={self.model!r}, date={self.date!r}, "
+            f"tasks={[*self.tasks]}, problems={len(self.problems)})"
+        )
+
+
+def _aggregate(name: str, column: Column, documents: int | None) -> dict[str, Any]:
+    return {
+        "task": name,
+        "metric": column.key.metric,
+        "filter": column.key.filter,
+        "value": column.reported,
+        "stderr": column.reported_error,
+        "higher_is_better": column.higher_is_better,
+        "documents": documents,
+    }

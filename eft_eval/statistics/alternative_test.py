@@ -129,7 +129,7 @@ def alternative_annotator_test(
             f"epsilon is {epsilon} and rate {rate}; expected 0 <= epsilon < 1 and 0 < rate < 1"
         )
     names, values = read_panel(panel)
-    verdicts = read_judge(judge, "raw", values.shape[1])
+    verdicts = read_judge(judge, "raw", panel, values.shape[1])
     usable = ~np.isnan(verdicts) & ((~np.isnan(values)).sum(axis=0) >= 2)
     values, verdicts = values[:, usable], verdicts[usable]
     rows, warnings = [], list[str]()

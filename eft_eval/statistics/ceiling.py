@@ -102,7 +102,7 @@ def leave_one_out(
         )
     matrix = read_panel(panel, rule)
     items = matrix.values.shape[1]
-    verdicts = None if judge is None else read_judge(judge, rule, items)
+    verdicts = None if judge is None else read_judge(judge, rule, panel, items)
     codes = read_clusters(clusters, items)
     human, judged = _scores(matrix.values, verdicts, scale)  # [people, items], NaN: not compared
     if judged is not None:

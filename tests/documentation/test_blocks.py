@@ -203,7 +203,10 @@ def test_data_is_read_by_its_reader(block: Block, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", of("python"))
 def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(block.text, block.where, "exec"), {})  # the page's own code
+    with contextlib.ExitStack() as closing:
+        if step := block.notes.get("first"):
+            STEPS[step](tmp_path, closing)
+        exec(compile(block.text, block.where, "exec"), {})  # the page's own code
 
 
 # --- commands are run
