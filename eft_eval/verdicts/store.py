@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
-from eft_eval.files import check_readable
+from eft_eval.verdicts.layout import (
+    LAYOUT,
+    STORE_VARIABLE,
+    check_layout,
+    check_place,
+    create,
+    make_tables,
+)
 from eft_eval.verdicts.tally import SCHEMA, Tally, note, read_tallies, without_facts
 from eft_eval.verdicts.transaction import add, begin, in_parts, stored_among
 from eft_eval.verdicts.verdict import Status, Verdict
@@ -28,30 +35,9 @@ __all__ = [
     "readable",
 ]
 
-STORE_VARIABLE = "EFT_VERDICT_STORE"
-
-
 _BUSY_SECONDS = 60
 _KEYS_PER_QUERY = 500  # SQLite before 3.32 allows 999 parameters
 _ROWS_PER_PAGE = 1000
-_LAYOUT = 2  # 1 was the table of verdicts alone; opening such a file adds the others
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY NOT NULL, record TEXT NOT NULL)",
-    # what later parsers made of the same replies; the newest counts
-    "CREATE TABLE IF NOT EXISTS readings (id INTEGER PRIMARY KEY, key TEXT NOT NULL,"
-    " record TEXT NOT NULL)",
-    "CREATE INDEX IF NOT EXISTS readings_by_key ON readings (key, id)",
-    # who is asking for what right now; see claims.py
-    "CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL,"
-    " expires REAL NOT NULL)",
-    # Batch API jobs and their requests; see batch_state.py
-    "CREATE TABLE IF NOT EXISTS batch_jobs (job TEXT PRIMARY KEY NOT NULL, state TEXT NOT NULL,"
-    " record TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS batch_items (job TEXT NOT NULL, key TEXT NOT NULL,"
-    " open INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (job, key))",
-    "CREATE INDEX IF NOT EXISTS batch_items_by_key ON batch_items (key, open)",
-    *SCHEMA,
-)
 _RECORD = (
     "COALESCE((SELECT r.record FROM readings r WHERE r.key = v.key ORDER BY r.id DESC LIMIT 1),"
     " v.record)"
@@ -98,8 +84,8 @@ class VerdictStore:
 
     Args:
         path: The SQLite file; it and its folders are made if missing.
-        writable: Whether anything is to be written; a store on a read-only disk can be read only
-            without.
+        writable: Whether anything is to be written. Without, a store on a read-only disk can be
+            read, nothing is made or brought up to date, and a missing file is a store of nothing.
 
     Raises:
         ConfigError: The file cannot be made, opened or written, or is no verdict store.
@@ -114,42 +100,25 @@ class VerdictStore:
         self._source = str(self.path)
         self._record = _RECORD
         self._uri = False
-        check_readable(self.path)
-        if not writable and self.path.is_file() and not self._can_be_written():
+        check_place(self.path)
+        if not writable:
             self._open_to_read()
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            create(self.path)
+        except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
         with self.connection() as connection:
-            layout = self._layout(connection)
+            check_layout(connection, self.path)
             # Some file systems have no shared memory; the default journal is safe there too.
             with contextlib.suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode=WAL").fetchone()
             # Asking for the write lock tells a read-only file now, not after a paid call.
             begin(connection)
-            for statement in _TABLES:
-                connection.execute(statement)
+            make_tables(connection)
             connection.execute("SELECT key, record FROM verdicts LIMIT 1").fetchone()
-            if layout != _LAYOUT:
-                connection.execute(f"PRAGMA user_version={_LAYOUT}")
             connection.execute("COMMIT")
-
-    def _layout(self, connection: sqlite3.Connection) -> int:
-        layout = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if layout > _LAYOUT:
-            raise ConfigError(
-                f"the verdict store {self.path} has the layout {layout} of a later eft-eval; "
-                f"this one knows {_LAYOUT}: upgrade, or set {STORE_VARIABLE} to another file"
-            )
-        columns = {row[1] for row in connection.execute("PRAGMA table_info(verdicts)")}
-        empty = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
-        if not (empty or {"key", "record"} <= columns):
-            raise ConfigError(
-                f"{self.path} is another program's database; set {STORE_VARIABLE} to another file"
-            )
-        return layout
 
     def _can_be_written(self) -> bool:
         as_who = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
@@ -157,14 +126,19 @@ class VerdictStore:
         return all(os.access(path, os.W_OK, **as_who) for path in (self.path, self.path.parent))
 
     def _open_to_read(self) -> None:
-        """Open a store that cannot be written."""
-        address = f"{self.path.resolve().as_uri()}?mode=ro"
+        self._uri = True
+        if not self.path.exists():
+            self._source = "file::memory:"
+            return
         journal = self.path.with_name(f"{self.path.name}-wal")
-        if not journal.exists() or not journal.stat().st_size:
-            address += "&immutable=1"  # no lock can be taken there; and nobody writes
-        self._source, self._uri = address, True
+        options = "mode=rw"  # nothing is made; what lacks is facts, which may be noted
+        if not self._can_be_written():
+            options = "mode=ro"
+            if not journal.exists() or not journal.stat().st_size:
+                options += "&immutable=1"  # no lock can be taken there; and nobody writes
+        self._source = f"{self.path.resolve().as_uri()}?{options}"
         with self.connection() as connection:
-            if self._layout(connection) < _LAYOUT:
+            if check_layout(connection, self.path) < LAYOUT:
                 self._record = "v.record"
             connection.execute("SELECT key, record FROM verdicts LIMIT 1").fetchone()
 
@@ -363,6 +337,8 @@ class VerdictStore:
             check_same_thread=False,
             uri=self._uri,
         )
+        if self._source == "file::memory:":
+            make_tables(connection)
         # a damaged record must not keep the others from being read
         connection.text_factory = _as_text
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from exported_runs import write_composite_run
+from faults import full_disk, tree
 from judged_runs import counted, make_verdict, write_judged_run, write_labels
 from typer.testing import CliRunner
 from written_runs import write_run
@@ -109,15 +108,6 @@ def gold(folder: Path) -> None:
 
 def run(arguments: Sequence[str], out: str) -> Any:
     return CliRunner().invoke(app, [one.replace("OUT", out) for one in arguments])
-
-
-def tree(folder: Path) -> dict[str, Any]:
-    """Return all that lies in a folder: links as links, files with their content."""
-    return {
-        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink()
-        else path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }  # fmt: skip
 
 
 def refused(done: Any, words: str) -> None:
@@ -238,17 +228,6 @@ def test_a_pipe_is_written_into(command: str, folder: Path) -> None:
 
 
 # --- what is left when writing fails
-
-
-@contextlib.contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Let no file grow beyond some bytes, as a full disk or a quota does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.usefixtures("store", "gold")
