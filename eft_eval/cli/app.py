@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from eft_eval.cli import agree, compare, correct, demo, gold, labels, verdicts
 from eft_eval.cli.check_model import check_model
+from eft_eval.cli.environment import help_of
 from eft_eval.cli.export import export
 from eft_eval.cli.judge import judge
 from eft_eval.cli.report import report
@@ -44,6 +45,7 @@ class ByPurpose(TyperGroup):
         for purpose, names in PURPOSES.items():
             for name in names:
                 setattr(self.commands[name], "rich_help_panel", purpose)  # noqa: B010  # typer's
+                self.commands[name].epilog = help_of(name)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for names in PURPOSES.values() for name in names]
@@ -51,6 +53,7 @@ class ByPurpose(TyperGroup):
 
 app = typer.Typer(
     cls=ByPurpose,
+    epilog=help_of(""),
     help="Emulated fine-tuning for lm-evaluation-harness.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

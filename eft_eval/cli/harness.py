@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from eft_eval import hook
+from eft_eval.cli.environment import help_of
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.files import read_text
 from eft_eval.judging.judges.registry import judge_for
@@ -44,6 +46,8 @@ def run_harness(arguments: list[str]) -> int:
         hook.check_results(output[-1])
     started = time.time()
     sys.argv = ["lm_eval", "run", *arguments]
+    if {"-h", "--help"} & {*arguments}:
+        atexit.register(say, help_of("run"))  # lm-eval's help ends the process
     from lm_eval.__main__ import cli_evaluate
 
     cli_evaluate()

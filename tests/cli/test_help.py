@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+import eft_eval
 from eft_eval.cli.app import PURPOSES, app
+from eft_eval.cli.environment import VARIABLES, help_of
 
 
 def test_every_command_has_one_purpose() -> None:
@@ -53,3 +57,35 @@ def test_a_shell_completes_commands(shell: str) -> None:
 
 def test_the_option_installs_completion() -> None:
     assert "--install-completion" in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_environment_variables_are_named_where_they_act() -> None:
+    ours = re.compile(r"\b(?:EFT_[A-Z][A-Z0-9_]*|OPENAI_API_KEY)\b")
+    root = Path(eft_eval.__file__).parents[1]
+    rooms = (root / "eft_eval", root / "tasks", root / "model_adapters")
+    read = set().union(
+        *(
+            ours.findall(file.read_text("utf-8"))
+            for room in rooms
+            for file in room.rglob("*.py")
+            if file.name != "environment.py"
+        )
+    )
+    shown = {name for variables in VARIABLES.values() for name in variables}
+    assert shown == read
+    for command, variables in VARIABLES.items():
+        arguments = [command, "--help"] if command else ["--help"]
+        if command == "run":  # its help is lm-eval's, and ours at its end
+            continue
+        printed = CliRunner().invoke(app, arguments).stdout
+        assert set(variables) <= set(ours.findall(printed)), command
+
+
+def test_the_help_of_run_names_them_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "eft_eval", "run", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.rstrip().endswith(help_of("run"))
