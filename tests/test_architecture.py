@@ -21,14 +21,14 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"decoding", "judging", "comparing", "labels", "vllm"}),
     frozenset({"api", "agreement", "reporting", "exporting"}),
     frozenset({"demo", "hook"}),
-    frozenset({"reports", "tasks", "prompts", "model_adapters"}),
+    frozenset({"reports", "tasks", "prompts", "model_adapters", "browser"}),
     frozenset({"cli"}),
     frozenset({"", "__main__"}),  # the package's own face hands names on
 )
 """Rooms from the ground up; one imports from its own floor and those below."""
 
 QUIET = ("torch", "transformers", "lm_eval", "sqlite3", "asyncio", "openai", "jinja2")
-READERS = ("comparing", "agreement", "reporting", "exporting", "reports.document")
+READERS = ("comparing", "agreement", "reporting", "exporting", "reports.document", "browser.server")
 
 
 def modules_of(root: Path) -> dict[str, Path]:

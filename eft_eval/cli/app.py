@@ -23,6 +23,7 @@ from eft_eval.cli.judge import judge
 from eft_eval.cli.report import report
 from eft_eval.cli.serve import serve
 from eft_eval.cli.trace import trace
+from eft_eval.cli.view import view
 from eft_eval.errors import EftEvalError
 from eft_eval.streams import say_error
 from eft_eval.version import __version__
@@ -31,7 +32,7 @@ PURPOSES = {
     "Run": ("run", "recipes", "check-model", "serve", "demo", "trace"),
     "Judge": ("judge", "verdicts"),
     "Trust the judge": ("labels", "agree", "gold", "correct"),
-    "Decide": ("compare", "bless", "report"),
+    "Decide": ("compare", "bless", "report", "view"),
     "Share": ("export",),
 }
 """The commands by what they are for, in the order of the help."""
@@ -72,6 +73,7 @@ app.add_typer(compare.app, name="compare")
 app.command()(compare.bless)
 app.command()(export)
 app.command()(report)
+app.command()(view)
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +23,14 @@ from eft_eval.verdicts.text import verdict_records
 
 __all__ = [
     "Lines",
+    "Place",
     "SamplesRead",
+    "doc_digest",
+    "iter_places",
     "iter_samples",
     "read_lines",
     "read_samples",
+    "samples_at",
     "text_hash",
 ]
 
@@ -66,6 +69,18 @@ class SamplesRead(NamedTuple):
     problems: list[str]
 
 
+class Place(NamedTuple):
+    """Where a sample stands in its file.
+
+    Attributes:
+        start: The first byte of its line; of a file that is one array, its number.
+        length: Bytes of the line; 0 in an array.
+    """
+
+    start: int
+    length: int
+
+
 class _Line(NamedTuple):
     item: ItemSeen
     values: Mapping[str, Any]
@@ -83,10 +98,53 @@ def iter_samples(path: Path, filters: Sequence[str] = NO_FILTER) -> Iterator[Sam
     Raises:
         ConfigError: A line is no sample; says which.
     """
-    for number, record in _records(path, filters):
+    for number, _, record in _records(path, filters):
         if record is None:
             raise ConfigError(f"{path}, line {number}: no sample of lm-eval, or cut off")
         yield _sample(record)
+
+
+def iter_places(
+    path: Path, filters: Sequence[str] = NO_FILTER
+) -> Iterator[tuple[Place, Sample | None]]:
+    """Yield the samples of a file with where each stands; None for a line that is none.
+
+    Args:
+        path: The file.
+        filters: See `iter_samples`.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    for _, place, record in _records(path, filters):
+        yield place, None if record is None else _sample(record)
+
+
+def samples_at(path: Path, places: Sequence[tuple[Place, str]]) -> list[Sample]:
+    """Return the samples at some places, each with the filter that `iter_places` told.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not as it was.
+    """
+    check_readable(path)
+    whole: Any = None
+    found = []
+    try:
+        with path.open("rb") as raw:
+            for place, name in places:
+                if place.length:
+                    raw.seek(place.start)
+                    content = _parsed(_text(raw.read(place.length)))
+                else:
+                    whole = whole or _parsed(_text(raw.read())) or [None]
+                    content = whole[place.start] if place.start < len(whole) else None
+                record = _record(content)
+                if record is None:
+                    raise ConfigError(f"{path} has changed; load the page again")
+                found.append(_sample({**record, "filter": name}))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    return found
 
 
 def read_lines(path: Path, filters: Sequence[str] = NO_FILTER) -> Lines:
@@ -135,7 +193,7 @@ def read_samples(
     repeated: Counter[str] = Counter()
     texts: dict[int, str] = {}
     differing: set[int] = set()
-    for number, record in _records(path, filters):
+    for number, _, record in _records(path, filters):
         if record is None:
             broken.append(number)
             continue
@@ -233,7 +291,7 @@ def _line(sample: Sample, record: Mapping[str, Any], cluster: str, where: str) -
         known = verdicts[0].get("query_id") if verdicts else None
         word = str(known or sample.hashes[1])
         scores_text = isinstance(request.get("arg_1"), str)
-    item = ItemSeen(sample.doc_id, doc_hash, prompt_hash, word, _digest(sample.doc))
+    item = ItemSeen(sample.doc_id, doc_hash, prompt_hash, word, doc_digest(sample.doc))
     return _Line(item, sample.values, verdicts, scores_text)
 
 
@@ -242,7 +300,7 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _digest(doc: Any) -> str:
+def doc_digest(doc: Any) -> str:
     """Return a short hash of a document's content, to tell other content under one doc_hash."""
     text = json.dumps(doc, sort_keys=True)
     return hashlib.blake2b(text.encode("ascii"), digest_size=8).hexdigest()
@@ -266,38 +324,46 @@ def _field(record: Mapping[str, Any], path: str, where: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _records(path: Path, filters: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Yield the number and the sample of each line, or item of an array; None where it is none."""
+def _records(
+    path: Path, filters: Sequence[str]
+) -> Iterator[tuple[int, Place, dict[str, Any] | None]]:
+    """Yield number, place and sample of each line, or item of an array; None where it is none."""
     seen: Counter[int] = Counter()
-    for number, content in _contents(path):
+    for number, place, content in _contents(path):
         record = _record(content)
         if record is not None and not isinstance(record.get("filter"), str):
-            place = seen[record["doc_id"]]
+            nth = seen[record["doc_id"]]
             seen[record["doc_id"]] += 1
-            record["filter"] = filters[min(place, len(filters) - 1)]
-        yield number, record
+            record["filter"] = filters[min(nth, len(filters) - 1)]
+        yield number, place, record
 
 
-def _contents(path: Path) -> Iterator[tuple[int, Any]]:
+def _contents(path: Path) -> Iterator[tuple[int, Place, Any]]:
     check_readable(path)
     try:
         with path.open("rb") as raw:
             start = raw.peek(_START)[:_START]
             if words := described_start(start):
                 raise ConfigError(f"{path} is {words}")
-            # a broken line must not hide the others
-            file = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace")
             if start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
-                whole = _parsed(file.read())
+                whole = _parsed(_text(raw.read()))
                 if isinstance(whole, list):
-                    yield from enumerate(whole, start=1)
+                    for number, item in enumerate(whole):
+                        yield number + 1, Place(number, 0), item
                     return
-                file.seek(0)
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, _parsed(line)
+                raw.seek(0)
+            at = 0
+            for number, line in enumerate(raw, start=1):
+                if (text := _text(line)).strip():
+                    yield number, Place(at, len(line)), _parsed(text)
+                at += len(line)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _text(raw: bytes) -> str:
+    """Return text without a byte order mark; a broken line must not hide the others."""
+    return raw.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
 
 
 def _parsed(text: str) -> Any:

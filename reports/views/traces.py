@@ -19,7 +19,7 @@ from eft_eval.reports.views.quotes import prompt_quote
 from eft_eval.runs.traces import TokenTrace
 from eft_eval.runs.traces import Trace as Traced
 
-__all__ = ["trace", "traces"]
+__all__ = ["MOST_TOKENS", "token_view", "trace", "traces"]
 
 MOST_TOKENS = 2_000
 _SHOWN = 12  # rows of the table
@@ -63,7 +63,7 @@ def _trace(found: Traced, name: str) -> Trace:
         name=name,
         title=f"{found.composite}, against its {found.draft} member alone",
         prompt=prompt_quote(found.prompt, len(found.prompt), _LONGEST),
-        tokens=tuple(_token(token) for token in found.tokens[:MOST_TOKENS]),
+        tokens=tuple(token_view(token) for token in found.tokens[:MOST_TOKENS]),
         table=Table("Most changed tokens", _HEADS, tuple(map(_row, changed))),
         cut=cut,
     )
@@ -75,7 +75,8 @@ def _row(token: TokenTrace) -> tuple[Cell, ...]:
     return cells(_named(token.token), *(f"{one:.2f}" for one in numbers), said)
 
 
-def _token(token: TokenTrace) -> TokenView:
+def token_view(token: TokenTrace) -> TokenView:
+    """Return one token with all that is said of it."""
     step, mark = next(
         ((step, mark) for least, step, mark in _STEPS if token.total_variation >= least), (0, "")
     )

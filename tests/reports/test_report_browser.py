@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import MARKS, launched, overflows, serious
 from reported_runs import HOSTILE, composite, study, trace_record, write_arm
 from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason=f"no browser on the path: {', '.join(BROWSERS)}"),
-]
+pytestmark = MARKS
 WORDS = ["Hello", " the", "re", "\n", "friend", "."]
 DISTANCES = [0.6, 0.3, 0.1, 0.0, 0.9, 0.2]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with launched() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -131,21 +122,12 @@ def test_the_policy_stops_a_script_that_got_in_all_the_same(
 def test_axe_finds_nothing_serious(
     browser: Any, pages: dict[str, Path], name: str, scheme: str
 ) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     with Visit(browser, pages[name], color_scheme=scheme) as visit:
         visit.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         visit.page.locator(".token").first.focus() if name.startswith(("plain", "host")) else None
         if name.endswith("interactive"):
             visit.page.wait_for_timeout(1500)
-        found = Axe().run(visit.page).response
-        assert len(found["passes"]) > 15
-        serious = [
-            (one["id"], one["nodes"][0]["html"][:200])
-            for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == []
+        assert serious(visit.page) == []
 
 
 def test_the_figures_are_readable_in_both_schemes(browser: Any, pages: dict[str, Path]) -> None:
@@ -219,15 +201,14 @@ def test_tokens_are_not_told_by_colour_alone(browser: Any, pages: dict[str, Path
         )
 
 
-def test_a_phone_scrolls_tables_and_not_the_page(browser: Any, pages: dict[str, Path]) -> None:
-    for name in ("plain", "hostile"):
-        with Visit(browser, pages[name], viewport={"width": 360, "height": 700}) as visit:
+@pytest.mark.parametrize("width", [360, 390, 1280])
+def test_no_width_scrolls_the_page(browser: Any, pages: dict[str, Path], width: int) -> None:
+    for name in ("plain", "hostile", "frontier"):
+        with Visit(browser, pages[name], viewport={"width": width, "height": 700}) as visit:
             visit.page.evaluate(
                 "document.querySelectorAll('details').forEach(one => one.open = true)"
             )
-            assert visit.page.evaluate(
-                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-            ), name
+            assert not overflows(visit.page), name
 
 
 def test_a_phone_shows_every_figure_of_a_comparison(browser: Any, pages: dict[str, Path]) -> None:
