@@ -20,7 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"composite"}),
     frozenset({"decoding", "judging", "comparing", "labels", "vllm"}),
     frozenset({"api", "agreement", "reporting", "exporting"}),
-    frozenset({"demo", "hook"}),
+    frozenset({"demo", "hook", "study"}),
     frozenset({"reports", "tasks", "prompts", "model_adapters", "browser"}),
     frozenset({"cli"}),
     frozenset({"", "__main__"}),  # the package's own face hands names on

@@ -1,8 +1,8 @@
 """Commands of `eft-eval`. stdout is the product, stderr is progress.
 
-Exit codes: 0 done, 2 an error of ours in one line, 3 verdicts are missing or a Batch API job is
-not complete yet, 1 whatever else lm-eval ended with. `compare` has its own: 1 a regression, 3
-inconclusive where that is to fail.
+Exit codes: 0 done, 2 an error of ours in one line, 3 verdicts are missing, a Batch API job is not
+complete yet or an arm of a study is not whole, 1 whatever else lm-eval ended with. `compare` has
+its own: 1 a regression, 3 inconclusive where that is to fail.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from eft_eval.cli.export import export
 from eft_eval.cli.judge import judge
 from eft_eval.cli.report import report
 from eft_eval.cli.serve import serve
+from eft_eval.cli.study import families, study
 from eft_eval.cli.trace import trace
 from eft_eval.cli.view import view
 from eft_eval.errors import EftEvalError
@@ -61,6 +62,8 @@ app = typer.Typer(
 )
 app.add_typer(demo.app, name="demo")
 app.command()(trace)
+app.command()(study)
+app.command()(families)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("check-model")(check_model)
 app.add_typer(labels.app, name="labels")

@@ -17,7 +17,7 @@ from eft_eval.errors import ComparabilityError, ConfigError
 from eft_eval.reporting.arms import Arms, find_arms
 from eft_eval.reporting.flips import Flips, find_flips
 from eft_eval.reporting.frontier import Frontier, find_frontiers
-from eft_eval.reporting.scores import Score, align, scores_of
+from eft_eval.reporting.scores import Score, align, column_of, scores_of
 from eft_eval.runs.metadata import Decoding, Member
 from eft_eval.runs.provenance import (
     Fact,
@@ -270,19 +270,11 @@ def _improvements(
     for row in rows.values():
         key = MetricKey(row.metric, row.filter)
         for index in set(range(len(runs))) - {small, large}:
-            three = [_column(runs[place], row.task, key) for place in (small, index, large)]
+            three = [column_of(runs[place], row.task, key) for place in (small, index, large)]
             columns = [one for one in three if one is not None]
             if len(columns) == 3:
                 found.append(_improvement(index, row.task, key, columns, row.better, level))
     return tuple(found)
-
-
-def _column(run: Run, task: str, key: MetricKey) -> tuple[Column, Pipeline] | None:
-    of_task = run.tasks.get(task)
-    if of_task is None or key not in of_task.columns or key.filter not in of_task.pipelines:
-        return None
-    column = of_task.columns[key]
-    return (column, of_task.pipelines[key.filter]) if column.is_mean else None
 
 
 def _improvement(

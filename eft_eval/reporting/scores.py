@@ -15,7 +15,7 @@ from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import Mean, mean_of, wilson_interval
 from eft_eval.statistics.paired import Codes
 
-__all__ = ["Aligned", "Score", "align", "codes_of", "mean_of_column", "scores_of"]
+__all__ = ["Aligned", "Score", "align", "codes_of", "column_of", "mean_of_column", "scores_of"]
 
 
 class Score(NamedTuple):
@@ -129,6 +129,15 @@ def align(columns: Sequence[tuple[Column, Pipeline]]) -> Aligned:
         words.append(by_key[0][key][1].cluster)
     table = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns)).T
     return Aligned(table, codes_of(words), dropped)
+
+
+def column_of(run: Run, task: str, key: MetricKey) -> tuple[Column, Pipeline] | None:
+    """Return a metric that is the mean of its documents, with the filter; None for any other."""
+    of_task = run.tasks.get(task)
+    if of_task is None or key not in of_task.columns or key.filter not in of_task.pipelines:
+        return None
+    column = of_task.columns[key]
+    return (column, of_task.pipelines[key.filter]) if column.is_mean else None
 
 
 def codes_of(words: Sequence[str]) -> Codes | None:

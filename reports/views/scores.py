@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Literal
 
@@ -25,12 +25,11 @@ from eft_eval.reports.document import (
     columns,
 )
 from eft_eval.reports.numbers import NONE, counted, documents, ends, known, number, reported
+from eft_eval.reports.views.bars import bar, figure, improvement_cell, improvement_note
 from eft_eval.reports.views.comparison import ARROWS, candidate_blocks
-from eft_eval.statistics.interval import Interval
 
 __all__ = ["differences", "frontiers", "improvements", "scores", "verdict_of"]
 
-MOST_PANELS = 12
 _WORDS = {"regression": "Regression", "pass": "Pass", "inconclusive": "Inconclusive"}
 
 
@@ -137,7 +136,7 @@ def _score_figure(
     for name in names:
         known = next(found[name] for found in by_run if name in found)
         bars = tuple(
-            _bar(run.short, found[name].interval, index == 0)
+            bar(run.short, found[name].interval, index == 0)
             for index, (run, found) in enumerate(zip(report.runs, by_run, strict=True))
             if name in found and found[name].interval is not None
         )
@@ -148,21 +147,7 @@ def _score_figure(
     )
     if len(report.runs) > 1:
         caption += f" Hollow: the baseline, {report.runs[0].short}."
-    return _figure("scores", caption, panels)
-
-
-def _figure(name: str, caption: str, panels: Sequence[Panel | Line | Plane]) -> tuple[Figure, ...]:
-    """Return a figure of at most so many panels; nothing where there are none."""
-    left_out = max(0, len(panels) - MOST_PANELS)
-    found = Figure(f"figure-{name}", caption, tuple(panels[:MOST_PANELS]), left_out)
-    return (found,) if panels else ()
-
-
-def _bar(label: str, interval: Interval | None, first: bool = False) -> Bar:
-    assert interval is not None
-    text = " ".join(filter(None, (label, *reported(interval.estimate, interval))))
-    lower, upper = (interval.lower, interval.upper) if ends(interval) else (None, None)
-    return Bar(label, interval.estimate, lower, upper, first, text)
+    return figure("scores", caption, panels)
 
 
 def differences(report: Report) -> Section | None:
@@ -195,7 +180,7 @@ def _difference_figure(
             interval = row.difference
             if not row.is_gated_score or interval is None or not known(interval.estimate):
                 continue
-            panels.setdefault(row.name, (row, []))[1].append(_bar(name, interval))
+            panels.setdefault(row.name, (row, []))[1].append(bar(name, interval))
     found = []
     for title, (row, bars) in panels.items():
         marks = {"no difference": 0.0}
@@ -210,7 +195,7 @@ def _difference_figure(
         f"{100 * report.level:.4g} % intervals. Dashed: no difference"
         + ("; dotted: the tolerance." if any(len(one.marks) > 1 for one in found) else ".")
     )
-    return _figure("differences", caption, found)
+    return figure("differences", caption, found)
 
 
 def improvements(report: Report) -> Section | None:
@@ -231,36 +216,23 @@ def improvements(report: Report) -> Section | None:
             Cell(", ".join(dict.fromkeys(documents(one.documents, one.clusters) for one in found))),
         ]
         row.append(Cell(number(gap.estimate, "+.4f"), ends(gap, "+.4f")))
-        row += [_improvement_cell(by_run.get(index)) for index in between]
+        for index in between:
+            known = index in by_run
+            row.append(improvement_cell(by_run[index].interval if known else None, known))
         rows.append(tuple(row))
-        bars = tuple(
-            _bar(report.runs[one.run].short, one.interval) for one in found if one.interval
-        )
+        bars = tuple(bar(report.runs[one.run].short, one.interval) for one in found if one.interval)
         if bars:
             marks = {"small tuned": 0.0, "large tuned": 1.0}
             panels.append(Panel(name, "normalised improvement", bars, marks))
-    note = (
-        "(arm - small tuned) / (large tuned - small tuned) over the documents that all three have "
-        f"a number for, with Fieller's {100 * report.level:.4g} % interval of a paired ratio "
-        "(clustered where prompts repeat). Not computed where the large tuned model is not "
-        "better with that confidence."
-    )
+    note = improvement_note(report.level)
     table = Table("Normalised improvement", columns("metric", numbers=numbers), tuple(rows), note)
     caption = (
         "Normalised improvement with intervals; dashed: the small tuned model (0) and the large "
         "tuned one (1), as in the paper's Figure 3."
     )
-    figures = _figure("improvements", caption, panels)
+    figures = figure("improvements", caption, panels)
     lead = "How far each arm goes from the small tuned model (0) to the large tuned one (1)."
     return Section("improvements", "What the arms carry over", lead, (table, *figures))
-
-
-def _improvement_cell(one: Improvement | None) -> Cell:
-    if one is None:
-        return Cell(NONE)
-    if one.interval is None:
-        return Cell("not computed")
-    return Cell(number(one.interval.estimate, ".2f"), ends(one.interval, ".2f"))
 
 
 def frontiers(report: Report) -> Section | None:
@@ -303,11 +275,11 @@ def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
         panels.append(_plane(frontier, by_point, *frontier_pair))
     for name in drawn:
         points = tuple(
-            (point.weight, _bar(f"α = {point.weight:g}", found[name].interval))
+            (point.weight, bar(f"α = {point.weight:g}", found[name].interval))
             for point, found in zip(frontier.points, by_point, strict=True)
         )
         panels.append(Line(_named(name, by_point[0][name].better), "α", points))
-    return [table, *_figure(f"frontier-{place}", caption, panels)]
+    return [table, *figure(f"frontier-{place}", caption, panels)]
 
 
 def _pair(names: list[str], known: Mapping[str, Score]) -> tuple[str, str] | None:
@@ -322,7 +294,7 @@ def _pair(names: list[str], known: Mapping[str, Score]) -> tuple[str, str] | Non
 
 def _plane(frontier: Frontier, by_point: list[dict[str, Score]], across: str, up: str) -> Plane:
     points = tuple(
-        (f"α = {p.weight:g}", _bar("", found[across].interval), _bar("", found[up].interval))
+        (f"α = {p.weight:g}", bar("", found[across].interval), bar("", found[up].interval))
         for p, found in zip(frontier.points, by_point, strict=True)
     )
     axis_x, axis_y = (_named(name, by_point[0][name].better) for name in (across, up))

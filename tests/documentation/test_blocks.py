@@ -23,6 +23,9 @@ from eft_eval.comparing import read_settings
 from eft_eval.judging.judges.registry import GROUP
 from eft_eval.judging.judges.scripted import load_script
 from eft_eval.recipe import parse_model_args, parse_recipe
+from eft_eval.study.design import find_design
+from eft_eval.study.family import find_family
+from eft_eval.study.plan import plan_study
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,6 +56,8 @@ READERS: Mapping[str, Callable[[Path], object]] = {
     "eft-eval.toml": read_settings,
     "judge.yaml": load_script,
     "mine.yaml": lambda path: parse_recipe({"model": str(path)}),
+    "my-family.yaml": lambda path: find_family(str(path)),
+    "my-study.yaml": lambda path: plan_study(find_design(str(path), {})),
     "prices.json": prices,
     "pyproject.toml": entry_points,
 }

@@ -15,7 +15,7 @@ from eft_eval.characters import visible
 from eft_eval.errors import ConfigError
 from eft_eval.reports.document import Bar, Figure, Line, Panel, Plane
 
-__all__ = ["Drawn", "draw", "missing_library", "viewer_bundle"]
+__all__ = ["Drawn", "draw", "missing_library", "png", "viewer_bundle"]
 
 INK, MUTED, GRID, ACCENT, PAPER = "#1b2733", "#52606d", "#dde3ea", "#0b61a4", "#fffffe"
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
@@ -62,6 +62,19 @@ def draw(figure: Figure) -> list[Drawn]:
         text = json.dumps(spec, sort_keys=True, ensure_ascii=True)
         found.append(Drawn(name, svg, visible(_words(panel)), text))
     return found
+
+
+def png(panel: Drawn, scale: float = 2.0) -> bytes:
+    """Return a panel as pixels on white; the same panel gives the same bytes.
+
+    Args:
+        panel: What `draw` returned.
+        scale: Pixels for each of the drawing's.
+    """
+    _, converter = _libraries()
+    spec = {**json.loads(panel.spec), "background": "white"}
+    pixels: bytes = converter.vegalite_to_png(spec, scale=scale)
+    return pixels
 
 
 def viewer_bundle() -> str:

@@ -1,0 +1,214 @@
+"""`eft-eval study` and `eft-eval families`: the paper's experiments on any family."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eft_eval.cli.options import grouped
+from eft_eval.errors import ConfigError
+from eft_eval.streams import say
+
+if TYPE_CHECKING:
+    from eft_eval.study.folder import StudyFolder
+    from eft_eval.study.plan import StudyPlan
+    from eft_eval.study.running import Outcome
+
+_NOT_WHOLE = 3
+
+
+@dataclass(frozen=True)
+class FamilyOptions:
+    """Whose models are studied."""
+
+    family: Annotated[
+        str | None, typer.Option(help="A family's name, or its YAML file; `eft-eval families`.")
+    ] = None
+    small_base: Annotated[str | None, typer.Option(help="Small pre-trained model.")] = None
+    small_tuned: Annotated[str | None, typer.Option(help="Fine-tuned from it.")] = None
+    large_base: Annotated[str | None, typer.Option(help="Large pre-trained model.")] = None
+    large_tuned: Annotated[str | None, typer.Option(help="Fine-tuned from it.")] = None
+
+
+@dataclass(frozen=True)
+class DesignOptions:
+    """What of the study is changed."""
+
+    tasks: Annotated[str | None, typer.Option(help="Tasks of lm-eval, with commas.")] = None
+    seeds: Annotated[str | None, typer.Option(help="Seeds of the noise, with commas.")] = None
+    limit: Annotated[float | None, typer.Option(help="Documents per task, or a share.")] = None
+    alpha: Annotated[
+        str | None, typer.Option(help="Grid of `frontier`: FROM:TO:STEP, or values with commas.")
+    ] = None
+    weight: Annotated[str | None, typer.Option(help="Grid of `weights`, likewise.")] = None
+    documents: Annotated[
+        int | None, typer.Option(help="Responses that tokens and sequence look into, per task.")
+    ] = None
+    batch_size: Annotated[str | None, typer.Option(help="Rows at a time.")] = None
+    engine: Annotated[str | None, typer.Option(help="eft or eft-vllm.")] = None
+    gen_kwargs: Annotated[str | None, typer.Option(help="As lm-eval takes them.")] = None
+    judge: Annotated[
+        str | None, typer.Option(help="The judge's name; by default EFT_JUDGE_MODEL.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class RunningOptions:
+    """How it is run."""
+
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study; the same goes on with it.")
+    ] = None
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each loads its models.")] = 1
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show arms, memory and commands; run nothing.")
+    ] = False
+
+
+@grouped
+def study(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="scaling, frontier, truncation, speed, tokens, sequence, weights, or a YAML file."
+        ),
+    ],
+    family: FamilyOptions,
+    design: DesignOptions,
+    running: RunningOptions,
+) -> None:
+    """Run one of the paper's experiments: arms × tasks, as plain lm-eval runs in one folder.
+
+    Ends with exit code 3 where an arm failed or lacks verdicts; the same command goes on from
+    there, and redoes nothing that is whole.
+    """
+    from eft_eval.study.folder import StudyFolder
+
+    plan = _plan(name, family, design)
+    out = running.out or Path(f"study-{plan.design.analysis}-{plan.family.name}")
+    folder = StudyFolder(out, plan)
+    folder.check()
+    if running.dry_run:
+        from eft_eval.reports.renderers.terminal import print_document
+        from eft_eval.reports.views.study_plan import study_plan
+
+        print_document(study_plan(folder))
+        return
+    if not _run(folder, running.jobs):
+        raise typer.Exit(_NOT_WHOLE)
+
+
+def _plan(name: str, family: FamilyOptions, options: DesignOptions) -> StudyPlan:
+    from eft_eval.study.design import find_design, own_family
+    from eft_eval.study.plan import plan_study
+    from eft_eval.study.scaling import check_scaling
+
+    models = {key.replace("_", "-"): value for key, value in vars(family).items()}
+    named = models.pop("family")
+    own = own_family(models)
+    if own is not None and named is not None:
+        raise ConfigError("give --family, or the models one by one, not both")
+    changes: dict[str, Any] = {"family": own or named}
+    for key, value in vars(options).items():
+        changes[key.replace("_", "-")] = value
+    judge = changes.pop("judge") or os.environ.get("EFT_JUDGE_MODEL", "")
+    if options.seeds is not None:
+        changes["seeds"] = _whole_numbers(options.seeds)
+    plan = plan_study(find_design(name, changes), judge)
+    if plan.design.analysis == "scaling":
+        check_scaling(plan)
+    return plan
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds {text}: expected whole numbers, such as 1,2,3") from None
+
+
+def _run(folder: StudyFolder, jobs: int) -> bool:
+    """Run what is not whole and write the results; whether all is whole."""
+    from eft_eval.study.results import study_results
+    from eft_eval.study.running import Settings, run_arms
+
+    def waiting() -> None:
+        say(f"{folder.path}: another process runs this study; waiting for it", sys.stderr)
+
+    judge = folder.plan.judge
+    with folder.held(waiting) as lock:
+        environment = {"EFT_JUDGE_MODEL": judge} if judge else {}
+        outcomes = run_arms(folder, Settings(jobs, environment, lock, _tell))
+        write_results(folder, study_results(folder))
+    wrong = [one for one in outcomes if not one.is_whole]
+    for one in wrong:
+        say(f"eft-eval: {one.run.name}: {one.state}: {one.reason}", sys.stderr)
+    if wrong:
+        say(
+            f"eft-eval: {len(wrong)} of {len(outcomes)} runs are not whole; the same command goes "
+            "on with them",
+            sys.stderr,
+        )
+    return not wrong
+
+
+def _tell(outcome: Outcome) -> None:
+    text = f"[{outcome.number}/{outcome.total}] {outcome.run.name}: {outcome.state}"
+    if outcome.state == "done":
+        text += f" in {_duration(outcome.seconds)}"
+    elif outcome.reason:
+        text += f" ({outcome.reason})"
+    if outcome.left and outcome.state != "kept":
+        text += f"; about {_duration(outcome.left)} left"
+    say(text, sys.stderr)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def write_results(folder: StudyFolder, results: Any) -> None:
+    """Write JSON, figures, Markdown and the page of a study, and show what it found."""
+    from eft_eval.files import make_folder, write_json, write_lines, write_whole
+    from eft_eval.reports.renderers.html.figure_files import figure_files
+    from eft_eval.reports.renderers.html.html import page_html
+    from eft_eval.reports.renderers.markdown import page_markdown
+    from eft_eval.reports.views.study import study_page
+
+    page = study_page(results)
+    write_json(folder.path / "results.json", results.as_dict())
+    lines = [page_markdown(page)]
+    drawn = list(figure_files(page))
+    for one in drawn:
+        make_folder(folder.path / "figures")
+        path = folder.path / "figures" / one.name
+        write_lines(path.with_suffix(".svg"), [one.svg])
+        write_whole(path.with_suffix(".png"), partial(Path.write_bytes, data=one.png))
+        lines.append(f"\n![{one.name}](figures/{one.name}.svg)\n")
+    write_lines(folder.path / "summary.md", lines)
+    if drawn:
+        write_lines(folder.path / "report.html", [page_html(page)])
+    for sentence in page.sentences:
+        say(sentence)
+    what = "summary.md, results.json" + (", figures and report.html" if drawn else "")
+    say(f"written: {what} in {folder.path}", sys.stderr)
+    if not drawn and results.scores:
+        say('figures and report.html need: pip install "eft-eval[report]"', sys.stderr)
+
+
+def families() -> None:
+    """List the families that `eft-eval study --family` knows."""
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.study_plan import families as view
+    from eft_eval.study.family import family_names, find_family
+
+    print_document(view([find_family(name) for name in family_names()]))

@@ -1,0 +1,120 @@
+"""Families: models of one tokenizer at two scales, pre-trained and fine-tuned. Loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import read_text
+from eft_eval.recipe.model import MemberSpec
+from eft_eval.study.words import listed, problems_of
+from eft_eval.yaml_text import load_yaml
+
+__all__ = ["MEMBERS", "Family", "family_names", "find_family", "parse_family"]
+
+MEMBERS = (
+    "small-base", "small-tuned", "large-base", "large-tuned", "small-helpful", "small-harmless",
+)  # fmt: skip
+"""What a family's models are called; the first four are what `scaling` needs."""
+_SUFFIXES = {".yaml", ".yml"}
+
+
+class Family(BaseModel):
+    """Models that share a tokenizer.
+
+    Attributes:
+        name: What it is called.
+        description: For people.
+        unchecked: What of it nobody has looked at; empty where all has been.
+        small_base: The small pre-trained model.
+        small_tuned: What was fine-tuned from it.
+        large_base: The large pre-trained model.
+        large_tuned: What was fine-tuned from that.
+        small_helpful: The small base tuned for helpfulness alone.
+        small_harmless: The small base tuned for harmlessness alone.
+        tasks: What its studies evaluate where nothing else is asked.
+        chat_template: Whether prompts go through the tuned model's chat template.
+        model_args: Further run-time arguments that its models need.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
+    )
+
+    name: str = Field(default="own", min_length=1)
+    description: str = ""
+    unchecked: str = ""
+    small_base: MemberSpec | None = None
+    small_tuned: MemberSpec | None = None
+    large_base: MemberSpec | None = None
+    large_tuned: MemberSpec | None = None
+    small_helpful: MemberSpec | None = None
+    small_harmless: MemberSpec | None = None
+    tasks: Annotated[tuple[str, ...], BeforeValidator(listed)] = ("eli5", "hh")
+    chat_template: bool = False
+    model_args: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def members(self) -> dict[str, MemberSpec]:
+        """Its models by name, those that there are."""
+        found = {name: getattr(self, name.replace("-", "_")) for name in MEMBERS}
+        return {name: spec for name, spec in found.items() if spec is not None}
+
+
+@lru_cache(maxsize=1)
+def family_names() -> tuple[str, ...]:
+    """Return the names of the families that ship, sorted."""
+    folder = resources.files("eft_eval.study") / "families"
+    names = (file.name for file in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+def find_family(name: str) -> Family:
+    """Return the family of that name, or of that YAML file.
+
+    Raises:
+        ConfigError: There is none, or the file is none.
+    """
+    path = Path(name).expanduser()
+    if path.suffix in _SUFFIXES:
+        if not path.is_file():
+            raise ConfigError(f"family file {name} does not exist")
+        where = f"family file {name}"
+        return parse_family(load_yaml(read_text(path, where), where), where, path.stem)
+    if name not in family_names():
+        raise ConfigError(
+            f"no family is called {name!r}{nearest(name, family_names())}; `eft-eval families` "
+            "lists them, a path must end in .yaml, and four models are named with --small-base, "
+            "--small-tuned, --large-base, --large-tuned"
+        )
+    text = (resources.files("eft_eval.study") / "families" / f"{name}.yaml").read_text("utf-8")
+    return parse_family(load_yaml(text, f"family {name}"), f"family {name}", name)
+
+
+def parse_family(content: Any, where: str, name: str = "own") -> Family:
+    """Return the family that a mapping describes.
+
+    Args:
+        content: Parsed YAML: ``small-base: MODEL`` and so on.
+        where: What it is, for the error.
+        name: What it is called unless it says so itself.
+
+    Raises:
+        ConfigError: A key is unknown, a value is wrong, or it has no model.
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where}: expected NAME: MODEL lines, such as {MEMBERS[0]}: MODEL")
+    try:
+        found = Family.model_validate({"name": name, **content})
+    except ValidationError as error:
+        keys = [field.alias for field in Family.model_fields.values() if field.alias]
+        raise ConfigError(f"{where}: {problems_of(error, keys)}") from error
+    if not found.members:
+        raise ConfigError(f"{where} names no model; expected lines such as {MEMBERS[0]}: MODEL")
+    return found

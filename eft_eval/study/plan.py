@@ -1,0 +1,193 @@
+"""The runs that a study consists of: every arm with every seed, as lm-eval is told to run it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.recipe import Recipe, canonical_name, parse_recipe
+from eft_eval.recipe.model import MemberSpec
+from eft_eval.study.design import Arm, Design, family_of
+from eft_eval.study.family import MEMBERS, Family
+
+__all__ = ["ArmRun", "PlannedArm", "StudyPlan", "plan_study"]
+
+
+class PlannedArm(NamedTuple):
+    """An arm with one value of every setting.
+
+    Attributes:
+        name: Its own, with the setting that varies behind it.
+        group: The name in the design.
+        setting: Which setting varies; empty where none does.
+        value: That setting's.
+        recipe: What is evaluated.
+    """
+
+    name: str
+    group: str
+    setting: str
+    value: float | str | None
+    recipe: Recipe
+
+
+class ArmRun(NamedTuple):
+    """One arm with one seed: a run of lm-eval, by the name of its folder below ``arms/``."""
+
+    arm: PlannedArm
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.name}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study with all that is left open in its design filled in.
+
+    Attributes:
+        design: The design.
+        family: Its models.
+        tasks: What is evaluated.
+        arms: What is compared, in the design's order.
+        runs: All runs, by seed.
+        judge: The judge that was asked for; empty: the default one.
+    """
+
+    design: Design
+    family: Family
+    tasks: tuple[str, ...]
+    arms: tuple[PlannedArm, ...]
+    judge: str = ""
+    runs: tuple[ArmRun, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        runs = tuple(ArmRun(arm, seed) for seed in self.design.seeds for arm in self.arms)
+        object.__setattr__(self, "runs", runs)
+
+    @property
+    def chat_template(self) -> bool:
+        """Whether prompts go through the chat template."""
+        asked = self.design.chat_template
+        return self.family.chat_template if asked is None else asked
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that its results depend on, as JSON data."""
+        design = self.design
+        return {
+            "analysis": design.analysis,
+            "family": self.family.name,
+            "arms": {arm.name: canonical_name(arm.recipe) for arm in self.arms},
+            "blocks": {arm.name: arm.recipe.decoding.block for arm in self.arms},
+            "tasks": list(self.tasks),
+            "seeds": list(design.seeds),
+            "limit": design.limit,
+            "batch-size": design.batch_size if design.analysis == "speed" else None,
+            "engine": design.engine,
+            "chat-template": self.chat_template,
+            "gen-kwargs": design.gen_kwargs,
+            "model-args": {**self.family.model_args, **design.model_args},
+            "documents": design.documents if design.analysis in ("tokens", "sequence") else None,
+            "judge": self.judge or None,
+            "level": design.level,
+        }
+
+    def command(self, run: ArmRun, output: Path, responses: Path) -> list[str]:
+        """Return the command that makes a run.
+
+        Args:
+            run: Which.
+            output: Its folder.
+            responses: Where finished responses are kept until it is whole.
+        """
+        design = self.design
+        words = [sys.executable, "-m", "eft_eval", "run", "--model", design.engine]
+        words += ["--model_args", json.dumps(self._model_args(run, responses))]
+        words += ["--tasks", ",".join(self.tasks), "--seed", f"0,1234,{run.seed},1234"]
+        words += ["--batch_size", str(design.batch_size), "--log_samples"]
+        if design.limit is not None:
+            words += ["--limit", f"{design.limit:g}"]
+        if self.chat_template:
+            words += ["--apply_chat_template"]
+        if design.gen_kwargs is not None:
+            words += ["--gen_kwargs", design.gen_kwargs]
+        return [*words, "--output_path", str(output)]
+
+    def _model_args(self, run: ArmRun, responses: Path) -> dict[str, Any]:
+        recipe = run.arm.recipe
+        found = {**self.family.model_args, **self.design.model_args}
+        found |= recipe.model_dump(exclude_none=True, exclude_defaults=True, mode="json")
+        if recipe.is_base_alone:
+            found.pop("deltas", None)
+        if self.design.engine == "eft":  # the other keeps none
+            found["resume"] = str(responses)
+        return found
+
+
+def plan_study(design: Design, judge: str = "") -> StudyPlan:
+    """Return the plan of a design.
+
+    Raises:
+        ConfigError: There is no such family, or it lacks a model that an arm names.
+    """
+    family = family_of(design)
+    arms = [planned for name, arm in design.arms.items() for planned in _planned(name, arm, family)]
+    names = [arm.name for arm in arms]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"two arms are called {twice!r}; give one of them another name")
+    return StudyPlan(design, family, design.tasks or family.tasks, tuple(arms), judge)
+
+
+def _planned(name: str, arm: Arm, family: Family) -> Iterator[PlannedArm]:
+    settings: Mapping[str, Sequence[Any]] = {
+        "weight": arm.weight, "alpha": arm.alpha, "weight-top-p": arm.weight_top_p,
+        "block": arm.block,
+    }  # fmt: skip
+    setting = next((key for key, values in settings.items() if len(values) > 1), "")
+    for value in settings.get(setting, [None]):
+        one = arm.model_copy(update={setting.replace("-", "_"): (value,)}) if setting else arm
+        shown = f"{value:g}" if isinstance(value, float) else str(value).lower()
+        whole = f"{name}-{setting}-{shown}" if setting else name
+        yield PlannedArm(whole, name, setting, value, _recipe(whole, one, family))
+
+
+def _recipe(name: str, arm: Arm, family: Family) -> Recipe:
+    def spec(model: str) -> dict[str, Any]:
+        found = _member(model, name, family)
+        return found.model_dump(exclude_none=True, exclude_defaults=True, mode="json")
+
+    values: dict[str, Any] = {"base": spec(arm.base)}
+    if arm.tuned and arm.reference is not None:
+        weights = (arm.alpha[0], 1 - arm.alpha[0]) if arm.alpha else (arm.weight[0],)
+        reference = spec(arm.reference)
+        values["deltas"] = [
+            {"tuned": spec(tuned), "reference": reference, "weight": weight}
+            for tuned, weight in zip(arm.tuned, weights, strict=True)
+        ]
+    values["decoding"] = {"block": arm.block[0]}
+    if arm.weight_top_p[0] is not None:
+        values["decoding"]["weight_top_p"] = arm.weight_top_p[0]
+    try:
+        return parse_recipe(values)
+    except ConfigError as error:
+        raise ConfigError(f"arm {name}: {error}") from error
+
+
+def _member(model: str, arm: str, family: Family) -> MemberSpec:
+    """Return the model of the family that has this name, else the model so called."""
+    if model in family.members:
+        return family.members[model]
+    if model in MEMBERS:
+        raise ConfigError(f"arm {arm}: the family {family.name} has no {model}; add it to its YAML")
+    if not {"/", ":", "."} & {*model}:
+        raise ConfigError(
+            f"arm {arm}: {model!r} is no model of a family{nearest(model, MEMBERS)}; a family has "
+            f"{', '.join(MEMBERS)}; any other model is an id OWNER/NAME or a folder"
+        )
+    return MemberSpec(model=model)

@@ -1,0 +1,88 @@
+"""The folder of a study: whose it is, who works in it, and what of it is whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+from written_studies import planned
+
+from eft_eval.cli.app import app
+from eft_eval.errors import ConfigError
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
+    first = planned(tmp_path / "s", "scaling")
+    with first.held(lambda: None):
+        pass
+    planned(tmp_path / "s", "scaling", batch_size=3).check()  # speed alone
+    for name, changes, said in (
+        ("scaling", {"tasks": "demo_fact"}, "its tasks differ"),
+        ("scaling", {"seeds": [3]}, "its seeds differ"),
+        ("weights", {}, "its analysis, arms, blocks differ"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            planned(tmp_path / "s", name, **changes).check()
+        assert said in str(caught.value)
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    planned(tmp_path / "s", "scaling").check()
+    (tmp_path / "s" / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match="holds no study"):
+        planned(tmp_path / "s", "scaling").check()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="no folder"):
+        planned(tmp_path / "file", "scaling").check()
+
+
+def test_done_outlasts_the_process_and_a_torn_note_does_not_count(tmp_path: Path) -> None:
+    folder = planned(tmp_path / "s", "scaling")
+    run = folder.plan.runs[0]
+    folder.responses(run).mkdir(parents=True)
+    assert not folder.is_done(run)
+    folder.finish(run, 2.5)
+    assert planned(tmp_path / "s", "scaling").seconds(run) == 2.5
+    assert not folder.responses(run).exists()
+    (folder.place(run) / "done.json").write_text('{"secon')
+    assert not folder.is_done(run)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_run_left_behind_keeps_others_out(tmp_path: Path) -> None:
+    """The lock goes with the runs, so that it outlasts a study that was killed alone."""
+    folder = planned(tmp_path / "s", "scaling")
+    told = []
+    code = "import sys; print('here', flush=True); sys.stdin.read()"
+    with folder.held(lambda: None) as lock:
+        assert lock is not None
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            pass_fds=(lock,),
+        )  # fmt: skip
+        assert child.stdout is not None
+        child.stdout.readline()
+    with folder.held(lambda: (told.append("waits"), child.communicate())):  # type: ignore[arg-type,return-value]
+        assert child.returncode == 0
+    assert told == ["waits"]
+
+
+def test_a_dry_run_shows_the_arms_and_writes_nothing(tmp_path: Path) -> None:
+    words = ["study", "scaling", "--family", "demo", "--out", str(tmp_path / "s"), "--dry-run"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    for arm in ("small-tuned", "up-scaled", "down-scaled", "large-tuned"):
+        assert arm in done.output
+    assert "4 arms × 1 seeds = 4 runs of demo" in done.output
+    assert not (tmp_path / "s").exists()
+
+
+def test_families_are_listed() -> None:
+    done = CliRunner().invoke(app, ["families"])
+    assert done.exit_code == 0
+    for word in ("demo", "llama2", "gemma-3", "unchecked", "small-base: MODEL"):
+        assert word in done.output
