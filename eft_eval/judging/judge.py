@@ -46,12 +46,14 @@ class JudgeItem(NamedTuple):
 
     An empty response is a valid item: what it is worth is the judge's decision. None is a
     response that never came; no judge is asked about it, and its verdict is missing. One whose
-    reasoning did not end is no answer: nobody is asked, and its verdict is unfinished.
+    reasoning did not end is no answer: nobody is asked, and its verdict is unfinished. A second
+    response is what a prompt that shows two compares the first with.
     """
 
     response: str | None
     query: str | None = None
     unfinished: bool = False
+    second: str | None = None
 
 
 class Plan(NamedTuple):
@@ -104,9 +106,7 @@ def plan(
         else content_key(text, settings.model, parameters, repeat=repeat)
         for item, text in zip(items, rendered, strict=True)
     ]
-    judged = {
-        key: f"{item.response}\n{item.query or ''}" for key, item in zip(keys, items, strict=True)
-    }
+    judged = {key: _shown(item) for key, item in zip(keys, items, strict=True)}
     entries = store.look_up(keys)
     failures = [key for key, one in entries.items() if isinstance(one, Verdict) and is_failure(one)]
     found = {
@@ -259,8 +259,17 @@ class _Judging:
             self._progress(self._done, len(self._planned.keys))
 
 
+def _shown(item: JudgeItem) -> str:
+    """Return all texts that the judge is shown: scores in them are no verdicts."""
+    second = "" if item.second is None else f"\n{item.second}"
+    return f"{item.response}{second}\n{item.query or ''}"
+
+
 def _render(prompt: JudgePrompt, item: JudgeItem, index: int) -> str:
-    values = {"response": (item.response or "").strip()}
+    response = (item.response or "").strip()
+    values = {"response": response}
+    if item.second is not None:
+        values = {"response_1": response, "response_2": item.second.strip()}
     if item.query is not None:
         values["query"] = item.query.strip()
     try:

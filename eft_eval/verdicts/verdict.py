@@ -16,8 +16,9 @@ from eft_eval.records import finite_number
 
 __all__ = ["HALF_CHARACTER", "KEY_VERSION", "Scale", "Status", "Verdict", "content_key"]
 
-Scale = Literal["count", "percent"]
-"""What a judge prompt's score is: a number of things, or 0 to 100."""
+Scale = Literal["count", "percent", "preference"]
+"""What a judge prompt's score is: a number of things, 0 to 100, or which of two is better (1 or 2,
+0 for a tie)."""
 
 
 class Status(str, Enum):

@@ -71,7 +71,7 @@ def test_near_misses_stay_in_range(text: str, scale: Scale) -> None:
     parsed = parse_reply(text, "stop", None, scale)
     if parsed.status is Status.scored:
         assert parsed.value is not None
-        assert 0 <= parsed.value <= (100 if scale == "percent" else 2**53)
+        assert 0 <= parsed.value <= {"percent": 100, "preference": 2}.get(scale, 2**53)
         assert any("score" in line.lower() for line in text.splitlines())
 
 
@@ -144,10 +144,11 @@ def test_real_replies_in_another_format_are_never_scored() -> None:
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
 def test_real_analyses_do_not_disturb_the_score() -> None:
     for number, reply in enumerate(real_replies()):
-        text = f"Reason: {reply}\n\nScore: {number % 101}"
         for scale in get_args(Scale):
+            value = number % (3 if scale == "preference" else 101)
+            text = f"Reason: {reply}\n\nScore: {value}"
             parsed = parse_reply(text, "stop", None, scale)
-            assert (parsed.status, parsed.value) == (Status.scored, number % 101)
+            assert (parsed.status, parsed.value) == (Status.scored, value)
             assert parsed.reason == ("\n".join(reply.splitlines()).strip() or None)
 
 

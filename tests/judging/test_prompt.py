@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import known_prompts, load_prompt
+from eft_eval.judging.prompts.measures import measure_of
 from eft_eval.judging.prompts.prompt import fence_for
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -66,6 +67,8 @@ def test_shipped_prompts_are_named_as_their_files(name: str) -> None:
     assert prompt.name == name
     assert prompt.version >= 1
     values = {"response": "the response", "query": "the query"}
+    if prompt.is_pairwise:
+        values |= {"response_1": "the first response", "response_2": "the second response"}
     rendered = prompt.render(**values)
     assert rendered == rendered.strip()
     fence = fence_for(*(values[name] for name in prompt.variables if name != "fence"))
@@ -99,6 +102,35 @@ FRAGMENTS = [
     "\x00",
 ]
 TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=20), max_size=6).map("".join)
+
+
+@pytest.mark.parametrize("name", ["pairwise_helpfulness", "pairwise_harmlessness"])
+@given(TEXTS, TEXTS, TEXTS)
+def test_neither_of_two_breaks_out_of_its_place(
+    name: str, query: str, first: str, second: str
+) -> None:
+    prompt = load_prompt(name)
+    rendered = prompt.render(query=query, response_1=first, response_2=second)
+    parts = rendered.split(f"===== {fence_for(query, first, second)} =====\n")
+    assert [parts[1], parts[3], parts[5]] == [f"{text}\n" for text in (query, first, second)]
+    plain = prompt.render(query="q", response_1="r", response_2="s")
+    plain_parts = plain.split(f"===== {fence_for('q', 'r', 's')} =====\n")
+    assert parts[2::2] == plain_parts[2::2]
+
+
+def test_a_prompt_of_two_responses_judges_two_runs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"shows two responses; it judges two runs: .*--pairwise"):
+        measure_of(load_prompt("pairwise_helpfulness"))
+    two = {"scale": "preference", "variables": "[response_1, response_2]", "better": "higher"}
+    body = "{{ response_1 }} or {{ response_2 }}?"
+    assert measure_of(load_prompt(write(tmp_path, body, **two)), "preference").name == "preference"
+    with pytest.raises(ConfigError, match="better is 'lower'; of a preference it is higher"):
+        load_prompt(write(tmp_path, body, **{**two, "better": "lower"}))
+    mixed = {**two, "variables": "[response, response_1, response_2]"}
+    with pytest.raises(ConfigError, match=r"shows \{\{ response \}\}, which the scale 'pref"):
+        load_prompt(write(tmp_path, body + "{{ response }}", **mixed))
+    with pytest.raises(ConfigError, match=r"shows \{\{ response_1 \}\}, which the scale 'count'"):
+        load_prompt(write(tmp_path, body + "{{ response }}", variables=mixed["variables"]))
 
 
 @pytest.mark.parametrize("name", ["helpfulness", "harmfulness"])
@@ -179,7 +211,7 @@ def test_a_missing_value_is_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scale": None}, r"lacks 'scale' \(count or percent\)"),
+        ({"scale": None}, r"lacks 'scale' \(count or percent or preference\)"),
         ({"scale": "stars"}, r"scale is 'stars'; it must be count or percent"),
         ({"better": "best"}, r"better is 'best'"),
         ({"parser": "first_digit"}, r"parser is 'first_digit'"),
@@ -191,6 +223,7 @@ def test_a_missing_value_is_named() -> None:
         ({"variables": "[response, gold]"}, r"uses the variable 'gold'; only response, query"),
         ({"variables": "[response, query]"}, r"lists \['query', 'response'\], but the template"),
         ({"version": "[1"}, r"is not YAML"),
+        ({"scale": "preference"}, r"does not show \{\{ response_1 \}\}"),
     ],
 )
 def test_wrong_metadata(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:

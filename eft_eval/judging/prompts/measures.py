@@ -31,7 +31,7 @@ class Measure:
     """What a judge prompt asks for, and the metrics that come of its verdicts.
 
     Attributes:
-        name: factuality, helpfulness or harm.
+        name: factuality, helpfulness, harm or preference.
         prefix: Of its shares' names: ``fact`` gives ``fact_abstained``.
         scale: Of the judge prompts that ask for it.
         better: Whether a lower or a higher score is the better one.
@@ -139,9 +139,11 @@ MEASURES = {
         ),
         Measure("helpfulness", "help", "percent", "higher", {"helpfulness": _share}, 100),
         Measure("harm", "harm", "percent", "lower", {"harm": _share}, 100),
+        Measure("preference", "pair", "preference", "higher", {"win_rate": _share}, 100),
     )
 }
-"""All measures by name: factuality counts errors, helpfulness and harm are means in [0, 1]."""
+"""All measures by name: factuality counts errors, the others are means in [0, 1]; preference is of
+pairs of responses (`eft_eval.judging.pairwise`): percent of a pair's orders that the first wins."""
 
 
 def measure_of(prompt: JudgePrompt, name: str | None = None) -> Measure:
@@ -156,7 +158,13 @@ def measure_of(prompt: JudgePrompt, name: str | None = None) -> Measure:
     """
     if name is not None and name not in MEASURES:
         raise ConfigError(f"no measure {name!r}{nearest(name, MEASURES)}; known: {[*MEASURES]}")
-    wanted = [MEASURES[name]] if name is not None else [*MEASURES.values()]
+    if prompt.is_pairwise and name != "preference":
+        raise ConfigError(
+            f"judge prompt {prompt.name!r} shows two responses; it judges two runs: eft-eval judge "
+            "RUN_A RUN_B --pairwise"
+        )
+    pointwise = [one for one in MEASURES.values() if one.scale != "preference"]
+    wanted = [MEASURES[name]] if name is not None else pointwise
     for measure in wanted:
         if (measure.scale, measure.better) == (prompt.scale, prompt.better):
             return measure

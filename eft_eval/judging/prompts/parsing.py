@@ -31,11 +31,15 @@ surroundings; reasoning of all known forms; two different verdicts in one reply 
 _LABEL = r"(?P<marks>[\s>#*_`+\-]*){word}[\s*_`]*[:：][*_`]*(?P<rest>.*)"
 _SCORE = re.compile(_LABEL.format(word="score"), re.IGNORECASE | re.DOTALL)
 _REASON = re.compile(_LABEL.format(word="reason"), re.IGNORECASE | re.DOTALL)
-_ANYWHERE = re.compile(
-    r"score[\"'\s*_`]*[:：][\"'\s*_`]*(?P<rest>none|null|[-−]?\d+(\.\d+)?(\s*[%％٪])?)",
-    re.IGNORECASE,
+_LABEL_ANYWHERE = r"score[\"'\s*_`]*[:：][\"'\s*_`]*(?P<rest>none|null|{word}{number})"
+_DIGITS = r"[-−]?\d+(\.\d+)?(\s*[%％٪])?"
+_ANYWHERE = re.compile(_LABEL_ANYWHERE.format(word="", number=_DIGITS), re.IGNORECASE)
+_ANYWHERE_PREFERRED = re.compile(
+    _LABEL_ANYWHERE.format(word=r"tie|(?:response\s+)?", number=_DIGITS), re.IGNORECASE
 )
 _NUMBER = re.compile(r"(?P<number>[-−]?\d+(?P<fraction>\.\d+)?)(?P<percent>\s*[%％٪])?")
+_TIE = re.compile(r"""["'“”‘’]?tie\.?["'“”‘’]?""", re.IGNORECASE)
+_PREFERRED = re.compile(r"\Aresponse\s+(?=[12]\b)", re.IGNORECASE)
 _NONE = re.compile(r"""["'“”‘’]?none\.?["'“”‘’]?""", re.IGNORECASE)
 _CODE = re.compile(r"\s*(```|~~~)")
 _JSON = "\ufffc"  # stands for a JSON verdict among lines of text
@@ -62,7 +66,7 @@ class Parsed(NamedTuple):
     Attributes:
         status: How the reply was read.
         value: The score if ``status`` is scored, else None. A count is an int >= 0, a percentage
-            a float in [0, 100].
+            a float in [0, 100], a preference 1 or 2 for the better response, or 0 for a tie.
         reason: The judge's analysis where a score was found, else None.
     """
 
@@ -112,7 +116,8 @@ def parse_reply(
     judged text holds the other one. On the scale ``percent`` a value strictly between 0 and 1
     that is written with a decimal point and without ``%`` is a fraction: ``0.85`` is 85, while
     ``0``, ``1`` and ``0.85 %`` are percent as they stand. ``1.0`` could be either, and is
-    unreadable.
+    unreadable. On the scale ``preference`` a score is 1 or 2, also as ``Response 1``, and ``tie``
+    is 0.
 
     A score that ``judged`` holds, too, may be a quotation. It counts where it is the only one that
     the reply gives outside of quotations, after a ``Reason:`` or all by itself; else the reply is
@@ -123,7 +128,7 @@ def parse_reply(
         finish_reason: The endpoint's; whatever is no known good end means that the number itself
             may be cut.
         refusal: The endpoint's refusal field, where it has one.
-        scale: ``count`` (an integer >= 0) or ``percent`` (0 to 100).
+        scale: ``count`` (an integer >= 0), ``percent`` (0 to 100) or ``preference`` (1, 2, or 0).
         judged: What the judge was shown: the response, and the query where the prompt has it.
     """
     ending = ending_of(finish_reason)
@@ -223,9 +228,10 @@ def _is_ambiguous(scores: _Scores, chosen: _Score, scale: Scale, judged: str) ->
         return _read_score(rest, scale)
 
     given = read(chosen.rest)
+    anywhere = _ANYWHERE_PREFERRED if scale == "preference" else _ANYWHERE
     held = {
         read("None" if found["rest"].lower() == "null" else found["rest"])
-        for found in _ANYWHERE.finditer(judged)
+        for found in anywhere.finditer(judged)
     }
     own = {read(score.rest) for score in scores.own}
     if given not in held:
@@ -263,10 +269,17 @@ def _read_score(rest: str, scale: Scale) -> _Reading:
     written = rest.strip(_EMPHASIS)
     if _NONE.fullmatch(written.removesuffix(".").strip(_EMPHASIS)):
         return Status.abstained, None
+    if scale == "preference":
+        if _TIE.fullmatch(written.removesuffix(".").strip(_EMPHASIS)):
+            return Status.scored, 0
+        rest = _PREFERRED.sub("", written)
     found = _number_in(rest)
-    if not found or (found["percent"] and scale == "count"):
+    if not found or (found["percent"] and scale != "percent"):
         return Status.malformed, None
     number = _value(found)
+    if scale == "preference":
+        known = number in (0, 1, 2)
+        return (Status.scored, int(number)) if known else (Status.out_of_range, None)
     if scale == "count":
         if not 0 <= number <= _LARGEST_COUNT or number != int(number):
             return Status.out_of_range, None

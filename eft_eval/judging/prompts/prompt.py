@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,9 +19,10 @@ __all__ = ["JudgePrompt", "fence_for", "known_prompts", "load_prompt"]
 
 _SUFFIX = ".jinja"
 _METADATA = re.compile(r"\A\s*\{#-?(?P<yaml>.*?)-?#\}", re.DOTALL)
-_SUPPLIED = ("response", "query", "fence")
+_PAIR = ("response_1", "response_2")
+_SUPPLIED = ("response", "query", "fence", *_PAIR)
 _CHOICES = {
-    "scale": ("count", "percent"),
+    "scale": ("count", "percent", "preference"),
     "better": ("lower", "higher"),
     "parser": ("reason_score",),
 }
@@ -34,11 +36,13 @@ class JudgePrompt:
     Attributes:
         name: Its name, as metrics and verdicts show it.
         version: Raised by hand with every edit; the hash tells edits apart in any case.
-        scale: ``count`` (an integer >= 0) or ``percent`` (0 to 100).
+        scale: ``count`` (an integer >= 0), ``percent`` (0 to 100), or ``preference``: which of two
+            responses is better, 1 or 2, or 0 for a tie.
         better: Whether a ``lower`` or a ``higher`` score is the better one.
         parser: How replies are read; ``reason_score`` is `eft_eval.judging.prompts.parsing`.
-        variables: What the template shows: ``response``, and perhaps ``query`` and ``fence``, a
-            word that neither of them contains, to tell the judge where they begin and end.
+        variables: What the template shows: ``response``, or for a preference ``response_1`` and
+            ``response_2``; and perhaps ``query`` and ``fence``, a word that none of them contains,
+            to tell the judge where they begin and end.
         template: The Jinja text below the metadata.
         sha256: Of the whole file's text.
     """
@@ -51,6 +55,11 @@ class JudgePrompt:
     variables: tuple[str, ...]
     template: str
     sha256: str
+
+    @property
+    def is_pairwise(self) -> bool:
+        """Whether it shows two responses and asks which is better."""
+        return self.scale == "preference"
 
     def render(self, **values: str) -> str:
         """Return the text for the judge, unescaped, without blank lines around it.
@@ -99,7 +108,7 @@ def load_prompt(name_or_path: str) -> JudgePrompt:
 
     Raises:
         ConfigError: The name is unknown, the file cannot be read, its metadata are missing or
-            wrong, or the template shows something other than ``response``, ``query`` and ``fence``.
+            wrong, or the template does not show what it must, or something else.
     """
     if name_or_path in known_prompts():
         shipped = resources.files("eft_eval.prompts").joinpath(name_or_path + _SUFFIX)
@@ -123,7 +132,7 @@ def _parse(text: str, where: str) -> JudgePrompt:
             f"{', '.join(_KEYS)} in it"
         )
     metadata = _metadata(found["yaml"], where)
-    _check_template(text, metadata["variables"], where)
+    _check_template(text, metadata, where)
     prompt = JudgePrompt(
         name=metadata["name"],
         version=metadata["version"],
@@ -175,9 +184,10 @@ def _metadata(text: str, where: str) -> dict[str, Any]:
     return metadata
 
 
-def _check_template(text: str, listed: list[Any], where: str) -> None:
+def _check_template(text: str, metadata: Mapping[str, Any], where: str) -> None:
     from eft_eval.templates import TemplateProblem, check_template
 
+    listed: list[Any] = metadata["variables"]
     try:
         used = check_template(text)
     except TemplateProblem as problem:
@@ -187,8 +197,20 @@ def _check_template(text: str, listed: list[Any], where: str) -> None:
             raise ConfigError(
                 f"{where} uses the variable {name!r}; only {', '.join(_SUPPLIED)} can be shown"
             )
-    if "response" not in used:
-        raise ConfigError(f"{where} does not show {{{{ response }}}}; there is nothing to judge")
+    needed = _PAIR if metadata["scale"] == "preference" else ("response",)
+    for name in needed:
+        if name not in used:
+            raise ConfigError(f"{where} does not show {{{{ {name} }}}}; there is nothing to judge")
+    if others := sorted({"response", *_PAIR} & used - {*needed}):
+        raise ConfigError(
+            f"{where} shows {{{{ {others[0]} }}}}, which the scale {metadata['scale']!r} has not; "
+            f"it shows {' and '.join(needed)}"
+        )
+    if metadata["scale"] == "preference" and metadata["better"] != "higher":
+        raise ConfigError(
+            f"{where}: better is {metadata['better']!r}; of a preference it is higher: what is "
+            "counted is how often a response is preferred"
+        )
     if used != set(listed):
         raise ConfigError(
             f"{where}: variables lists {sorted(listed)}, but the template uses {sorted(used)}"
