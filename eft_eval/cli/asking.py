@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from eft_eval.cli.options import BatchStep
@@ -21,7 +22,15 @@ from eft_eval.runs.writing import check_writable
 from eft_eval.streams import logger, say
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 
-__all__ = ["Work", "budget_of", "check_options", "dry_run", "forget_batch", "run_batch"]
+__all__ = [
+    "Work",
+    "budget_of",
+    "check_options",
+    "dry_run",
+    "forget_batch",
+    "run_batch",
+    "say_plan",
+]
 
 _log = logger("eft_eval.judging")
 
@@ -48,9 +57,15 @@ def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False
 def dry_run(work: Work, *, batch: bool) -> None:
     """Print calls, tokens and cost; asks nobody."""
     store = VerdictStore(default_store_path(), writable=False)
-    planned = work.plan(store)
-    found = estimate(planned, work.settings, store, batch=batch)
-    say(f"judge           {work.settings.model} at {judge_for(work.settings).place}")
+    say_plan(work.plan(store), work.settings, store, batch=batch)
+
+
+def say_plan(
+    planned: Sequence[Planned], settings: JudgeSettings, store: VerdictStore, *, batch: bool = False
+) -> None:
+    """Print calls, tokens and cost of a plan."""
+    found = estimate(planned, settings, store, batch=batch)
+    say(f"judge           {settings.model} at {judge_for(settings).place}")
     for one in planned:
         again = f", asking {one.repeat + 1}" if one.repeat else ""
         counts = f"{len(one.plan.missing)} new, {len(one.plan.stored)} stored"
@@ -67,7 +82,7 @@ def dry_run(work: Work, *, batch: bool) -> None:
     say(f"reply tokens    {found.reply_tokens:,} ({found.reply_rule})")
     if found.cost_usd is None or found.worst_usd is None:
         say(
-            f"cost            unknown: no price of {work.settings.model} in the price table "
+            f"cost            unknown: no price of {settings.model} in the price table "
             "(EFT_JUDGE_PRICES names a file with more)"
         )
     elif found.price_table is None:

@@ -107,17 +107,49 @@ class AskingOptions:
         return env
 
 
+@dataclass(frozen=True)
+class PairOptions:
+    """Judging two runs against each other."""
+
+    pairwise: Annotated[
+        bool,
+        typer.Option("--pairwise", help="Judge RUN_DIR against a second run, in both orders."),
+    ] = False
+    length_control: Annotated[
+        bool,
+        typer.Option("--length-control", help="Also the win rate at equal lengths (--pairwise)."),
+    ] = False
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the win rates' run; RUN_A_against_RUN_B (--pairwise)."),
+    ] = None
+
+    def check(self) -> None:
+        """Refuse options of --pairwise without it.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        for name, given in (("--length-control", self.length_control), ("--out", self.out)):
+            if given and not self.pairwise:
+                raise ConfigError(f"{name} is of --pairwise, which judges two runs; give both")
+
+
 @grouped
 def judge(
     run_dir: Annotated[Path, typer.Argument(help="A run's folder or results file, or a pattern.")],
     judged: JudgedOptions,
     beside: AidOptions,
     how: AskingOptions,
-    batch_id: Annotated[
-        str | None, typer.Argument(help="For --batch forget: the batch to give up.")
+    pairs: PairOptions,
+    second: Annotated[
+        str | None,
+        typer.Argument(help="The second run (--pairwise), or the batch (--batch forget)."),
     ] = None,
 ) -> None:
     """Judge the saved responses of a run; writes new result and samples files beside the old.
+
+    With --pairwise, judge two runs against each other: the first run's win rate is a new run.
 
     Exit code 3: verdicts are missing, or could not be stored; the same command asks for them
     again. With --batch collect the files are written once every verdict is there; exit code 3
@@ -130,14 +162,30 @@ def judge(
     from eft_eval.reports.views.judging import judged as view
     from eft_eval.runs.saved import open_run
 
-    if how.batch is BatchStep.forget:
-        asking.forget_batch(batch_id)
+    pairs.check()
+    if how.batch is BatchStep.forget and not pairs.pairwise:
+        asking.forget_batch(second)
         return
-    if batch_id is not None:
-        raise ConfigError(f"{batch_id!r} is one word too many; a batch is named for --batch forget")
+    if second is not None and not pairs.pairwise:
+        raise ConfigError(
+            f"{second!r} is one word too many; a second run is for --pairwise, a batch for --batch "
+            "forget"
+        )
     selection = judged.selection()
     settings = JudgeSettings.from_environment(how.environment(), judge=judged.judge)
     aids = beside.aids()
+    if pairs.pairwise:
+        from eft_eval.cli.pairwise import Given, judge_two
+
+        if how.batch is not None or aids != type(aids)():
+            raise ConfigError(
+                "--pairwise asks each pair once in either order, at once; leave out --batch, "
+                "--repeat, --drift and --bridge"
+            )
+        given = Given(run_dir, second, selection, pairs.out, pairs.length_control)
+        if not judge_two(given, settings, budget=how.budget, dry_run=how.dry_run):
+            raise typer.Exit(_NOT_COMPLETE)
+        return
     asking.check_options(how.batch, dry_run=how.dry_run, drift=aids.drift, bridge=aids.bridge)
     run = open_run(run_dir)
     work = asking.Work(run, selection, settings, aids.repeats)

@@ -19,12 +19,23 @@ from eft_eval.runs.saved import SavedRun, SavedTask
 from eft_eval.verdicts.text import query_id, verdicts_in
 from eft_eval.verdicts.verdict import Status, Verdict
 
-__all__ = ["Assignment", "Selection", "assign", "merged_filters", "verdicts_of_another_judge"]
+__all__ = [
+    "PAIRS_JUDGE",
+    "Assignment",
+    "Selection",
+    "assign",
+    "assign_for_pairs",
+    "generates_text",
+    "merged_filters",
+    "verdicts_of_another_judge",
+]
 
 Record = dict[str, Any]
 Groups = list[list[Verdict]]
 Response = Literal["resps", "filtered_resps"]
 _JUDGE = "eft_judge"
+PAIRS_JUDGE = "eft_judge_pairs"
+"""What the filter of a task of pairs is called: no filter of lm-eval's runs, and none to run."""
 _UNASKED = (Status.api_error, Status.unfinished)
 
 
@@ -103,6 +114,40 @@ def assign(run: SavedRun, selection: Selection | None = None) -> list[Assignment
         tasks = ", ".join(task.name for task in chosen)
         raise ConfigError(f"{run.label} has no task with a judge (filter {_JUDGE}): {tasks}{hint}")
     return found
+
+
+def assign_for_pairs(run: SavedRun, task: str, prompt: str, selection: Selection) -> Assignment:
+    """Return what a judge prompt that shows two responses is given of one run.
+
+    Args:
+        run: The saved run.
+        task: The task.
+        prompt: The judge prompt, a name or a file.
+        selection: Which of the task's texts are taken.
+
+    Raises:
+        ConfigError: The prompt shows one response, or there are no responses.
+    """
+    saved = run.task(task)
+    steps = [step for one in saved.config.get("filter_list") or [] for step in one["filter"]]
+    asked: Record = next((step for step in steps if step["function"] == _JUDGE), {})
+    step: Record = {
+        "function": PAIRS_JUDGE,
+        "measure": "preference",
+        **{key: asked[key] for key in ("query", "question") if key in asked},
+        "prompt": prompt,
+    }
+    return _assignment(saved, "preference", step, run.texts(saved), selection)
+
+
+def generates_text(config: Mapping[str, Any]) -> bool:
+    """Whether a task's responses are texts, by its configuration."""
+    judged = any(
+        step["function"] == _JUDGE
+        for pipeline in config.get("filter_list") or []
+        for step in pipeline["filter"]
+    )
+    return judged or config.get("output_type") == "generate_until"
 
 
 def verdicts_of_another_judge(run: SavedRun, assignment: Assignment, model: str) -> Groups:

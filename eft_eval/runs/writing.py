@@ -37,14 +37,14 @@ class NewMetric(NamedTuple):
         key: Metric and filter.
         value: The aggregate.
         error: Its standard error; None where there is none.
-        higher_is_better: Its direction.
+        higher_is_better: Its direction; None for a metric that has none.
         aggregation: How it was made of the documents' values, in lm-eval's words or ours.
     """
 
     key: MetricKey
     value: float
     error: float | None
-    higher_is_better: bool
+    higher_is_better: bool | None
     aggregation: str
 
 
