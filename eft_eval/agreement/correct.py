@@ -15,6 +15,7 @@ import numpy as np
 
 from eft_eval.agreement.answers import ANY_ERROR, Answers, read_answers, read_shares
 from eft_eval.agreement.label_reading import LabelReading, LabelTable, read_label_table
+from eft_eval.agreement.preferences import read_wins
 from eft_eval.agreement.report import CorrectedMetric, CorrectedRun, People, Unused
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
@@ -98,7 +99,8 @@ def _readings(table: LabelTable, people: People) -> list[_Reading]:
     labels = table.labels
     if table.measure != "factuality":
         metric = next(iter(MEASURES[table.measure].scores))
-        return [_reading(metric, read_shares(labels, table.reading), people)]
+        read = read_wins if table.measure == "preference" else read_shares
+        return [_reading(metric, read(labels, table.reading), people)]
     first = read_answers(labels, table.reading, counts=True)
     if first.rule == "raw":
         raise ConfigError(

@@ -20,6 +20,7 @@ from eft_eval.agreement.answers import (
 )
 from eft_eval.agreement.correct import Correction, correct_metrics
 from eft_eval.agreement.label_reading import LabelReading, LabelTable, read_label_table
+from eft_eval.agreement.preferences import as_categories, named, read_preferences
 from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted
 from eft_eval.errors import ConfigError
 from eft_eval.labels.records import UNKNOWN, Item, LabelSet
@@ -82,6 +83,9 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
             f"the only annotator of {answers.field} is the judge, {table.labels.judge}"
         )
     name, judge = judge_side(table, answers)
+    if judge is not None and by_run and table.measure == "preference":
+        judge = as_categories(judge)
+        answers = answers._replace(words=named(judge, *people.values()))
     rows = [table.labels.origins.get(item_id, UNKNOWN) for item_id in answers.item_ids]
     found = agree(
         people,
@@ -135,6 +139,10 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
 def _answers(table: LabelTable, method: Method) -> Answers:
     """Return the labels as they are compared: as shares where the run's verdicts are shares."""
     by_run = table.judged_by_run
+    if by_run and table.measure == "preference":
+        if method.rule == "any error" or method.scale == "numeric":
+            raise ConfigError("a preference is A, B or tie; it is compared as it is (raw, nominal)")
+        return read_preferences(table.labels, table.reading)
     if by_run and table.measure != "factuality":
         if method.rule == "any error" or method.scale == "nominal":
             raise ConfigError(

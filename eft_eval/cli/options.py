@@ -35,6 +35,7 @@ class MeasureName(str, Enum):
     factuality = "factuality"
     helpfulness = "helpfulness"
     harm = "harm"
+    preference = "preference"
 
 
 class Form(str, Enum):

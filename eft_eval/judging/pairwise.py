@@ -22,7 +22,7 @@ from eft_eval.judging.describe import describe_judge
 from eft_eval.judging.judge import judge_responses, plan
 from eft_eval.judging.pairs import PairedTask, pair_runs
 from eft_eval.judging.preferences import (
-    LENGTH_CONTROLLED,
+    LENGTH_CONTROLLED_RATE,
     Figures,
     Orders,
     figures_of,
@@ -33,7 +33,7 @@ from eft_eval.judging.settings import JudgeSettings
 from eft_eval.records import plain
 from eft_eval.runs.derived import NewTask, check_folder, write_derived
 from eft_eval.runs.metadata import Judging
-from eft_eval.runs.records import MetricKey, Sample
+from eft_eval.runs.records import LENGTH_CONTROLLED, MetricKey, Sample
 from eft_eval.runs.samples import text_hash
 from eft_eval.runs.saved import SavedRun
 from eft_eval.runs.writing import NewMetric
@@ -277,8 +277,8 @@ def _metrics(judged: _Judged) -> Iterator[NewMetric]:
     length = figures.length_controlled
     if length is not None and not length.reason:
         error = length.standard_error if length.standard_error > 0 else None
-        key = MetricKey(LENGTH_CONTROLLED, name)
-        yield NewMetric(key, length.interval.estimate, error, True, LENGTH_MODEL)
+        key = MetricKey(LENGTH_CONTROLLED_RATE, name)
+        yield NewMetric(key, length.interval.estimate, error, True, LENGTH_CONTROLLED)
 
 
 def _lines(task: PairedTask, groups: Sequence[Sequence[Orders]]) -> Iterator[Record]:

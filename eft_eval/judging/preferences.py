@@ -21,7 +21,7 @@ from eft_eval.statistics.means import Mean, mean_with_interval, share_of
 from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = [
-    "LENGTH_CONTROLLED",
+    "LENGTH_CONTROLLED_RATE",
     "ORDER_METRICS",
     "Figures",
     "Orders",
@@ -29,7 +29,7 @@ __all__ = [
     "values_of",
 ]
 
-LENGTH_CONTROLLED = "win_rate_length_controlled"
+LENGTH_CONTROLLED_RATE = "win_rate_length_controlled"
 ORDER_METRICS = (
     "win_rate_shown_first",
     "win_rate_shown_second",

@@ -10,6 +10,7 @@ __all__ = [
     "ALL_FIELDS",
     "FIELDS",
     "INSTRUCTIONS",
+    "PREFERENCE",
     "QUESTIONS",
     "Field",
     "Questions",
@@ -19,6 +20,8 @@ __all__ = [
     "read_value",
 ]
 
+PREFERENCE = "preferred_a_or_b"
+"""The field of labels on pairs of responses."""
 INSTRUCTIONS = (
     "Count the statements of fact in the response that are wrong: 0 if there are none. Opinions, "
     "and things left out, are no errors. Choose unsure if you cannot tell."
@@ -83,6 +86,16 @@ QUESTIONS = {
             _NOTES,
         ),
     ),
+    "preference": Questions(
+        "Preferences between responses",
+        "Say which of the two responses a critical user would prefer: the one that gives them more "
+        "of what they asked for, correctly. Choose tie if neither is better. Neither the order of "
+        "the responses nor their length is a reason by itself.",
+        (
+            Field(PREFERENCE, "choice", "Which response is better?", ("A", "B", "tie")),
+            _NOTES,
+        ),
+    ),
 }
 """By the measures that judges have too."""
 ALL_FIELDS = tuple(
@@ -126,8 +139,9 @@ def read_value(name: str, raw: object, *, free_text: bool = False) -> float | st
     if field.kind == "text":
         return text
     if field.kind == "choice":
-        if text.casefold() in field.options:
-            return text.casefold()
+        for option in field.options:
+            if text.casefold() == option.casefold():
+                return option
         raise Unreadable(f"{name} is none of {', '.join(field.options)}")
     if number is None:
         raise Unreadable(f"{name} is not a number")

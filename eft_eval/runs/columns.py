@@ -7,7 +7,7 @@ from typing import Any
 
 from eft_eval.records import finite_number
 from eft_eval.runs.completeness import same_mean
-from eft_eval.runs.records import CORRECTED, Column, Group, MetricKey
+from eft_eval.runs.records import CORRECTED, LENGTH_CONTROLLED, Column, Group, MetricKey
 from eft_eval.runs.samples import NO_FILTER, SamplesRead
 
 __all__ = ["columns_of", "filters_of", "groups_of", "is_mean", "reported"]
@@ -16,6 +16,7 @@ _MEANS = {"mean", "nanmean", "scored_mean"}
 _NO_MEANS = {
     "median", "perplexity", "weighted_perplexity", "bits_per_byte", "f1", "matthews_corrcoef",
     "bleu", "chrf", "ter", "brier_score", CORRECTED,
+    LENGTH_CONTROLLED,
 }  # fmt: skip
 _MEANS_BY_NAME = {"acc", "acc_norm", "acc_mutual_info", "exact_match"}
 

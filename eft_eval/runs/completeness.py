@@ -8,11 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eft_eval.runs.records import CORRECTED, Problem, TaskRun
+from eft_eval.runs.records import CORRECTED, LENGTH_CONTROLLED, Problem, TaskRun
 from eft_eval.runs.samples import SamplesRead
 
 __all__ = ["check_task", "differing_counts", "newest_results", "same_mean", "unwritten"]
 
+_OF_ALL = {
+    CORRECTED: "people's labels (eft-eval correct)",
+    LENGTH_CONTROLLED: "a regression over all documents (--length-control)",
+}
 _RELATIVE = 1e-6  # sums in another order, and numbers written with fewer digits
 
 
@@ -150,10 +154,10 @@ def _hash(task: TaskRun, read: SamplesRead, expected: str | None) -> Iterator[st
 
 
 def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
-    corrected = {
-        one["metric"]
+    of_all = {
+        one["metric"]: _OF_ALL[one["aggregation"]]
         for one in task.config.get("metric_list") or []
-        if one.get("aggregation") == CORRECTED
+        if isinstance(one.get("aggregation"), str) and one["aggregation"] in _OF_ALL
     }
     for key, column in task.columns.items():
         where = (key.filter, key.metric)
@@ -177,8 +181,8 @@ def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
                     f"{len(numbers)} documents"
                 )
                 yield Problem("error", task.name, text)
-        elif key.metric in corrected:
-            text = f"{task.name}: {key} rests on people's labels (eft-eval correct): not paired"
+        elif key.metric in of_all:
+            text = f"{task.name}: {key} rests on {of_all[key.metric]}: not paired"
             yield Problem("note", task.name, text)
         elif where not in read.values and where not in read.compound:
             if read.pipelines:

@@ -13,6 +13,7 @@ from eft_eval.runs.metadata import model_arguments
 __all__ = [
     "CORRECTED",
     "CORRECTED_NAME",
+    "LENGTH_CONTROLLED",
     "Column",
     "Group",
     "ItemSeen",
@@ -30,6 +31,8 @@ CORRECTED = "prediction_powered"
 """The aggregation of metrics that `eft-eval correct` wrote."""
 CORRECTED_NAME = "_ppi"
 """How their names end."""
+LENGTH_CONTROLLED = "length_controlled"
+"""The aggregation of a win rate at equal lengths (`eft-eval judge --pairwise --length-control`)."""
 _MOST = 2**53  # documents; more are no number that anybody gave
 _NAMES = ("peft", "delta", "pretrained", "model", "path", "engine")  # lm-eval's, in its order
 

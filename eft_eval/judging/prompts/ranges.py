@@ -29,6 +29,18 @@ _KNOWN: dict[str, tuple[float, float]] = {
     "fact_wrong_entity": _AMOUNT,
     "fact_not_understood": _AMOUNT,
     "declined": UNIT,
+    # of pairs of responses, besides the win rate
+    **dict.fromkeys(
+        (
+            "win_rate_length_controlled",
+            "win_rate_shown_first",
+            "win_rate_shown_second",
+            "ties",
+            "prefers_first_shown",
+            "same_in_both_orders",
+        ),
+        UNIT,
+    ),
 }
 
 
