@@ -166,7 +166,7 @@ def _event(table: LabelTable, answers: Answers, method: Method) -> str:
         return "error"
     if table.reading.positive is not None:
         return repr(table.reading.positive)
-    return method.event
+    return table.measure if table.judged_by_run else method.event
 
 
 def _is_guess(answers: Answers, scale: Scale | None) -> bool:
