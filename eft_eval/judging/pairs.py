@@ -118,9 +118,12 @@ class PairedTask:
 
     @property
     def items(self) -> list[JudgeItem]:
-        """What the judge is asked: all pairs with A first, then all with B first."""
+        """What the judge is asked: per pair, with A first and with B first.
+
+        In this order, so that what is cut short leaves whole pairs.
+        """
         every = [pair for group in self.pairs for pair in group]
-        return [pair.item(swapped=swapped) for swapped in (False, True) for pair in every]
+        return [pair.item(swapped=swapped) for pair in every for swapped in (False, True)]
 
 
 def pair_runs(a: SavedRun, b: SavedRun, selection: Selection) -> list[PairedTask]:

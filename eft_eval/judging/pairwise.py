@@ -192,8 +192,7 @@ def _ask(
         label = f"Judging {task.name} with {settings.model}"
         with judging_progress(label, len(items)) as progress:
             found = judge_responses(items, prompt, settings, store, progress, budget=budget)
-        half = len(found) // 2
-        rest = map(Orders, found[:half], found[half:])
+        rest = map(Orders, found[::2], found[1::2])
         yield [[next(rest) for _ in group] for group in task.pairs]
 
 
