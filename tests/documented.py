@@ -24,6 +24,7 @@ from typing import NamedTuple
 from judged_runs import VERDICTS, counted, write_judged_run
 from markdown_it import MarkdownIt
 from openai_server import OpenAIServer
+from pairs_of_runs import write_responses
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -111,6 +112,17 @@ def two_runs(folder: Path, _: contextlib.ExitStack) -> Mapping[str, str]:
     return {"GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
 
 
+def two_models(folder: Path, _: contextlib.ExitStack) -> Mapping[str, str]:
+    """Two models' responses to the same questions, ``run_a`` and ``run_b``."""
+    for name, every in (("a", 2), ("b", 3)):
+        texts = [
+            f"Because{' it is' * (place % 7)}." if place % every else "No" + " idea" * (place % 5)
+            for place in range(40)
+        ]
+        write_responses(folder / f"run_{name}", texts, f"model-{name}")
+    return {}
+
+
 def people_label(folder: Path, _: contextlib.ExitStack) -> Mapping[str, str]:
     """Three people answer all items of the Potato project ``project``, each in their own way."""
     for place, person in enumerate(("ann", "ben", "cleo")):
@@ -132,7 +144,9 @@ def endpoint(_: Path, closing: contextlib.ExitStack) -> Mapping[str, str]:
 
 STEPS: Mapping[str, Step] = {
     step.__name__: step
-    for step in (judged_run, composite_run, two_runs, people_label, adjudicators_label, endpoint)
+    for step in (
+        judged_run, composite_run, two_runs, two_models, people_label, adjudicators_label, endpoint
+    )
 }
 
 
