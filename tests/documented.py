@@ -145,7 +145,13 @@ def endpoint(_: Path, closing: contextlib.ExitStack) -> Mapping[str, str]:
 STEPS: Mapping[str, Step] = {
     step.__name__: step
     for step in (
-        judged_run, composite_run, two_runs, two_models, people_label, adjudicators_label, endpoint
+        judged_run,
+        composite_run,
+        two_runs,
+        two_models,
+        people_label,
+        adjudicators_label,
+        endpoint,
     )
 }
 

@@ -55,6 +55,7 @@ def entry_points(path: Path) -> object:
 READERS: Mapping[str, Callable[[Path], object]] = {
     "eft-eval.toml": read_settings,
     "judge.yaml": load_script,
+    "pairs.yaml": load_script,
     "mine.yaml": lambda path: parse_recipe({"model": str(path)}),
     "my-family.yaml": lambda path: find_family(str(path)),
     "my-study.yaml": lambda path: plan_study(find_design(str(path), {})),
