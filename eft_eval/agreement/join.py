@@ -84,8 +84,9 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
         )
     name, judge = judge_side(table, answers)
     if judge is not None and by_run and table.measure == "preference":
-        judge = as_categories(judge)
-        answers = answers._replace(words=named(judge, *people.values()))
+        words, (judge, *others) = named(as_categories(judge), *people.values())
+        people = dict(zip(people, others, strict=True))
+        answers = answers._replace(words=words)
     rows = [table.labels.origins.get(item_id, UNKNOWN) for item_id in answers.item_ids]
     found = agree(
         people,

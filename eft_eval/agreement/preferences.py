@@ -72,10 +72,15 @@ def as_categories(wins: Values) -> Values:
     return found
 
 
-def named(*ratings: Values) -> tuple[str, ...]:
-    """Return the names of the categories that are there, in the order of their numbers."""
+def named(*ratings: Values) -> tuple[tuple[str, ...], list[Values]]:
+    """Return the names of the categories that are there, and the ratings as places among them."""
     every = np.concatenate(ratings)
-    return tuple(_NAMES[code] for code in np.unique(every[~np.isnan(every)]).tolist())
+    there = np.unique(every[~np.isnan(every)])
+    places = [
+        np.where(np.isnan(one), np.nan, np.searchsorted(there, one).astype(np.float64))
+        for one in ratings
+    ]
+    return tuple(_NAMES[code] for code in there.tolist()), places
 
 
 def _word(value: float | str) -> str:
