@@ -14,8 +14,8 @@ from typing import NamedTuple
 from eft_eval.browser.folder import signature
 from eft_eval.errors import EftEvalError
 from eft_eval.records import finite_number
+from eft_eval.runs.lines import Place, doc_digest, iter_places, samples_at
 from eft_eval.runs.records import ItemSeen, Pipeline, Sample
-from eft_eval.runs.samples import Place, doc_digest, iter_places, samples_at
 from eft_eval.verdicts.text import verdict_records
 
 __all__ = ["Entry", "SamplesIndex", "statuses_of"]

@@ -19,6 +19,7 @@ from eft_eval.comparing.comparison import (
     Side,
 )
 from eft_eval.comparing.settings import GateSettings, MetricSettings, read_settings
+from eft_eval.runs.lines import iter_samples
 from eft_eval.runs.reading import read_run, read_runs
 from eft_eval.runs.records import (
     Column,
@@ -32,7 +33,6 @@ from eft_eval.runs.records import (
     Sample,
     TaskRun,
 )
-from eft_eval.runs.samples import iter_samples
 from eft_eval.statistics.document_planning import ComparePlan, plan_comparison
 from eft_eval.statistics.paired import (
     Difference,

@@ -10,8 +10,8 @@ from typing import Any
 from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import RunClaim, TaskClaim
 from eft_eval.records import finite_number
+from eft_eval.runs.lines import iter_samples
 from eft_eval.runs.records import Sample
-from eft_eval.runs.samples import iter_samples
 
 __all__ = ["Document", "check_documents", "documents_of"]
 

@@ -13,7 +13,8 @@ from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.judge import JudgeItem
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, load_prompt
-from eft_eval.runs.records import Sample
+from eft_eval.runs.lines import doc_digest
+from eft_eval.runs.records import Document, Sample
 from eft_eval.runs.samples import Lines
 from eft_eval.runs.saved import SavedRun, SavedTask
 from eft_eval.verdicts.text import query_id, verdicts_in
@@ -295,7 +296,7 @@ def _chosen(task: str, by_filter: Lines, source: _Source) -> list[Sample]:
         return [*by_filter[source.filter].values()]
     if source.response == "filtered_resps" and len(by_filter) > 1:
         raise ConfigError(f"task {task!r} has several filters; choose with --filter: {known}")
-    first: dict[int, Sample] = {}
+    first: dict[Document, Sample] = {}
     for samples in by_filter.values():
         first = {**samples, **first}
     return [*first.values()]
@@ -322,15 +323,15 @@ def _marked(
     items: Sequence[list[JudgeItem]], chosen: Sequence[Sample], samples: Lines
 ) -> list[list[JudgeItem]]:
     """Mark empty responses that a judge's filter of the saved run calls unfinished."""
-    ended: dict[int, set[int]] = {}
-    for by_doc in samples.values():
-        for doc_id, line in by_doc.items():
+    ended: dict[Document, set[int]] = {}
+    for by_document in samples.values():
+        for document, line in by_document.items():
             for place, verdict in enumerate(verdicts_in(line.filtered) or ()):
                 if verdict.status is Status.unfinished:
-                    ended.setdefault(doc_id, set()).add(place)
+                    ended.setdefault(document, set()).add(place)
     return [
         [
-            item._replace(unfinished=not item.response and place in ended.get(sample.doc_id, ()))
+            item._replace(unfinished=not item.response and place in ended.get(sample.document, ()))
             for place, item in enumerate(group)
         ]
         for group, sample in zip(items, chosen, strict=True)
@@ -357,13 +358,20 @@ def _query(sample: Sample, path: str, prompt: JudgePrompt, task: str) -> str | N
     return str(value)
 
 
-def _verdicts_on(by_doc: Mapping[int, Sample], assignment: Assignment) -> Groups | None:
-    """Return the verdicts that a samples file holds on the same responses, if it does on all."""
+def _verdicts_on(lines: Mapping[Document, Sample], assignment: Assignment) -> Groups | None:
+    """Return the verdicts that a samples file holds on the same responses, if it does on all.
+
+    The same are equal texts on the same documents.
+    """
     found = []
     for sample, group in zip(assignment.samples, assignment.items, strict=True):
-        line = by_doc.get(sample.doc_id)
-        verdicts = None if line is None else verdicts_in(line.filtered)
-        if line is None or verdicts is None or len(verdicts) != len(group):
+        line = lines.get(sample.document)
+        if line is None or line.prompt != sample.prompt:
+            return None
+        if doc_digest(line.doc) != doc_digest(sample.doc):
+            return None
+        verdicts = verdicts_in(line.filtered)
+        if verdicts is None or len(verdicts) != len(group):
             return None
         if list(line.judged)[: len(group)] != [item.response for item in group]:
             return None

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from eft_eval.comparing.comparison import Candidate, Row
 from eft_eval.comparing.pairing import match_items
 from eft_eval.records import finite_number
-from eft_eval.runs.records import MetricKey, Run, Sample, TaskRun
-from eft_eval.runs.samples import iter_samples
+from eft_eval.runs.lines import iter_samples
+from eft_eval.runs.records import Document, MetricKey, Run, Sample, TaskRun
 from eft_eval.verdicts.text import verdict_records
 
 __all__ = ["Change", "Flip", "Flips", "Response", "Reason", "Said", "find_flips"]  # noqa: RUF022  # by meaning
@@ -181,12 +181,12 @@ def _shown(
     chosen: Mapping[tuple[int, int], set[str]],
 ) -> list[Flip]:
     left, right = old.pipelines[filter_name].items, new.pipelines[filter_name].items
-    before = _samples(old, filter_name, {left[i].doc_id for i, _ in chosen})
-    after = _samples(new, filter_name, {right[j].doc_id for _, j in chosen})
+    before = _samples(old, filter_name, {left[i].document for i, _ in chosen})
+    after = _samples(new, filter_name, {right[j].document for _, j in chosen})
     directions = {row.metric: row.better for row in gated}
     found = []
     for (i, j), listed in chosen.items():
-        first, second = before.get(left[i].doc_id), after.get(right[j].doc_id)
+        first, second = before.get(left[i].document), after.get(right[j].document)
         prompt = (second or first).prompt if second or first else ""  # type: ignore[union-attr]  # one is there
         found.append(
             Flip(
@@ -222,13 +222,13 @@ def _changes(
         yield Change(key.metric, before, after, gain, key.metric in listed)
 
 
-def _samples(task: TaskRun, filter_name: str, wanted: set[int]) -> dict[int, Sample]:
+def _samples(task: TaskRun, filter_name: str, wanted: set[Document]) -> dict[Document, Sample]:
     if task.samples_file is None or not wanted:
         return {}
     return {
-        one.doc_id: one
+        one.document: one
         for one in iter_samples(task.samples_file, tuple(task.pipelines))
-        if one.filter == filter_name and one.doc_id in wanted
+        if one.filter == filter_name and one.document in wanted
     }
 
 

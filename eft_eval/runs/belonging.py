@@ -18,9 +18,10 @@ from eft_eval.records import finite_number
 from eft_eval.runs.columns import filters_of, is_mean, reported
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.finding import stamp_of
+from eft_eval.runs.lines import iter_samples
 from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import MetricKey, ResultsFile
-from eft_eval.runs.samples import SamplesRead, iter_samples, read_samples
+from eft_eval.runs.samples import Numbers, read_samples
 
 __all__ = ["Belonging", "find_samples", "samples_of", "samples_path", "task_hash"]
 
@@ -127,11 +128,11 @@ def _fits(path: Path, file: ResultsFile, task: str, expected: str) -> bool:
     except ConfigError:
         return False
     listed = file.content["configs"][task].get("metric_list") or ()
-    return read.task_hash == expected and _gives(read, wanted, listed)
+    return read.task_hash == expected and _gives(read.numbers, wanted, listed)
 
 
 def _gives(
-    read: SamplesRead, wanted: Iterable[tuple[MetricKey, Any]], listed: Iterable[Mapping[str, Any]]
+    read: Numbers, wanted: Iterable[tuple[MetricKey, Any]], listed: Iterable[Mapping[str, Any]]
 ) -> bool:
     declared = {one["metric"]: one.get("aggregation") for one in listed}
     for key, value in wanted:

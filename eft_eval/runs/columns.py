@@ -7,8 +7,9 @@ from typing import Any
 
 from eft_eval.records import finite_number
 from eft_eval.runs.completeness import same_mean
+from eft_eval.runs.lines import NO_FILTER
 from eft_eval.runs.records import CORRECTED, LENGTH_CONTROLLED, Column, Group, MetricKey
-from eft_eval.runs.samples import NO_FILTER, SamplesRead
+from eft_eval.runs.samples import Numbers
 
 __all__ = ["columns_of", "filters_of", "groups_of", "is_mean", "reported"]
 
@@ -58,14 +59,14 @@ def is_mean(metric: str, declared: Any) -> bool | None:
 
 
 def columns_of(
-    content: Mapping[str, Any], task: str, read: SamplesRead | None
+    content: Mapping[str, Any], task: str, read: Numbers | None
 ) -> dict[MetricKey, Column]:
     """Return a task's metrics.
 
     Args:
         content: The results file.
         task: The task's name.
-        read: Its samples; None without.
+        read: What its samples hold; None without.
     """
     entry: Mapping[str, Any] = content["results"][task]
     listed = {one["metric"]: one for one in content["configs"][task].get("metric_list") or ()}

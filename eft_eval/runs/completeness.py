@@ -8,10 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eft_eval.runs.records import CORRECTED, LENGTH_CONTROLLED, Problem, TaskRun
-from eft_eval.runs.samples import SamplesRead
+from eft_eval.runs.records import CORRECTED, LENGTH_CONTROLLED, Column, MetricKey, Problem, TaskRun
+from eft_eval.runs.samples import Numbers, SamplesRead
 
-__all__ = ["check_task", "differing_counts", "newest_results", "same_mean", "unwritten"]
+__all__ = [
+    "check_task",
+    "differing_counts",
+    "differing_figures",
+    "differing_hash",
+    "newest_results",
+    "same_mean",
+    "unwritten",
+]
 
 _OF_ALL = {
     CORRECTED: "people's labels (eft-eval correct)",
@@ -54,7 +62,10 @@ def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | Non
     found += [Problem("error", task.name, text) for text in _counts(task)]
     if not found or all(one.severity == "note" for one in found):
         found += [Problem("error", task.name, text) for text in _hash(task, read, expected_hash)]
-    found += _means(task, read)
+    if read.pipelines:
+        wrong = differing_figures(task.name, task.config, task.columns, read.numbers)
+        found += [Problem("error", task.name, text) for text in wrong]
+    found += _unpaired(task, read)
     return found
 
 
@@ -145,53 +156,77 @@ def _counts(task: TaskRun) -> Iterator[str]:
             yield f"{name} has no line of filter {key.filter!r}, which {key} is computed on"
 
 
-def _hash(task: TaskRun, read: SamplesRead, expected: str | None) -> Iterator[str]:
-    if expected is not None and read.task_hash != expected and task.samples_file is not None:
-        yield (
-            f"{task.samples_file.name} is not what {task.results_file.name} was computed from: "
-            "documents, prompts or targets differ (task_hashes)"
-        )
+def differing_hash(samples: Path, results: Path) -> str:
+    """Return how it is said that a samples file has not the hash that its results file has."""
+    return (
+        f"{samples.name} is not what {results.name} was computed from: documents, prompts or "
+        "targets differ (task_hashes)"
+    )
 
 
-def _means(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
-    of_all = {
+def differing_figures(
+    task: str, config: Mapping[str, Any], columns: Mapping[MetricKey, Column], numbers: Numbers
+) -> Iterator[str]:
+    """Yield which figures cannot be those of a samples file: other means, metrics that it lacks.
+
+    Args:
+        task: The task's name.
+        config: Its configuration.
+        columns: Its metrics.
+        numbers: What the samples file holds.
+    """
+    of_all, held = _of_all(config), numbers.values.keys() | numbers.compound
+    for key, column in columns.items():
+        where = (key.filter, key.metric)
+        if column.is_mean and not same_mean(column.reported, column.values):
+            known = [value for value in column.values if value is not None]
+            mean = _mean(known) if known else math.nan
+            shown = "no number" if column.reported is None else f"{column.reported:.6g}"
+            yield (
+                f"{task}: {key} is reported as {shown}, the samples give {mean:.6g} over "
+                f"{len(known)} documents"
+            )
+        elif where not in held and key.metric not in of_all:
+            yield f"{task}: {key} is reported, but no sample has it"
+
+
+def _of_all(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what metrics rest on that no document has."""
+    return {
         one["metric"]: _OF_ALL[one["aggregation"]]
-        for one in task.config.get("metric_list") or []
+        for one in config.get("metric_list") or ()
         if isinstance(one.get("aggregation"), str) and one["aggregation"] in _OF_ALL
     }
+
+
+def _hash(task: TaskRun, read: SamplesRead, expected: str | None) -> Iterator[str]:
+    if expected is not None and read.task_hash != expected and task.samples_file is not None:
+        yield differing_hash(task.samples_file, task.results_file)
+
+
+def _unpaired(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
+    """Yield why figures are left out or cannot be paired."""
+    of_all = _of_all(task.config)
+    numbers = read.numbers
     for key, column in task.columns.items():
         where = (key.filter, key.metric)
+        text = ""
         if column.infinite and not column.is_mean and column.values:
             text = (
-                f"{task.name}: {key} is left out: its mean is no finite number, as "
-                f"{column.unusual} of {len(column.values)} values are NaN or infinite"
+                f"{key} is left out: its mean is no finite number, as {column.unusual} of "
+                f"{len(column.values)} values are NaN or infinite"
             )
-            yield Problem("note", task.name, text)
-            continue
-        if odd := read.unusual.get(where):
-            text = f"{task.name}: {odd} value(s) of {key} are NaN or infinite, and count as missing"
-            yield Problem("note", task.name, text)
-        if column.is_mean:
-            if not same_mean(column.reported, column.values):
-                numbers = [value for value in column.values if value is not None]
-                mean = _mean(numbers) if numbers else math.nan
-                shown = "no number" if column.reported is None else f"{column.reported:.6g}"
-                text = (
-                    f"{task.name}: {key} is reported as {shown}, the samples give {mean:.6g} over "
-                    f"{len(numbers)} documents"
-                )
-                yield Problem("error", task.name, text)
-        elif key.metric in of_all:
-            text = f"{task.name}: {key} rests on {of_all[key.metric]}: not paired"
-            yield Problem("note", task.name, text)
-        elif where not in read.values and where not in read.compound:
-            if read.pipelines:
-                text = f"{task.name}: {key} is reported, but no sample has it"
-                yield Problem("error", task.name, text)
-        else:
-            why = "not all its values are numbers" if where in read.compound else "it is no mean"
-            text = f"{task.name}: {key} cannot be paired: {why}"
-            yield Problem("note", task.name, text)
+        elif key.metric in of_all and not column.is_mean:
+            text = f"{key} rests on {of_all[key.metric]}: not paired"
+        elif where in numbers.compound:
+            text = f"{key} cannot be paired: not all its values are numbers"
+        elif where in numbers.values:
+            if odd := numbers.unusual.get(where):
+                text = f"{odd} value(s) of {key} are NaN or infinite, and count as missing"
+                yield Problem("note", task.name, f"{task.name}: {text}")
+            text = "" if column.is_mean else f"{key} cannot be paired: it is no mean"
+        if text:
+            yield Problem("note", task.name, f"{task.name}: {text}")
 
 
 def _mean(numbers: Sequence[float]) -> float:

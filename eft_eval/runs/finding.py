@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import ResultsFile
 from eft_eval.runs.shape import in_shape, no_results
 
-__all__ = ["as_results", "find_results", "read_json", "read_results", "stamp_of"]
+__all__ = ["as_results", "damage_in", "find_results", "read_json", "read_results", "stamp_of"]
 
 _STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
 
@@ -83,6 +84,17 @@ def read_results(path: Path) -> ResultsFile:
         ConfigError: It cannot be read, or is something else.
     """
     return as_results(path, read_json(path))
+
+
+@contextlib.contextmanager
+def damage_in(file: ResultsFile) -> Iterator[None]:
+    """Turn what fails while a results file's content is used into an error that names the file."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{file.path} is a damaged results file ({error!r:.200}); evaluate again"
+        ) from error
 
 
 def as_results(path: Path, content: Any) -> ResultsFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +12,7 @@ from eft_eval.runs.baseline import is_baseline, run_of_baseline
 from eft_eval.runs.belonging import task_hash
 from eft_eval.runs.columns import columns_of, filters_of, groups_of
 from eft_eval.runs.completeness import check_task
-from eft_eval.runs.finding import as_results, read_json
+from eft_eval.runs.finding import as_results, damage_in, read_json
 from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import Group, Problem, ResultsFile, Run, TaskRun
 from eft_eval.runs.samples import PROMPT, read_samples
@@ -59,11 +58,11 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
     newest = run.files[0]
     tasks: dict[str, TaskRun] = {}
     problems: list[Problem] = []
-    with _damage_in(newest):
+    with damage_in(newest):
         groups = groups_of(newest.content)
         problems += [*_left_out(newest, groups), *_older_files(run)]
     for name, task in run.tasks.items():
-        with _damage_in(task.file):
+        with damage_in(task.file):
             tasks[name], wrong = _task(run, task, cluster)
         problems += wrong
     return Run(
@@ -76,16 +75,6 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
         problems=tuple(problems),
         files=run.files,
     )
-
-
-@contextlib.contextmanager
-def _damage_in(file: ResultsFile) -> Iterator[None]:
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"{file.path} is a damaged results file ({error!r:.200}); evaluate again"
-        ) from error
 
 
 def _left_out(file: ResultsFile, known: Mapping[str, Group]) -> Iterator[Problem]:
@@ -136,7 +125,7 @@ def _task(run: SavedRun, saved: SavedTask, cluster: str) -> tuple[TaskRun, list[
         documents=documents,
         generation=json.dumps(config.get("generation_kwargs"), sort_keys=True),
         bypassed=any(one["metric"] == "bypass" for one in config.get("metric_list") or ()),
-        columns=columns_of(content, name, read),
+        columns=columns_of(content, name, read.numbers if read else None),
         pipelines=read.pipelines if read else {},
         results_file=saved.file.path,
         samples_file=found.path if found else None,

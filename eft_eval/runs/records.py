@@ -15,6 +15,7 @@ __all__ = [
     "CORRECTED_NAME",
     "LENGTH_CONTROLLED",
     "Column",
+    "Document",
     "Group",
     "ItemSeen",
     "JudgeSeen",
@@ -37,6 +38,8 @@ _MOST = 2**53  # documents; more are no number that anybody gave
 _NAMES = ("peft", "delta", "pretrained", "model", "path", "engine")  # lm-eval's, in its order
 
 Severity = Literal["error", "note"]
+Document = tuple[int, str]
+"""What tells documents of a task apart: lm-eval's number, which several may share, and the hash."""
 
 
 class ResultsFile(NamedTuple):
@@ -135,6 +138,11 @@ class Sample:
     record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
+    def document(self) -> Document:
+        """Which of the task's documents it is on."""
+        return self.doc_id, self.hashes[0]
+
+    @property
     def judged(self) -> Sequence[Any]:
         """The responses that a judge was given: the raw ones, unless the line says otherwise."""
         others = self.record.get("judged_responses")
@@ -165,6 +173,11 @@ class ItemSeen:
     prompt_hash: str
     cluster: str
     text: str = ""
+
+    @property
+    def document(self) -> Document:
+        """Which of the task's documents it is."""
+        return self.doc_id, self.doc_hash
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.runs.belonging import Belonging, samples_of, samples_path, task_hash
-from eft_eval.runs.columns import filters_of
-from eft_eval.runs.completeness import differing_counts
-from eft_eval.runs.finding import find_results, read_results, stamp_of
-from eft_eval.runs.records import ResultsFile
-from eft_eval.runs.samples import Lines, read_lines, read_samples
+from eft_eval.runs.columns import columns_of, filters_of
+from eft_eval.runs.completeness import differing_counts, differing_figures, differing_hash
+from eft_eval.runs.finding import damage_in, find_results, read_results, stamp_of
+from eft_eval.runs.records import Document, ResultsFile
+from eft_eval.runs.samples import Lines, LinesRead, read_lines
 from eft_eval.streams import logger
 
 __all__ = ["SavedRun", "SavedTask", "open_run"]
@@ -124,8 +124,8 @@ class SavedRun:
         """Return a task's sample lines by filter and document.
 
         Raises:
-            ConfigError: There is no such file, it cannot be read, or it holds other numbers of
-                documents than the results speak of.
+            ConfigError: There is no such file, it cannot be read, or it is not what the results
+                were computed from: other documents, or other means.
         """
         found = self.samples_of(task)
         if found is None:
@@ -141,8 +141,13 @@ class SavedRun:
         if path not in self._lines:
             if found.note:
                 _log.warning("%s", found.note)
-            lines = read_lines(path, filters_of(task.file.content, task.name))
-            self._lines[path] = _whole(lines, path, task)
+            read = read_lines(path, filters_of(task.file.content, task.name))
+            if wrong := _contradictions(read, path, task):
+                raise ConfigError(
+                    f"{path.parent}: {'; '.join(wrong)}; keep each run's files in a folder of "
+                    "their own, or evaluate again"
+                )
+            self._lines[path] = read.lines
         return self._lines[path]
 
     def lineage(self, task: SavedTask) -> Iterator[SavedTask]:
@@ -164,10 +169,20 @@ class SavedRun:
         """Return the sample lines of the oldest file in a task's lineage, which has all its texts.
 
         Raises:
-            ConfigError: There are none, or they cannot be read.
+            ConfigError: There are none, they cannot be read, or the task's own file holds other
+                documents.
         """
         *_, oldest = self.lineage(task)
-        return self.lines(oldest)
+        found = self.lines(oldest)
+        if oldest.file is not task.file and self.samples_file(task) is not None:
+            others = _documents(self.lines(task)) ^ _documents(found)
+            if others:
+                raise ConfigError(
+                    f"{self.samples_file(task)} holds other documents than "
+                    f"{self.samples_file(oldest)}, whose responses were judged ({len(others)} are "
+                    "in one of them only); keep each run's files in a folder of their own"
+                )
+        return found
 
     def _older(self, file: ResultsFile) -> ResultsFile | None:
         path = file.judged_from
@@ -194,15 +209,19 @@ def open_run(source: str | Path) -> SavedRun:
     return SavedRun(str(source), find_results(source))
 
 
-def _whole(lines: Lines, path: Path, task: SavedTask) -> Lines:
-    sizes = {name: len(by_doc) for name, by_doc in lines.items()}
-    wrong = [*differing_counts(path.name, sizes, task.documents)]
-    if wrong and not _is_hashed(path, task):
-        raise ConfigError(f"{path.parent}: {'; '.join(wrong)}; evaluate again")
-    return lines
+def _documents(lines: Lines) -> set[Document]:
+    return {document for of_filter in lines.values() for document in of_filter}
 
 
-def _is_hashed(path: Path, task: SavedTask) -> bool:
-    """Whether a file is all that lm-eval hashed, whatever its count says (--samples)."""
+def _contradictions(read: LinesRead, path: Path, task: SavedTask) -> list[str]:
+    """Return how a samples file is not what the results were computed from, as `compare` does."""
+    wrong = [*read.problems]
     expected = task_hash(task.file, task.name)
-    return expected is not None and read_samples(path).task_hash == expected
+    if expected != read.task_hash:  # else it is all that was evaluated, whatever n-samples says
+        sizes = {name: len(of) for name, of in read.lines.items()}
+        wrong += differing_counts(path.name, sizes, task.documents)
+        if expected is not None and not wrong:
+            wrong.append(differing_hash(path, task.file.path))
+    with damage_in(task.file):
+        columns = columns_of(task.file.content, task.name, read.numbers)
+        return [*wrong, *differing_figures(task.name, task.config, columns, read.numbers)]

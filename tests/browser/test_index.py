@@ -17,7 +17,7 @@ from eft_eval.browser.selection import Selection, paired, select
 from eft_eval.comparing import compare_runs, read_run
 from eft_eval.errors import ConfigError
 from eft_eval.reporting.flips import find_flips
-from eft_eval.runs.samples import iter_places, iter_samples, samples_at
+from eft_eval.runs.lines import iter_places, iter_samples, samples_at
 
 
 def index_of(path: Path, filters: tuple[str, ...] = ("none",)) -> SamplesIndex:

@@ -123,8 +123,13 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def holding(folder: Path, documents: int) -> None:
-    """Let a run's results speak of so many documents."""
-    edit(folder, lambda results: results["n-samples"]["eli5_fact"].update(effective=documents))
+    """Let a run's results speak of so many documents, as those of ranks: without a hash."""
+
+    def held(results: dict[str, Any]) -> None:
+        results["n-samples"]["eli5_fact"].update(effective=documents)
+        results["task_hashes"] = {}
+
+    edit(folder, held)
 
 
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,7 +431,8 @@ def test_only_a_document_s_own_repeats_are_judged_once_each(run_dir: Path, serve
     (path,) = run_dir.glob("samples_*")
     sample = json.loads(path.read_text("utf-8").split("\n")[0])
     sample["resps"] = [["one", "two\u2028lines", "a clone's"]]
-    path.write_text(2 * (json.dumps(sample, ensure_ascii=False) + "\n"), "utf-8")
+    both = [sample, {**sample, "filter": "other"}]
+    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in both), "utf-8")
     metrics = judge_run(run_dir).results["eli5_fact"]
     assert sorted(map(shown, server.prompts())) == ["one", "two\u2028lines"]
     (line,) = newest(run_dir)[1]

@@ -19,7 +19,7 @@ from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings
 from eft_eval.judging.rejudge import JudgedRun, judge_run
-from eft_eval.judging.responses import Selection, assign
+from eft_eval.judging.responses import Selection, assign, verdicts_of_another_judge
 from eft_eval.judging.self_consistency import Aids
 from eft_eval.runs.saved import open_run
 from eft_eval.verdicts.text import read_verdicts
@@ -215,6 +215,11 @@ def test_verdicts_are_no_texts(run_dir: Path, server: Any) -> None:
     path = next(run_dir.glob("samples_towns_*"))
     lines = [line for line in path.read_text("utf-8").splitlines() if "helpfulness" in line]
     path.write_text("\n".join(lines), "utf-8")
+    (results,) = run_dir.glob("results_*")
+    content = json.loads(results.read_text("utf-8"))
+    entry = content["results"]["towns"]
+    content["results"]["towns"] = {k: v for k, v in entry.items() if "exact_match" not in k}
+    results.write_text(json.dumps(content), "utf-8")
     assert judge_run(run_dir, BY_PROMPT).results == judged.results
     with pytest.raises(ConfigError, match="'towns': its filters hold verdicts, not texts"):
         judge_run(run_dir, BY_PROMPT._replace(response="filtered_resps"))
@@ -316,6 +321,40 @@ def test_a_bridge_compares_old_and_new_judge(
     assert [bridge["old_mean"], bridge["new_mean"]] == pytest.approx(
         [entry["helpfulness,helpfulness"] for entry in means]
     )
+
+
+@pytest.mark.parametrize("what", ["doc", "prompt"])
+def test_verdicts_on_other_documents_with_equal_responses_are_no_bridge(
+    run_dir: Path, server: Any, what: str
+) -> None:
+    """A response text may answer several questions: a verdict is on both."""
+    old = judge_run(run_dir, BY_PROMPT)
+    run = open_run(run_dir)
+    (assignment,) = assign(run)
+    assert verdicts_of_another_judge(run, assignment, "new-judge")
+    samples = max(old.files[0].parent.glob("samples_towns_*"))
+    lines = [json.loads(line) for line in samples.read_text("utf-8").splitlines()]
+    for line in lines:
+        if what == "doc":
+            line["doc"] = {**line["doc"], "note": "another document"}
+        else:
+            line["arguments"]["gen_args_0"]["arg_0"] = "another prompt"
+    samples.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    with pytest.raises(ConfigError, match="judge them with the old judge first"):
+        verdicts_of_another_judge(open_run(run_dir), assignment, "new-judge")
+
+
+def test_a_judged_file_of_other_documents_is_refused(run_dir: Path, server: Any) -> None:
+    old = judge_run(run_dir, BY_PROMPT)
+    samples = max(old.files[0].parent.glob("samples_towns_*"))
+    lines = [json.loads(line) for line in samples.read_text("utf-8").splitlines()]
+    for line in lines:
+        line["doc_hash"] = f"of another {line['doc_id']}"
+    samples.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    with pytest.raises(
+        ConfigError, match=rf"other documents than .*{2 * len(PROMPTS)} are in one of them"
+    ):
+        assign(open_run(run_dir))
 
 
 def test_a_judge_that_wavers_does_not_agree_with_itself(

@@ -22,6 +22,7 @@ from eft_eval import hook
 from eft_eval.comparing import MetricKey, Run, iter_samples, read_run
 from eft_eval.errors import ConfigError
 from eft_eval.runs.finding import find_results
+from eft_eval.runs.saved import open_run
 
 OLD_RUNS = (Path(__file__).parents[1] / "data") / "lm_eval_runs"
 
@@ -177,6 +178,10 @@ def change_values(path: Path, values: Callable[[int], Any]) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+def rename_the_metric(path: Path) -> None:
+    path.write_text(path.read_text().replace('"acc"', '"accuracy"'))
+
+
 def of_other_documents(path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
@@ -205,6 +210,32 @@ def test_each_defect_is_found(copy: Path, damage: Callable[[Path], Any], complai
         errors_of(run)
     )
     assert re.search(complaint, "\n".join(errors_of(run))), errors_of(run)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (cut_off, "line 6: no sample of lm-eval, or cut off"),
+        (drop_a_line, "lacks 1 of 6 documents under filter 'none'"),
+        (repeat_a_line, r"1 document\(s\) appear twice under filter 'none'"),
+        (
+            lambda path: change_values(path, lambda n: 1.0 - n),
+            "acc,none is reported as .* give -1.5",
+        ),
+        (rename_the_metric, "acc,none is reported, but no sample has it"),
+        (of_other_documents, r"documents, prompts or targets differ \(task_hashes\)"),
+        (lambda path: path.write_text(""), "is empty"),
+    ],
+)
+def test_texts_are_not_taken_from_what_comparing_would_refuse(
+    copy: Path, damage: Callable[[Path], Any], complaint: str
+) -> None:
+    damage(samples_of(copy, "sums_choice"))
+    run = open_run(copy)
+    with pytest.raises(ConfigError, match=complaint) as raised:
+        run.lines(run.task("sums_choice"))
+    assert "\n" not in str(raised.value)
+    assert set(run.lines(run.task("sums_gen"))) == {"strict", "flexible"}
 
 
 def test_values_that_are_nan_count_as_missing(copy: Path) -> None:

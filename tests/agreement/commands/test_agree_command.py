@@ -219,6 +219,10 @@ def test_agree_needs_verdicts(run: Run, tmp_path: Path) -> None:
     for line in lines:
         line["metrics"], line["filtered_resps"] = ["bypass"], line["resps"][0]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    results = folder / f"results_{DATE}.json"
+    content = json.loads(results.read_text("utf-8"))
+    content["results"]["eli5_fact"] = {"bypass,factuality": 999}
+    results.write_text(json.dumps(content), "utf-8")
     labels = write_labels(tmp_path / "l.csv", items_in_order(folder), {"a": [1, 0]})
     fails(run("agree", "--labels", labels, "--run", folder), "judge it first")
     fails(run("correct", folder, "--labels", labels), "judge it first")

@@ -153,7 +153,8 @@ def test_what_is_no_label_of_harm(run: Run, harm_run: Path, tmp_path: Path) -> N
 
 def test_a_task_with_another_metric_is_refused(run: Run, harm_run: Path, tmp_path: Path) -> None:
     for path in list(harm_run.iterdir()):
-        path.write_text(path.read_text("utf-8").replace('"harm', '"niceness'), "utf-8")
+        text = path.read_text("utf-8").replace('"harm', '"niceness').replace(',harm"', ',niceness"')
+        path.write_text(text, "utf-8")
     labels = write(tmp_path / "l.csv", "item_id,annotator,value\nx,a,1\n")
     fails(run("correct", harm_run, "--labels", labels), "no task with samples")
     named = run("correct", harm_run, "--labels", labels, "--task", "hh_harm")
