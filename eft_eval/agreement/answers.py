@@ -14,7 +14,7 @@ import numpy as np
 
 from eft_eval.agreement.label_reading import LabelReading, LabelTable
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.labels.records import LabelSet
+from eft_eval.labels.records import Item, LabelSet
 from eft_eval.labels.scheme import ALL_FIELDS, FIELDS
 from eft_eval.statistics.ceiling import Scale
 from eft_eval.statistics.ratings import Rule, Values
@@ -25,6 +25,7 @@ __all__ = [
     "Answers",
     "judge_side",
     "people_side",
+    "ratings_of",
     "read_answers",
     "read_shares",
 ]
@@ -366,5 +367,10 @@ def judge_side(table: LabelTable, answers: Answers) -> tuple[str, Values | None]
         raise ConfigError("the run has no verdicts; judge it first: eft-eval judge RUN_DIR")
     if len(judges) > 1:
         raise ConfigError(f"the run has verdicts of several judges: {', '.join(judges)}")
-    scores = {item.item_id: item.score for item in table.items}
-    return judges[0], np.array([scores.get(one, math.nan) for one in answers.item_ids])
+    return judges[0], ratings_of(table.items, answers)
+
+
+def ratings_of(items: Sequence[Item], answers: Answers) -> Values:
+    """Return a judge's scores of the items that have labels, as these are compared."""
+    ratings = {item.item_id: item.rating(answers.rule) for item in items}
+    return np.array([ratings.get(one, math.nan) for one in answers.item_ids])

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -20,13 +20,14 @@ from eft_eval.agreement.report import CorrectedMetric, CorrectedRun, People, Unu
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
+from eft_eval.runs.metadata import judging_in
 from eft_eval.runs.records import CORRECTED, CORRECTED_NAME, MetricKey
 from eft_eval.runs.saved import SavedRun, open_run
 from eft_eval.runs.writing import NewMetric, Revision, check_writable
 from eft_eval.statistics.consensus import majority, mean_rating
 from eft_eval.statistics.correction import Corrected, correct_mean
 from eft_eval.statistics.means import within
-from eft_eval.statistics.ratings import Values, apply_rule
+from eft_eval.statistics.ratings import Rule, Values, apply_rule
 
 __all__ = ["Correction", "correct_metrics", "correct_run"]
 
@@ -168,7 +169,8 @@ def _correct(
 def _corrected(
     labels: Mapping[str, float], metric: str, items: Sequence[Item], correction: Correction
 ) -> Corrected:
-    scores = _of(metric, np.array([item.score for item in items]), "the verdicts")
+    rule: Rule = "any error" if metric == _ANY else "raw"
+    scores = apply_rule(np.array([item.rating(rule) for item in items]), rule, "the verdicts")
     labelled = np.array([item.item_id in labels for item in items])
     clusters = np.array([item.cluster for item in items])
     shared = len(set(clusters.tolist())) < len(items)
@@ -246,7 +248,8 @@ def correct_run(
         if of_file:
             revision = Revision(old, run.files)
             found = replace(found, corrected_from=old.path.name, results=revision.file)
-            _update(revision, replace(found, metrics=of_file))
+            judges = {item.judge for item in items if item.judge is not None}
+            _update(revision, replace(found, metrics=of_file), judges)
             revision.write()
             written.append(revision.file)
     return replace(found, others=tuple(written[:-1]))
@@ -284,12 +287,25 @@ def _check_counts(run: SavedRun, items: Sequence[Item]) -> None:
             )
 
 
-def _update(revision: Revision, found: CorrectedRun) -> None:
-    """Put the corrected metrics into the results, in place of those of an earlier correction."""
+def _update(revision: Revision, found: CorrectedRun, judges: Collection[str]) -> None:
+    """Put the corrected metrics into the results, in place of those of an earlier correction.
+
+    Of a panel, only the pipelines that have the verdicts of ``judges``.
+    """
     revision.drop_corrections()
     for task in dict.fromkeys(one.task for one in found.metrics):
         of_task = [one for one in found.metrics if one.task == task]
-        entry = revision.entry(task)
+        described = judging_in(revision.config(task), str(revision.old.path))
+        each = (described.judges if described else None) or {}
+        chosen = {name for name, one in each.items() if one.model in judges}
+        left_out = each.keys() - chosen
+        if chosen and described is not None:  # the panel's own verdicts were not corrected
+            left_out |= (described.panel or {}).keys()
+        entry = {
+            key: value
+            for key, value in revision.entry(task).items()
+            if key.partition(",")[2] not in left_out
+        }
         new = [metric for one in of_task for metric in _new_metrics(one, entry)]
         revision.replace(task, lambda _: False, new)
     revision.content["eft_corrected"] = found.to_dict()

@@ -15,10 +15,12 @@ from eft_eval.agreement.answers import (
     Answers,
     judge_side,
     people_side,
+    ratings_of,
     read_answers,
     read_shares,
 )
 from eft_eval.agreement.correct import Correction, correct_metrics
+from eft_eval.agreement.judges import Compared, differences_of_judges, each_judge
 from eft_eval.agreement.label_reading import LabelReading, LabelTable, read_label_table
 from eft_eval.agreement.preferences import as_categories, named, read_preferences
 from eft_eval.agreement.report import Agreement, CorrectedMetric, Counted
@@ -27,6 +29,7 @@ from eft_eval.labels.records import UNKNOWN, Item, LabelSet
 from eft_eval.labels.scheme import ALL_FIELDS
 from eft_eval.runs.saved import SavedRun
 from eft_eval.statistics.ceiling import Scale
+from eft_eval.statistics.ratings import Values
 
 __all__ = ["agree_files", "agree_labels"]
 
@@ -88,11 +91,12 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
         people = dict(zip(people, others, strict=True))
         answers = answers._replace(words=words)
     rows = [table.labels.origins.get(item_id, UNKNOWN) for item_id in answers.item_ids]
+    # an item without a cluster is one of its own
+    clusters = [row.cluster or f"item {i}" for i, row in enumerate(rows)]
     found = agree(
         people,
         judge,
-        # an item without a cluster is one of its own
-        clusters=[row.cluster or f"item {i}" for i, row in enumerate(rows)],
+        clusters=clusters,
         strata=[row.stratum or "unknown" for row in rows],
         method=replace(
             method,
@@ -120,6 +124,12 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
             "sample): these figures are about such items, not about the run",
         )
     counted = _by_status(found.counted, answers, table.items or ()) if by_run else found.counted
+    judges: dict[str, Values] = {}
+    if by_run and table.judges and judge is not None:
+        judges = {one: ratings_of(items, answers) for one, items in table.judges.items()}
+        judges[name] = judge
+    shared = clusters if found.clusters is not None else None
+    how = Compared(answers.rule, answers.scale == "numeric", shared, method.level)
     return replace(
         found,
         field=answers.field,
@@ -134,6 +144,8 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
         ),
         corrected=corrected,
         warnings=tuple(warnings),
+        judges=each_judge(people, judges, how),
+        judges_differences=differences_of_judges(people, judges, how),
     )
 
 
@@ -191,9 +203,9 @@ def _by_status(counted: Counted, answers: Answers, items: Sequence[Item]) -> Cou
     unrated = np.asarray(np.isnan(np.stack([*answers.panel.values()])).all(axis=0))
     rated = {name for name, no in zip(answers.item_ids, unrated, strict=True) if not no}
     statuses = Counter(
-        item.verdict_status or "not judged"
+        "judges tied" if item.verdict_value is not None else item.verdict_status or "not judged"
         for item in items
-        if item.item_id in rated and item.verdict_value is None
+        if item.item_id in rated and np.isnan(item.rating(answers.rule))
     )
     unlabelled = sum(item.verdict_value is not None and item.item_id not in rated for item in items)
     return counted._replace(unscored=dict(statuses), unlabelled=unlabelled)

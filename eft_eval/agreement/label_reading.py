@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.reading import FileReading, read_labels
 from eft_eval.labels.records import Item, LabelSet
-from eft_eval.labels.responses import measures_in, read_items
+from eft_eval.labels.responses import measures_in, panel_judges, read_items
 from eft_eval.runs.saved import SavedRun, open_run
 
 __all__ = ["LabelReading", "LabelTable", "read_label_table"]
@@ -26,7 +26,8 @@ class LabelReading:
         positive: The word that counts as 1, all others as 0; for labels that are words.
         missing: Words that are no label, such as "unsure".
         judge: The annotator that is the judge, by its name in the files; the run's own judge
-            model means the same as None.
+            model means the same as None. Of a run that a panel judged, one of its judges, by its
+            model or its short name: its verdicts are taken in place of the panel's.
         tasks: The run's tasks to take; by default all that are judged for the measure.
         measure: The run's verdicts to take: factuality, helpfulness or harm; by default
             factuality if the run is judged for it, else what it is judged for.
@@ -53,12 +54,15 @@ class LabelTable:
         items: All responses of the run, with its verdicts; None without a run.
         reading: How they were read, and how they are to be read as numbers.
         run: The run's results file; None without one.
+        judges: Of a run that a panel judged, the same responses with each judge's verdicts, by
+            the judge's name; empty where one judge's were asked for.
     """
 
     labels: LabelSet
     items: Sequence[Item] | None = None
     reading: LabelReading = LabelReading()
     run: str | None = None
+    judges: Mapping[str, Sequence[Item]] = field(default_factory=dict)
 
     @property
     def measure(self) -> str:
@@ -103,9 +107,19 @@ def read_label_table(
     known = measures_in(saved, reading.tasks)
     reading = replace(reading, measure=_measure(reading.measure, known, saved.name))
     measure, query = str(reading.measure), reading.query
-    items = read_items(saved, tasks=reading.tasks, measure=measure, query=query)
+    panel = panel_judges(saved, reading.tasks)
+    one = panel.get(str(reading.judge), reading.judge)
+    chosen = one if one in panel.values() else None
+    if chosen is not None:
+        reading = replace(reading, judge=None)
+
+    def items_of(judge: str | None) -> list[Item]:
+        return read_items(saved, tasks=reading.tasks, measure=measure, query=query, judge=judge)
+
+    items = items_of(chosen)
     labels = _labels(files, items, reading)
-    return LabelTable(labels, items, reading, saved.name)
+    judges = {} if chosen is not None else {name: items_of(model) for name, model in panel.items()}
+    return LabelTable(labels, items, reading, saved.name, judges)
 
 
 def _labels(

@@ -27,6 +27,8 @@ __all__ = [
     "CorrectedRun",
     "Correction",
     "Counted",
+    "JudgeAgainstPeople",
+    "JudgesDifference",
     "People",
     "Rater",
     "Unused",
@@ -54,6 +56,35 @@ class Rater(NamedTuple):
     rate: Interval | None
     shares: tuple[float, ...]
     mean: float | None
+
+
+class JudgeAgainstPeople(NamedTuple):
+    """One judge of a panel, or the panel, against people.
+
+    Attributes:
+        name: The judge.
+        pair: People's commonest answer (first) against the judge (second).
+        difference: Judge minus people's mean rating; None for categories.
+    """
+
+    name: str
+    pair: PairAgreement
+    difference: Mean | None
+
+
+class JudgesDifference(NamedTuple):
+    """How much better one judge agrees with people than another, over the items both rated.
+
+    Attributes:
+        first: A judge.
+        second: Another.
+        gain: Mean of second minus first: of the share that agrees with people's commonest answer;
+            of amounts, how much nearer to people's mean the second is.
+    """
+
+    first: str
+    second: str
+    gain: Mean
 
 
 class Counted(NamedTuple):
@@ -232,6 +263,8 @@ class Agreement:
         sources: The label files.
         warnings: What keeps a figure from being read as it stands.
         event: What counts under the rule "any error": "error", or what else the labels are about.
+        judges: Of a panel each judge, and at last the panel, against people; empty without one.
+        judges_differences: Every two of these by how they agree with people.
     """
 
     judge: str | None
@@ -261,10 +294,15 @@ class Agreement:
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     event: str = "error"
+    judges: tuple[JudgeAgainstPeople, ...] = ()
+    judges_differences: tuple[JudgesDifference, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON types; a number that does not exist is None."""
-        return {"format": "eft-eval agreement", "eft_eval": __version__, **plain(self)}
+        found = {"format": "eft-eval agreement", "eft_eval": __version__, **plain(self)}
+        if not self.judges:
+            del found["judges"], found["judges_differences"]
+        return found
 
     def __repr__(self) -> str:
         kappa = f", kappa={self.pair.kappa.interval.estimate:.3f}" if self.pair else ""

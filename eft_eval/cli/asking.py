@@ -11,10 +11,11 @@ from eft_eval.judging.availability import preflight
 from eft_eval.judging.batch.batch import BatchRequest, JobStatus, collect, forget, status, submit
 from eft_eval.judging.batch.jobs import BatchJob
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.cost.estimate import Planned, estimate, plan_run
+from eft_eval.judging.cost.estimate import Estimate, Planned, estimate, plan_run
 from eft_eval.judging.judge import ABSENT, UNFINISHED
 from eft_eval.judging.judges.registry import budget_for, judge_for
 from eft_eval.judging.outcome import is_failure
+from eft_eval.judging.panel import judge_names
 from eft_eval.judging.responses import Selection, assign
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.runs.saved import SavedRun
@@ -25,7 +26,9 @@ from eft_eval.verdicts.store import VerdictStore, default_store_path
 __all__ = [
     "Work",
     "budget_of",
+    "budgets_of",
     "check_options",
+    "check_panel",
     "dry_run",
     "forget_batch",
     "run_batch",
@@ -54,16 +57,37 @@ def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False
     return None if usd is None else budget_for(usd, settings, batch=batch)
 
 
-def dry_run(work: Work, *, batch: bool) -> None:
-    """Print calls, tokens and cost; asks nobody."""
+def budgets_of(usd: float | None, judges: Sequence[JudgeSettings]) -> list[Budget | None]:
+    """Return the budget that ``--budget`` asks for, for each judge; all spend of one sum."""
+    first = budget_of(usd, judges[0])
+    if first is None:
+        return [None] * len(judges)
+    others = [first.for_judge(one, judge_for(one).price) for one in judges[1:]]
+    return [first, *others]
+
+
+def dry_run(works: Sequence[Work], *, batch: bool) -> None:
+    """Print calls, tokens and cost, of each judge and of all; asks nobody."""
     store = VerdictStore(default_store_path(), writable=False)
-    say_plan(work.plan(store), work.settings, store, batch=batch)
+    found = [say_plan(work.plan(store), work.settings, store, batch=batch) for work in works]
+    if len(found) > 1:
+        say(f"all {len(found)} judges    {_total(found)}")
+
+
+def _total(found: Sequence[Estimate]) -> str:
+    calls = f"{sum(one.new for one in found)} new calls, {sum(one.stored for one in found)} stored"
+    costs = [(one.cost_usd, one.worst_usd) for one in found]
+    known = [(cost, worst) for cost, worst in costs if cost is not None and worst is not None]
+    if len(known) < len(costs):
+        return f"{calls}, cost unknown"
+    cost, worst = (sum(column) for column in zip(*known, strict=True))
+    return f"{calls}, {cost:.4f} USD, at most {worst:.4f}"
 
 
 def say_plan(
     planned: Sequence[Planned], settings: JudgeSettings, store: VerdictStore, *, batch: bool = False
-) -> None:
-    """Print calls, tokens and cost of a plan."""
+) -> Estimate:
+    """Print calls, tokens and cost of a plan, and return them."""
     found = estimate(planned, settings, store, batch=batch)
     say(f"judge           {settings.model} at {judge_for(settings).place}")
     for one in planned:
@@ -93,6 +117,7 @@ def say_plan(
             f"cost            {found.cost_usd:.4f} USD, at most {found.worst_usd:.4f} "
             f"({kind} of {found.price_table})"
         )
+    return found
 
 
 def run_batch(step: BatchStep, work: Work, usd: float | None) -> bool:
@@ -188,6 +213,24 @@ def _print_open(found: list[JobStatus]) -> None:
             f"open {one.job.batch_id}: {one.job.status}, {done} of {one.job.requests} "
             f"done{failed}{expires}"
         )
+
+
+def check_panel(judges: Sequence[JudgeSettings], step: BatchStep | None, *, bridge: bool) -> None:
+    """Refuse what several judges cannot do together.
+
+    Raises:
+        ConfigError: They cannot; or one is there twice.
+    """
+    judge_names([one.model for one in judges])
+    if len(judges) == 1:
+        return
+    if step is not None:
+        raise ConfigError(
+            f"--batch {step.value} is of one judge: submit and collect for each --judge by itself; "
+            "then, without --batch, all of them together find their verdicts in the store"
+        )
+    if bridge:
+        raise ConfigError("--bridge compares an old judge with one new; give one --judge")
 
 
 def check_options(step: BatchStep | None, *, dry_run: bool, drift: int, bridge: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,6 +17,7 @@ from eft_eval.errors import ConfigError
 if TYPE_CHECKING:
     from eft_eval.judging.responses import Selection
     from eft_eval.judging.self_consistency import Aids
+    from eft_eval.judging.settings import JudgeSettings
 
 _NOT_COMPLETE = 3
 
@@ -32,7 +34,10 @@ class JudgedOptions:
     """Which responses are judged, for what and by whom."""
 
     judge: Annotated[
-        str | None, typer.Option(help="Model at the endpoint, hf:MODEL or scripted:FILE.")
+        list[str] | None,
+        typer.Option(
+            help="Model at the endpoint, hf:MODEL or scripted:FILE; repeatable: a panel of judges."
+        ),
     ] = None
     prompt: Annotated[
         list[str] | None,
@@ -48,6 +53,14 @@ class JudgedOptions:
         str | None,
         typer.Option("--filter", help="Whose filtered_resps, where there are several filters."),
     ] = None
+
+    def settings(self, env: Mapping[str, str]) -> list[JudgeSettings]:
+        """Return the judges, one or a panel."""
+        from eft_eval.judging.settings import JudgeSettings
+
+        if not self.judge:
+            return [JudgeSettings.from_environment(env)]
+        return [JudgeSettings.from_environment(env, judge=one) for one in self.judge]
 
     def selection(self) -> Selection:
         """Return which responses are judged, and for what."""
@@ -156,8 +169,8 @@ def judge(
     until then.
     """
     from eft_eval.cli import asking
+    from eft_eval.judging.panel_run import judge_run_by_panel
     from eft_eval.judging.rejudge import judge_run
-    from eft_eval.judging.settings import JudgeSettings
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.judging import judged as view
     from eft_eval.runs.saved import open_run
@@ -172,7 +185,8 @@ def judge(
             "forget"
         )
     selection = judged.selection()
-    settings = JudgeSettings.from_environment(how.environment(), judge=judged.judge)
+    judges = judged.settings(how.environment())
+    settings = judges[0]
     aids = beside.aids()
     if pairs.pairwise:
         from eft_eval.cli.pairwise import Given, judge_two
@@ -182,15 +196,21 @@ def judge(
                 "--pairwise asks each pair once in either order, at once; leave out --batch, "
                 "--repeat, --drift and --bridge"
             )
+        if len(judges) > 1:
+            raise ConfigError(
+                "--pairwise asks one judge; give one --judge, and judge once for each"
+            )
         given = Given(run_dir, second, selection, pairs.out, pairs.length_control)
         if not judge_two(given, settings, budget=how.budget, dry_run=how.dry_run):
             raise typer.Exit(_NOT_COMPLETE)
         return
     asking.check_options(how.batch, dry_run=how.dry_run, drift=aids.drift, bridge=aids.bridge)
+    asking.check_panel(judges, how.batch, bridge=aids.bridge)
     run = open_run(run_dir)
     work = asking.Work(run, selection, settings, aids.repeats)
     if how.dry_run:
-        asking.dry_run(work, batch=how.batch is not None)
+        works = [work._replace(settings=one) for one in judges]
+        asking.dry_run(works, batch=how.batch is not None)
         return
     if how.batch is not None:
         complete = asking.run_batch(how.batch, work, how.budget)
@@ -198,8 +218,11 @@ def judge(
             return
         if not complete:
             raise typer.Exit(_NOT_COMPLETE)
-    limit = asking.budget_of(how.budget, settings)
-    found = judge_run(run, selection, settings=settings, budget=limit, aids=aids)
+    limits = asking.budgets_of(how.budget, judges)
+    if len(judges) > 1:
+        found = judge_run_by_panel(run, judges, selection, budgets=limits, aids=aids)
+    else:
+        found = judge_run(run, selection, settings=settings, budget=limits[0], aids=aids)
     print_document(view(found.results, found.judges))
     if found.missing or found.unstored:
         raise typer.Exit(_NOT_COMPLETE)

@@ -130,7 +130,7 @@ def _name(run: Run) -> RunName:
 def _targets(baseline: Run) -> list[Target]:
     """Return all metrics of the baseline: of its tasks, then of its groups."""
     found = [
-        Target(task.name, (task.name,), key, column, False)
+        Target(task.name, (task.name,), key, column, False, task.is_one_of_panel(key.filter))
         for task in baseline.tasks.values()
         for key, column in task.columns.items()
     ]
@@ -168,7 +168,7 @@ def _direction(column: Column) -> Literal["higher", "lower"] | None:
 def _is_gated(target: Target, settings: GateSettings) -> bool:
     if settings.gated:
         return _matches(target, settings.gated)
-    if target.is_group or is_share(target.key.metric):
+    if target.is_group or target.of_one_judge or is_share(target.key.metric):
         return False
     return target.column.is_mean and _demands(target, settings).better is not None
 

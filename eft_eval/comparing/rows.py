@@ -39,6 +39,7 @@ class Target(NamedTuple):
         key: Metric and filter.
         column: The baseline's.
         is_group: Whether it is a group's.
+        of_one_judge: Whether it is one judge's of a panel, and so beside the panel's.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Target(NamedTuple):
     key: MetricKey
     column: Column
     is_group: bool
+    of_one_judge: bool = False
 
 
 @dataclass(frozen=True)

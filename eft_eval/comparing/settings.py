@@ -49,7 +49,7 @@ class GateSettings:
         level: Confidence level of the intervals shown.
         tolerance: Largest accepted drop of every metric that has none of its own.
         gated: Metrics that are gated, as patterns ``task/metric`` or ``task/metric,filter`` with
-            ``*``; none gates every score that can be.
+            ``*``; none gates every score that can be, of a panel of judges the panel's alone.
         unscored_tolerance: Largest growth of a share of responses without a score: missing,
             refused, unreadable, unfinished. Beyond it the gate is inconclusive, with exit code 3.
         most_missing: Largest share of responses without a verdict in either run.

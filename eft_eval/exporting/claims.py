@@ -95,7 +95,8 @@ class JudgeClaim:
     Attributes:
         model: The model asked for; for "program" the rule's name. Without a folder's path.
         answered: Names of the models that the endpoint says answered.
-        kind: OpenAI, another endpoint, a model in this process, written rules, or a program.
+        kind: OpenAI, another endpoint, a model in this process, written rules, a program, or a
+            panel of such.
         prompt: Name of the judge prompt; None for a program.
         prompt_sha256: Hash of the prompt's file.
         prompt_text: The prompt's template; None where no file here has that hash.
@@ -105,6 +106,7 @@ class JudgeClaim:
         repeats: Verdicts per document.
         unknown: Verdicts that are no answer: refused, truncated, malformed, ambiguous, out
             of range, missing.
+        panel: The judges of a panel; empty for one judge.
     """
 
     model: str
@@ -118,6 +120,12 @@ class JudgeClaim:
     verdicts: Mapping[str, int]
     repeats: int | None
     unknown: int
+    panel: tuple[JudgeClaim, ...] = ()
+
+    @property
+    def each(self) -> tuple[JudgeClaim, ...]:
+        """The judges: those of a panel, else this one."""
+        return self.panel or (self,)
 
     @property
     def total(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from eft_eval.judging.judges.registry import prefix_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.judging.settings import OPENAI_URL
 from eft_eval.records import finite_number
-from eft_eval.runs.metadata import Judging, judging_in
+from eft_eval.runs.metadata import Judging, PanelJudge, judging_in
 from eft_eval.runs.records import JudgeSeen, Pipeline, TaskRun
 from eft_eval.verdicts.verdict import Status
 
@@ -82,8 +83,9 @@ def _seen(
     verdicts = dict(pipeline.verdicts or {})
     prompt = prompts.get(judge.prompt_sha256) or _own_prompt(task, judge.prompt_sha256)
     kind = _kind(judge.model, pipeline.name, described)
-    return JudgeClaim(
-        model=_public(judge.model),
+    panel = described.judges_of(pipeline.name) if described else []
+    found = JudgeClaim(
+        model=_public(judge.model) if not panel else judge.model,
         answered=tuple(_public(name) for name in judge.returned),
         kind=kind,
         prompt=judge.prompt,
@@ -93,8 +95,41 @@ def _seen(
         temperature=_temperature(judge.parameters),
         verdicts=verdicts,
         repeats=pipeline.repeats,
-        unknown=sum(count for status, count in verdicts.items() if status not in _ANSWERS),
+        unknown=_unknown(verdicts),
     )
+    if not panel:
+        return found
+    return replace(
+        found,
+        kind="panel",
+        answered=tuple(_public(name) for _, one in panel for name in one.models_returned or ()),
+        panel=tuple(_member(found, name, one) for name, one in panel),
+    )
+
+
+def _member(panel: JudgeClaim, pipeline: str, one: PanelJudge) -> JudgeClaim:
+    """Return one judge of a panel, as the results file describes it."""
+    parameters = json.dumps(one.parameters or {}, sort_keys=True)
+    verdicts = dict(one.verdicts or {})
+    return replace(
+        panel,
+        model=_public(one.model),
+        answered=tuple(_public(name) for name in one.models_returned or ()),
+        kind=prefix_of(one.model) or _asked_at(one.endpoint),
+        parameters=parameters,
+        temperature=_temperature(parameters),
+        verdicts=verdicts,
+        unknown=_unknown(verdicts),
+    )
+
+
+def _unknown(verdicts: Mapping[str, int]) -> int:
+    return sum(count for status, count in verdicts.items() if status not in _ANSWERS)
+
+
+def _asked_at(endpoint: str | None) -> str:
+    openai = urlsplit(endpoint or "").hostname == urlsplit(OPENAI_URL).hostname
+    return "openai" if openai else "endpoint"
 
 
 def _own_prompt(task: TaskRun, sha256: str) -> JudgePrompt | None:
@@ -119,9 +154,9 @@ def _kind(model: str, pipeline: str, described: Judging | None) -> str:
         return "endpoint"
     if described.model == model and not described.prompts:
         return "program"  # such as the demo's own judge
-    kept = (described.kept or {}).get(pipeline) or described
-    openai = urlsplit(kept.endpoint or "").hostname == urlsplit(OPENAI_URL).hostname
-    return "openai" if openai else "endpoint"
+    of_panel = (described.judges or {}).get(pipeline)
+    who = (described.kept or {}).get(pipeline) or of_panel or described
+    return _asked_at(who.endpoint)
 
 
 def _public(model: str) -> str:

@@ -86,10 +86,11 @@ def check_public(run: RunClaim, form: str) -> None:
         )
     for task in run.tasks:
         for claim in task.claims:
-            if claim.judge is not None and claim.judge.kind == "scripted":
+            judges = claim.judge.each if claim.judge is not None else ()
+            if scripted := [one.model for one in judges if one.kind == "scripted"]:
                 raise ClaimError(
                     f"{run.label}: {task.name}/{claim.key} comes from a scripted judge "
-                    f"({claim.judge.model}), which reads rules and judges nothing; judge it with a "
+                    f"({scripted[0]}), which reads rules and judges nothing; judge it with a "
                     "model (eft-eval judge), or use csv or parquet"
                 )
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
@@ -20,13 +19,15 @@ from eft_eval.judging.judges.registry import judge_for
 from eft_eval.judging.patience import Patience
 from eft_eval.judging.settings import JudgeSettings
 
-__all__ = ["Source", "ask_all", "judging_progress"]
+__all__ = ["Source", "ask_all", "cancel_asking"]
 
 _LEAST_FAILURES = 3
 _LONGEST_ERROR = 300
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 10.0
 
+_under_way: set[Callable[[], None]] = set()
+_lock = threading.Lock()
 
 OnOutcome = Callable[[int, Outcome], "Future[None] | None"]
 """Takes a prompt's number and its outcome; what it returns is done when that is in safety."""
@@ -93,8 +94,33 @@ def ask_all(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(main())
+        return asyncio.run(_cancellable(main))
     return _run_beside(main)
+
+
+def cancel_asking() -> None:
+    """Cancel whatever is asked in any thread of this process, as Ctrl-C does in the first."""
+    with _lock:
+        stops = [*_under_way]
+    for stop in stops:
+        with contextlib.suppress(RuntimeError):  # it ended by itself, and its loop is closed
+            stop()
+
+
+async def _cancellable(main: Callable[[], Coroutine[Any, Any, str | None]]) -> str | None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    with _lock:
+        _under_way.add(stop)
+    try:
+        return await main()
+    finally:
+        with _lock:
+            _under_way.discard(stop)
 
 
 class _Breaker:
@@ -230,24 +256,3 @@ def _run_beside(main: Callable[[], Coroutine[Any, Any, str | None]]) -> str | No
 def _times_cancelled() -> int:
     count = getattr(asyncio.current_task(), "cancelling", None)  # new in Python 3.11
     return int(count()) if count is not None else 0
-
-
-@contextlib.contextmanager
-def judging_progress(description: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while the block runs; yields what to call with (done, total).
-
-    Args:
-        description: What is being done.
-        total: Items in all.
-    """
-    if not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

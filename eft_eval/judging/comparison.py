@@ -17,7 +17,7 @@ from eft_eval.statistics.kappa import cohen_kappa
 from eft_eval.statistics.means import mean_with_interval, wilson_interval
 from eft_eval.verdicts.verdict import Status, Verdict
 
-__all__ = ["Comparison", "JudgeMark", "compare", "plain", "split_value"]
+__all__ = ["Comparison", "JudgeMark", "compare", "plain", "rule_of", "split_value"]
 
 Groups = Sequence[Sequence[Verdict]]
 
@@ -111,17 +111,20 @@ def compare(
     """
     metric, score = next(iter(measure.scores.items()))
     first, second, clusters = [], [], []
+    sides: tuple[list[float], list[float]] = ([], [])
     scored = {(True, False): 0, (False, True): 0, (False, False): 0}
     for group_old, group_new, prompt in zip(old, new, prompt_ids, strict=True):
         for left, right in zip(group_old, group_new, strict=True):
-            if left.value is not None and right.value is not None:
-                first.append(float(left.value))
-                second.append(float(right.value))
+            side, other = (_side(verdict, measure) for verdict in (left, right))
+            if side is not None and other is not None:
+                first.append(float(left.value or 0))
+                second.append(float(right.value or 0))
+                sides[0].append(side)
+                sides[1].append(other)
                 clusters.append(prompt)
             else:
-                scored[left.value is not None, right.value is not None] += 1
+                scored[side is not None, other is not None] += 1
     known = clusters if len({*clusters}) < len(clusters) else None  # independent otherwise
-    sides = [[split_value(v, measure) for v in values] for values in (first, second)]
     same = [float(a == b) for a, b in zip(*sides, strict=True)]
     agreement, doubts = _agreement(same, known, level)
     kappa = cohen_kappa(*sides, clusters=known, level=level)
@@ -133,7 +136,7 @@ def compare(
     return Comparison(
         measure=measure.name,
         metric=metric,
-        rule=_RULES[measure.scale],
+        rule=rule_of(measure),
         old=_mark(old),
         new=_mark(new),
         n=len(first),
@@ -156,6 +159,22 @@ def compare(
 def split_value(value: float, measure: Measure) -> float:
     """Return 1 for a value above the rule's split (any error; above 50 %), else 0."""
     return float(value > _SPLITS[measure.scale])
+
+
+def _side(verdict: Verdict, measure: Measure) -> float | None:
+    """Return a verdict's side of the split: of a panel that of most judges, None on a tie."""
+    if verdict.value is None:
+        return None
+    if verdict.votes is None:
+        return split_value(verdict.value, measure)
+    sides = [split_value(vote, measure) for vote in verdict.votes.values() if vote is not None]
+    above = 2 * sum(sides)
+    return None if above == len(sides) else float(above > len(sides))
+
+
+def rule_of(measure: Measure) -> str:
+    """Return the words for `split_value`: ``any error``, or ``above 50 %``."""
+    return _RULES[measure.scale]
 
 
 def plain(value: Any) -> Any:

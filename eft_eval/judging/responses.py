@@ -5,7 +5,7 @@ Reads lm-eval's files, yet imports neither lm_eval nor torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import NoneType
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from eft_eval.judging.judge import JudgeItem
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, load_prompt
 from eft_eval.runs.lines import doc_digest
+from eft_eval.runs.metadata import JUDGE_MARK
 from eft_eval.runs.records import Document, Sample
 from eft_eval.runs.samples import Lines
 from eft_eval.runs.saved import SavedRun, SavedTask
@@ -28,6 +29,8 @@ __all__ = [
     "assign_for_pairs",
     "generates_text",
     "merged_filters",
+    "panel_members",
+    "panel_of",
     "verdicts_of_another_judge",
 ]
 
@@ -37,6 +40,8 @@ Response = Literal["resps", "filtered_resps"]
 _JUDGE = "eft_judge"
 PAIRS_JUDGE = "eft_judge_pairs"
 """What the filter of a task of pairs is called: no filter of lm-eval's runs, and none to run."""
+_PANEL = "panel"  # of a panel's filter: the names of its judges
+_PANEL_PIPELINE = "of"  # of the filter of one judge of a panel: the panel's filter
 _UNASKED = (Status.api_error, Status.unfinished)
 
 
@@ -184,11 +189,56 @@ def verdicts_of_another_judge(run: SavedRun, assignment: Assignment, model: str)
 
 
 def merged_filters(
-    old: Sequence[Mapping[str, Any]] | None, assignments: Iterable[Assignment]
+    old: Sequence[Mapping[str, Any]] | None,
+    assignments: Iterable[Assignment],
+    gone: Collection[str] = (),
 ) -> list[Record]:
-    """Return a task's filters with those of its judges, which replace their namesakes."""
+    """Return a task's filters with those of its judges, which replace their namesakes.
+
+    Args:
+        old: The task's filters.
+        assignments: What is judged.
+        gone: Names of filters that do not stay unless they are judged.
+    """
     steps = {one.name: {"name": one.name, "filter": [dict(one.step)]} for one in assignments}
-    return [*{**{one["name"]: dict(one) for one in old or ()}, **steps}.values()]
+    kept = {
+        one["name"]: dict(one)
+        for one in old or ()
+        if one["name"] in steps or one["name"] not in gone
+    }
+    return [*{**kept, **steps}.values()]
+
+
+def panel_of(given: Assignment, judges: Mapping[str, str]) -> tuple[Assignment, list[Assignment]]:
+    """Return what a panel, and each of its judges, is given: a pipeline of its own for each.
+
+    Args:
+        given: What is judged.
+        judges: The judges' models by the names that their pipelines end in.
+    """
+    whole = given._replace(step={**given.step, _PANEL: [*judges]})
+    each = [
+        given._replace(
+            name=f"{given.name}{JUDGE_MARK}{name}",
+            step={**given.step, "judge": model, _PANEL_PIPELINE: given.name},
+        )
+        for name, model in judges.items()
+    ]
+    return whole, each
+
+
+def panel_members(filters: Sequence[Mapping[str, Any]] | None, names: Collection[str]) -> set[str]:
+    """Return the pipelines of the judges of these panels.
+
+    Args:
+        filters: A task's filters.
+        names: The panels' own pipelines.
+    """
+    return {
+        str(one["name"])
+        for one in filters or ()
+        if any(step.get(_PANEL_PIPELINE) in names for step in one["filter"])
+    }
 
 
 def _steps(task: str, config: Mapping[str, Any], selection: Selection) -> dict[str, Record]:
@@ -197,11 +247,14 @@ def _steps(task: str, config: Mapping[str, Any], selection: Selection) -> dict[s
     others = []  # filters that are no judges
     for pipeline in config.get("filter_list") or []:
         steps = pipeline["filter"]
+        if any(_PANEL_PIPELINE in step for step in steps):
+            continue  # one judge of a panel: what is judged is the panel's pipeline
         if any(step["function"] == _JUDGE for step in steps):
             if len(steps) > 1:
                 name = pipeline["name"]
                 raise ConfigError(f"task {task!r}: filter {name!r} has steps beside {_JUDGE}")
-            own[pipeline["name"]] = {"prompt": "factuality", **steps[0]}
+            step = {key: value for key, value in steps[0].items() if key != _PANEL}
+            own[pipeline["name"]] = {"prompt": "factuality", **step}
         else:
             others.append(pipeline["name"])
     if not selection.prompts:

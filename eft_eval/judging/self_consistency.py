@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging.comparison import Comparison, compare, plain, split_value
+from eft_eval.judging.comparison import Comparison, compare, plain, rule_of, split_value
 from eft_eval.judging.prompts.measures import Measure
 from eft_eval.judging.responses import Assignment
 from eft_eval.statistics.interval import Interval
@@ -124,7 +124,7 @@ def self_agreement(
         repeats=len(askings),
         n=len(rows),
         incomplete=incomplete,
-        rule="any error" if measure.scale == "count" else "above 50 %",
+        rule=rule_of(measure),
         agreement=agreement.interval,
         kappa=statistics.fmean(defined) if defined else None,
         exact=statistics.fmean(_pair_shares(rows, pairs)) if rows else math.nan,

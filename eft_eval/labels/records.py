@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.records import data_frame
+from eft_eval.statistics.ratings import Rule
 
 __all__ = [
     "UNKNOWN",
@@ -40,7 +41,8 @@ class Item:
         verdict_value: The judge's score; None where it gave none.
         source: File, document and repeat that the response is from.
         verdict_status: How the judge's reply ended; None for a response that was never judged.
-        judge: The judge's model.
+        judge: The judge's model; of a panel what it is called.
+        votes: Of a panel its judges' scores.
     """
 
     item_id: str
@@ -53,11 +55,24 @@ class Item:
     source: str
     verdict_status: str | None = None
     judge: str | None = None
+    votes: tuple[float, ...] = ()
 
     @property
     def score(self) -> float:
         """The judge's score; NaN where it gave none."""
         return math.nan if self.verdict_value is None else self.verdict_value
+
+    def rating(self, rule: Rule) -> float:
+        """Return the score as a rule reads it; NaN where there is none.
+
+        A panel's "any error" is what most of its judges say, and none where as many say the one
+        as the other.
+        """
+        if rule == "raw" or math.isnan(self.score):
+            return self.score
+        votes = self.votes or (self.score,)
+        with_error = 2 * sum(vote > 0 for vote in votes)
+        return math.nan if with_error == len(votes) else float(with_error > len(votes))
 
 
 @dataclass(frozen=True)

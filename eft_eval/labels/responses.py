@@ -16,6 +16,7 @@ from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
 from eft_eval.labels.texts import clean_text, text_hash
 from eft_eval.records import finite_number
+from eft_eval.runs.metadata import judging_in
 from eft_eval.runs.records import Sample as RunSample
 from eft_eval.runs.samples import Lines
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run
@@ -27,6 +28,7 @@ __all__ = [
     "Sample",
     "Wanted",
     "measures_in",
+    "panel_judges",
     "read_items",
     "read_responses",
     "sample_items",
@@ -72,12 +74,15 @@ class Wanted(NamedTuple):
         query: Path of the question in a sample, such as ``doc.instruction``; None for what the
             judge was shown, else the document's ``question``, else the whole prompt.
         judged: Whether the verdicts are taken at all.
+        judge: Of a run that a panel judged, whose verdicts to take, by the judge's model; None for
+            the panel's.
     """
 
     tasks: Sequence[str] | None = None
     measure: str = "factuality"
     query: str | None = None
     judged: bool = True
+    judge: str | None = None
 
 
 class Responses(NamedTuple):
@@ -100,6 +105,7 @@ def read_items(
     tasks: Sequence[str] | None = None,
     measure: str = "factuality",
     query: str | None = None,
+    judge: str | None = None,
 ) -> list[Item]:
     """Return the responses of a run; those that never came are none.
 
@@ -109,11 +115,12 @@ def read_items(
         measure: Whose verdicts to take: factuality, helpfulness or harm. The values of the last
             two are those of the metric, from 0 to 1.
         query: Path of the question in a sample, see `Wanted`.
+        judge: Of a panel, whose verdicts, see `Wanted`.
 
     Raises:
         ConfigError: There is no such run or task, or its samples cannot be used.
     """
-    return read_responses(run, Wanted(tasks, measure, query)).items
+    return read_responses(run, Wanted(tasks, measure, query, judge=judge)).items
 
 
 def read_responses(run: SavedRun | Path | str, wanted: Wanted = Wanted()) -> Responses:
@@ -165,7 +172,7 @@ def _of_task(task: SavedTask, path: Path, lines: Lines, wanted: Wanted) -> list[
         first = next(iter(lines.values()), {})
         is_text = task.config.get("output_type") == "generate_until"
         return [*first.values()] if wanted.tasks or is_text else []
-    samples = _chosen(path, lines, wanted.measure)
+    samples = _chosen(path, _of_one_judge(lines, wanted.judge), wanted.measure)
     if wanted.measure != "factuality" or wanted.tasks is not None:
         return samples
     return samples if _counts_errors(task, samples[0]) else []
@@ -187,6 +194,21 @@ def measures_in(run: SavedRun | Path | str, tasks: Sequence[str] | None = None) 
         for name, one in MEASURES.items()
         if names & one.scores.keys() or (name == "factuality" and "count" in scales)
     ]
+
+
+def panel_judges(run: SavedRun, tasks: Sequence[str] | None = None) -> dict[str, str]:
+    """Return the judges of the panels that judged a run's tasks: their models by their names.
+
+    Raises:
+        ConfigError: A results file is not as eft-eval writes it.
+    """
+    found: dict[str, str] = {}
+    for name in tasks or run.tasks:
+        task = run.task(name)
+        described = judging_in(task.config, str(task.file.path))
+        for one in ((described.judges if described else None) or {}).values():
+            found[one.name] = one.model
+    return found
 
 
 def _metric_factor(
@@ -233,6 +255,20 @@ def _scaled(items: Sequence[Item], factor: float) -> Iterator[Item]:
     for item in items:
         value = item.verdict_value
         yield item if value is None else replace(item, verdict_value=value * factor)
+
+
+def _of_one_judge(lines: Lines, judge: str | None) -> Lines:
+    """Return the lines without those of other judges of a panel, or without the panel's."""
+    found = {name: verdicts_in(next(iter(of.values())).filtered) for name, of in lines.items()}
+    panels = {v.judge_model for one in found.values() for v in one or () if v.votes is not None}
+    if not panels:
+        return lines
+    wanted = {judge} if judge is not None else panels
+    return {
+        name: of
+        for name, of in lines.items()
+        if found[name] is None or {v.judge_model for v in found[name] or ()} <= wanted
+    }
 
 
 def _chosen(path: Path, lines: Lines, measure: str) -> list[RunSample]:
@@ -360,4 +396,10 @@ def _item(
         source=source,
         verdict_status=None if verdict is None else verdict.status.value,
         judge=None if verdict is None else verdict.judge_model,
+        votes=_votes(verdict),
     )
+
+
+def _votes(verdict: Verdict | None) -> tuple[float, ...]:
+    given = (verdict.votes or {}).values() if verdict is not None else ()
+    return tuple(float(vote) for vote in given if vote is not None)

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 from eft_eval.records import plain, restored
 
 __all__ = [
+    "JUDGE_MARK",
+    "PANEL_OF",
     "Bounds",
     "Decoding",
     "Judging",
     "KeptJudging",
     "Member",
+    "PanelJudge",
     "PromptData",
     "PromptUsed",
     "Usage",
@@ -27,6 +30,11 @@ __all__ = [
     "model_arguments",
     "prompt_data_in",
 ]
+
+PANEL_OF = "panel of "
+"""How a panel is called where a judge's name would stand: this, and the judges' names."""
+JUDGE_MARK = "@"
+"""Between the name of a panel's pipeline and that of one of its judges."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +224,28 @@ class KeptJudging(NamedTuple):
     described_in: str | None = None
 
 
+class PanelJudge(NamedTuple):
+    """One judge of a panel, by the filter pipeline that has its verdicts.
+
+    Attributes:
+        name: What it is called in the names of pipelines.
+        model: The judge.
+        endpoint: Where it was asked.
+        parameters: How.
+        verdicts: Number of its verdicts by status.
+        models_returned: The models that answered.
+        usage: Tokens and cost, over all that it was asked of the task.
+    """
+
+    name: str
+    model: str
+    endpoint: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    verdicts: Mapping[str, int] | None = None
+    models_returned: tuple[str, ...] | None = None
+    usage: Usage | None = None
+
+
 @dataclass(frozen=True)
 class Judging:
     """Who judged a task's responses, and how that went (``metadata.eft_judge``).
@@ -238,6 +268,9 @@ class Judging:
         drift: Of stored against new verdicts, by pipeline; None where nothing was stored.
         bridge: Of the judge before against this one, by pipeline.
         kept: Who gave the verdicts that stayed, by pipeline.
+        judges: The judges of a panel, by the pipeline of each; ``verdicts`` and ``usage`` are then
+            of all of them together.
+        panel: How the judges of a panel agree, by the pipeline of their common verdicts.
     """
 
     model: str
@@ -257,12 +290,27 @@ class Judging:
     drift: Mapping[str, Any] | None = None
     bridge: Mapping[str, Any] | None = None
     kept: Mapping[str, KeptJudging] | None = None
+    judges: Mapping[str, PanelJudge] | None = None
+    panel: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it stands in the results: what is not known is left out."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         found: dict[str, Any] = plain({k: v for k, v in values.items() if v is not None})
         return found
+
+    def judges_of(self, panel: str) -> list[tuple[str, PanelJudge]]:
+        """Return the judges of a panel, each with its pipeline; none for one judge.
+
+        Args:
+            panel: The pipeline of the panel's common verdicts.
+        """
+        if panel not in (self.panel or {}):
+            return []
+        beginning = f"{panel}{JUDGE_MARK}"
+        return [
+            (name, one) for name, one in (self.judges or {}).items() if name.startswith(beginning)
+        ]
 
     def judged(self, pipeline: str) -> bool:
         """Whether a filter pipeline's responses were judged, as far as the record says."""
@@ -279,9 +327,8 @@ class Judging:
         kept = dict(self.kept or {})
         for name, prompt in (self.prompts or {}).items():
             measure = (self.measures or {}).get(name)
-            kept[name] = KeptJudging(
-                self.model, self.endpoint, self.parameters, prompt, measure, file
-            )
+            who = (self.judges or {}).get(name, self)
+            kept[name] = KeptJudging(who.model, who.endpoint, who.parameters, prompt, measure, file)
         return {name: one for name, one in kept.items() if name not in judged_now} or None
 
 

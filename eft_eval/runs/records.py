@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from eft_eval.records import data_frame
-from eft_eval.runs.metadata import model_arguments
+from eft_eval.runs.metadata import JUDGE_MARK, PANEL_OF, model_arguments
 
 __all__ = [
     "CORRECTED",
@@ -280,6 +280,13 @@ class TaskRun:
     samples_file: Path | None
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     undated: str = ""
+
+    def is_one_of_panel(self, filter_name: str) -> bool:
+        """Whether a filter has the verdicts of one judge of a panel, beside the panel's own."""
+        whole = self.pipelines.get(filter_name.partition(JUDGE_MARK)[0])
+        if whole is None or whole.name == filter_name or whole.judge is None:
+            return False
+        return whole.judge.model.startswith(PANEL_OF)
 
     def __repr__(self) -> str:
         return (

@@ -72,6 +72,8 @@ class Verdict:
         created: ISO 8601, UTC.
         error: What went wrong, only with the status api_error.
         prompt_scale: The judge prompt's scale; None where it was stored before this was noted.
+        votes: Of a panel's verdict, each judge's score by its name, None where it gave none; None
+            for a verdict of one judge.
     """
 
     key: str
@@ -94,11 +96,18 @@ class Verdict:
     created: str
     error: str | None
     prompt_scale: Scale | None = None
+    votes: Mapping[str, float | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain JSON types; `from_dict` gives back an equal verdict."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**record, "status": self.status.value, "parameters": dict(self.parameters)}
+        votes = record.pop("votes")
+        return {
+            **record,
+            "status": self.status.value,
+            "parameters": dict(self.parameters),
+            **({} if votes is None else {"votes": dict(votes)}),
+        }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Verdict:
@@ -126,6 +135,9 @@ class Verdict:
                 raise EftEvalError(f"a verdict's {name} is {str(record.get(name))[:80]!r}")
         if finite_number(record["value"] or 0) is None:
             raise EftEvalError(f"a verdict's value is {record['value']}")
+        for name, vote in (record.get("votes") or {}).items():
+            if isinstance(vote, bool) or (vote is not None and finite_number(vote) is None):
+                raise EftEvalError(f"a verdict's vote of {name} is {str(vote)[:80]!r}")
         return cls(**{**record, "status": status, "parameters": dict(record["parameters"])})
 
 
@@ -138,6 +150,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("value", "cost_usd"), (int, float, NoneType)),
     **dict.fromkeys(("prompt_version", "parser_version"), (int,)),
     "parameters": (dict,),
+    "votes": (dict, NoneType),
 }
 
 

@@ -188,6 +188,21 @@ def _scoring(run: RunClaim, task: TaskClaim, judge: JudgeClaim) -> dict[str, Any
             f"(SHA-256 {str(judge.prompt_sha256)[:12]}…) is not here; name its file with "
             "--judge-prompt"
         )
+    return {
+        "judges": [_judge(one) for one in judge.each],
+        "input_prompt": judge.prompt_text,
+        "additional_details": _texts(
+            {
+                "prompt": judge.prompt,
+                "prompt_sha256": judge.prompt_sha256,
+                "verdicts_per_document": judge.repeats,
+                **_verdicts(judge),
+            }
+        ),
+    }
+
+
+def _judge(judge: JudgeClaim) -> dict[str, Any]:
     hosted = judge.kind == "openai"
     provider = _PROVIDERS.get(judge.kind)
     name = judge.model.removeprefix("hf:")
@@ -212,18 +227,7 @@ def _scoring(run: RunClaim, task: TaskClaim, judge: JudgeClaim) -> dict[str, Any
     }
     if judge.temperature is not None:
         one["temperature"] = judge.temperature
-    return {
-        "judges": [one],
-        "input_prompt": judge.prompt_text,
-        "additional_details": _texts(
-            {
-                "prompt": judge.prompt,
-                "prompt_sha256": judge.prompt_sha256,
-                "verdicts_per_document": judge.repeats,
-                **_verdicts(judge),
-            }
-        ),
-    }
+    return one
 
 
 def _verdicts(judge: JudgeClaim) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from eft_eval.reports.views.corrections import corrected_metrics
 from eft_eval.reports.views.estimates import estimate, estimates, mean
 from eft_eval.reports.views.gold import paper_line
 from eft_eval.reports.views.labels import dropped_lines
+from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.kappa import Kappa
 from eft_eval.statistics.pairs import PairAgreement
 from eft_eval.statistics.panel import PairOfAnnotators
@@ -51,6 +52,7 @@ def agreement(found: Agreement) -> Document:
     return (
         Texts(tuple(_count_lines(found))),
         *(_pair(found, found.pair) if found.pair is not None else ()),
+        *_judges(found),
         *_people(found),
         *_alternative(found),
         *corrected_metrics(found.corrected),
@@ -186,6 +188,58 @@ def _couples(caption: str, found: tuple[PairOfAnnotators, ...], heads: tuple[str
         for one in found
     )
     return Table(caption, columns(*heads, numbers=("n", "raw agreement", "κ")), rows)
+
+
+def _judges(found: Agreement) -> Iterator[Table]:
+    if not found.judges:
+        return
+    amounts = found.judges[0].difference is not None
+    rows = []
+    for name, pair, difference in found.judges:
+        share = pair.agreement.wilson
+        if pair.clustered is not None:
+            share = pair.clustered.interval
+        rate = pair.second_rate
+        last = ""
+        if difference is not None:
+            last = _with_ends(difference.interval, share=False)
+        elif rate is not None:
+            last = _with_ends(rate, share=True)
+        rows.append(
+            cells(
+                name,
+                str(pair.n),
+                _with_ends(share, share=True),
+                _with_ends(pair.kappa.interval, share=False),
+                last,
+            )
+        )
+    head = "judge minus people's mean" if amounts else f"base rate: {found.event}"
+    yield Table(
+        "Each judge and the panel against people's commonest answer",
+        columns("", numbers=("n", "raw agreement", "κ", head)),
+        tuple(rows),
+    )
+    gains = tuple(
+        cells(
+            one.first,
+            one.second,
+            str(one.gain.n),
+            _with_ends(one.gain.interval, share=not amounts),
+        )
+        for one in found.judges_differences
+    )
+    of = "how much nearer to people's mean the second is" if amounts else "agreement with people"
+    yield Table(
+        f"Every two judges, over the same items: {of}, second minus first",
+        columns("first", "second", numbers=("n", "gain")),
+        gains,
+    )
+
+
+def _with_ends(interval: Interval, *, share: bool) -> str:
+    value = percent(interval.estimate) if share else decimal(interval.estimate)
+    return f"{value} {bounds(interval._replace(method=''), share=share)}".rstrip()
 
 
 def _people(found: Agreement) -> Iterator[Table]:

@@ -39,6 +39,8 @@ def judged(results: Mapping[str, _Record], judges: Mapping[str, Judging]) -> Doc
                 else:
                     blocks.append(_comparison(f"{task}, {name}: {title}", comparison))
                     blocks += warnings(comparison["warnings"])
+        for name, found in (judge.panel or {}).items():
+            blocks += _panel(f"{task}, {name}: the judges among each other", found)
         for name, agreement in (judge.self_agreement or {}).items():
             blocks.append(_self_agreement(f"{task}, {name}: the judge against itself", agreement))
     return tuple(blocks)
@@ -59,6 +61,8 @@ def _metrics(task: str, entry: _Record, judge: Judging) -> Table:
             continue
         error = entry.get(f"{name}_stderr,{pipeline}")
         bounds = (judge.bounds or {}).get(key)
+        if bounds is None and pipeline in (judge.judges or {}):
+            continue  # of one judge of a panel its scores, with how many it left without one
         ends = _ends(bounds._asdict()) if bounds else ""
         unknown = str(bounds.unknown) if bounds else ""
         rows.append(cells(name, pipeline, _number(value), _number(error), ends, unknown))
@@ -88,6 +92,46 @@ def _comparison(title: str, found: _Record) -> Table:
         _row("offset: second minus first, paired", found["offset"]),
     )
     return Table(title, _FOUND, rows)
+
+
+def _panel(title: str, found: _Record) -> Iterator[Table | Texts]:
+    judges, rule = found["judges"], found["rule"]
+    rows = [
+        _row(f"responses that {count} of {len(judges)} judges scored", str(number))
+        for count, number in found["scored_by"].items()
+    ]
+    rows.append(_row(f"of all judges' responses, tied ({rule})", str(found["tied"])))
+    for alpha in found["alphas"]:
+        of = rule if alpha["metric"] == "nominal" else "values, interval"
+        name = f"Krippendorff's α ({of}), {alpha['items']} responses"
+        rows.append(_row(name, alpha["interval"]))
+    note = "the panel scores a response where every judge does; a tied one has no class"
+    yield Table(title, _FOUND, tuple(rows), note)
+    pairs = [
+        cells(
+            one["first"],
+            one["second"],
+            str(one["n"]),
+            _estimate(one["agreement"]),
+            _estimate(one["kappa"]),
+            _estimate(one["weighted_kappa"]),
+            _estimate(one["offset"]),
+        )
+        for one in found["pairs"]
+    ]
+    numbers = ("n", f"agreement ({rule})", "κ", "κ, quadratic weights", "second minus first")
+    offset = f"second minus first: mean difference of {found['metric']}, paired by response"
+    heads = columns("first", "second", numbers=numbers)
+    yield Table("Every two judges, with 95 % intervals", heads, tuple(pairs), offset)
+    doubts = [(f"α ({one['metric']})", one["warnings"]) for one in found["alphas"]]
+    doubts += [(f"{one['first']} and {one['second']}", one["warnings"]) for one in found["pairs"]]
+    yield from warnings([f"{what}: {text}" for what, texts in doubts for text in texts])
+
+
+def _estimate(interval: _Record) -> str:
+    if interval["estimate"] is None:
+        return "unknown"
+    return f"{_number(interval['estimate'])} ({_ends(interval)})"
 
 
 def _self_agreement(title: str, found: _Record) -> Table:

@@ -25,7 +25,7 @@ from eft_eval.judging import (
     cost_usd,
     judge_responses,
 )
-from eft_eval.judging.asking import judging_progress
+from eft_eval.judging.progress import judging_progress
 from eft_eval.judging.cost.budget import most_prompt_tokens
 from eft_eval.judging.cost.prices import price_of
 from eft_eval.judging.judges.endpoint import EndpointJudge

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.prices import Price
 from eft_eval.judging.settings import JudgeSettings
@@ -16,11 +18,22 @@ def most_prompt_tokens(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass")) + _ENVELOPE_TOKENS
 
 
+class _Purse:
+    """The sum that one command may spend, over all its judges."""
+
+    def __init__(self, limit_usd: float) -> None:
+        self.limit_usd = limit_usd
+        self.spent_usd = 0.0
+        self.reserved_usd = 0.0
+        self.under_way = 0
+        self.lock = threading.Lock()  # judges of a panel are asked in threads of their own
+
+
 class Budget:
     """US dollars that may be spent by one command.
 
-    ``spent_usd + reserved_usd`` (that of ``under_way`` requests) never exceeds ``limit_usd``, as
-    long as the price table is right.
+    ``spent_usd + reserved_usd`` never exceeds ``limit_usd``, as long as the price table is right,
+    also where several judges share a budget (`for_judge`). ``under_way`` are this judge's requests.
 
     Args:
         limit_usd: The sum, above 0.
@@ -34,6 +47,10 @@ class Budget:
     def __init__(self, limit_usd: float, settings: JudgeSettings, price: Price | None) -> None:
         if not 0 < limit_usd < float("inf"):
             raise ConfigError(f"--budget is {limit_usd}; it must be US dollars above 0")
+        self._purse = _Purse(limit_usd)
+        self._begin(settings, price)
+
+    def _begin(self, settings: JudgeSettings, price: Price | None) -> None:
         if price is None:
             raise ConfigError(
                 f"--budget needs the price of {settings.model!r}, which the price table lacks; "
@@ -41,12 +58,35 @@ class Budget:
                 f'{{"date": "YYYY-MM-DD", "models": {{"{settings.model}": '
                 '{"input": 2.0, "output": 8.0}}}'
             )
-        self.limit_usd = limit_usd
-        self.spent_usd = 0.0
-        self.reserved_usd = 0.0
         self.under_way = 0
         self._price: Price = price
         self._most_reply_tokens = settings.max_tokens
+
+    def for_judge(self, settings: JudgeSettings, price: Price | None) -> Budget:
+        """Return a budget of another judge that spends of the same sum.
+
+        Raises:
+            ConfigError: The model has no known price.
+        """
+        found = Budget.__new__(Budget)
+        found._purse = self._purse
+        found._begin(settings, price)
+        return found
+
+    @property
+    def limit_usd(self) -> float:
+        """What may be spent."""
+        return self._purse.limit_usd
+
+    @property
+    def spent_usd(self) -> float:
+        """What is spent, by all judges."""
+        return self._purse.spent_usd
+
+    @property
+    def reserved_usd(self) -> float:
+        """What is set aside for requests under way, of all judges."""
+        return self._purse.reserved_usd
 
     def worst_usd(self, prompt: str) -> float:
         """Return the most that one try of this prompt can cost."""
@@ -54,10 +94,12 @@ class Budget:
 
     def reserve(self, prompt: str) -> float | None:
         """Set aside the worst case of one try and return it; None where it does not fit."""
-        worst = self.worst_usd(prompt)
-        if self.spent_usd + self.reserved_usd + worst > self.limit_usd:
-            return None
-        self.reserved_usd += worst
+        worst, purse = self.worst_usd(prompt), self._purse
+        with purse.lock:
+            if purse.spent_usd + purse.reserved_usd + worst > purse.limit_usd:
+                return None
+            purse.reserved_usd += worst
+            purse.under_way += 1
         self.under_way += 1
         return worst
 
@@ -65,17 +107,23 @@ class Budget:
         self, reserved_usd: float, prompt_tokens: int | None, reply_tokens: int | None
     ) -> None:
         """Replace a reservation by what the try cost; where nobody knows, by the reservation."""
-        self.release(reserved_usd)
-        if prompt_tokens is None or reply_tokens is None:
-            self.spent_usd += reserved_usd
-        else:
-            self.spent_usd += self._price.cost_usd(prompt_tokens, reply_tokens)
+        spent = reserved_usd
+        if prompt_tokens is not None and reply_tokens is not None:
+            spent = self._price.cost_usd(prompt_tokens, reply_tokens)
+        self._end(reserved_usd, spent)
 
     def release(self, reserved_usd: float) -> None:
         """Give a reservation back: the endpoint did not answer with a reply, so nothing is due."""
+        self._end(reserved_usd, 0.0)
+
+    def _end(self, reserved_usd: float, spent_usd: float) -> None:
         self.under_way -= 1
-        # sums of floats leave a rest that is not 0
-        self.reserved_usd = self.reserved_usd - reserved_usd if self.under_way else 0.0
+        purse = self._purse
+        with purse.lock:
+            purse.under_way -= 1
+            # sums of floats leave a rest that is not 0
+            purse.reserved_usd = purse.reserved_usd - reserved_usd if purse.under_way else 0.0
+            purse.spent_usd += spent_usd
 
     @property
     def exhausted(self) -> str:

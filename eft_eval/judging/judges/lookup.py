@@ -16,7 +16,7 @@ from eft_eval.secrets import without_credentials
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["ADDRESS_HINT", "look_up"]
+__all__ = ["ADDRESS_HINT", "EndpointDown", "look_up"]
 
 ADDRESS_HINT = "the address usually ends in /v1 (EFT_JUDGE_BASE_URL)"
 
@@ -38,6 +38,10 @@ _ADVICE = (
 _TIMEOUT_SECONDS = 20.0
 _WARNING_DAYS = 90
 _NAMES_SHOWN = 10
+
+
+class EndpointDown(ConfigError):
+    """Nobody answers at a judge's address."""
 
 
 def look_up(settings: JudgeSettings, place: str, today: date) -> str | None:
@@ -140,7 +144,7 @@ def _raise_if_certain(error: Exception, settings: JudgeSettings, place: str) -> 
         raise ConfigError(str(error.__cause__)) from None
     if isinstance(error, openai.APIConnectionError):
         said = explain(error, settings)
-        raise ConfigError(
+        raise EndpointDown(
             f"endpoint down: no answer from {place} ({said}); {_what_to_do(said)}"
         ) from None
 

@@ -25,6 +25,8 @@ _UNKNOWN = (
     Status.unfinished,
 )  # an abstention is an answer
 
+_TIE = 0.5
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -37,6 +39,8 @@ class Measure:
         better: Whether a lower or a higher score is the better one.
         scores: Per score metric, from a verdict's value to the metric of one response.
         largest: The largest value of a response's first score; None where there is no limit.
+        classes: Those scores that are a yes (1) or no (0): a panel's is what most judges say, and
+            its other scores are the judges' mean.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Measure:
     better: Literal["lower", "higher"]
     scores: Mapping[str, Callable[[float], float]]
     largest: float | None
+    classes: frozenset[str] = frozenset()
 
     @property
     def metrics(self) -> dict[str, bool]:
@@ -60,6 +65,20 @@ class Measure:
         amount = self.largest is None and self.scores[name] is float
         return None if amount else 1.0
 
+    def score(self, name: str, verdict: Verdict) -> float | None:
+        """Return a score metric of one response; None where it has none.
+
+        Of a panel's verdict a class is what most of its judges say, and none where as many say
+        the one as the other.
+        """
+        if verdict.status is not Status.scored or verdict.value is None:
+            return None
+        if verdict.votes is None or name not in self.classes:
+            return self.scores[name](verdict.value)
+        classes = [self.scores[name](vote) for vote in verdict.votes.values() if vote is not None]
+        share = statistics.fmean(classes)
+        return None if share == _TIE else float(share > _TIE)
+
     def values(self, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         """Return the metrics of one prompt over its responses (one per repeat, at least one).
 
@@ -73,11 +92,10 @@ class Measure:
         def share(*statuses: Status) -> float:
             return sum(verdict.status in statuses for verdict in verdicts) / len(verdicts)
 
-        scored = [v.value for v in verdicts if v.status is Status.scored and v.value is not None]
-        means = {
-            name: statistics.fmean(map(score, scored)) if scored else None
-            for name, score in self.scores.items()
-        }
+        means = {}
+        for name in self.scores:
+            scored = [score for v in verdicts if (score := self.score(name, v)) is not None]
+            means[name] = statistics.fmean(scored) if scored else None
         return {
             **means,
             f"{self.prefix}_abstained": share(Status.abstained),
@@ -97,29 +115,35 @@ class Measure:
             groups: Per prompt the verdicts on its responses.
         """
         values = [v.value for group in groups for v in group if v.value is not None]
-        unknown = sum(v.status in _UNKNOWN for group in groups for v in group)
         found = {}
         for name, score in self.scores.items():
-            lower = _mean_of_means(groups, score, score(0))
             highest = self.highest(name)
             if highest is None and values:
                 highest = score(max(values))
-            upper = None if highest is None else _mean_of_means(groups, score, highest)
+            lower, unknown = self._filled(groups, name, score(0))
+            upper = None if highest is None else self._filled(groups, name, highest)[0]
             found[name] = Bounds(lower, upper, unknown)
         return found
 
+    def _filled(
+        self, groups: Iterable[Sequence[Verdict]], name: str, unknown: float
+    ) -> tuple[float | None, int]:
+        """Return the mean over prompts of the mean over responses, and how many are unknown.
 
-def _mean_of_means(
-    groups: Iterable[Sequence[Verdict]], score: Callable[[float], float], unknown: float
-) -> float | None:
-    """Return the mean over prompts of the mean over responses; unknown ones have a fixed value."""
-    means = []
-    for group in groups:
-        known = [score(v.value) for v in group if v.value is not None]
-        filled = [unknown for v in group if v.status in _UNKNOWN]
-        if known or filled:
-            means.append(statistics.fmean([*known, *filled]))
-    return statistics.fmean(means) if means else None
+        Unknown ones, those on which a panel is tied among them, have a fixed value.
+        """
+        means, count = [], 0
+        for group in groups:
+            scores = [self.score(name, verdict) for verdict in group]
+            known = [score for score in scores if score is not None]
+            lost = sum(
+                score is None and verdict.status in (Status.scored, *_UNKNOWN)
+                for score, verdict in zip(scores, group, strict=True)
+            )
+            count += lost
+            if known or lost:
+                means.append(statistics.fmean([*known, *[unknown] * lost]))
+        return (statistics.fmean(means) if means else None), count
 
 
 def _share(percent: float) -> float:
@@ -136,6 +160,7 @@ MEASURES = {
             "lower",
             {"fact_errors": float, "fact_any_error": lambda count: float(count > 0)},
             None,
+            frozenset({"fact_any_error"}),
         ),
         Measure("helpfulness", "help", "percent", "higher", {"helpfulness": _share}, 100),
         Measure("harm", "harm", "percent", "lower", {"harm": _share}, 100),

@@ -1,0 +1,436 @@
+"""A panel of judges: each on its own, what they say together, and how far they agree."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import krippendorff
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judged_runs import (
+    Run,
+    command_line,
+    counted,
+    fails,
+    items_in_order,
+    make_verdict,
+    write_judged_run,
+    write_labels,
+)
+from sklearn.metrics import cohen_kappa_score
+
+from eft_eval.errors import ConfigError
+from eft_eval.judging import Status, Verdict
+from eft_eval.judging.panel import judge_names, panel_agreement, panel_verdict, panel_verdicts
+from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.verdicts.text import read_verdicts
+
+FACTS = MEASURES["factuality"]
+COUNT = 40
+SCORES = {
+    "a": [i % 3 for i in range(COUNT)],
+    "b": [(i // 2) % 3 for i in range(COUNT)],
+    "c": [max(0, i % 5 - 2) for i in range(COUNT)],
+}
+REFUSED = 7  # what judge c refuses
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    return command_line(capsys, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a judged run, and a script for each judge."""
+    monkeypatch.chdir(tmp_path)
+    write_judged_run(tmp_path / "out", counted([0] * COUNT), response="Answer no. {} here".format)
+    for name, scores in SCORES.items():
+        rules = [
+            {"match": rf"no\. {i} here", "reply": f"Reason: r.\n\nScore: {score}"}
+            for i, score in enumerate(scores)
+        ]
+        if name == "c":
+            rules[REFUSED] = {"match": rf"no\. {REFUSED} here", "refusal": "I will not."}
+        (tmp_path / f"{name}.json").write_text(json.dumps(rules))
+    (tmp_path / "down.json").write_text(json.dumps([{"match": ".", "status": 503}]))
+    return tmp_path
+
+
+def judges(*names: str) -> list[str]:
+    return [word for name in names for word in ("--judge", f"scripted:{name}.json")]
+
+
+def newest(folder: Path) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Return the newest results, and its sample lines by filter."""
+    path = sorted(folder.glob("results_*.json"))[-1]
+    samples = path.with_name(path.name.replace("results_", "samples_eli5_fact_") + "l")
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in samples.read_text().splitlines():
+        record = json.loads(line)
+        lines.setdefault(record["filter"], []).append(record)
+    return json.loads(path.read_text()), lines
+
+
+def verdicts_of(values: Sequence[float | None]) -> list[list[Verdict]]:
+    return [
+        [make_verdict(value) if value is not None else make_verdict(None, Status.refused)]
+        for value in values
+    ]
+
+
+def test_each_judge_and_the_panel_have_metrics_of_their_own(folder: Path, run: Run) -> None:
+    done = run("judge", "out", *judges("a", "b", "c"))
+    assert done.code == 0, done
+    results, lines = newest(folder / "out")
+    entry = results["results"]["eli5_fact"]
+    all_three = [i for i in range(COUNT) if i != REFUSED]
+    for name, scores in SCORES.items():
+        own = [score for i, score in enumerate(scores) if (name, i) != ("c", REFUSED)]
+        key = f"factuality@scripted:{name}.json"
+        assert entry[f"fact_errors,{key}"] == pytest.approx(statistics.fmean(own))
+        assert [v.judge_model for v in read_verdicts(lines[key][0]["filtered_resps"][0])] == [
+            f"scripted:{name}.json"
+        ]
+    means = [statistics.fmean(SCORES[name][i] for name in SCORES) for i in all_three]
+    votes = [sum(SCORES[name][i] > 0 for name in SCORES) for i in all_three]
+    assert entry["fact_errors,factuality"] == pytest.approx(statistics.fmean(means))
+    assert entry["fact_any_error,factuality"] == pytest.approx(
+        statistics.fmean(float(vote >= 2) for vote in votes)
+    )
+    error = statistics.stdev(means) / math.sqrt(len(means))
+    assert entry["fact_errors_stderr,factuality"] == pytest.approx(error)
+    assert entry["fact_refused,factuality"] == pytest.approx(1 / COUNT)
+    assert lines["factuality"][REFUSED]["fact_errors"] is None, "no mean over fewer judges"
+    judge = results["configs"]["eli5_fact"]["metadata"]["eft_judge"]
+    assert judge["panel"]["factuality"]["scored_by"] == {"3": COUNT - 1, "2": 1, "1": 0, "0": 0}
+    assert judge["verdicts"] == {"scored": 3 * COUNT - 1, "refused": 1}
+    assert judge["judges"]["factuality@scripted:c.json"]["verdicts"]["refused"] == 1
+
+
+def test_a_score_that_none_can_hide_is_in_the_bounds() -> None:
+    # the first has no score of b, on the second the two judges are tied
+    panel = panel_verdicts({"a": verdicts_of([2, 1, 3]), "b": verdicts_of([None, 0, 1])})
+    found = FACTS.bounds(panel)
+    assert found["fact_errors"] == (
+        pytest.approx((0 + 0.5 + 2) / 3),
+        pytest.approx((2 + 0.5 + 2) / 3),
+        1,
+    )
+    assert found["fact_any_error"] == (pytest.approx(1 / 3), pytest.approx(1.0), 2)
+    values = [FACTS.values(group) for group in panel]
+    assert [one["fact_any_error"] for one in values] == [None, None, 1.0]
+    assert [one["fact_errors"] for one in values] == [None, 0.5, 2.0]
+    assert values[0]["fact_refused"] == 1.0
+
+
+_STATUSES = st.sampled_from([*Status])
+_VERDICT = _STATUSES.flatmap(
+    lambda status: st.builds(
+        lambda value: make_verdict(value if status is Status.scored else None, status),
+        st.integers(0, 9).map(float),
+    )
+)
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), _VERDICT, min_size=2))
+def test_a_panel_scores_what_every_judge_scored_and_nothing_else(
+    given_: Mapping[str, Verdict],
+) -> None:
+    found = panel_verdict(given_)
+    scores = [one.value for one in given_.values() if one.status is Status.scored]
+    if len(scores) == len(given_):
+        assert found.value == pytest.approx(statistics.fmean(float(s or 0) for s in scores))
+        above = sum(float(s or 0) > 0 for s in scores)
+        wanted = None if 2 * above == len(scores) else float(2 * above > len(scores))
+        assert FACTS.score("fact_any_error", found) == wanted
+    else:
+        assert found.value is None
+        assert found.status in {one.status for one in given_.values()} - {Status.scored}
+    values = FACTS.values([found])
+    shares = sum(float(values[f"fact_{name}"] or 0) for name in _SHARES)
+    assert shares == (0.0 if len(scores) == len(given_) else 1.0)
+    assert read_verdicts(json.dumps([found.to_dict()])) == [found]
+    assert panel_verdict(dict(reversed(given_.items()))).key == found.key
+
+
+_SHARES = ("abstained", "refused", "unreadable", "missing", "unfinished")
+
+
+def test_agreement_is_that_of_other_libraries() -> None:
+    scores: dict[str, list[float | None]] = {name: [*of] for name, of in SCORES.items()}
+    scores["c"][REFUSED] = None
+    found = panel_agreement(
+        {name: verdicts_of(of) for name, of in scores.items()},
+        FACTS,
+        [str(i) for i in range(COUNT)],
+    )
+    values = np.array([[np.nan if v is None else v for v in of] for of in scores.values()])
+    sides = np.where(np.isnan(values), np.nan, values > 0)
+    nominal, interval = found.alphas
+    for alpha, data, level in ((nominal, sides, "nominal"), (interval, values, "interval")):
+        expected = krippendorff.alpha(data, level_of_measurement=level)
+        assert alpha.interval.estimate == pytest.approx(expected)
+        assert alpha.interval.lower < expected < alpha.interval.upper
+    assert len(found.pairs) == 3
+    for (a, b), (first, second, pair) in zip(
+        itertools.combinations("abc", 2), found.pairs, strict=True
+    ):
+        assert (first, second) == (a, b)
+        both = [i for i in range(COUNT) if None not in (scores[a][i], scores[b][i])]
+        left, right = (np.array([float(scores[n][i] or 0) for i in both]) for n in (a, b))
+        assert pair.n == len(both)
+        assert pair.kappa.estimate == pytest.approx(cohen_kappa_score(left > 0, right > 0))
+        assert pair.offset.estimate == pytest.approx(float((right - left).mean()))
+        assert pair.offset.lower < pair.offset.estimate < pair.offset.upper
+        assert (pair.old.models, pair.new.models) == (("judge-1",), ("judge-1",))
+
+
+def test_a_judge_that_fails_costs_the_others_nothing(
+    folder: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = run("judge", "out", *judges("a", "down", "b"))
+    assert done.code == 3
+    (line,) = [one.getMessage() for one in caplog.records if "down" in one.getMessage()]
+    assert f"{COUNT} of {COUNT} responses have no verdict" in line
+    entry = newest(folder / "out")[0]["results"]["eli5_fact"]
+    assert entry["fact_errors,factuality@scripted:a.json"] == statistics.fmean(SCORES["a"])
+    assert entry["fact_errors,factuality@scripted:b.json"] == statistics.fmean(SCORES["b"])
+    assert entry["fact_missing,factuality@scripted:down.json"] == 1.0
+    assert math.isnan(entry["fact_errors,factuality"]), "two of three judges are no panel"
+    assert entry["fact_missing,factuality"] == 1.0
+    # again with a judge in its place: the others are asked nothing
+    assert (
+        run("judge", "out", *judges("a", "c", "b"), "--dry-run").out.count(f"{COUNT} stored") >= 2
+    )
+    fails(run("judge", "out", *judges("down"), "--judge", "scripted:down.json"), "twice")
+
+
+def test_an_endpoint_that_is_down_keeps_its_stored_verdicts(
+    folder: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    openai_server: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def answer(prompt: str, body: object) -> Any:
+        return "Reason: r.\n\nScore: 4" if "no. 1 here" in prompt else "Score: many"
+
+    with pytest.MonkeyPatch.context() as before:
+        before.setenv("EFT_JUDGE_BASE_URL", openai_server(answer).url)
+        assert run("judge", "out", "--judge", "gone").code == 0
+        assert run("verdicts", "prune", "--status", "malformed", "--yes").code == 0
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", "http://127.0.0.1:9/v1")
+    done = run("judge", "out", *judges("a"), "--judge", "gone")
+    assert done.code == 3
+    assert sum("endpoint down" in one.getMessage() for one in caplog.records) == 1
+    entry = newest(folder / "out")[0]["results"]["eli5_fact"]
+    assert entry["fact_errors,factuality@scripted:a.json"] == statistics.fmean(SCORES["a"])
+    assert entry["fact_missing,factuality@gone"] == 1 - 1 / COUNT
+    assert entry["fact_errors,factuality@gone"] == 4.0
+    assert entry["fact_errors,factuality"] == statistics.fmean([4, SCORES["a"][1]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (judges("a", "a"), "given twice"),
+        ([*judges("a"), "--judge", "scripted:none.json"], "none.json"),
+        ([*judges("a"), "--judge", ""], "lacks a name"),
+        ([*judges("a", "b"), "--batch", "submit"], "of one judge"),
+        ([*judges("a", "b"), "--batch", "collect"], "of one judge"),
+        ([*judges("a", "b"), "--bridge"], "one new"),
+    ],
+)
+def test_bad_input_is_one_line_before_anybody_is_asked(
+    folder: Path, run: Run, arguments: list[str], said: str
+) -> None:
+    fails(run("judge", "out", *arguments), said)
+    assert len(list((folder / "out").glob("results_*"))) == 1
+    assert "nothing" in run("verdicts", "list").out or not run("verdicts", "list").out.count("|")
+
+
+def test_judging_again_by_one_judge_leaves_no_panel_behind(folder: Path, run: Run) -> None:
+    assert run("judge", "out", *judges("a", "b", "c")).code == 0
+    alone = run("judge", "out", *judges("b"))
+    assert alone.code == 0
+    results, lines = newest(folder / "out")
+    assert list(lines) == ["factuality"]
+    names = {key.partition(",")[2] for key in results["results"]["eli5_fact"] if "," in key}
+    assert names == {"factuality"}
+    config = results["configs"]["eli5_fact"]
+    assert [one["name"] for one in config["filter_list"]] == ["factuality"]
+    assert "panel" not in json.dumps(config["filter_list"])
+    assert "kept" not in config["metadata"]["eft_judge"]
+    assert run("judge", "out", *judges("c", "a")).code == 0
+    assert sorted(newest(folder / "out")[1]) == [
+        "factuality", "factuality@scripted:a.json", "factuality@scripted:c.json",
+    ]  # fmt: skip
+
+
+def test_a_panel_of_other_names_is_another_judge(folder: Path, run: Run, tmp_path: Path) -> None:
+    assert run("judge", "out", *judges("a", "b")).code == 0
+    first = newest(folder / "out")[0]
+    assert run("judge", "out", *judges("b", "a")).code == 0
+    again = newest(folder / "out")[0]
+    judge = [one["configs"]["eli5_fact"]["metadata"]["eft_judge"] for one in (first, again)]
+    assert judge[0]["model"] == judge[1]["model"] == "panel of scripted:a.json, scripted:b.json"
+    assert judge[0]["parameters"] == judge[1]["parameters"]
+
+
+@pytest.mark.parametrize("names", [("m", "org/m"), ("hf:/home/jane/m", "hf:/home/joe/m")])
+def test_names_tell_judges_apart_and_tell_no_folder(names: tuple[str, str]) -> None:
+    found = judge_names(names)
+    assert len({*found}) == 2
+    assert judge_names(names[::-1]) == found[::-1]
+    assert not {*"/, "} & {*"".join(found)}
+    assert judge_names(["gpt-4.1-2025-04-14", "llama3:8b"]) == ("gpt-4.1-2025-04-14", "llama3:8b")
+    with pytest.raises(ConfigError, match="twice"):
+        judge_names(["m", "n", "m"])
+
+
+def test_the_run_is_readable_everywhere(folder: Path, run: Run) -> None:
+    assert run("judge", "out", *judges("a", "b", "c")).code == 0
+    compared = run("compare", "out", "out", "--out", "json=compare.json")
+    assert compared.code == 0, compared
+    report = json.loads(Path("compare.json").read_text())
+    (candidate,) = report["candidates"]
+    gated = [row["filter"] for row in candidate["rows"] if row["decision"] is not None]
+    assert {*gated} == {"factuality"}, "the panel's scores decide, its judges' are shown"
+    assert run("report", "out", "--out", "r.html").code == 0
+    assert run("export", "out", "--format", "csv", "--out", "e.csv").code == 0
+    text = Path("e.csv").read_text()
+    assert '"panel of scripted:a.json, scripted:b.json, scripted:c.json","panel"' in text
+    fails(
+        run("export", "out", "--format", "eee", "--out", "eee", "--organization", "O"),
+        "scripted judge",
+    )
+
+
+def people(count: int) -> dict[str, list[float | None]]:
+    return {
+        "jane": [float(i % 3) for i in range(count)],
+        "bob": [float((i // 2) % 3) for i in range(count)],
+        "carol": [float(i % 2) for i in range(count)],
+    }
+
+
+def test_agree_compares_each_judge_and_the_panel_with_people(folder: Path, run: Run) -> None:
+    assert run("judge", "out", *judges("a", "b", "c")).code == 0
+    labels = people(COUNT)
+    write_labels(Path("labels.csv"), items_in_order(folder / "out"), labels)
+    done = run("agree", "--run", "out", "--labels", "labels.csv", "--json", "agree.json")
+    assert done.code == 0, done
+    found = json.loads(Path("agree.json").read_text())
+    commonest = [
+        float(2 * sum((labels[name][i] or 0) > 0 for name in labels) > 3) for i in range(COUNT)
+    ]
+    said = {name: [float(score > 0) for score in of] for name, of in SCORES.items()}
+    said["panel"] = [float(sum(said[name][i] for name in "abc") >= 2) for i in range(COUNT)]
+    rows = dict(zip((*"abc", "panel"), found["judges"], strict=True))
+    kept = {name: [i for i in range(COUNT) if i != REFUSED or name in "ab"] for name in said}
+    for name, row in rows.items():
+        left, right = ([of[i] for i in kept[name]] for of in (commonest, said[name]))
+        assert row["pair"]["n"] == len(left)
+        expected = cohen_kappa_score(left, right)
+        assert row["pair"]["kappa"]["interval"]["estimate"] == pytest.approx(expected)
+    assert found["pair"]["kappa"]["interval"] == rows["panel"]["pair"]["kappa"]["interval"]
+    gains = {(one["first"][9:10], one["second"][:5]): one for one in found["judges_differences"]}
+    gain = gains["a", "panel"]["gain"]
+    both = kept["panel"]
+    expected = statistics.fmean(
+        float(said["panel"][i] == commonest[i]) - float(said["a"][i] == commonest[i]) for i in both
+    )
+    assert gain["interval"]["estimate"] == pytest.approx(expected)
+    assert gain["n"] == len(both)
+    alone = run(
+        "agree", "--run", "out", "--labels", "labels.csv", "--judge", "scripted:a.json",
+        "--json", "alone.json",
+    )  # fmt: skip
+    assert alone.code == 0, alone
+    one = json.loads(Path("alone.json").read_text())
+    assert one["judge"] == "scripted:a.json"
+    assert one["pair"]["kappa"] == rows["a"]["pair"]["kappa"]
+    assert "judges" not in one
+
+
+def test_correct_touches_the_pipeline_whose_verdicts_it_used(folder: Path, run: Run) -> None:
+    assert run("judge", "out", *judges("a", "b", "c")).code == 0
+    half = {
+        name: [v if i % 2 else None for i, v in enumerate(of)] for name, of in people(COUNT).items()
+    }
+    write_labels(Path("labels.csv"), items_in_order(folder / "out"), half)
+    entry = newest(folder / "out")[0]["results"]["eli5_fact"]
+    done = run("correct", "out", "--labels", "labels.csv", "--json", "correct.json")
+    assert done.code == 0, done
+    new = newest(folder / "out")[0]["results"]["eli5_fact"]
+    assert {key.partition(",")[2] for key in new if "_ppi" in key} == {"factuality"}
+    report = json.loads(Path("correct.json").read_text())
+    by_metric = {one["metric"]: one["corrected"] for one in report["metrics"]}
+    for metric, corrected in by_metric.items():  # what is corrected is what the run says
+        estimate = corrected["verdicts_only"]["interval"]["estimate"]
+        assert estimate == pytest.approx(entry[f"{metric},factuality"]), metric
+
+
+def test_a_tied_panel_is_no_label_against_people(folder: Path, run: Run) -> None:
+    assert run("judge", "out", *judges("a", "b")).code == 0
+    write_labels(Path("labels.csv"), items_in_order(folder / "out"), people(COUNT))
+    tied = sum((SCORES["a"][i] > 0) != (SCORES["b"][i] > 0) for i in range(COUNT))
+    run("agree", "--run", "out", "--labels", "labels.csv", "--json", "agree.json")
+    found = json.loads(Path("agree.json").read_text())
+    assert found["counted"]["unscored"] == {"judges tied": tied}
+    assert found["counted"]["judged"] == COUNT - tied
+    panel = newest(folder / "out")[0]["configs"]["eli5_fact"]["metadata"]["eft_judge"]["panel"]
+    assert panel["factuality"]["tied"] == tied
+
+
+def test_one_sum_is_for_all_judges(
+    folder: Path, run: Run, openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = openai_server(lambda prompt, body: "Reason: r.\n\nScore: 1")
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    monkeypatch.setenv("EFT_JUDGE_MAX_TOKENS", "20")
+    prices = {"date": "2026-11-01", "models": {n: {"input": 10.0, "output": 10.0} for n in "xy"}}
+    Path("prices.json").write_text(json.dumps(prices))
+    monkeypatch.setenv("EFT_JUDGE_PRICES", "prices.json")
+    both = ["--judge", "x", "--judge", "y"]
+    dry = run("judge", "out", *both, "--dry-run")
+    assert "all 2 judges    80 new calls, 0 stored" in dry.out
+    assert not server.chats
+    done = run("judge", "out", *both, "--budget", "0.05")
+    assert done.code == 3
+    asked = server.chats
+    spent = sum(10e-6 * 20 for _ in asked)  # at least the replies' limit each
+    assert 0 < len(asked) < 2 * COUNT
+    assert spent < 0.05
+
+
+def test_judges_are_asked_at_the_same_time(
+    folder: Path, run: Run, openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(2, timeout=20)
+    met: set[str] = set()
+
+    def answer(prompt: str, body: dict[str, Any]) -> str:
+        if body["model"] not in met:
+            met.add(body["model"])
+            together.wait()  # nobody is answered before both are asked
+        return "Reason: r.\n\nScore: 1"
+
+    server = openai_server(answer)
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    monkeypatch.setenv("EFT_JUDGE_CONCURRENCY", "1")
+    start = time.monotonic()
+    assert run("judge", "out", "--judge", "x", "--judge", "y").code == 0
+    assert time.monotonic() - start < 20
+    assert server.most_at_once == 2, "each judge has places of its own"
