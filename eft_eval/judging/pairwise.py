@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import EftEvalError
-from eft_eval.judging.asking import judging_progress
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.estimate import Planned
@@ -28,6 +27,7 @@ from eft_eval.judging.preferences import (
     figures_of,
     values_of,
 )
+from eft_eval.judging.progress import judging_progress
 from eft_eval.judging.responses import Selection
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.records import plain

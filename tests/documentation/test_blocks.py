@@ -56,6 +56,7 @@ READERS: Mapping[str, Callable[[Path], object]] = {
     "eft-eval.toml": read_settings,
     "judge.yaml": load_script,
     "pairs.yaml": load_script,
+    "strict.yaml": load_script,
     "mine.yaml": lambda path: parse_recipe({"model": str(path)}),
     "my-family.yaml": lambda path: find_family(str(path)),
     "my-study.yaml": lambda path: plan_study(find_design(str(path), {})),

@@ -25,12 +25,12 @@ from eft_eval.judging import (
     cost_usd,
     judge_responses,
 )
-from eft_eval.judging.progress import judging_progress
 from eft_eval.judging.cost.budget import most_prompt_tokens
 from eft_eval.judging.cost.prices import price_of
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.rate_limit import Pacer, duration_s, retry_after_s
 from eft_eval.judging.judges.registry import budget_for, judge_for
+from eft_eval.judging.progress import judging_progress
 
 Start = Callable[..., Any]
 
