@@ -9,9 +9,9 @@ from typing import Any
 from lm_eval.api.filter import Filter
 
 from eft_eval.errors import EftEvalError
-from eft_eval.judging.progress import judging_progress
 from eft_eval.judging.judge import UNFINISHED, JudgeItem, judge_responses
 from eft_eval.judging.outcome import unfinished, unjudged
+from eft_eval.judging.progress import judging_progress
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import load_prompt
 from eft_eval.judging.settings import JudgeSettings
