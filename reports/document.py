@@ -108,20 +108,20 @@ class Panel(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A metric over a weight: per weight the estimate and its ends."""
+    """A metric over a value: per series and value the estimate and its ends."""
 
     title: str
     axis: str
-    points: tuple[tuple[float, Bar], ...]
+    series: tuple[tuple[str, tuple[tuple[float, Bar], ...]], ...]
 
 
 class Plane(NamedTuple):
-    """Two metrics against each other along a weight."""
+    """Two metrics against each other along a value, in one series or several."""
 
     title: str
     axis_x: str
     axis_y: str
-    points: tuple[tuple[str, Bar, Bar], ...]
+    series: tuple[tuple[str, tuple[tuple[str, Bar, Bar], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ class Page:
     Attributes:
         title: Its title.
         tone: Of the verdict.
-        verdict: The verdict in one word or two.
+        verdict: The verdict in one word or two; empty for a study.
         sentences: The verdict in full.
         sections: In order.
         notes: What could not be shown, and why.

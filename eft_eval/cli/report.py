@@ -40,6 +40,9 @@ class PageOptions:
 
     out: Annotated[Path | None, typer.Option(help="The file; --format md may go to stdout.")] = None
     form: Annotated[Form, typer.Option("--format", help="A page, or Markdown.")] = Form.html
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Open with the verdict: is a run worse than the first?")
+    ] = False
     flips: Annotated[
         int, typer.Option(min=0, help="Documents shown per metric that got worse, and better.")
     ] = 3
@@ -75,9 +78,9 @@ def report(
     more: MoreSources,
     comparing: ComparingOptions,
 ) -> None:
-    """Put runs on one page: verdict, tables, figures, biggest flips, agreement, speed, provenance.
+    """Put runs on one page: arms, frontiers, tables, figures, flips, agreement, speed, provenance.
 
-    Exit code 0 whatever the verdict is; `eft-eval compare` is the gate.
+    With --gate it opens with the verdict. Exit code 0 whatever that is; `eft-eval compare` gates.
     """
     from eft_eval.reporting.report import make_report
     from eft_eval.reports.views.report import page_of
@@ -95,6 +98,7 @@ def report(
         agreements=[_read_agreement(path) for path in more.agreement or []],
         flips=page.flips,
         title=page.title or "",
+        gate=page.gate,
         command=_command(runs, {**vars(page), **vars(more), **vars(comparing)}),
     )
     if page.form is Form.md:
@@ -169,7 +173,7 @@ def _command(runs: Sequence[str], options: dict[str, Any]) -> str:
         words += ["--format", options["form"].value]
     if options["flips"] != 3:
         words += ["--flips", str(options["flips"])]
-    for name in ("interactive", "allow_prompt_change"):
+    for name in ("gate", "interactive", "allow_prompt_change"):
         if options[name]:
             words.append(f"--{name.replace('_', '-')}")
     return shlex.join(words)

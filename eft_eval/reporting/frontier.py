@@ -1,16 +1,19 @@
-"""Frontiers: runs of one composite that differ in nothing but a weight."""
+"""Frontiers: runs of composites that differ in one value of the recipe alone, and in the base."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from eft_eval.runs.records import Run
 
-__all__ = ["Frontier", "FrontierPoint", "find_frontiers"]
+__all__ = ["Frontier", "FrontierPoint", "Series", "find_frontiers"]
+
+_UNFILTERED = 1.0  # what weight_top_p is without a filter
 
 
 class FrontierPoint(NamedTuple):
@@ -18,80 +21,187 @@ class FrontierPoint(NamedTuple):
 
     Attributes:
         run: Its position among the runs.
-        weight: The weight that runs along the frontier.
-        weights: All weights, in the order of the deltas.
+        value: The value that runs along the frontier.
     """
 
     run: int
-    weight: float
-    weights: tuple[float, ...]
+    value: float
 
 
-class Frontier(NamedTuple):
-    """Runs along one weight, by rising weight.
+class Series(NamedTuple):
+    """The runs of one base, by rising value.
 
     Attributes:
-        delta: The tuned model whose delta the weight multiplies.
-        others: How the other weights go with it, in words; empty where they stay as they are.
+        base: What the base is called.
         points: At least two.
     """
 
-    delta: str
-    others: str
+    base: str
     points: tuple[FrontierPoint, ...]
+
+
+class Frontier(NamedTuple):
+    """Runs along one value of the recipe.
+
+    Attributes:
+        axis: The value's name: α for a weight, else as in the recipe.
+        meaning: What it is, in words; empty where the name says all.
+        series: Per base; several where the same deltas were added to several.
+    """
+
+    axis: str
+    meaning: str
+    series: tuple[Series, ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """All values, each once, rising."""
+        return tuple(sorted({point.value for one in self.series for point in one.points}))
+
+
+class _Composite(NamedTuple):
+    run: int
+    base: str  # its identity
+    weights: tuple[float, ...]
+    deltas: Any  # without weights
+    top_p: float | None
+    block: Any
+    rest: Any  # all else that changes a result
+
+
+class _Placed(NamedTuple):
+    run: int
+    base: str
+    value: float
 
 
 def find_frontiers(runs: Sequence[Run]) -> tuple[Frontier, ...]:
     """Return the frontiers among some runs.
 
-    Runs belong together if their recipes agree in all that changes a result but the weights, and
-    the weights lie on one line: one varies, or two do with a constant sum (α and 1 - α).
+    Runs belong together if their recipes agree in all that changes a result but one value: a
+    weight (or two weights with a constant sum, α and 1 - α), ``weight_top_p``, or ``block``, which
+    changes no result but the speed. Runs of several bases are series of one frontier.
     """
-    groups: dict[str, list[tuple[int, tuple[float, ...]]]] = defaultdict(list)
-    for index, run in enumerate(runs):
-        identity = run.files[0].config.get("eft_identity") if run.files else None
-        if not isinstance(identity, Mapping) or not identity.get("deltas"):
-            continue
-        deltas = identity["deltas"]
-        rest = {**identity, "deltas": [delta[:2] for delta in deltas]}
-        words = json.dumps([rest, _sampling(run)], sort_keys=True)
-        groups[words].append((index, tuple(float(delta[2]) for delta in deltas)))
-    found = (_frontier(runs, group) for group in groups.values())
-    return tuple(one for one in found if one is not None)
+    found = [one for index, run in enumerate(runs) if (one := _composite(index, run))]
+    frontiers: list[Frontier] = []
+    for group in _grouped(found, lambda one: (one.deltas, one.top_p, one.rest)):
+        frontiers += _of_weights(runs, group)
+    for group in _grouped(found, lambda one: (one.deltas, one.weights, one.rest)):
+        placed = [
+            _Placed(one.run, one.base, _UNFILTERED if one.top_p is None else one.top_p)
+            for one in group
+        ]
+        meaning = "nucleus to which the weights are limited; 1 is unfiltered"
+        frontiers += _along(runs, "weight_top_p", meaning, placed)
+    blocks: dict[str, list[_Composite]] = defaultdict(list)
+    for one in found:
+        blocks[json.dumps([one.deltas, one.weights, one.top_p, one.rest], sort_keys=True)].append(
+            one
+        )
+    for group in blocks.values():
+        placed = [
+            _Placed(one.run, one.base, float(one.block))
+            for one in group
+            if isinstance(one.block, int)
+        ]
+        meaning = "drafted tokens per round, which change the speed and no sample"
+        frontiers += _along(runs, "block", meaning, placed)
+    return tuple(frontiers)
 
 
-def _sampling(run: Run) -> dict[str, str]:
-    """Return how a run's responses were drawn, by task: runs that differ there are no frontier."""
-    return {name: task.generation for name, task in run.tasks.items()}
-
-
-def _frontier(
-    runs: Sequence[Run], group: Sequence[tuple[int, tuple[float, ...]]]
-) -> Frontier | None:
-    rows = [weights for _, weights in group]
-    if len(set(rows)) < 2 or len(set(rows)) < len(rows):
-        return None  # the same composite twice is no frontier
-    varying = [place for place in range(len(rows[0])) if len({row[place] for row in rows}) > 1]
-    if len(varying) > 2:
+def _composite(index: int, run: Run) -> _Composite | None:
+    config = run.files[0].config if run.files else {}
+    identity = config.get("eft_identity")
+    if not isinstance(identity, Mapping) or not identity.get("deltas"):
         return None
+    deltas = identity["deltas"]
+    rest = {k: v for k, v in identity.items() if k not in ("base", "deltas", "weight_top_p")}
+    recipe = config.get("eft_recipe")
+    decoding = recipe.get("decoding") if isinstance(recipe, Mapping) else None
+    # runs whose responses were drawn otherwise are no frontier
+    sampling = {name: task.generation for name, task in run.tasks.items()}
+    return _Composite(
+        run=index,
+        base=json.dumps(identity.get("base"), sort_keys=True),
+        weights=tuple(float(delta[2]) for delta in deltas),
+        deltas=[delta[:2] for delta in deltas],
+        top_p=identity.get("weight_top_p"),
+        block=decoding.get("block") if isinstance(decoding, Mapping) else None,
+        rest=[rest, sampling],
+    )
+
+
+def _grouped(found: Sequence[_Composite], same: Any) -> Iterator[list[_Composite]]:
+    """Yield composites that are the same in something; apart by block where all else is equal."""
+    groups: dict[str, list[_Composite]] = defaultdict(list)
+    for one in found:
+        groups[json.dumps(same(one), sort_keys=True)].append(one)
+    for group in groups.values():
+        if len({(one.base, one.weights, one.top_p) for one in group}) == len(group):
+            yield group
+            continue
+        by_block: dict[str, list[_Composite]] = defaultdict(list)
+        for one in group:
+            by_block[json.dumps(one.block)].append(one)
+        yield from by_block.values()
+
+
+def _of_weights(runs: Sequence[Run], group: Sequence[_Composite]) -> Iterator[Frontier]:
+    rows = [one.weights for one in group]
+    varying = [place for place in range(len(rows[0])) if len({row[place] for row in rows}) > 1]
+    if not 1 <= len(varying) <= 2:
+        return
     first = varying[0]
-    others = ""
+    meaning = f"weight of {_tuned(runs[group[0].run], first)}"
     if len(varying) == 2:
         sums = [row[varying[0]] + row[varying[1]] for row in rows]
         if not all(math.isclose(total, sums[0], abs_tol=1e-9) for total in sums):
-            return None
-        others = f"weight of {_tuned(runs[group[0][0]], varying[1])}: {sums[0]:g} - α"
-    points = sorted(
-        (FrontierPoint(index, weights[first], weights) for index, weights in group),
-        key=lambda point: point.weight,
-    )
-    return Frontier(_tuned(runs[group[0][0]], first), others, tuple(points))
+            return
+        meaning += f"; weight of {_tuned(runs[group[0].run], varying[1])}: {sums[0]:g} - α"
+    placed = [_Placed(one.run, one.base, one.weights[first]) for one in group]
+    yield from _along(runs, "α", meaning, placed)
+
+
+def _along(
+    runs: Sequence[Run], axis: str, meaning: str, placed: Sequence[_Placed]
+) -> Iterator[Frontier]:
+    by_base: dict[str, list[FrontierPoint]] = defaultdict(list)
+    for one in placed:
+        by_base[one.base].append(FrontierPoint(one.run, one.value))
+    series = []
+    for points in by_base.values():
+        values = [point.value for point in points]
+        if len(values) < 2 or len({*values}) < len(values):
+            continue  # the same composite twice is no frontier
+        points.sort(key=lambda point: point.value)
+        series.append(Series(_base(runs[points[0].run]), tuple(points)))
+    if series:
+        yield Frontier(axis, meaning, tuple(_told_apart(series)))
+
+
+def _told_apart(series: Sequence[Series]) -> Iterator[Series]:
+    names = [one.base for one in series]
+    for place, one in enumerate(series, start=1):
+        several = names.count(one.base) > 1
+        yield one._replace(base=f"{one.base} ({place})") if several else one
+
+
+def _recipe(run: Run) -> Mapping[str, Any]:
+    recipe = run.files[0].config.get("eft_recipe")
+    return recipe if isinstance(recipe, Mapping) else {}
+
+
+def _named(member: Any) -> str:
+    """Return what a member is called, without its folders."""
+    name = str(member.get("model")) if isinstance(member, Mapping) else str(member)
+    return PurePath(name).name or name
+
+
+def _base(run: Run) -> str:
+    return _named(_recipe(run).get("base"))
 
 
 def _tuned(run: Run, delta: int) -> str:
     """Return what the tuned model of a delta is called."""
-    recipe: Any = run.files[0].config.get("eft_recipe") or {}
-    deltas = recipe.get("deltas") or []
-    if delta >= len(deltas):
-        return f"delta {delta + 1}"
-    return str(deltas[delta]["tuned"]["model"])
+    deltas = _recipe(run).get("deltas") or []
+    return _named(deltas[delta].get("tuned")) if delta < len(deltas) else f"delta {delta + 1}"

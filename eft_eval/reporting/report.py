@@ -111,6 +111,7 @@ class Report:
         notes: What could not be shown, and why.
         level: Confidence level of the intervals.
         command: The command that made it; empty where none did.
+        gate: Whether it opens with the verdict on the candidates; else it is a study.
         version: Of eft-eval.
     """
 
@@ -126,6 +127,7 @@ class Report:
     notes: tuple[str, ...] = ()
     level: float = 0.95
     command: str = ""
+    gate: bool = False
     version: str = field(default=__version__)
 
 
@@ -145,6 +147,7 @@ def make_report(
     flips: int = 3,
     title: str = "",
     command: str = "",
+    gate: bool = False,
 ) -> Report:
     """Compute everything that a report shows.
 
@@ -157,6 +160,7 @@ def make_report(
         flips: Documents per metric that got worse, and as many that got better.
         title: By default made of the models' names.
         command: What made it.
+        gate: Whether the page opens with the verdict on the candidates.
 
     Raises:
         ComparabilityError: The runs cannot be compared with the first, or the only one is damaged.
@@ -165,6 +169,8 @@ def make_report(
     assert runs
     if flips < 0:
         raise ConfigError(f"flips is {flips}; expected 0 or more documents per metric")
+    if gate and len(runs) < 2:
+        raise ConfigError("a gate needs a baseline and at least one candidate; given is one run")
     settings = settings or GateSettings()
     found = find_arms(runs, arms)
     if len(runs) == 1:
@@ -192,6 +198,7 @@ def make_report(
         notes=tuple(notes),
         level=settings.level,
         command=command,
+        gate=gate,
     )
 
 

@@ -49,7 +49,8 @@ def page_markdown(page: Page, largest: int = LARGEST) -> str:
 
     Headings start at ``###``, as it stands inside a page of others.
     """
-    head = [f"### {_MARKS[page.tone]} {plain(f'{page.verdict}: {page.title}')}".replace("  ", " ")]
+    title = f"{page.verdict}: {page.title}" if page.verdict else page.title
+    head = [f"### {_MARKS[page.tone]} {plain(title)}".replace("  ", " ")]
     head += ["", *(f"{_short(plain(text))}\n" for text in page.sentences)]
     head += [f"- {_short(plain(note))}" for note in page.notes]
     left = largest - 4_096 - _size(head)

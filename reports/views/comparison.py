@@ -73,10 +73,19 @@ def candidate_pages(found: Comparison) -> tuple[Page, ...]:
     return tuple(pages)
 
 
-def candidate_blocks(found: Comparison, one: Candidate, caption: str = "") -> Document:
-    """Return a candidate's table, what is to be said of it, and how it was made."""
-    tables = (_table(one, caption),) if one.rows else ()
-    return *tables, *_facts(one), *_changes(one), _made(found, one)
+def candidate_blocks(
+    found: Comparison, one: Candidate, caption: str = "", *, gate: bool = True
+) -> Document:
+    """Return a candidate's table, what is to be said of it, and how it was made.
+
+    Args:
+        found: The comparison.
+        one: The candidate.
+        caption: Of the table.
+        gate: Whether outcomes are shown.
+    """
+    tables = (_table(one, caption, gate),) if one.rows else ()
+    return *tables, *_facts(one), *_changes(one), _made(found, one, gate)
 
 
 def compare_plan(plan: ComparePlan) -> Document:
@@ -153,27 +162,29 @@ def _joined(cell: Cell) -> str:
     return f"{cell.text} {cell.small}" if cell.small else cell.text
 
 
-def _table(candidate: Candidate, caption: str = "") -> Table:
-    heads = columns(
-        "metric", "", numbers=("n", "baseline", "candidate", "difference", "p", "p worse")
+def _table(candidate: Candidate, caption: str = "", gate: bool = True) -> Table:
+    heads = columns("metric", "", numbers=("n", "baseline", "candidate", "difference", "p"))
+    if gate:
+        heads = (*heads, Column("p worse"), Column("outcome", False))
+    rows = tuple((*_measures(row), *(_decided(row) if gate else ())) for row in candidate.rows)
+    return Table(caption, heads, rows)
+
+
+def _measures(row: Row) -> tuple[Cell, ...]:
+    return (
+        Cell(row.name),
+        Cell(ARROWS[row.better]),
+        Cell(documents(row.documents, row.clusters)),
+        Cell(_value(row.baseline)),
+        Cell(_value(row.candidate)),
+        _difference(row),
+        Cell(p_value(None if row.test is None else row.test.p_value)),
     )
-    rows = []
-    for row in candidate.rows:
-        made = row.decision
-        rows.append(
-            (
-                Cell(row.name),
-                Cell(ARROWS[row.better]),
-                Cell(documents(row.documents, row.clusters)),
-                Cell(_value(row.baseline)),
-                Cell(_value(row.candidate)),
-                _difference(row),
-                Cell(p_value(None if row.test is None else row.test.p_value)),
-                Cell(p_value(None if made is None else made.p_worse_holm)),
-                _outcome(row),
-            )
-        )
-    return Table(caption, (*heads, Column("outcome", False)), tuple(rows))
+
+
+def _decided(row: Row) -> tuple[Cell, Cell]:
+    made = row.decision
+    return Cell(p_value(None if made is None else made.p_worse_holm)), _outcome(row)
 
 
 def _overview(found: Comparison) -> Table:
@@ -244,7 +255,7 @@ def _verdict_lines(candidate: Candidate) -> Iterator[str]:
             yield line
 
 
-def _made(found: Comparison, candidate: Candidate) -> Texts:
+def _made(found: Comparison, candidate: Candidate, gate: bool = True) -> Texts:
     """Return how a table was made."""
     gated = sum(
         row.decision is not None and row.decision.p_worse is not None
@@ -255,14 +266,15 @@ def _made(found: Comparison, candidate: Candidate) -> Texts:
     text = (
         "difference: candidate - baseline on the same documents, "
         f"{100 * found.level:.4g} % interval; "
-        f"p: McNemar mid-p, or sign flips (seed {found.seed}); p worse: one-sided, Holm over "
-        f"{gated} gated metrics{several}, α = {found.alpha:g}"
+        f"p: McNemar mid-p, or sign flips (seed {found.seed})"
     )
-    if any(row.bounds and row.bounds.unknown for row in candidate.rows):
+    if gate:
         text += (
-            "; bounds: with unknown scores the best and the worst; p worse counts them at their "
-            "best, a pass at their worst"
+            f"; p worse: one-sided, Holm over {gated} gated metrics{several}, α = {found.alpha:g}"
         )
-    if accepted := tolerances(candidate):
+    if any(row.bounds and row.bounds.unknown for row in candidate.rows):
+        text += "; bounds: with unknown scores the best and the worst"
+        text += "; p worse counts them at their best, a pass at their worst" if gate else ""
+    if gate and (accepted := tolerances(candidate)):
         text += f"; {accepted}"
     return Texts((text,), small=True)

@@ -8,6 +8,7 @@ from eft_eval.reports.views import scores as overview
 from eft_eval.reports.views.agreement import agreement_section
 from eft_eval.reports.views.comparison import run_label
 from eft_eval.reports.views.flips import ROOM, flips
+from eft_eval.reports.views.frontiers import frontiers
 from eft_eval.reports.views.provenance import provenance, speed
 from eft_eval.reports.views.traces import traces
 
@@ -15,18 +16,17 @@ __all__ = ["page_of"]
 
 
 def page_of(report: Report, room: int = ROOM) -> Page:
-    """Return the page: verdict, tables and figures, flips, agreement, speed, provenance.
+    """Return the page: of a gate the verdict comes first, of a study its arms and frontiers.
 
     Args:
         report: The record.
         room: Characters that the texts of flips may take in all.
     """
     tone, verdict, sentences = overview.verdict_of(report)
+    compared = (overview.differences(report), overview.scores(report))
+    study = (overview.improvements(report), frontiers(report))
     sections = (
-        overview.differences(report),
-        overview.scores(report),
-        overview.improvements(report),
-        overview.frontiers(report),
+        *((*compared, *study) if report.gate else (*study, *reversed(compared))),
         traces(report),
         flips(report, room),
         agreement_section(report),
@@ -36,6 +36,9 @@ def page_of(report: Report, room: int = ROOM) -> Page:
     notes = list(report.notes)
     if len(report.runs) > 1:
         notes.insert(0, f"Baseline: {run_label(report.runs[0].name)}")
+    else:
+        model = report.runs[0].name.model
+        notes.insert(0, f"One run of {model}: its figures, compared with nothing.")
     return Page(
         title=report.title,
         tone=tone,

@@ -1,13 +1,10 @@
-"""The first sections: verdict, runs, scores, differences, what the arms carry over, frontiers."""
+"""The first sections: verdict, runs, scores, differences, what the arms carry over."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Literal
 
 from eft_eval.comparing.comparison import Candidate, Row
-from eft_eval.reporting.frontier import Frontier
 from eft_eval.reporting.report import Improvement, Report
 from eft_eval.reporting.scores import Score
 from eft_eval.reports.document import (
@@ -15,9 +12,7 @@ from eft_eval.reports.document import (
     Block,
     Cell,
     Figure,
-    Line,
     Panel,
-    Plane,
     Section,
     Table,
     Texts,
@@ -28,18 +23,16 @@ from eft_eval.reports.numbers import NONE, counted, documents, ends, known, numb
 from eft_eval.reports.views.bars import bar, figure, improvement_cell, improvement_note
 from eft_eval.reports.views.comparison import ARROWS, candidate_blocks
 
-__all__ = ["differences", "frontiers", "improvements", "scores", "verdict_of"]
+__all__ = ["differences", "improvements", "named", "score_cell", "scores", "verdict_of"]
 
 _WORDS = {"regression": "Regression", "pass": "Pass", "inconclusive": "Inconclusive"}
 
 
 def verdict_of(report: Report) -> tuple[Tone, str, tuple[str, ...]]:
-    """Return tone, word and sentences of the verdict."""
+    """Return tone, word and sentences of the verdict; a study has none."""
     found = report.comparison
-    if found is None:
-        run = report.runs[0]
-        text = f"One run of {run.name.model}: its figures, compared with nothing."
-        return "plain", "One run", (text,)
+    if found is None or not report.gate:
+        return "plain", "", ()
     if len(found.candidates) == 1:
         return found.outcome, _WORDS[found.outcome], (found.candidates[0].sentence,)
     names = [run.short for run in report.runs[1:]]
@@ -82,7 +75,7 @@ def scores(report: Report) -> Section:
     return Section("scores", "Scores", lead, tuple(blocks))
 
 
-def _named(name: str, better: Literal["higher", "lower"] | None) -> str:
+def named(name: str, better: Literal["higher", "lower"] | None) -> str:
     """Return a metric's name with an arrow in its better direction."""
     return f"{name}\u00a0{ARROWS[better]}" if better else name
 
@@ -103,8 +96,8 @@ def _score_table(
     rows = []
     for name in names:
         known = [found[name] for found in by_run if name in found]
-        row = [Cell(_named(name, known[0].better)), Cell(_counts(known))]
-        row += [_score_cell(found.get(name)) for found in by_run]
+        row = [Cell(named(name, known[0].better)), Cell(_counts(known))]
+        row += [score_cell(found.get(name)) for found in by_run]
         rows.append(tuple(row))
     return Table(caption, columns("metric", numbers=numbers), tuple(rows), note)
 
@@ -118,7 +111,8 @@ def _counts(found: list[Score]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def _score_cell(score: Score | None) -> Cell:
+def score_cell(score: Score | None) -> Cell:
+    """Return a score with its interval, or why there is none."""
     if score is None:
         return Cell("missing")
     if score.value is None:
@@ -141,7 +135,7 @@ def _score_figure(
             if name in found and found[name].interval is not None
         )
         if bars:
-            panels.append(Panel(_named(name, known.better), "mean over documents", bars, {}))
+            panels.append(Panel(named(name, known.better), "mean over documents", bars, {}))
     caption = (
         f"Scores with {level} intervals, a panel for each metric. ↑ higher, ↓ lower is better."
     )
@@ -158,16 +152,17 @@ def differences(report: Report) -> Section | None:
     blocks: list[Block] = []
     names = [run.short for run in report.runs[1:]]
     for name, candidate in zip(names, found.candidates, strict=True):
-        if len(names) > 1:
+        if len(names) > 1 and report.gate:
             blocks.append(Texts((f"{name}: {candidate.sentence}",)))
         caption = f"{name} against {report.runs[0].short}"
-        blocks += candidate_blocks(found, candidate, caption)
+        blocks += candidate_blocks(found, candidate, caption, gate=report.gate)
     blocks += _difference_figure(report, names, found.candidates)
-    lead = (
-        "Each metric is compared document by document. A regression is a drop beyond the tolerance "
-        "that the data confirm; where they decide neither way, the outcome is inconclusive, with "
-        "the number of documents that would."
-    )
+    lead = "Each metric is compared document by document."
+    if report.gate:
+        lead += (
+            " A regression is a drop beyond the tolerance that the data confirm; where they decide "
+            "neither way, the outcome is inconclusive, with the number of documents that would."
+        )
     return Section("differences", "Differences to the baseline", lead, tuple(blocks))
 
 
@@ -184,12 +179,12 @@ def _difference_figure(
     found = []
     for title, (row, bars) in panels.items():
         marks = {"no difference": 0.0}
-        if row.decision is not None and row.decision.tolerance:
+        if report.gate and row.decision is not None and row.decision.tolerance:
             sign = 1.0 if row.better == "lower" else -1.0
             marks["tolerance"] = sign * row.decision.tolerance
         better = {"higher": "right", "lower": "left", None: ""}[row.better]
         axis = f"candidate - baseline{f' (better: {better})' if better else ''}"
-        found.append(Panel(_named(title, row.better), axis, tuple(bars), marks))
+        found.append(Panel(named(title, row.better), axis, tuple(bars), marks))
     caption = (
         f"Differences to {report.runs[0].short} on the same documents, with "
         f"{100 * report.level:.4g} % intervals. Dashed: no difference"
@@ -233,69 +228,3 @@ def improvements(report: Report) -> Section | None:
     figures = figure("improvements", caption, panels)
     lead = "How far each arm goes from the small tuned model (0) to the large tuned one (1)."
     return Section("improvements", "What the arms carry over", lead, (table, *figures))
-
-
-def frontiers(report: Report) -> Section | None:
-    """Return the frontiers; None where no runs differ in a weight alone."""
-    if not report.frontiers:
-        return None
-    blocks: list[Block] = []
-    for place, frontier in enumerate(report.frontiers, start=1):
-        blocks += _frontier(report, frontier, place)
-    lead = "Runs of one composite that differ in nothing but a weight, α."
-    return Section("frontiers", "Frontiers", lead, tuple(blocks))
-
-
-def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
-    by_point = [
-        {score.name: score for score in report.runs[point.run].scores} for point in frontier.points
-    ]
-    names = [name for name in report.main if all(name in found for found in by_point)]
-    delta = f"α: weight of {PurePath(frontier.delta).name}"
-    delta += f"; {frontier.others}" if frontier.others else ""
-    numbers = tuple(f"α = {point.weight:g}" for point in frontier.points)
-    rows = [
-        (
-            Cell(_named(name, by_point[0][name].better)),
-            *(_score_cell(found[name]) for found in by_point),
-        )
-        for name in names
-    ]
-    runs = ", ".join(f"{p.weight:g} is {report.runs[p.run].short}" for p in frontier.points)
-    table = Table(
-        f"Frontier {place}, {delta}",
-        columns("metric", numbers=numbers),
-        tuple(rows),
-        f"Runs: α = {runs}.",
-    )
-    caption = f"Frontier {place}, {delta}, with {100 * report.level:.4g} % intervals."
-    drawn = [name for name in names if all(found[name].interval for found in by_point)]
-    panels: list[Panel | Line | Plane] = []
-    if frontier_pair := _pair(drawn, by_point[0]):
-        panels.append(_plane(frontier, by_point, *frontier_pair))
-    for name in drawn:
-        points = tuple(
-            (point.weight, bar(f"α = {point.weight:g}", found[name].interval))
-            for point, found in zip(frontier.points, by_point, strict=True)
-        )
-        panels.append(Line(_named(name, by_point[0][name].better), "α", points))
-    return [table, *figure(f"frontier-{place}", caption, panels)]
-
-
-def _pair(names: list[str], known: Mapping[str, Score]) -> tuple[str, str] | None:
-    """Return the metrics to set against each other: harm and helpfulness, else of two tasks."""
-    by_metric = {known[name].metric: name for name in reversed(names)}
-    if {"harm", "helpfulness"} <= by_metric.keys():
-        return by_metric["harm"], by_metric["helpfulness"]
-    first = names[:1]
-    second = [name for name in names if known[name].task != known[names[0]].task]
-    return (first[0], second[0]) if second else None
-
-
-def _plane(frontier: Frontier, by_point: list[dict[str, Score]], across: str, up: str) -> Plane:
-    points = tuple(
-        (f"α = {p.weight:g}", bar("", found[across].interval), bar("", found[up].interval))
-        for p, found in zip(frontier.points, by_point, strict=True)
-    )
-    axis_x, axis_y = (_named(name, by_point[0][name].better) for name in (across, up))
-    return Plane("The trade-off", axis_x, axis_y, points)

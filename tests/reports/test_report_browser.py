@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from eft_eval.cli.app import app
 
 pytestmark = MARKS
+FORMS = {"": [], "-interactive": ["--interactive"], "-gate": ["--gate"]}
 WORDS = ["Hello", " the", "re", "\n", "friend", "."]
 DISTANCES = [0.6, 0.3, 0.1, 0.0, 0.9, 0.2]
 
@@ -38,19 +39,20 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         distances = (DISTANCES * 2)[: len(tokens)]
         traced.write_text(json.dumps(trace_record(tokens, distances)))
         paths = study(folder / name, 40, texts)
-        for form, options in (("", []), ("-interactive", ["--interactive"])):
+        for form, options in FORMS.items():
             out = folder / f"{name}{form}.html"
             words = ["report", *paths, "--out", str(out), "--trace", str(traced), *options]
             done = CliRunner().invoke(app, words)
             assert done.exit_code == 0, done.exception
             found[f"{name}{form}"] = out
     runs = []
-    for number, alpha in enumerate((0.0, 0.5, 1.0)):
-        config = composite(
-            "large-base", ("small-a", "small-base", alpha), ("small-b", "small-base", 1 - alpha)
-        )
-        errors = [float((i * (number + 1)) % 3) for i in range(30)]
-        runs.append(str(write_arm(folder / f"alpha-{alpha}", config, errors)))
+    for base in ("large-base", "large-other"):
+        for number, alpha in enumerate((0.0, 0.5, 1.0)):
+            config = composite(
+                base, ("small-a", "small-base", alpha), ("small-b", "small-base", 1 - alpha)
+            )
+            errors = [float((i * (number + 1 + len(base))) % 3) for i in range(30)]
+            runs.append(str(write_arm(folder / f"{base}-{alpha}", config, errors)))
     out = folder / "frontier.html"
     done = CliRunner().invoke(app, ["report", *runs, "--out", str(out)])
     assert done.exit_code == 0, done.exception
@@ -85,7 +87,7 @@ class Visit:
         self.context.close()
 
 
-NAMES = ("plain", "hostile", "plain-interactive", "hostile-interactive", "frontier")
+NAMES = ("plain", "hostile", "plain-gate", "plain-interactive", "hostile-interactive", "frontier")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -212,7 +214,7 @@ def test_no_width_scrolls_the_page(browser: Any, pages: dict[str, Path], width: 
 
 
 def test_a_phone_shows_every_figure_of_a_comparison(browser: Any, pages: dict[str, Path]) -> None:
-    with Visit(browser, pages["plain"], viewport={"width": 390, "height": 800}) as visit:
+    with Visit(browser, pages["plain-gate"], viewport={"width": 390, "height": 800}) as visit:
         table = visit.page.locator("#differences table").first
         assert table.get_by_role("columnheader", name="difference").count() == 1
         for cell in table.get_by_role("cell").filter(has_text="0.").all():

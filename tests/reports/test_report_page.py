@@ -184,7 +184,7 @@ def test_hostile_texts_in_markdown(hostile: dict[str, str]) -> None:
     assert not re.search(r"(?<!\\)\[a(?<!\\)\]\(", text)
     assert "@everyone" not in text
     assert not re.search(r"^#{1,2} ", text, re.MULTILINE)
-    assert re.search(r"^### .*Regression|^### .*Inconclusive|^### .*Pass", text)
+    assert re.search(r"^### \S", text, re.MULTILINE)
     heads = re.findall(r"^\|(.*)\|\n\|[-:|]+\|\n((?:\|.*\|\n)+)", text, re.MULTILINE)
     assert len(heads) > 8
     for head, body in heads:
@@ -283,12 +283,41 @@ def test_the_page_has_its_parts_in_order(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.exception
     page = out.read_text("utf-8")
     names = re.findall(r'<section id="([a-z]+)"', page)
-    assert names == ["differences", "scores", "improvements", "traces", "flips", "speed",
+    assert names == ["improvements", "scores", "differences", "traces", "flips", "speed",
                      "provenance"]  # fmt: skip
-    assert re.search(r'class="verdict (regression|pass|inconclusive)"', page)
     assert "87.5 %" in page  # acceptance
     assert "eft-eval report" in page
     assert str(out) in html.unescape(page)  # the command
+
+
+def test_a_study_has_no_verdict_and_a_gate_opens_with_it(tmp_path: Path) -> None:
+    paths = study(tmp_path, 40)
+    pages = {}
+    for name, options in (("study", []), ("gate", ["--gate"])):
+        for form in ("html", "md"):
+            out = tmp_path / f"{name}.{form}"
+            done = run(*paths, "--out", str(out), "--format", form, *options)
+            assert done.exit_code == 0, done.exception
+            pages[f"{name}.{form}"] = out.read_text("utf-8")
+    words = r'class="verdict|class="badge|p worse|outcome|Holm|regression|inconclusive'
+    for form in ("html", "md"):
+        body = re.sub(r"(?s)<style>.*?</style>", "", pages[f"study.{form}"])
+        assert not re.search(words, body, re.IGNORECASE)
+        assert "difference: candidate - baseline on the same documents" in body
+    assert re.search(r'class="verdict (regression|pass|inconclusive)"', pages["gate.html"])
+    assert re.findall(r'<section id="([a-z]+)"', pages["gate.html"])[:3] == [
+        "differences", "scores", "improvements",
+    ]  # fmt: skip
+    assert re.search(r"^### .*(Regression|Inconclusive|Pass): ", pages["gate.md"])
+    assert "--gate" in pages["gate.md"]
+    assert pages["study.md"].startswith("### model\n")
+
+
+def test_a_gate_of_one_run_is_refused(tmp_path: Path) -> None:
+    paths = study(tmp_path, 10)
+    done = run(paths[0], "--gate", "--format", "md")
+    assert isinstance(done.exception, ConfigError)
+    assert "at least one candidate" in str(done.exception)
 
 
 def test_every_number_of_the_markdown_is_on_the_page(tmp_path: Path) -> None:
@@ -325,7 +354,7 @@ def test_many_metrics_are_not_all_drawn(tmp_path: Path) -> None:
 def test_figures_are_told_in_words() -> None:
     across = Bar("", 0.5, 0.4, 0.6, False, "0.5000 [0.4000, 0.6000]")
     up = Bar("", 0.7, None, None, False, "0.7000")
-    plane = Plane("The trade-off", "harm ↓", "helpfulness ↑", (("α = 0", across, up),))
+    plane = Plane("The trade-off", "harm ↓", "helpfulness ↑", (("base", (("α = 0", across, up),)),))
     (drawn,) = draw(Figure("figure-x", "A caption", (plane,)))
     assert drawn.text == (
         "The trade-off: α = 0: harm ↓ 0.5000 [0.4000, 0.6000], helpfulness ↑ 0.7000"

@@ -25,6 +25,9 @@ from eft_eval.reporting.arms import find_arms
 from eft_eval.reporting.frontier import find_frontiers
 from eft_eval.reporting.report import make_report
 from eft_eval.reporting.scores import align, scores_of
+from eft_eval.reports.document import Figure, Table
+from eft_eval.reports.renderers.html.figures import draw
+from eft_eval.reports.views.report import page_of
 from eft_eval.runs.provenance import facts_of
 from eft_eval.statistics.fieller import normalised_improvement
 
@@ -300,8 +303,10 @@ def test_frontiers_are_runs_that_differ_in_one_weight(tmp_path: Path) -> None:
         tmp_path, {"c": two(0.75, 0.25), "a": two(0.0, 1.0), "b": two(0.5, 0.5), "up": ARMS["up"]}
     )
     (found,) = find_frontiers(runs)
-    assert [(point.run, point.weight) for point in found.points] == [(1, 0), (2, 0.5), (0, 0.75)]
-    assert (found.delta, found.others) == ("small-a", "weight of small-b: 1 - α")
+    (series,) = found.series
+    assert [*series.points] == [(1, 0), (2, 0.5), (0, 0.75)]
+    assert (found.axis, series.base) == ("α", "large-base")
+    assert found.meaning == "weight of small-a; weight of small-b: 1 - α"
     assert find_frontiers(runs[:1]) == ()
     off = write_all(tmp_path / "off", {"d": two(0.9, 0.9)})
     assert find_frontiers([*runs, *off]) == ()  # not on one line
@@ -309,10 +314,87 @@ def test_frontiers_are_runs_that_differ_in_one_weight(tmp_path: Path) -> None:
     (single,) = find_frontiers(
         write_all(tmp_path / "one", {"half": half, "up": ARMS["up"], "down": ARMS["down"]})
     )
-    assert [point.weight for point in single.points] == [0.5, 1.0]
-    assert single.others == ""
+    assert single.values == (0.5, 1.0)
+    assert single.meaning == "weight of small-tuned"
     twice = write_all(tmp_path / "twice", {"x": ARMS["up"], "y": ARMS["up"]})
     assert find_frontiers(twice) == ()
+
+
+def test_any_value_of_the_recipe_is_an_axis_in_the_order_of_numbers(tmp_path: Path) -> None:
+    def one(weight: float = 1.0, top_p: float | None = None, block: Any = "auto") -> dict[str, Any]:
+        config = composite("large-base", ("small-tuned", "small-base", weight))
+        config["eft_identity"]["weight_top_p"] = top_p
+        config["eft_recipe"]["decoding"] = {"block": block, "sampling": "coupled"}
+        return config
+
+    for axis, configs, values in (
+        ("α", [one(10.0), one(9.0), one(2.0, block=4)], (2.0, 9.0, 10.0)),
+        ("weight_top_p", [one(), one(top_p=0.9), one(top_p=0.95)], (0.9, 0.95, 1.0)),
+        ("block", [one(block=16), one(block=8), one(block=0), one()], (0.0, 8.0, 16.0)),
+    ):
+        named = {f"{axis}-{place}": config for place, config in enumerate(configs)}
+        (found,) = find_frontiers(write_all(tmp_path, named))
+        assert (found.axis, found.values) == (axis, values)
+
+
+def test_a_grid_is_a_frontier_per_row_and_column(tmp_path: Path) -> None:
+    configs = {}
+    for weight in (0.5, 1.0):
+        for block in (2, 8):
+            config = composite("large-base", ("small-tuned", "small-base", weight))
+            config["eft_recipe"]["decoding"] = {"block": block}
+            configs[f"{weight}-{block}"] = config
+    found = find_frontiers(write_all(tmp_path, configs))
+    assert [(one.axis, one.values) for one in found] == [
+        ("α", (0.5, 1.0)), ("α", (0.5, 1.0)), ("block", (2.0, 8.0)), ("block", (2.0, 8.0)),
+    ]  # fmt: skip
+
+
+def test_several_bases_are_lines_of_one_frontier(tmp_path: Path) -> None:
+    configs = {
+        f"{base}-{weight}": composite(base, ("small-tuned", "small-base", weight))
+        for base in ("large-base", "small-other")
+        for weight in (0.5, 1.0, 1.5)
+    }
+    del configs["small-other-1.0"]
+    alone = {"alone": composite("large-third", ("small-tuned", "small-base", 0.5))}
+    runs = write_all(tmp_path, {**configs, **alone})
+    (found,) = find_frontiers(runs)
+    assert {one.base: [point.value for point in one.points] for one in found.series} == {
+        "large-base": [0.5, 1.0, 1.5], "small-other": [0.5, 1.5],
+    }  # fmt: skip
+    page = page_of(make_report(runs))
+    assert [section.name for section in page.sections][:2] == ["frontiers", "scores"]
+    (section,) = (one for one in page.sections if one.name == "frontiers")
+    table, figure = section.blocks
+    assert isinstance(table, Table)
+    assert isinstance(figure, Figure)
+    assert [column.head for column in table.columns] == [
+        "metric", "base", "α = 0.5", "α = 1", "α = 1.5",
+    ]  # fmt: skip
+    assert table.rows[1][3].text == "–"
+    (drawn, *_) = draw(figure)
+    assert "large-base, α = 0.5" in drawn.text
+    assert "small-other, α = 1.5" in drawn.text
+    assert '"strokeDash"' in drawn.spec
+    assert '"shape"' in drawn.spec
+
+
+def test_a_frontier_over_the_block_shows_the_speed(tmp_path: Path) -> None:
+    configs = {}
+    for block, speed in ((4, 40.0), (16, 160.5), (0, 10.0)):
+        config = composite(
+            "large-base", ("small-tuned", "small-base", 1.0),
+            decoding={"requests": 1, "tokens": 10, "tokens_per_second": speed},
+        )  # fmt: skip
+        config["eft_recipe"]["decoding"] = {"block": block}
+        configs[f"block-{block}"] = config
+    page = page_of(make_report(write_all(tmp_path, configs)))
+    (section,) = (one for one in page.sections if one.name == "frontiers")
+    table = section.blocks[0]
+    assert isinstance(table, Table)
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert rows["tokens per second"] == ["10.0", "40.0", "160.5"]
 
 
 # --- flips

@@ -23,6 +23,8 @@ FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
 _WIDTH = 380
 _ROW = 26
+_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 
 class Drawn(NamedTuple):
@@ -136,22 +138,27 @@ def _panel(panel: Panel) -> Any:
 
 def _line(panel: Line) -> Any:
     altair, _ = _libraries()
-    rows = [{"at": at, **_row(bar)} for at, bar in panel.points]
+    rows = [
+        {"at": at, "series": visible(name), **_row(bar)}
+        for name, points in panel.series
+        for at, bar in points
+    ]
     base = altair.Chart(altair.InlineData(values=rows))
     x = altair.X("at:Q", title=panel.axis, scale=altair.Scale(nice=False, zero=False, padding=12))
     y = altair.Y("estimate:Q", title=None, scale=altair.Scale(zero=False))
     tips = [altair.Tooltip("at:Q", title=panel.axis)]
     tips += [altair.Tooltip(f"{name}:Q", format=".4f") for name in _ENDS]
+    line, point = _told_apart([name for name, _ in panel.series])
     chart = altair.layer(
-        base.mark_line(color=ACCENT, strokeWidth=1.5).encode(x=x, y=y),
+        base.mark_line(color=ACCENT, strokeWidth=1.5).encode(x=x, y=y, **line),
         base.mark_rule(color=ACCENT, strokeWidth=2).encode(
             x=x, y=altair.Y("lower:Q"), y2="upper:Q"
         ),
         base.mark_point(color=ACCENT, fill=ACCENT, size=60, opacity=1).encode(
-            x=x, y=y, tooltip=tips
+            x=x, y=y, tooltip=tips, **point
         ),
     )
-    return _styled(chart, panel.title, _WIDTH, 240)
+    return _styled(chart, panel.title, _WIDTH, 240 + _legend_height(panel))
 
 
 def _plane(panel: Plane) -> Any:
@@ -160,28 +167,56 @@ def _plane(panel: Plane) -> Any:
         {
             "label": label,
             "place": place,
+            "series": visible(name),
             "x": across.estimate,
             "y": up.estimate,
             **{f"x_{name}": end for name, end in (("low", across.lower), ("high", across.upper))},
             **{f"y_{name}": end for name, end in (("low", up.lower), ("high", up.upper))},
         }
-        for place, (label, across, up) in enumerate(panel.points)
+        for name, points in panel.series
+        for place, (label, across, up) in enumerate(points)
     ]
     base = altair.Chart(altair.InlineData(values=rows))
     scale = altair.Scale(zero=False, padding=14)
     x = altair.X("x:Q", title=visible(panel.axis_x), scale=scale)
     y = altair.Y("y:Q", title=visible(panel.axis_y), scale=scale)
     tips = ["label:N", *(altair.Tooltip(f"{name}:Q", format=".4f") for name in ("x", "y"))]
+    line, point = _told_apart([name for name, _ in panel.series])
     chart = altair.layer(
-        base.mark_line(color=ACCENT, strokeWidth=1.5).encode(x=x, y=y, order="place:Q"),
+        base.mark_line(color=ACCENT, strokeWidth=1.5).encode(x=x, y=y, order="place:Q", **line),
         base.mark_rule(color=MUTED).encode(x=altair.X("x_low:Q"), x2="x_high:Q", y=y),
         base.mark_rule(color=MUTED).encode(x=x, y=altair.Y("y_low:Q"), y2="y_high:Q"),
         base.mark_point(color=ACCENT, fill=ACCENT, size=60, opacity=1).encode(
-            x=x, y=y, tooltip=tips
+            x=x, y=y, tooltip=tips, **point
         ),
         base.mark_text(color=INK, align="left", dx=7, dy=13).encode(x=x, y=y, text="label:N"),
     )
-    return _styled(chart, panel.title, _WIDTH, 300)
+    return _styled(chart, panel.title, _WIDTH, 300 + _legend_height(panel))
+
+
+def _told_apart(names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what tells series apart without colour: dashes of lines and shapes of points."""
+    if len(names) < 2:
+        return {}, {}
+    altair, _ = _libraries()
+    domain = [visible(name) for name in names]
+    legend = altair.Legend(
+        orient="bottom", direction="vertical", title=None, labelLimit=_WIDTH - 60,
+        labelColor=INK, symbolStrokeColor=ACCENT, symbolFillColor=ACCENT,
+    )  # fmt: skip
+    dashes = [_DASHES[place % len(_DASHES)] for place, _ in enumerate(domain)]
+    shapes = [_SHAPES[place % len(_SHAPES)] for place, _ in enumerate(domain)]
+    line = altair.StrokeDash(
+        "series:N", scale=altair.Scale(domain=domain, range=dashes), sort=domain, legend=None
+    )
+    point = altair.Shape(
+        "series:N", scale=altair.Scale(domain=domain, range=shapes), sort=domain, legend=legend
+    )
+    return {"strokeDash": line}, {"shape": point}
+
+
+def _legend_height(panel: Line | Plane) -> int:
+    return 18 * len(panel.series) if len(panel.series) > 1 else 0
 
 
 _ENDS = ("estimate", "lower", "upper")
@@ -223,14 +258,21 @@ def _words(panel: Panel | Line | Plane) -> str:
     """Return what a panel shows, in words."""
     if isinstance(panel, Plane):
         parts: Iterable[str] = (
-            f"{label}: {panel.axis_x} {across.text}, {panel.axis_y} {up.text}"
-            for label, across, up in panel.points
+            f"{_of(name, panel)}{label}: {panel.axis_x} {across.text}, {panel.axis_y} {up.text}"
+            for name, points in panel.series
+            for label, across, up in points
         )
     elif isinstance(panel, Line):
-        parts = (bar.text for _, bar in panel.points)
+        parts = (
+            f"{_of(name, panel)}{bar.text}" for name, points in panel.series for _, bar in points
+        )
     else:
         parts = (bar.text for bar in panel.bars)
     return f"{panel.title}: {'; '.join(parts)}"
+
+
+def _of(name: str, panel: Line | Plane) -> str:
+    return f"{name}, " if len(panel.series) > 1 else ""
 
 
 def _anonymous(svg: str, name: str) -> str:

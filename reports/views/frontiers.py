@@ -1,0 +1,141 @@
+"""Frontiers: tables and figures along a value of the recipe, a line per base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from eft_eval.reporting.frontier import Frontier, FrontierPoint, Series
+from eft_eval.reporting.report import Report
+from eft_eval.reporting.scores import Score
+from eft_eval.reports.document import Block, Cell, Line, Panel, Plane, Section, Table, columns
+from eft_eval.reports.numbers import NONE, number
+from eft_eval.reports.views.bars import bar, figure
+from eft_eval.reports.views.scores import named, score_cell
+
+__all__ = ["frontiers"]
+
+
+def frontiers(report: Report) -> Section | None:
+    """Return the frontiers; None where no runs differ in one value of the recipe alone."""
+    if not report.frontiers:
+        return None
+    blocks: list[Block] = []
+    for place, frontier in enumerate(report.frontiers, start=1):
+        blocks += _frontier(report, frontier, place)
+    lead = "Runs of composites that differ in nothing but one value of the recipe"
+    several = any(len(one.series) > 1 for one in report.frontiers)
+    lead += ", and in the base." if several else "."
+    return Section("frontiers", "Frontiers", lead, tuple(blocks))
+
+
+_ByRun = Mapping[int, Mapping[str, Score]]
+
+
+def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
+    runs = [point.run for one in frontier.series for point in one.points]
+    by_run = {run: {score.name: score for score in report.runs[run].scores} for run in runs}
+    names = [name for name in report.main if all(name in found for found in by_run.values())]
+    title = f"Frontier {place}, {frontier.axis}"
+    title += f": {frontier.meaning}" if frontier.meaning else ""
+    if len(frontier.series) == 1:
+        title += f"; base {frontier.series[0].base}"
+    caption = f"{title}, with {100 * report.level:.4g} % intervals."
+    drawn = [name for name in names if all(found[name].interval for found in by_run.values())]
+    if len(frontier.series) > 1:
+        caption += " Each base has a line of its own."
+    panels: list[Panel | Line | Plane] = []
+    if frontier_pair := _pair(drawn, by_run[runs[0]]):
+        panels.append(_plane(frontier, by_run, *frontier_pair))
+    for name in drawn:
+        series = tuple(
+            (
+                one.base,
+                tuple(
+                    (p.value, bar(_at(frontier, p), by_run[p.run][name].interval))
+                    for p in one.points
+                ),
+            )
+            for one in frontier.series
+        )
+        panels.append(Line(named(name, by_run[runs[0]][name].better), frontier.axis, series))
+    table = _frontier_table(report, frontier, title, names, by_run)
+    return [table, *figure(f"frontier-{place}", caption, panels)]
+
+
+def _frontier_table(
+    report: Report, frontier: Frontier, title: str, names: Sequence[str], by_run: _ByRun
+) -> Table:
+    several = len(frontier.series) > 1
+    rows = []
+    for name in names:
+        for one in frontier.series:
+            by_value = {point.value: by_run[point.run][name] for point in one.points}
+            better = next(iter(by_value.values())).better
+            head = [Cell(named(name, better)), *([Cell(one.base)] if several else [])]
+            cells = [
+                score_cell(by_value[v]) if v in by_value else Cell(NONE) for v in frontier.values
+            ]
+            rows.append((*head, *cells))
+    for one in frontier.series:
+        for what, texts in _speeds(report, frontier, one):
+            rows.append((Cell(what), *([Cell(one.base)] if several else []), *map(Cell, texts)))
+    heads = columns(
+        "metric",
+        *(["base"] if several else []),
+        numbers=tuple(f"{frontier.axis} = {value:g}" for value in frontier.values),
+    )
+    runs = ", ".join(
+        f"{point.value:g}{f' on {one.base}' if several else ''} is {report.runs[point.run].short}"
+        for one in frontier.series
+        for point in one.points
+    )
+    return Table(title, heads, tuple(rows), f"Runs: {frontier.axis} = {runs}.")
+
+
+def _speeds(report: Report, frontier: Frontier, one: Series) -> Iterator[tuple[str, list[str]]]:
+    """Yield what a block changes: tokens per second and per round, and the acceptance."""
+    if frontier.axis != "block":
+        return
+    made = {point.value: report.runs[point.run].decoding for point in one.points}
+    for what, form, name in (
+        ("tokens per second", ",.1f", "tokens_per_second"),
+        ("tokens per round", ".2f", "tokens_per_round"),
+        ("acceptance", ".3f", "acceptance"),
+    ):
+        values = [getattr(made.get(v), name, None) for v in frontier.values]
+        if any(value is not None for value in values):
+            yield what, [number(value, form) for value in values]
+
+
+def _at(frontier: Frontier, point: FrontierPoint) -> str:
+    return f"{frontier.axis} = {point.value:g}"
+
+
+def _pair(names: list[str], known: Mapping[str, Score]) -> tuple[str, str] | None:
+    """Return the metrics to set against each other: harm and helpfulness, else of two tasks."""
+    by_metric = {known[name].metric: name for name in reversed(names)}
+    if {"harm", "helpfulness"} <= by_metric.keys():
+        return by_metric["harm"], by_metric["helpfulness"]
+    first = names[:1]
+    second = [name for name in names if known[name].task != known[names[0]].task]
+    return (first[0], second[0]) if second else None
+
+
+def _plane(frontier: Frontier, by_run: _ByRun, across: str, up: str) -> Plane:
+    series = tuple(
+        (
+            one.base,
+            tuple(
+                (
+                    _at(frontier, p),
+                    bar("", by_run[p.run][across].interval),
+                    bar("", by_run[p.run][up].interval),
+                )
+                for p in one.points
+            ),
+        )
+        for one in frontier.series
+    )
+    known = next(iter(by_run.values()))
+    axis_x, axis_y = (named(name, known[name].better) for name in (across, up))
+    return Plane("The trade-off", axis_x, axis_y, series)
