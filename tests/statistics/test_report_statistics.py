@@ -376,6 +376,7 @@ def test_several_bases_are_lines_of_one_frontier(tmp_path: Path) -> None:
     (drawn, *_) = draw(figure)
     assert "large-base, α = 0.5" in drawn.text
     assert "small-other, α = 1.5" in drawn.text
+    assert all(f">{name}</text>" in drawn.svg for name in ("large-base", "small-other"))
     assert '"strokeDash"' in drawn.spec
     assert '"shape"' in drawn.spec
 

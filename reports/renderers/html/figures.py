@@ -202,12 +202,12 @@ def _told_apart(names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     domain = [visible(name) for name in names]
     legend = altair.Legend(
         orient="bottom", direction="vertical", title=None, labelLimit=_WIDTH - 60,
-        labelColor=INK, symbolStrokeColor=ACCENT, symbolFillColor=ACCENT,
+        labelColor=INK, symbolStrokeColor=ACCENT, symbolFillColor=ACCENT, labelFontSize=11.5,
     )  # fmt: skip
     dashes = [_DASHES[place % len(_DASHES)] for place, _ in enumerate(domain)]
     shapes = [_SHAPES[place % len(_SHAPES)] for place, _ in enumerate(domain)]
     line = altair.StrokeDash(
-        "series:N", scale=altair.Scale(domain=domain, range=dashes), sort=domain, legend=None
+        "series:N", scale=altair.Scale(domain=domain, range=dashes), sort=domain, legend=legend
     )
     point = altair.Shape(
         "series:N", scale=altair.Scale(domain=domain, range=shapes), sort=domain, legend=legend
@@ -216,7 +216,7 @@ def _told_apart(names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _legend_height(panel: Line | Plane) -> int:
-    return 18 * len(panel.series) if len(panel.series) > 1 else 0
+    return 14 + 20 * len(panel.series) if len(panel.series) > 1 else 0
 
 
 _ENDS = ("estimate", "lower", "upper")
