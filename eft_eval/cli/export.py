@@ -61,7 +61,8 @@ class Asked:
         bool, typer.Option("--samples", help="eee, csv, parquet: single documents with texts.")
     ] = False
     repo: Annotated[
-        str | None, typer.Option(help="OWNER/NAME on the hub that shall hold the composite's card.")
+        str | None,
+        typer.Option(help="OWNER/NAME on the hub: holds the composite's card, or is the model."),
     ] = None
     organization: Annotated[str | None, typer.Option(help="eee: who evaluated.")] = None
     relationship: Annotated[
@@ -114,6 +115,7 @@ def export(
     the name of a composite's member. Nothing is uploaded.
     """
     from eft_eval.exporting.claiming import ClaimSettings, read_claims
+    from eft_eval.reports.exports.phrases import known_by
 
     _check_options(asked)
     settings = ClaimSettings(
@@ -131,7 +133,7 @@ def export(
             check_documents(run)
     _TABLES.get(asked.form, _files)(claims, asked)
     for run in claims:
-        for note in run.notes:
+        for note in (*run.notes, *known_by(run)):
             say(f"eft-eval: note: {run.label}: {note}", sys.stderr)
 
 
@@ -193,16 +195,25 @@ def _content(claims: Sequence[RunClaim], asked: Asked) -> Iterator[tuple[str, It
     form = asked.form.value
     for run in claims:
         publishing.check_public(run, form)
+    publishing.check_distinct(claims, form)
+    if asked.repo is not None:
+        publishing.check_one_model(claims, "--repo")
+        claims = [publishing.stated(run, asked.repo) for run in claims]
     if asked.form is Form.eee:
         for run in claims:
             if asked.repo is not None:
-                publishing.check_one_model(claims, "--repo")
                 publishing.check_not_component(run, asked.repo)
         who = Evaluator(str(asked.organization).strip(), asked.relationship.value, asked.repo)
         return eee_streams(claims, who, asked.samples)
     run = publishing.merged(claims, form)
     repository = publishing.check_card(run, asked.repo, form)
     if asked.form is Form.model_card:
+        if run.composite is None:
+            say(
+                f"eft-eval: note: {repository} has a card of its own: add to it what it lacks of "
+                "this one",
+                sys.stderr,
+            )
         return iter([("README.md", [model_card(run, repository)])])
     url = None if asked.source_url is None else publishing.check_url(asked.source_url)
     found = hub_files(run, read_benchmarks(asked.benchmark or ()), url)

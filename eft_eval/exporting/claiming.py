@@ -14,7 +14,7 @@ from eft_eval.errors import ClaimError, ConfigError, nearest
 from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.figures import corrected_figure, figure_of, labels_of
 from eft_eval.exporting.judges import judge_of, load_prompts, possible_range
-from eft_eval.exporting.models import composite_of, hub_model, public_name
+from eft_eval.exporting.models import HubModel, composite_of, hub_model, public_name
 from eft_eval.exporting.tasks import (
     check_same_model,
     claim_of_group,
@@ -98,7 +98,7 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
     for name in needed:
         check_same_model(first, run.file_of(name))
     composite = composite_of(first.config, first.path.name)
-    repository, commit = hub_model(first.config, run.model)
+    hub = HubModel() if composite else hub_model(first.config, run.model)
     by_task: dict[str, list[_Chosen]] = {}
     for one in chosen:
         by_task.setdefault(one.name, []).append(one)
@@ -109,15 +109,18 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
         _check_limit(run, task, settings)
     return RunClaim(
         label=run.label,
-        model=composite.name if composite else repository or public_name(run.model),
+        model=composite.name if composite else hub.repository or public_name(run.model),
         backend=str(first.config.get("model") or ""),
-        repository=None if composite else repository,
-        commit=None if composite else commit,
+        repository=hub.repository,
+        commit=hub.commit,
         composite=composite,
         from_baseline=run.kind == "baseline",
         level=settings.level,
         tasks=tasks,
         notes=tuple(dict.fromkeys(notes)),
+        path=composite.name if composite else run.model,
+        named_by=hub.named_by,
+        below=hub.below,
     )
 
 

@@ -312,6 +312,9 @@ class RunClaim:
         level: Confidence level that was asked for.
         tasks: Its tasks and groups.
         notes: What was left out and why.
+        path: The model's name as the run has it, perhaps a path of that machine: never exported.
+        named_by: What the repository is known by, where lm-eval noted no commit.
+        below: Models that a single model lies on, as an adapter does.
     """
 
     label: str
@@ -324,3 +327,6 @@ class RunClaim:
     level: float
     tasks: tuple[TaskClaim, ...]
     notes: tuple[str, ...]
+    path: str = ""
+    named_by: str = ""
+    below: tuple[str, ...] = ()

@@ -17,11 +17,12 @@ _RESERVED = {"data", "con", "prn", "aux", "nul", "unknown"}
 def model_id(run: RunClaim, organization: str, repository: str | None) -> str:
     """Return ``OWNER/NAME`` of a model: its repository, else a name below the organization's.
 
-    A composite or a local model is never given the name of a model of the hub.
+    A composite or a local model is never given the name of a model of the hub; a name of two parts
+    is kept whole, so that models of two owners stay two.
     """
     if repository or run.repository:
         return repository or str(run.repository)
-    return f"{path_part(organization)}/{path_part(run.model.rsplit('/', 1)[-1])}"
+    return f"{path_part(organization)}/{path_part(run.model.replace('/', '-'))}"
 
 
 def evaluation_id(task: TaskClaim, model: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -15,14 +15,40 @@ from eft_eval.recipe import parse_recipe
 from eft_eval.recipe.naming import canonical_name
 from eft_eval.runs.metadata import Member, members_in, model_arguments
 
-__all__ = ["COMMIT", "REPOSITORY", "composite_of", "hub_model", "public_name"]
+__all__ = [
+    "COMMIT",
+    "REPOSITORY",
+    "HubModel",
+    "composite_of",
+    "hub_model",
+    "public_name",
+]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """A commit on the hub."""
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 """A repository on the hub with its owner."""
 _DEMO = "demo:"
+_NAMES = ("pretrained", "model")  # the arguments that name a model
+_ON_TOP = ("peft", "delta", "lora", "adapter")
+_OFF = ("", "0", "false", "none")
 _PLACES = ("placement",)  # where weights lie changes no result
+
+
+class HubModel(NamedTuple):
+    """What a run says of a single model's place on the hub.
+
+    Attributes:
+        repository: ``OWNER/NAME``; None where it is not known to be there.
+        commit: Of the repository; None where the run does not say.
+        named_by: What the repository is known by, where that is no commit that lm-eval noted.
+        below: Models that it lies on, so that it is none of them: an adapter's.
+    """
+
+    repository: str | None = None
+    commit: str | None = None
+    named_by: str = ""
+    below: tuple[str, ...] = ()
 
 
 def composite_of(config: Mapping[str, Any], where: str) -> CompositeClaim | None:
@@ -60,18 +86,29 @@ def composite_of(config: Mapping[str, Any], where: str) -> CompositeClaim | None
     )
 
 
-def hub_model(config: Mapping[str, Any], name: str) -> tuple[str | None, str | None]:
-    """Return a single model's id on the hub and its commit; None where it is not known as such.
+def hub_model(config: Mapping[str, Any], name: str) -> HubModel:
+    """Return what a run says of a single model's place on the hub.
 
-    lm-eval notes the commit of hub models alone, which tells them from folders. A model with an
-    adapter or delta weights is none of the hub's own.
+    lm-eval's own transformers backend notes the commit of hub models alone, and an empty one of
+    folders; other backends note none, so that there ``OWNER/NAME`` is taken as it is written. A
+    model with an adapter or delta weights is none of the hub's own.
     """
     args = model_arguments(config)
-    commit = str(config.get("model_sha") or "")
-    alone = args.get("pretrained") == name and not (args.get("peft") or args.get("delta"))
-    if alone and REPOSITORY.fullmatch(name) and COMMIT.fullmatch(commit):
-        return name, commit
-    return None, None
+    named = {str(args[key]) for key in _NAMES if args.get(key)}
+    if any(word in key.lower() and _is_on(args[key]) for key in args for word in _ON_TOP):
+        return HubModel(below=tuple(sorted(named)))
+    if named != {name} or not REPOSITORY.fullmatch(name):
+        return HubModel()
+    noted = config.get("model_sha")
+    if isinstance(noted, str):
+        return HubModel(name, noted) if COMMIT.fullmatch(noted) else HubModel()
+    revision = str(args.get("revision") or "")
+    commit = revision if COMMIT.fullmatch(revision) else None
+    return HubModel(name, commit, "its name in the run alone")
+
+
+def _is_on(value: Any) -> bool:
+    return str(value).strip().lower() not in _OFF
 
 
 def public_name(model: str) -> str:

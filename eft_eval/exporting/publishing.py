@@ -101,14 +101,47 @@ def check_one_model(runs: Sequence[RunClaim], form: str) -> None:
     Raises:
         ClaimError: They are not.
     """
-    models = {run.model: run.label for run in runs}
+    models = {(run.path, run.model): run.label for run in runs}
     if len(models) > 1:
-        several = "; ".join(f"{model} ({label})" for model, label in models.items())
+        several = "; ".join(f"{model} ({label})" for (_, model), label in models.items())
         raise ClaimError(f"{form} holds one model, given are {len(models)}: {several}")
     counts = Counter(task.name for run in runs for task in run.tasks)
     for name, count in counts.items():
         if count > 1:
             raise ClaimError(f"{form}: task {name!r} is in {count} of the runs; give each once")
+
+
+def check_distinct(runs: Sequence[RunClaim], form: str) -> None:
+    """Raise if two models, such as folders of one name, would be exported as one.
+
+    Raises:
+        ClaimError: They would.
+    """
+    known: dict[str, RunClaim] = {}
+    for run in runs:
+        other = known.setdefault(run.model, run)
+        if other.path != run.path:
+            raise ClaimError(
+                f"{form}: {other.label} and {run.label} are of two models that are both called "
+                f"{run.model}; export them apart, each with --repo OWNER/NAME"
+            )
+
+
+def stated(run: RunClaim, repository: str) -> RunClaim:
+    """Return a single model's claims under a repository that the user names for it.
+
+    Raises:
+        ConfigError: It can be no repository.
+        ClaimError: The run says that its model is another one.
+    """
+    check_repository(repository)
+    if run.repository is not None or run.composite is not None:
+        return run
+    if repository.lower() in map(str.lower, run.below):
+        raise ClaimError(
+            f"--repo {repository} is what {run.model} lies on: the scores are not that model's"
+        )
+    return replace(run, repository=repository, named_by="whoever exported it (--repo)")
 
 
 def merged(runs: Sequence[RunClaim], form: str) -> RunClaim:
@@ -164,7 +197,7 @@ def check_card(run: RunClaim, repository: str | None, form: str) -> str:
 
 
 def check_not_component(run: RunClaim, repository: str) -> None:
-    """Raise if a record of a composite would stand under a model of the hub that it is not.
+    """Raise if a record would stand under a model of the hub that it is not.
 
     Raises:
         ConfigError: It can be no repository.
@@ -201,8 +234,9 @@ def _unknown_members(members: Sequence[MemberClaim]) -> Iterator[str]:
 def _own_repository(run: RunClaim, repository: str | None, form: str) -> str:
     if run.repository is None:
         raise ClaimError(
-            f"{run.label}: model {run.model} is not known as one of the hub (no commit in the "
-            f"results file, or an adapter), so {form} can put its scores under no name there"
+            f"{run.label}: model {run.model} is not known as one of the hub (a folder, or an "
+            f"adapter), so {form} can put its scores under no name there; if it is, say which: "
+            "--repo OWNER/NAME"
         )
     if repository is not None and repository.lower() != run.repository.lower():
         raise ClaimError(f"--repo {repository}: the scores are those of {run.repository}")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from eft_eval.errors import ClaimError
 from eft_eval.exporting.claims import Claim, CompositeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.publishing import iso_date
 from eft_eval.reports.document import Cell, Column, Table, cells, columns
@@ -22,30 +21,25 @@ _TAGS = ["eft-eval", "emulated-fine-tuning", "lm-evaluation-harness"]
 
 
 def model_card(run: RunClaim, repository: str) -> str:
-    """Return a composite's README.md, which huggingface_hub reads back.
+    """Return a README.md, which huggingface_hub reads back.
+
+    A composite's is all of its card; a single model's is what may be added to its own.
 
     Args:
         run: The claims.
         repository: Where the card will lie.
-
-    Raises:
-        ClaimError: It is no composite, whose card would be in place of the model's own.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    if run.composite is None:
-        raise ClaimError(
-            f"{run.label} is of the single model {run.model}, which has a card of its own; use "
-            "hf-eval-results"
-        )
+    members = run.composite.members if run.composite else ()
     data = ModelCardData(
-        base_model=list(dict.fromkeys(member.model for member in run.composite.members)),
+        base_model=list(dict.fromkeys(member.model for member in members)) or None,
         model_name=repository.partition("/")[2],
         eval_results=list(_results(run)),
-        tags=_TAGS,
+        tags=_TAGS if run.composite else _TAGS[::2],
         pipeline_tag="text-generation",
     )
-    text = "\n".join(_lines(run, run.composite, repository))
+    text = "\n".join(_lines(run, repository))
     card = f"---\n{data.to_yaml()}\n---\n\n{text}\n"
     ModelCard(card)  # its own reader must understand it
     return card
@@ -100,16 +94,13 @@ def _arguments(task: TaskClaim, claim: Claim) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _lines(run: RunClaim, composite: CompositeClaim, repository: str) -> Iterator[str]:
+def _lines(run: RunClaim, repository: str) -> Iterator[str]:
     yield f"# {plain(repository.partition('/')[2])}"
     yield ""
-    yield (
-        "This repository holds no weights. It describes a composite language model "
-        "([emulated fine-tuning](https://arxiv.org/abs/2310.12962)): at every token the "
-        "log-probabilities of the models below are summed with the given factors. The scores are "
-        "those of the sum, of no member alone; the members' licences hold."
-    )
-    yield from ("", "## Composed of", "", *table_lines(_members(composite)))
+    if run.composite is None:
+        yield f"Scores of {plain(repository)}, evaluated with lm-evaluation-harness."
+    else:
+        yield from _composed(run.composite)
     yield from ("", "## Results", "", *table_lines(_scores(run)))
     yield from ("", "Limits:", "")
     for task in run.tasks:
@@ -118,7 +109,18 @@ def _lines(run: RunClaim, composite: CompositeClaim, repository: str) -> Iterato
     for note in run.notes:
         yield f"- {plain(note)}"
     yield "- The intervals speak of these documents' kind and of sampling error alone."
-    yield from _how(run, composite)
+    yield from ("", "## Evaluate it again", "")
+    yield from _how(run)
+
+
+def _composed(composite: CompositeClaim) -> Iterator[str]:
+    yield (
+        "This repository holds no weights. It describes a composite language model "
+        "([emulated fine-tuning](https://arxiv.org/abs/2310.12962)): at every token the "
+        "log-probabilities of the models below are summed with the given factors. The scores are "
+        "those of the sum, of no member alone; the members' licences hold."
+    )
+    yield from ("", "## Composed of", "", *table_lines(_members(composite)))
 
 
 def _members(composite: CompositeClaim) -> Table:
@@ -152,17 +154,20 @@ def _row(task: TaskClaim, claim: Claim) -> tuple[Cell, ...]:
     )
 
 
-def _how(run: RunClaim, composite: CompositeClaim) -> Iterator[str]:
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", composite.recipe)), default=0))
-    yield from ("", "## Evaluate it again", "", "`recipe.yaml`, members at the commits evaluated:")
-    yield from ("", f"{fence}yaml", composite.recipe.rstrip("\n"), fence, "")
+def _how(run: RunClaim) -> Iterator[str]:
+    composite = run.composite
+    if composite is not None:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", composite.recipe)), default=0))
+        yield from ("`recipe.yaml`, members at the commits evaluated:", "")
+        yield from (f"{fence}yaml", composite.recipe.rstrip("\n"), fence, "")
     commands = list(dict.fromkeys(task.command for task in run.tasks))
     widest = "`" * max(3, 1 + max(map(len, re.findall("`+", "".join(commands))), default=0))
     yield from (f"{widest}bash", *commands, widest, "")
-    pinned = composite.pinned_name
-    named = "" if pinned == composite.name else f"; pinned like this its name is `{pinned}`"
-    yield f"Evaluated as `{composite.name}`{named}."
-    yield ""
+    if composite is not None:
+        pinned = composite.pinned_name
+        named = "" if pinned == composite.name else f"; pinned like this its name is `{pinned}`"
+        yield f"Evaluated as `{composite.name}`{named}."
+        yield ""
     for task in run.tasks:
         yield f"- {plain(task.name)}: version {plain(task.version)}, {iso_date(task)}, " + plain(
             f"{versions(task)}, seeds {task.seeds}"

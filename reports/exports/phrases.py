@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 from eft_eval.reports.numbers import NONE, ends, number
 
-__all__ = ["interval", "judge", "limits", "versions"]
+__all__ = ["interval", "judge", "known_by", "limits", "versions"]
 
 
 def interval(claim: Claim) -> str:
@@ -38,8 +38,16 @@ def versions(task: TaskClaim) -> str:
     return f"{text}, eft-eval {task.eft_eval_version}" if task.eft_eval_version else text
 
 
+def known_by(run: RunClaim) -> Iterator[str]:
+    """Yield what a single model's repository is known by, where lm-eval noted no commit of it."""
+    if run.named_by:
+        commit = "" if run.commit else "; its commit is not known"
+        yield f"model {run.repository} is known by {run.named_by}{commit}"
+
+
 def limits(run: RunClaim, task: TaskClaim) -> Iterator[str]:
     """Yield what keeps a task's figures from being read as they stand."""
+    yield from known_by(run)
     if task.data.own:
         yield task.data.own
     if task.limited:

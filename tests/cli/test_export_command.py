@@ -177,3 +177,50 @@ def test_the_demo_can_be_exported_and_is_no_model_of_the_hub() -> None:
         refused = run("out", *options_of, *limited)
         assert "base is the demo's toy model demo:large-base" in str(refused.exception)
     assert "leave --repo out" in str(run("out", *EEE, *limited, "--repo", "me/x").exception)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model": "vllm", "model_args": "pretrained={},dtype=float16"},
+        {"model": "local-completions", "model_args": "model={},base_url=http://x:1/v1/completions"},
+        {"model": "my-backend", "model_args": {"pretrained": "{}"}},
+    ],
+)
+def test_models_of_other_backends_keep_their_owner(config: dict[str, Any]) -> None:
+    for owner in ("Qwen", "unsloth"):
+        name = f"{owner}/Qwen3-8B"
+        given = json.loads(json.dumps(config).replace("{}", name))
+        changes = {"config": given, "model_name": name, "date": runs.STARTED}
+        write_run(Path(owner), {"gsm8k": {"acc": [1.0, 0.0]}}, changes=changes)
+        done = run(owner, *EEE)
+        assert done.exit_code == 0, done.output
+        said = f"model {name} is known by its name in the run alone; its commit is not known"
+        assert said in done.stderr
+        (record,) = (json.loads(Path(word).read_text()) for word in done.stdout.split())
+        assert (record["model_info"]["id"], record["model_info"]["name"]) == (name, name)
+        assert record["model_info"]["additional_details"]["named_by"] == "its name in the run alone"
+        card = run(owner, "--format", "model-card")
+        assert (card.exit_code, said in card.stdout) == (0, True)
+        filed = run(owner, "--format", "hf-eval-results", "--benchmark", "gsm8k=a/b:c")
+        assert (filed.exit_code, "its commit is" in filed.stdout) == (0, True), filed.output
+        other = run(owner, "--format", "model-card", "--repo", "some/other")
+        assert "the scores are those of" in str(other.exception)
+    assert {path.parts[3] for path in Path("store").rglob("*.json")} == {"Qwen", "unsloth"}
+
+
+def test_models_that_are_folders_are_named_by_their_user() -> None:
+    for place in ("a", "b"):
+        config = {"model": "vllm", "model_args": f"pretrained=/{place}/out"}
+        changes = {"config": config, "model_name": f"/{place}/out", "date": runs.STARTED}
+        write_run(Path(place), {"t": {"acc": [1.0, 0.0]}}, changes=changes)
+    assert "two models that are both called out" in str(run("a", "b", *EEE).exception)
+    assert "say which: --repo" in str(run("a", "--format", "model-card").exception)
+    done = run("a", *EEE, "--repo", "me/mine")
+    assert done.exit_code == 0, done.output
+    (record,) = (json.loads(Path(word).read_text()) for word in done.stdout.split())
+    assert (record["model_info"]["id"], record["model_info"]["name"]) == ("me/mine", "out")
+    assert "--repo" in record["model_info"]["additional_details"]["named_by"]
+    card = run("a", "--format", "model-card", "--repo", "me/mine")
+    assert "# mine" in card.stdout
+    assert "known by whoever exported it (--repo)" in card.stdout

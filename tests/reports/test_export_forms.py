@@ -34,11 +34,13 @@ from eft_eval.exporting.documents import documents_of
 from eft_eval.exporting.identity import path_part, record_uuid
 from eft_eval.exporting.publishing import (
     check_card,
+    check_distinct,
     check_not_component,
     check_public,
     check_repository,
     check_url,
     merged,
+    stated,
 )
 from eft_eval.judging import Status
 from eft_eval.labels.texts import from_cell
@@ -48,6 +50,7 @@ from eft_eval.reports.exports.every_eval_ever import Evaluator
 from eft_eval.reports.exports.every_eval_ever_samples import eee_files
 from eft_eval.reports.exports.hub import hub_files
 from eft_eval.reports.exports.model_card import model_card
+from eft_eval.reports.exports.phrases import limits
 from eft_eval.reports.exports.table import (
     Table,
     claims_table,
@@ -385,13 +388,33 @@ def test_a_hub_models_scores_stay_its_own(run: RunClaim) -> None:
     assert check_card(single, "A/B", "hf-eval-results") == "a/b"
     with pytest.raises(ClaimError, match="--repo c/d: the scores are those of a/b"):
         check_card(single, "c/d", "hf-eval-results")
-    with pytest.raises(ClaimError, match="has a card of its own; use hf-eval-results"):
-        model_card(single, "a/b")
+    card = model_card(single, "a/b")
+    assert "# b\n\nScores of a/b, evaluated with lm-evaluation-harness." in card
+    assert "composite" not in card.partition("## Results")[0]
+    assert ModelCard(card).data.base_model is None
+    assert len(ModelCard(card).data.eval_results) == sum(len(task.claims) for task in run.tasks)
     unknown = replace(single, repository=None)
-    with pytest.raises(ClaimError, match="is not known as one of the hub"):
+    with pytest.raises(ClaimError, match=r"is not known as one of the hub.*--repo OWNER/NAME"):
         check_card(unknown, "a/b", "hf-eval-results")
     files = eee_files([unknown], LAB, samples=False)
-    assert all(name.startswith("data/eli5_fact/Some-Lab/b/") for name in files)
+    assert all(name.startswith("data/eli5_fact/Some-Lab/a-b/") for name in files)
+
+
+def test_a_model_of_a_folder_is_named_by_its_user(run: RunClaim) -> None:
+    unknown = replace(run, composite=None, model="b", path="/x/b", below=("a/base",))
+    named = stated(unknown, "c/d")
+    assert check_card(named, "c/d", "hf-eval-results") == "c/d"
+    with pytest.raises(ClaimError, match="--repo A/base is what b lies on"):
+        stated(unknown, "A/base")
+    with pytest.raises(ConfigError, match="is no repository of the hub"):
+        stated(unknown, "no repository")
+    assert stated(run, "c/d") is run, "a composite's card is another matter"
+    said = "model c/d is known by whoever exported it (--repo)"
+    assert any(said in text for text in limits(named, named.tasks[0]))
+    twin = replace(unknown, path="/y/b", label="there")
+    with pytest.raises(ClaimError, match="two models that are both called b; export them apart"):
+        check_distinct([unknown, twin], "eee")
+    check_distinct([unknown, unknown], "eee")
 
 
 @pytest.mark.parametrize(
@@ -403,6 +426,14 @@ def test_a_hub_models_scores_stay_its_own(run: RunClaim) -> None:
         ({"model_args": {"pretrained": "/x/a/b"}, "model_sha": ""}, "/x/a/b", False),
         ({"model_args": {"pretrained": "a/b", "peft": "c/d"}, "model_sha": "0" * 40}, "c/d", False),
         ({"model_args": {"pretrained": "a/b", "peft": "a/b"}, "model_sha": "0" * 40}, "a/b", False),
+        ({"model_args": "pretrained=a/b,dtype=half"}, "a/b", True),
+        ({"model_args": "pretrained=a/b", "model_sha": None}, "a/b", True),
+        ({"model_args": "pretrained=/x/a/b"}, "/x/a/b", False),
+        ({"model_args": "pretrained=a/b,lora_local_path=/x/y"}, "a/b", False),
+        ({"model_args": "pretrained=a/b,enable_lora=False"}, "a/b", True),
+        ({"model_args": "model=a/b,base_url=http://x:1/v1/completions"}, "a/b", True),
+        ({"model_args": "model=a/b,pretrained=c/d"}, "c/d", False),
+        ({"model_args": "model=gpt-x"}, "gpt-x", False),
     ],
 )
 def test_which_single_models_are_the_hubs(
