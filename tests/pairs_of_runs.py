@@ -68,6 +68,7 @@ def write_responses(
         "group_subtasks": {task: []},
         "model_name": model,
         "config": {"model": "hf", "model_args": f"pretrained={model}"},
+        "date": 1_790_000_000.0,
         "lm_eval_version": "0.4.13",
     }
     (folder / f"samples_{task}_{STAMP}.jsonl").write_text("".join(lines), "utf-8")

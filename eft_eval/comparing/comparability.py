@@ -35,6 +35,13 @@ def reasons_against(
         if old != new:
             yield f"task {task!r}: {what} is {old} in the baseline and {new} in the candidate"
     for name, shared in matched.items():
+        if shared.missing and shared.extra and _is_of_pairs(baseline) and _is_of_pairs(candidate):
+            yield (
+                f"task {task!r}: the candidate was judged against other responses than the "
+                f"baseline ({len(shared.shared)} documents have the same); judge both against one "
+                "run (eft-eval judge RUN_A RUN_B --pairwise)"
+            )
+            continue
         yield from _documents(task, name, shared)
         total = len(shared.shared)
         if shared.other_text and not total:
@@ -48,6 +55,11 @@ def reasons_against(
                 "differ (--allow-prompt-change compares all the same)"
             )
             break  # filters share their prompts
+
+
+def _is_of_pairs(task: TaskRun) -> bool:
+    """Whether the documents hold the responses that the run's were judged against."""
+    return "eft_pairwise" in (task.config.get("metadata") or {})
 
 
 def judge_changes(

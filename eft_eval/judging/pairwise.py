@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from eft_eval.errors import EftEvalError
@@ -79,7 +79,7 @@ class TwoRuns:
     @property
     def model(self) -> str:
         """What the new run is of."""
-        return f"{self.a.files[0].model} against {self.b.files[0].model}"
+        return " against ".join(_public(run.files[0].model) for run in (self.a, self.b))
 
 
 class JudgedPairs(NamedTuple):
@@ -168,6 +168,13 @@ def judge_pairs(
         missing=len(missing),
         unstored=store.unstored,
     )
+
+
+def _public(model: str) -> str:
+    """Return a model's name as a part of another: no path of this machine, and no slash."""
+    path = PurePath(model)
+    local = path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2
+    return path.name if local else model.replace("/", "__")
 
 
 def _folder(run: SavedRun) -> Path:

@@ -15,9 +15,10 @@ import numpy as np
 
 from eft_eval.judging.pairs import PairedTask
 from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.judging.prompts.ranges import is_rate
 from eft_eval.runs.metadata import Bounds
 from eft_eval.statistics.length_control import LengthControlled, length_controlled_rate
-from eft_eval.statistics.means import Mean, mean_with_interval, share_of
+from eft_eval.statistics.means import Mean, mean_with_interval, share_of, wilson_interval
 from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = [
@@ -165,12 +166,7 @@ def figures_of(
     columns = [values_of(group) for group in groups]
     prompts = len({*task.prompt_ids})
     clusters = None if prompts == len(columns) else list(task.prompt_ids)
-    metrics = {
-        name: share_of(
-            mean_with_interval(np.array([one[name] for one in columns], dtype=np.float64), clusters)
-        )
-        for name in columns[0]
-    }
+    metrics = {name: _mean(name, [one[name] for one in columns], clusters) for name in columns[0]}
     length = None
     if length_control:
         length = length_controlled_rate(
@@ -180,6 +176,16 @@ def figures_of(
         )
     bounds = _MEASURE.bounds([[one.verdict for one in group] for group in groups])["win_rate"]
     return Figures(metrics, bounds, length, prompts)
+
+
+def _mean(metric: str, column: Sequence[float | None], clusters: list[str] | None) -> Mean:
+    """Return a metric's mean with the interval that reports show, too: Wilson's for a rate."""
+    values = np.array(column, dtype=np.float64)
+    mean = share_of(mean_with_interval(values, clusters))
+    known = values[~np.isnan(values)]
+    if clusters is None and len(known) and is_rate(metric, known):
+        return mean._replace(interval=wilson_interval(int(known.sum()), len(known)), warnings=())
+    return mean
 
 
 def _length_differences(task: PairedTask, groups: Sequence[Sequence[Orders]]) -> list[float | None]:

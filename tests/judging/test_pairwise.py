@@ -528,8 +528,8 @@ def test_a_scripted_judge_other_prompts_and_a_folder_of_its_own(
     for task in ("help_pairwise_harmlessness", "help_pairwise_my_taste"):
         found = written(tmp_path / "new/out", task)
         assert found.value("win_rate") == 1
-        assert found.content["model_name"] == "org/model-of-a against org/model-of-b"
-    assert f"all {N} values are 1" in done.out
+        assert found.content["model_name"] == "org__model-of-a against org__model-of-b"
+    assert done.out.count("0.8928 to 1.0000") >= 2, "Wilson's, as of any rate"
 
 
 @pytest.mark.slow
