@@ -75,9 +75,9 @@ def _console() -> Console:
 
 
 def _print_lines(out: Console, text: str, style: str = "") -> None:
-    """Print a paragraph, wrapped; brackets in it are no markup."""
-    lines = Text(one_line(text)).wrap(out, out.width) or [Text()]
-    _print_all(out, [Text(printable(line.plain), style) for line in lines])
+    """Print a paragraph, wrapped, each figure in one line; brackets in it are no markup."""
+    lines = _wrapped(one_line(text), out.width, number=True) or [""]
+    _print_all(out, [Text(printable(line), style) for line in lines])
 
 
 def _print_all(out: Console, lines: Iterable[Text]) -> None:
