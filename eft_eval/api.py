@@ -20,7 +20,8 @@ from eft_eval.composite.prompting import view_tokens
 from eft_eval.composite.scoring import Scored, ScoredRow, continuation_log_probs, score_of
 from eft_eval.decoding.drafting import draft_view
 from eft_eval.decoding.loop import Decoder
-from eft_eval.decoding.requests import Generation, Request, SamplingRule
+from eft_eval.decoding.reasoning import AnswerStops, Reasoning, reasoning_of
+from eft_eval.decoding.requests import Generation, Request, SamplingRule, check_rule
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.decoding.tracing import Trace, trace_tokens
 from eft_eval.errors import ConfigError, nearest
@@ -35,12 +36,13 @@ __all__ = ["Composite", "Scored"]
 
 
 class _Loop(NamedTuple):
-    """How responses are made: stop strings, rows at a time, block, and a decoder to go on with."""
+    """How responses are made: what ends them, rows at a time, block, a decoder to go on with."""
 
     stop: Sequence[str]
     batch_size: int
     block: int | Literal["auto"] | None
     decoder: Decoder | None
+    reasoning: Reasoning | None = None
 
 
 class Composite(CompositeModel):
@@ -109,7 +111,10 @@ class Composite(CompositeModel):
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
         stop: Sequence[str] = (),
+        think_end_token: str | int | None = None,
         seed: int = 1234,
         batch_size: int = 8,
         block: int | Literal["auto"] | None = None,
@@ -124,7 +129,11 @@ class Composite(CompositeModel):
             temperature: 0 is greedy.
             top_k: Sample among this many best tokens.
             top_p: Sample within the smallest set of this mass.
-            stop: Strings that end a response.
+            min_p: Sample among tokens of at least this share of the best one's probability.
+            typical_p: Sample within the most typical tokens of this mass.
+            stop: Strings that end a response; with ``think_end_token`` its answer.
+            think_end_token: What ends the reasoning of a member that thinks, a text or a token's
+                id: only what follows is the response, which is empty where reasoning did not end.
             seed: The same seed and prompt give the same sample, in any batch; a prompt that is
                 given twice is sampled twice.
             batch_size: Rows at a time.
@@ -133,19 +142,28 @@ class Composite(CompositeModel):
             on_response: Called with place and text of each response as it ends.
 
         Raises:
-            ConfigError: ``prompts`` is one text, a prompt is too long, or memory is short.
+            ConfigError: ``prompts`` is one text, a prompt is too long, memory is short, or an
+                argument is nothing that tokens can be chosen by.
         """
         if isinstance(prompts, str):
             raise ConfigError("prompts: got one text, expected a list of texts")
+        rule = check_rule(SamplingRule(temperature, top_k, top_p, min_p, typical_p))
+        reasoning = reasoning_of(self.tokenizer, think_end_token)
+        if reasoning is not None and self._vllm is not None:
+            raise ConfigError(
+                'think_end_token: not with engine="vllm" of the Python API: load without it, or '
+                "evaluate with lm_eval --model eft-vllm"
+            )
         requests = self._requests(prompts, seed, max_new_tokens)
-        rule = SamplingRule(temperature, top_k, top_p)
         responses = [""] * len(requests)
-        for place, made in self._responses(
-            requests, rule, max_new_tokens, _Loop(stop, batch_size, block, decoder)
-        ):
-            responses[place] = text = self._text(made, stop)
-            if on_response is not None:
-                on_response(place, text)
+        for places, ends in _by_reasoning(prompts, reasoning):
+            loop = _Loop(stop, batch_size, block, decoder, ends)
+            asked = [requests[place] for place in places]
+            for number, made in self._responses(asked, rule, max_new_tokens, loop):
+                place = places[number]
+                responses[place] = text = self._text(made, stop, ends, prompts[place])
+                if on_response is not None:
+                    on_response(place, text)
         return responses
 
     def _responses(
@@ -160,6 +178,8 @@ class Composite(CompositeModel):
         check_memory(self, min(loop.batch_size, len(requests)), length, decoder.longest_block)
         order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompts[0]))
         stopped = StopStrings(self.tokenizer, loop.stop)
+        if loop.reasoning is not None:
+            stopped = AnswerStops(self.tokenizer, loop.stop, loop.reasoning)
         for number, made in decoder.responses(
             [requests[index] for index in order], rule, max_new_tokens, stopped, loop.batch_size
         ):
@@ -261,7 +281,23 @@ class Composite(CompositeModel):
             )
         return views
 
-    def _text(self, made: Generation, stop: Sequence[str]) -> str:
-        text = self.encoding.text(made.tokens)
+    def _text(
+        self, made: Generation, stop: Sequence[str], reasoning: Reasoning | None, prompt: str
+    ) -> str:
+        answer = None if reasoning is None else reasoning.answer(made.tokens)
+        if reasoning is not None and answer is None and reasoning.unfinished(prompt, made):
+            return ""
+        text = self.encoding.text(made.tokens) if answer is None else answer
         ends = [text.index(one) for one in stop if one and one in text]
         return text[: min(ends)] if ends else text
+
+
+def _by_reasoning(
+    prompts: Sequence[str], reasoning: Reasoning | None
+) -> Iterator[tuple[list[int], Reasoning | None]]:
+    """Yield places of prompts that leave reasoning to do, and of those where it is over."""
+    closed = [reasoning is None or reasoning.closed(prompt) for prompt in prompts]
+    for over in (False, True):
+        places = [place for place, one in enumerate(closed) if one is over]
+        if places:
+            yield places, None if over else reasoning

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.loop import Decoder
+from eft_eval.decoding.reasoning import reasoning_of
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError
@@ -29,7 +30,6 @@ from eft_eval.model_adapters.settings import (
     batch_attributes,
     limit_threads,
     rank_attributes,
-    reasoning_of,
     text_attributes,
 )
 from eft_eval.recipe import parse_model_args

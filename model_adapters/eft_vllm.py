@@ -16,7 +16,7 @@ from lm_eval.models.utils import configure_pad_token, postprocess_generated_text
 
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.model import CompositeModel
-from eft_eval.decoding.reasoning import Reasoning
+from eft_eval.decoding.reasoning import Reasoning, reasoning_of
 from eft_eval.decoding.requests import Generation
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
@@ -26,7 +26,6 @@ from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
 from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
-from eft_eval.model_adapters.settings import reasoning_of
 from eft_eval.recipe import identity, parse_recipe, split_recipe
 from eft_eval.recipe.parse import RECIPE_KEYS
 from eft_eval.streams import logger, one_line_errors, say

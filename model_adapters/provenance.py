@@ -9,6 +9,7 @@ from typing import Any
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.adapters import AdaptedMember
+from eft_eval.engine.loading import Member as LoadedMember
 from eft_eval.recipe import MemberSpec, identity
 from eft_eval.recipe.naming import member_identity
 from eft_eval.runs.conditions import SAMPLING_KEY
@@ -50,6 +51,7 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
             adapter=asked.get("adapter"),
             adapter_source=member.spec.adapter,
             depends_on_batch=(loaded and getattr(member.engine, "depends_on_batch", False)) or None,
+            head_dtype=_wider_head(member) if loaded else None,
             num_parameters=member.model.num_parameters() if loaded else spec.parameters,
         )
     distinct = {*composite.members.values()}
@@ -68,6 +70,12 @@ def model_info(composite: CompositeModel, decoded: DecodingStatistics) -> dict[s
         "model_dtype": str(members["base"].loaded_dtype),
         "model_sha": composite.name.rsplit("_", 1)[-1],
     }
+
+
+def _wider_head(member: LoadedMember) -> str | None:
+    """Return the type of a member's logits where it is wider than its weights' own."""
+    found = getattr(member.engine, "head_dtype", member.engine.dtype)
+    return str(found) if found.itemsize > member.model.dtype.itemsize else None
 
 
 def commit_of(config: Any, spec: MemberSpec) -> str | None:

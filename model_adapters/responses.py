@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from lm_eval.models.utils import postprocess_generated_text
@@ -29,6 +29,7 @@ from eft_eval.streams import logger
 
 __all__ = ["RespondingLM"]
 
+T = TypeVar("T")
 log = logger("lm_eval.eft")
 
 
@@ -107,11 +108,11 @@ class RespondingLM(ScoringLM):
                 responses[position] = responses[first]
         return responses
 
-    def _of_all_ranks(self, own: list[Any]) -> list[list[Any]]:
+    def _of_all_ranks(self, own: T) -> list[T]:
         """Return what every rank holds, in their order; all ranks must ask."""
         if self.world_size == 1:
             return [own]
-        everybody: list[list[Any]] = [[]] * self.world_size
+        everybody = [own] * self.world_size
         torch.distributed.all_gather_object(everybody, own)
         return everybody
 
@@ -152,9 +153,22 @@ class RespondingLM(ScoringLM):
                 groups[key] = _Group(plan, reasoning, [])
             job = _Job(position, request.args, encoded[context], number)
             groups[key].jobs.append(job)
+        if self._in_step:
+            groups = self._of_every_rank(groups)
         for group in groups.values():
             group.jobs.sort(key=lambda job: (-len(job.tokens), job.context, job.repeat))
         return [*groups.values()]
+
+    @property
+    def _in_step(self) -> bool:
+        """Whether all ranks search for a batch size together, so that none may leave one out."""
+        return bool(self.world_size > 1 and self.batch_size == "auto")
+
+    def _of_every_rank(self, groups: dict[str, _Group]) -> dict[str, _Group]:
+        """Return the groups that any rank has, in one order; those of others are empty."""
+        plans = {key: group.plan for key, group in groups.items()}
+        every = {key: plan for own in self._of_all_ranks(plans) for key, plan in own.items()}
+        return {key: groups.get(key) or _Group(every[key], None, []) for key in sorted(every)}
 
     def _rounds(self, group: _Group) -> Iterator[list[tuple[_Job, Generation]]]:
         """Yield jobs with their responses: first those that were kept, then by the round."""
@@ -171,8 +185,7 @@ class RespondingLM(ScoringLM):
             asked, keys = [asked[n] for n in rest], [keys[n] for n in rest]
             self.decoder.statistics.resumed += len(kept)
             yield kept
-        in_step = self.world_size > 1 and self.batch_size == "auto"  # all ranks search, or none
-        size = self._generation_batch_size(requests, plan) if asked or in_step else 0
+        size = self._generation_batch_size(requests, plan) if asked or self._in_step else 0
         if not asked:
             return
         stopped: StopTest = StopStrings(self.tokenizer, plan.until)
@@ -245,7 +258,8 @@ class RespondingLM(ScoringLM):
         return text
 
     def _generation_batch_size(self, requests: Sequence[Request], plan: GenerationPlan) -> int:
-        longest = max(len(prompt) for request in requests for prompt in request.prompts)
+        prompts = (prompt for request in requests for prompt in request.prompts)
+        longest = max(map(len, prompts), default=1)
         length = min(longest + plan.max_new_tokens, self.max_length)
         if self.batch_size != "auto":
             size = min(int(self.batch_size), len(requests))

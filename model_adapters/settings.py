@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 
-from eft_eval.decoding.reasoning import Reasoning
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec, Recipe, needs
 
@@ -82,24 +81,6 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
         "chat_template_args": template_args,
         "think_end_token": int(end) if str(end).isdigit() else end,
     }
-
-
-def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
-    """Return what ends a member's reasoning; None where it is not to be told from answers.
-
-    Raises:
-        ConfigError: There is no such token.
-    """
-    if end is None:
-        return None
-    if not isinstance(end, int) and not str(end).strip():
-        raise ConfigError("think_end_token: got an empty text, expected a text or a token's id")
-    if isinstance(end, int) and not 0 <= end < len(tokenizer):
-        raise ConfigError(
-            f"think_end_token: got {end}, but the tuned member's tokens are 0 to "
-            f"{len(tokenizer) - 1}; give one, or the text that ends the reasoning"
-        )
-    return Reasoning(tokenizer, end if isinstance(end, int) else str(end))
 
 
 def batch_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import Reference
+from thinking import PROMPT, family
 from tiny_models import make_model
 from typer.testing import CliRunner
 
@@ -248,3 +249,53 @@ def test_wrong_arguments_of_load_are_one_line(folders: dict[str, str]) -> None:
         for word in words:
             assert word in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_what_thinks_answers_after_its_reasoning(tmp_path: Path) -> None:
+    reasoned = "<think>\nStop here? No.\n</think>\n\nFour. Stop."
+    composite = Composite.load(family(tmp_path, reasoned, False, PROMPT), device="cpu")
+    number = composite.tokenizer.convert_tokens_to_ids("</think>")
+    for end in ("</think>", number):
+        asked = {"max_new_tokens": 60, "think_end_token": end}
+        assert composite.generate([PROMPT], **asked) == ["Four. Stop."]
+        assert composite.generate([PROMPT], stop=[" Stop"], **asked) == ["Four."]
+        assert composite.generate([PROMPT], **{**asked, "max_new_tokens": 8}) == [""]
+    # after a prompt whose reasoning is over all is the answer, also beside others
+    over = PROMPT + "<think>\n\n</think>\n\n"
+    both = {"max_new_tokens": 12, "think_end_token": "</think>"}
+    answers = composite.generate([over, PROMPT, over], **both)
+    assert answers[1] == ""
+    assert answers[0] == answers[2] == composite.generate([over], max_new_tokens=12)[0] != ""
+    with pytest.raises(ConfigError, match="think_end_token: got an empty text"):
+        composite.generate([PROMPT], think_end_token=" ")
+
+
+def test_filters_leave_what_they_are_to_leave(composite: Composite) -> None:
+    """A share of 1 leaves the best token alone; a mass of 1 leaves all."""
+    asked = {"max_new_tokens": 10, "temperature": 1.0, "seed": 3}
+    greedy = composite.generate(["Hello"], max_new_tokens=10)
+    assert composite.generate(["Hello"], min_p=1.0, **asked) == greedy
+    free = composite.generate(["Hello"], **asked)
+    assert free != greedy
+    assert composite.generate(["Hello"], min_p=0.0, typical_p=1.0, **asked) == free
+    typical = composite.generate(["Hello"], typical_p=0.2, **asked)
+    assert typical != free
+    assert typical == composite.generate(["Hello"], typical_p=0.2, block=0, **asked)
+
+
+@pytest.mark.parametrize(
+    ("setting", "match"),
+    [
+        ({"temperature": -1.0}, "temperature: got -1.0, expected a number from 0 on"),
+        ({"temperature": math.nan}, "temperature: got nan"),
+        ({"top_k": 0}, "top_k: got 0, expected a whole number from 1 on, or None"),
+        ({"top_p": 0.0}, "top_p: got 0.0, expected a number above 0, at most 1"),
+        ({"typical_p": 1.5}, "typical_p: got 1.5, expected a number above 0, at most 1"),
+        ({"min_p": 2.0}, "min_p: got 2.0, expected a number from 0 to 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(
+    composite: Composite, setting: dict[str, float], match: str
+) -> None:
+    with pytest.raises(ConfigError, match=match):
+        composite.generate(["Hello"], **setting)

@@ -7,8 +7,9 @@ from typing import Any
 
 from eft_eval.decoding.requests import Generation
 from eft_eval.decoding.stopping import StopStrings
+from eft_eval.errors import ConfigError
 
-__all__ = ["REASONING_ENDS", "AnswerStops", "Reasoning"]
+__all__ = ["REASONING_ENDS", "AnswerStops", "Reasoning", "reasoning_of"]
 
 REASONING_ENDS = (
     "</think>", "</seed:think>", "◁/think▷", "[/THINK]", "<|END_THINKING|>",
@@ -80,6 +81,24 @@ class Reasoning:
 
     def _text(self, tokens: Sequence[int], skip_special_tokens: bool = False) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=skip_special_tokens))
+
+
+def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
+    """Return what ends a member's reasoning; None where it is not to be told from answers.
+
+    Raises:
+        ConfigError: There is no such token.
+    """
+    if end is None:
+        return None
+    if not isinstance(end, int) and not str(end).strip():
+        raise ConfigError("think_end_token: got an empty text, expected a text or a token's id")
+    if isinstance(end, int) and not 0 <= end < len(tokenizer):
+        raise ConfigError(
+            f"think_end_token: got {end}, but the tuned member's tokens are 0 to "
+            f"{len(tokenizer) - 1}; give one, or the text that ends the reasoning"
+        )
+    return Reasoning(tokenizer, end if isinstance(end, int) else str(end))
 
 
 class AnswerStops(StopStrings):

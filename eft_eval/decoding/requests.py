@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Finish", "Generation", "Request", "SamplingRule", "StopTest", "never"]
+from eft_eval.errors import ConfigError
+
+__all__ = ["Finish", "Generation", "Request", "SamplingRule", "StopTest", "check_rule", "never"]
 
 Finish = Literal["stop", "length"]
 
 
 class SamplingRule(NamedTuple):
-    """How a token is chosen; see `eft_eval.composite.mathematics.filtered_scores`.
-
-    Attributes:
-        temperature: 0 is greedy.
-        top_k: Sample among this many best tokens.
-        top_p: Sample within the smallest set of this mass.
-        min_p: See `eft_eval.composite.mathematics.min_p_set`.
-        typical_p: See `eft_eval.composite.mathematics.typical_set`.
-    """
+    """How a token is chosen; see `eft_eval.composite.mathematics.choose_tokens`."""
 
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
     typical_p: float | None = None
+
+
+def check_rule(rule: SamplingRule) -> SamplingRule:
+    """Return a rule as it is given; raise ConfigError where one of its numbers cannot be."""
+    if not 0 <= rule.temperature < float("inf"):
+        raise ConfigError(f"temperature: got {rule.temperature!r}, expected a number from 0 on")
+    if rule.top_k is not None and (rule.top_k < 1 or rule.top_k != int(rule.top_k)):
+        raise ConfigError(f"top_k: got {rule.top_k!r}, expected a whole number from 1 on, or None")
+    for name, share in (("top_p", rule.top_p), ("typical_p", rule.typical_p)):
+        if share is not None and not 0 < share <= 1:
+            raise ConfigError(f"{name}: got {share!r}, expected a number above 0, at most 1")
+    if rule.min_p is not None and not 0 <= rule.min_p <= 1:
+        raise ConfigError(f"min_p: got {rule.min_p!r}, expected a number from 0 to 1")
+    return rule
 
 
 class Request(NamedTuple):

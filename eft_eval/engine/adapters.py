@@ -98,6 +98,8 @@ class AdaptedMember(Member):
             raise ConfigError(f'{self.label}: an adapter needs peft: pip install "eft-eval[peft]"')
         found = read_adapter(self._adapter, self.spec.adapter_revision)
         if found is None:
+            with self._reading("its adapter"):  # a hub that cannot be reached
+                adapter_file(self._adapter, ADAPTER_CONFIG, self.spec.adapter_revision, sure=True)
             raise ConfigError(
                 f"{self.label}: {self._adapter!r} is no adapter: it has no {ADAPTER_CONFIG}; "
                 "expected a folder that peft's save_pretrained wrote"
@@ -226,8 +228,15 @@ def read_adapter(model: str, revision: str | None = None) -> AdapterFolder | Non
     return AdapterFolder.of(Path(file).read_text("utf-8"), f"adapter {model}", beside)
 
 
-def adapter_file(model: str, name: str, revision: str | None) -> str | None:
-    """Return the path of a file of an adapter, downloaded if need be; None if it has none."""
+def adapter_file(model: str, name: str, revision: str | None, *, sure: bool = False) -> str | None:
+    """Return the path of a file of an adapter, downloaded if need be; None if it has none.
+
+    Args:
+        model: The adapter.
+        name: Of the file.
+        revision: Of an adapter on the hub.
+        sure: Raise OSError where a hub that cannot be reached might have it.
+    """
     folder = Path(model).expanduser()
     if folder.is_dir():
         return str(folder / name) if (folder / name).is_file() else None
@@ -242,8 +251,8 @@ def adapter_file(model: str, name: str, revision: str | None) -> str | None:
             name,
             revision=revision or "main",
             _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
+            _raise_exceptions_for_missing_entries=sure,
+            _raise_exceptions_for_connection_errors=sure,
         ),
     )
 

@@ -302,7 +302,11 @@ class Member:
 
 ENGINES: dict[str, Callable[[Member], Engine]] = {
     "transformers": lambda member: TransformersEngine(
-        member.model, member.device, member.label, member.comparable_parameters
+        member.model,
+        member.device,
+        member.label,
+        member.comparable_parameters,
+        member.spec.head_dtype,
     ),
 }
 """What can run a member, by name."""

@@ -26,10 +26,14 @@ class Passes:
         model: Of `transformers`, in evaluation mode.
         device: Where its inputs go.
         label: What errors call it.
+
+    Attributes:
+        narrowed: Whether its last logits came in half precision.
     """
 
     def __init__(self, model: Any, device: torch.device, label: str) -> None:
         self.model, self.device, self.label = model, device, label
+        self.narrowed = False
         self.text = model.config.get_text_config(decoder=True)
         self.takes = frozenset(inspect.signature(model.forward).parameters)
         self._recurrent = set(getattr(self.text, "layer_types", None) or ()) == {"linear_attention"}
@@ -51,6 +55,11 @@ class Passes:
     def quantized(self) -> bool:
         """Whether its weights are, so that its logits are rounded whatever their type."""
         return getattr(self.model, "hf_quantizer", None) is not None
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes in float32 or float64 throughout."""
+        return self.dtype in (torch.float32, torch.float64) and not self.quantized
 
     @property
     def boolean_masks(self) -> bool:
@@ -116,4 +125,6 @@ class Passes:
     def _run(self, tokens: Tensor, keep: int, **options: Any) -> Any:
         if "logits_to_keep" in self.takes:
             options["logits_to_keep"] = keep
-        return self.model(tokens, **options)
+        output = self.model(tokens, **options)
+        self.narrowed = output.logits.element_size() < 4
+        return output

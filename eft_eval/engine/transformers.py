@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eft_eval.engine.batches import BatchState, RereadState
 from eft_eval.engine.engine import PlainWay, State
+from eft_eval.engine.head import set_head_dtype
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.positions import (
     attention_reach,
@@ -21,6 +22,7 @@ from eft_eval.engine.positions import (
 from eft_eval.engine.states import RowState
 from eft_eval.engine.trial import Trial
 from eft_eval.errors import ConfigError
+from eft_eval.recipe.model import HeadDtype
 
 __all__ = ["TransformersEngine"]
 
@@ -33,13 +35,20 @@ class TransformersEngine:
         device: Where its inputs go.
         label: What errors call it.
         num_parameters: What its size counts as; None: its parameters.
+        head_dtype: What its output layer is computed in.
     """
 
     def __init__(
-        self, model: Any, device: torch.device, label: str, num_parameters: int | None = None
+        self,
+        model: Any,
+        device: torch.device,
+        label: str,
+        num_parameters: int | None = None,
+        head_dtype: HeadDtype = "model",
     ) -> None:
         self.model, self.device, self.label = model, device, label
         self.num_parameters = num_parameters or int(model.num_parameters())
+        self._head = set_head_dtype(model, head_dtype, label)
         self._passes = Passes(model, device, label)
         self._config = self._passes.text
 
@@ -47,6 +56,12 @@ class TransformersEngine:
     def dtype(self) -> torch.dtype:
         """What it computes in."""
         return self._passes.dtype
+
+    @property
+    def head_dtype(self) -> torch.dtype:
+        """What its logits are computed in."""
+        wide = self._head is not None and self._head.used
+        return torch.float32 if wide and not self._passes.narrowed else self.dtype
 
     def logits(self, inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[Tensor, int]:
         """Return the logits after the last ``lengths[i]`` tokens of every row."""

@@ -59,8 +59,7 @@ class Trial:
             return f"it cannot be run: {_words(error)}"
         within = whole[0, len(row) - READ_ON - 1]
         apart = max(difference(within, alone), difference(padded, alone))
-        exact = whole.dtype in (torch.float32, torch.float64) and not self._model.quantized
-        if apart > (0.1 if exact else 0.5):  # NaN is told where it is met
+        if apart > (0.1 if self._model.exact else 0.5):  # NaN is told where it is met
             return (
                 "what it says of a token depends on later ones "
                 f"(by {apart:.2g} standard deviations)"
@@ -139,7 +138,7 @@ class Trial:
 
     def _apart(self, found: Tensor, expected: Tensor) -> str | None:
         """Say how far logits are from the expected ones; None where numerics are all there is."""
-        most = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
+        most = 1e-3 if self._model.dtype in (torch.float32, torch.float64) else 0.1
         apart = difference(found, expected)
         if apart <= most or self._only_numerics(found, expected, most):
             return None

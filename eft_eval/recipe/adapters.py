@@ -21,7 +21,7 @@ __all__ = ["ADAPTER_CONFIG", "AdapterFolder", "is_base_of", "local_adapter", "wi
 
 ADAPTER_CONFIG = "adapter_config.json"
 _FULL_WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
-_LOADING = ("dtype", "quantization", "placement")  # how weights are loaded
+_LOADING = ("dtype", "head_dtype", "quantization", "placement")  # how weights are loaded
 
 
 class AdapterFolder(NamedTuple):

@@ -25,6 +25,7 @@ from eft_eval.recipe.locations import location_of, split_file
 
 Dtype = Literal["auto", "float64", "float32", "bfloat16", "float16"]
 Quantization = Literal["8bit", "4bit"]
+HeadDtype = Literal["model", "float32"]
 _DTYPE_NAMES = {
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -67,6 +68,8 @@ class MemberSpec(_Closed):
         gguf_file: The GGUF file in ``model`` that holds all of it; ``model`` may also be the path
             of the file itself.
         dtype: Type of the weights; ``auto`` is what the checkpoint declares.
+        head_dtype: What the output layer (``lm_head``) is computed in: ``model``, the type of the
+            weights, or ``float32``.
         quantization: Load with bitsandbytes at 8 or 4 bits a weight.
         placement: ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or ``auto`` to spread the weights
             over every device (accelerate); none: the run's device.
@@ -83,6 +86,7 @@ class MemberSpec(_Closed):
     adapter_revision: str | None = None
     gguf_file: str | None = Field(default=None, pattern=r"\.gguf$")
     dtype: Dtype = "auto"
+    head_dtype: HeadDtype = "model"
     quantization: Quantization | None = None
     placement: str | None = Field(default=None, pattern=r"^(cpu|mps|auto|(cuda|xpu|npu)(:\d+)?)$")
     prompt: str | None = None
@@ -108,7 +112,7 @@ class MemberSpec(_Closed):
         rest = value if isinstance(value, dict) else {}
         return {**rest, "model": folder, "gguf_file": file}
 
-    @field_validator("dtype", mode="before")
+    @field_validator("dtype", "head_dtype", mode="before")
     @classmethod
     def _by_another_name(cls, value: Any) -> Any:
         if not isinstance(value, str):

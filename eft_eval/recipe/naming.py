@@ -11,6 +11,11 @@ from typing import Any
 from eft_eval.recipe.model import Delta, MemberSpec, Recipe
 
 _CONTENT_SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".jinja"}
+_BESIDE_A_FILE = (
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json",
+    "merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json", "vocab.json",
+)  # fmt: skip
 _WHOLE_FILE_BYTES = 1 << 24
 _SAMPLE_BYTES = 1 << 16
 _SAMPLES = 64
@@ -61,6 +66,8 @@ def member_identity(spec: MemberSpec) -> dict[str, Any]:
         "quantization": spec.quantization,
         "prompt": spec.prompt,
     }
+    if spec.head_dtype != "model":
+        found["head_dtype"] = spec.head_dtype
     if spec.gguf_file is not None and found["model"] == spec.model:  # of a hub id's several files
         found["gguf_file"] = spec.gguf_file
     if spec.adapter is not None:
@@ -79,7 +86,7 @@ def content_identity(location: str, name: str, file: str | None = None) -> str:
     """
     folder = Path(location).expanduser()
     if file is not None:
-        return file_digest(str((folder / file).resolve())) if (folder / file).is_file() else name
+        return file_digest(str((folder / file).absolute())) if (folder / file).is_file() else name
     return folder_digest(str(folder.resolve())) if folder.is_dir() else name
 
 
@@ -99,9 +106,15 @@ def folder_digest(folder: str) -> str:
 
 @lru_cache(maxsize=64)
 def file_digest(file: str) -> str:
-    """Return a digest of one file that holds a whole model, as `folder_digest` does."""
+    """Return a digest of one file that holds a whole model, as `folder_digest` does.
+
+    Tokenizer files and generation settings beside it come before its own, and so count.
+    """
     digest = hashlib.sha256()
     _take_in(Path(file), digest)
+    for name in _BESIDE_A_FILE:
+        if (beside := Path(file).parent / name).is_file():
+            _take_in(beside, digest)
     return "sha256:" + digest.hexdigest()
 
 

@@ -23,7 +23,7 @@ from eft_eval.yaml_text import load_yaml
 DEFAULT_RECIPE = "qwen2.5-1.5b-up"
 
 _DECODING_KEYS = tuple(DecodingRule.model_fields)
-_EVERY_MEMBER_KEYS = ("dtype", "quantization", "placement")
+_EVERY_MEMBER_KEYS = ("dtype", "head_dtype", "quantization", "placement")
 _ROLES = ("base", "tuned", "reference")
 _MEMBER_KEYS = tuple(MemberSpec.model_fields)
 RECIPE_KEYS = (

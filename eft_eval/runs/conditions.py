@@ -47,8 +47,8 @@ _UNFINISHED = "responses whose reasoning did not end"
 _SEEDS = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
 _HF = ("hf", "hf-auto", "huggingface", "hf-multimodal")
 _BEARING = (
-    "lm-eval", "type of the weights", "quantization", "chat template", "system instruction",
-    "sampling of ", "data of ", "judge of ",
+    "lm-eval", "type of the weights", "type of the logits", "quantization", "chat template",
+    "system instruction", "sampling of ", "data of ", "judge of ",
 )  # fmt: skip
 
 
@@ -117,6 +117,7 @@ def _conditions(run: Run) -> Iterator[tuple[str, str]]:
     yield "transformers", str(details.get("transformers_version") or "")
     yield "adapter", str(config.get("model") or "")
     yield "type of the weights", _weights(config, run.label)
+    yield "type of the logits", _logits(config, run.label)
     quantized = [one.quantization for one in members_in(config, run.label) if one.quantization]
     yield "quantization", ", ".join(sorted(set(quantized))) or "none"
     yield "chat template", str(details.get("chat_template_sha") or "none")[:12]
@@ -146,6 +147,12 @@ def _conditions(run: Run) -> Iterator[tuple[str, str]]:
 def _weights(config: Mapping[str, Any], where: str) -> str:
     types = sorted({one.weights for one in members_in(config, where) if one.weights})
     return ", ".join(types) or str(config.get("model_dtype") or "").removeprefix("torch.")
+
+
+def _logits(config: Mapping[str, Any], where: str) -> str:
+    """Return the type of logits where some member's are wider than its weights."""
+    types = {one.head_dtype for one in members_in(config, where) if one.head_dtype}
+    return ", ".join(sorted(one.removeprefix("torch.") for one in types))
 
 
 def _data(task: TaskRun) -> str:

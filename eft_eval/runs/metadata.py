@@ -50,6 +50,8 @@ class Member:
         commit: A hub model's commit, where it is known.
         dtype: Type of the weights as asked for.
         loaded_dtype: Their type; None where they were not loaded.
+        head_dtype: Type of the logits where the output layer is computed in a wider one than the
+            weights' own; None where not.
         quantization: Weights of 8 or 4 bits, or the type of a GGUF file's.
         prompt: Template of its own prompt.
         num_parameters: Their number; None where it is not known.
@@ -74,6 +76,7 @@ class Member:
     adapter: str | None = None
     adapter_source: str | None = None
     depends_on_batch: bool | None = None
+    head_dtype: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it stands under its role."""
@@ -107,12 +110,15 @@ class Member:
 
     def unloaded(self) -> Member:
         """Return the record without what is known only where its weights were loaded."""
-        return replace(self, num_parameters=None, loaded_dtype=None, depends_on_batch=None)
+        return replace(
+            self, num_parameters=None, loaded_dtype=None, depends_on_batch=None, head_dtype=None
+        )
 
 
 _RARE = (
     "adapter",
     "adapter_source",
+    "head_dtype",
 )  # fields of a member that are written where they say something
 
 

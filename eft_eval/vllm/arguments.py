@@ -171,6 +171,11 @@ def _check_member(member: Member) -> None:
             f"{member.label}: quantization={member.spec.quantization} is bitsandbytes at load "
             "time; for eft-vllm name a checkpoint that is quantised already, or use --model eft"
         )
+    if member.spec.head_dtype == "float32":
+        raise ConfigError(
+            f"{member.label}: head_dtype=float32: with eft-vllm every output layer is computed in "
+            "the engine's type: leave it out, or use --model eft"
+        )
     if member.spec.placement is not None:
         raise ConfigError(
             f"{member.label}: placement={member.spec.placement}: with eft-vllm every member is "

@@ -289,21 +289,40 @@ def test_a_copy_of_its_model_is_the_model_that_an_adapter_names(
     assert "was made on" not in caplog.text
 
 
-def test_an_adapter_in_the_cache_needs_no_hub(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, commit = tmp_path / "models--lab--adapter", "a" * 40
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text(commit)
-    shutil.copytree(home / "one", place / "snapshots" / commit)
+@pytest.fixture
+def unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub at a port where nobody listens; its cache is the test's folder."""
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE",
         "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}",
     )  # fmt: skip
+
+
+@pytest.mark.usefixtures("unreachable_hub")
+def test_an_adapter_that_may_lie_on_a_hub_out_of_reach_is_told(home: Path) -> None:
+    recipe = {
+        "base": str(home / "small"),
+        "tuned": str(home / "small"),
+        "tuned.adapter": "lab/adapter",
+        "reference": str(home / "small"),
+    }
+    with pytest.raises(ConfigError, match="the Hugging Face hub cannot be reached") as told:
+        Composite.load(recipe, device="cpu")
+    assert "tuned member 'lab/adapter': cannot read its adapter: " in str(told.value)
+    assert "is no adapter" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.usefixtures("unreachable_hub")
+def test_an_adapter_in_the_cache_needs_no_hub(home: Path, tmp_path: Path) -> None:
+    place, commit = tmp_path / "models--lab--adapter", "a" * 40
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(home / "one", place / "snapshots" / commit)
     found = read_adapter("lab/adapter")
     assert found is not None
     assert (found.base, found.beside_weights) == (str(home / "small"), False)

@@ -109,6 +109,35 @@ def test_equal_prompts_on_other_ranks_get_samples_of_their_own(tmp_path: Path) -
     assert len(set(samples)) == 14
 
 
+def test_ranks_whose_prompts_differ_in_kind_go_in_step(tmp_path: Path) -> None:
+    """One rank has prompts of two kinds, the other of one: each searches for its batch sizes."""
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps([{"q": text} for text in ("Who?", "Who?", "Why?zz", "What?")]))
+    for name in ("equal", "greedy"):
+        (tmp_path / f"{name}.yaml").write_text(TASK.format(name=name, data=data, heat=0.0))
+    program = tmp_path / "program.py"
+    program.write_text(
+        PROGRAM.replace("batch_size=2", 'batch_size="auto", max_batch_size=4').replace(
+            "model=demo", "model=demo,think_end_token=zz"
+        )
+    )
+    settings = {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    found = []
+    for ranks in (1, 2):
+        launcher = ("-m", *launched(TORCHRUN, ranks)) if ranks > 1 else ()
+        out = tmp_path / f"{ranks}.json"
+        done = subprocess.run(
+            [sys.executable, *launcher, str(program), str(tmp_path), str(out)],
+            cwd=tmp_path, env=clean_environ(**settings), capture_output=True, text=True,
+            timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    texts = [text for _, (texts,) in found[0]["greedy"] for text in texts]
+    assert [bool(text) for text in texts] == [False, False, False, False, True, True, False, False]
+
+
 def test_processes_that_are_not_joined_are_one_line(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "eft_eval", "run", "--model_args", "model=demo"),

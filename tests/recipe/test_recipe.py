@@ -129,9 +129,13 @@ def test_all_named_recipes_validate_offline() -> None:
     canonical = [canonical_name(parse_recipe(name)) for name in names if name != "demo-up"]
     assert len(set(canonical)) == len(canonical)
     for name in names:
-        need = needs(parse_recipe(name))
-        assert need.parameters is not None
-        assert need.weight_bytes is not None
+        recipe = parse_recipe(name)
+        assert recipe.description, name
+        roles = [spec.model for _, spec in recipe.members]
+        assert len(set(roles)) == len(roles) or name.startswith("demo"), name
+        need = needs(recipe)
+        # the shapes of Qwen3.5 are not published where they could be read
+        assert (need.parameters is None) == (need.weight_bytes is None) == (name == "qwen3.5-9b-up")
     assert needs(parse_recipe("llama2-up")).parameters == 68976648192 + 2 * 6738415616
     eight_bit = parse_recipe("falcon-down")
     assert eight_bit.deltas[0].tuned.quantization == "8bit"
@@ -199,6 +203,22 @@ class TestNames:
         name = canonical_name(parse_recipe({**FLAT, "base": str(folder)}))
         assert len(name) < 180
         assert not set(name) & set('"<>:/|\\?*[] ')
+
+
+def test_what_lies_beside_a_gguf_file_is_part_of_it(tmp_path: Path) -> None:
+    names = []
+    for number, beside in enumerate(
+        ({}, {"notes.txt": "x"}, {"tokenizer.json": "{}"}, {"tokenizer.json": "[]"},
+         {"generation_config.json": "{}"})
+    ):  # fmt: skip
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "model.gguf").write_bytes(b"GGUF")
+        for name, text in beside.items():
+            (folder / name).write_text(text)
+        names.append(canonical_name(parse_recipe({"base": str(folder / "model.gguf")})))
+    assert names[0] == names[1]
+    assert len({*names}) == 4
 
 
 @pytest.mark.parametrize(
