@@ -16,6 +16,7 @@ from typing_extensions import Self
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
+from eft_eval.composite.normalisers import log_normalisers
 from eft_eval.composite.prompting import view_tokens
 from eft_eval.composite.scoring import Scored, ScoredRow, continuation_log_probs, score_of
 from eft_eval.decoding.drafting import draft_view
@@ -257,6 +258,31 @@ class Composite(CompositeModel):
         records = trace_tokens(self, views, tokens, pieces, top)
         role = self.views[draft_view(self)].role
         return Trace(self.name, role, prompt, "".join(pieces), records)
+
+    def log_normalisers(self, prompt: str, response: str) -> list[float]:
+        """Return log Z of Eq. 5 at every token of a response, and at the step where it ends.
+
+        Their sum is the logarithm of the importance weight that turns a sample of the composite,
+        at temperature 1, into one of the sequence-level distribution (Eq. 4), up to a constant.
+
+        Args:
+            prompt: What is asked.
+            response: What was answered; may be empty.
+
+        Raises:
+            ConfigError: The composite filters its weights, the prompt is too long, or
+                ``engine="vllm"``.
+        """
+        if self._vllm is not None:
+            raise ConfigError('normalisers need every member\'s logits: load without engine="vllm"')
+        if response:
+            before, tokens, moved = self.encoding.pair(prompt, response)
+        else:
+            before, moved = self.encoding.tokens(prompt) or [self.encoding.prefix_token], ""
+            tokens = []
+        self.check_tokens(tokens)
+        views = self._fitting(prompt, before, len(tokens), moved)
+        return [float(one) for one in log_normalisers(self, views, tokens)]
 
     def _requests(self, prompts: Sequence[str], seed: int, room_for: int) -> list[Request]:
         requests, seen = [], Counter[str]()

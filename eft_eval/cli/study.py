@@ -106,8 +106,10 @@ def study(
 
 def _plan(name: str, family: FamilyOptions, options: DesignOptions) -> StudyPlan:
     from eft_eval.study.design import find_design, own_family
+    from eft_eval.study.frontier import check_frontier
     from eft_eval.study.plan import plan_study
     from eft_eval.study.scaling import check_scaling
+    from eft_eval.study.sequence import check_sequence
 
     models = {key.replace("_", "-"): value for key, value in vars(family).items()}
     named = models.pop("family")
@@ -121,8 +123,9 @@ def _plan(name: str, family: FamilyOptions, options: DesignOptions) -> StudyPlan
     if options.seeds is not None:
         changes["seeds"] = _whole_numbers(options.seeds)
     plan = plan_study(find_design(name, changes), judge)
-    if plan.design.analysis == "scaling":
-        check_scaling(plan)
+    checks = {"scaling": check_scaling, "frontier": check_frontier, "sequence": check_sequence}
+    if plan.design.analysis in checks:
+        checks[plan.design.analysis](plan)
     return plan
 
 
@@ -145,6 +148,7 @@ def _run(folder: StudyFolder, jobs: int) -> bool:
     with folder.held(waiting) as lock:
         environment = {"EFT_JUDGE_MODEL": judge} if judge else {}
         outcomes = run_arms(folder, Settings(jobs, environment, lock, _tell))
+        _prepare(folder)
         write_results(folder, study_results(folder))
     wrong = [one for one in outcomes if not one.is_whole]
     for one in wrong:
@@ -156,6 +160,18 @@ def _run(folder: StudyFolder, jobs: int) -> bool:
             sys.stderr,
         )
     return not wrong
+
+
+def _prepare(folder: StudyFolder) -> None:
+    """Let models that are asked again run as the runs did, where the study asks any."""
+    if folder.plan.design.analysis not in ("tokens", "sequence"):
+        return
+    from transformers.utils import logging
+
+    from eft_eval.model_adapters.settings import limit_threads, pick_device
+
+    logging.disable_progress_bar()
+    limit_threads(folder.plan.arms[0].recipe, pick_device(None))
 
 
 def _tell(outcome: Outcome) -> None:

@@ -12,13 +12,21 @@ from eft_eval.comparing.unscored import is_share
 from eft_eval.judging.prompts.ranges import is_rate, within_range
 from eft_eval.reporting.scores import align, column_of
 from eft_eval.runs.reading import read_run
-from eft_eval.runs.records import MetricKey, Run
+from eft_eval.runs.records import Column, MetricKey, Pipeline, Run
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import mean_of, wilson_interval
 from eft_eval.statistics.paired import Codes
 from eft_eval.study.folder import StudyFolder
 
-__all__ = ["ArmRuns", "Measured", "Metric", "measured", "metrics_of", "read_arms"]
+__all__ = [
+    "ArmRuns",
+    "Measured",
+    "Metric",
+    "measured",
+    "measured_together",
+    "metrics_of",
+    "read_arms",
+]
 
 ArmRuns = Mapping[str, Sequence[Run]]
 """By arm its runs, one for each seed."""
@@ -102,15 +110,24 @@ def metrics_of(arms: ArmRuns) -> list[Metric]:
 
 def measured(arms: ArmRuns, metric: Metric) -> Measured:
     """Return a metric of all arms over the documents that every run has a number for."""
-    columns = [
-        found
-        for runs in arms.values()
-        for run in runs
-        if (found := column_of(run, metric.task, metric.key)) is not None
-    ]
-    aligned = align(columns)
+    aligned = align(_columns(arms, metric))
     seeds = len(next(iter(arms.values())))
     values = aligned.values.reshape(len(arms), seeds, -1).mean(axis=1)
     return Measured(
         metric, dict(zip(arms, values, strict=True)), seeds, aligned.clusters, aligned.dropped
     )
+
+
+def measured_together(arms: ArmRuns, metrics: Sequence[Metric]) -> int:
+    """Return how many documents have a number in all of several metrics, of all tasks."""
+    columns = [column for metric in metrics for column in _columns(arms, metric)]
+    return len(align(columns).values[0])
+
+
+def _columns(arms: ArmRuns, metric: Metric) -> list[tuple[Column, Pipeline]]:
+    return [
+        found
+        for runs in arms.values()
+        for run in runs
+        if (found := column_of(run, metric.task, metric.key)) is not None
+    ]

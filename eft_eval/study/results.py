@@ -10,9 +10,13 @@ from eft_eval.records import plain
 from eft_eval.statistics.interval import Interval
 from eft_eval.study.contrast import Contrast, contrasts
 from eft_eval.study.folder import StudyFolder
-from eft_eval.study.numbers import Measured, measured, metrics_of, read_arms
+from eft_eval.study.frontier import TradeOff, trade_off
+from eft_eval.study.numbers import ArmRuns, Measured, measured, metrics_of, read_arms
 from eft_eval.study.plan import StudyPlan
 from eft_eval.study.scaling import CarriedOver, carried_over
+from eft_eval.study.sequence import SequenceWeights, sequence_weights
+from eft_eval.study.speed import Speeds, speeds
+from eft_eval.study.tokens import TokenDistances, token_distances
 from eft_eval.version import __version__
 
 __all__ = ["Scores", "StudyResults", "study_results"]
@@ -54,6 +58,10 @@ class StudyResults:
         scores: Every metric of every arm.
         carried_over: Of `scaling`.
         contrasts: Of `truncation` and `weights`.
+        trade_off: Of `frontier`.
+        speeds: Of `speed`; times, which no two studies share.
+        distances: Of `tokens`.
+        sequence: Of `sequence`.
         level: Confidence level.
         version: Of eft-eval.
     """
@@ -68,6 +76,10 @@ class StudyResults:
     scores: tuple[Scores, ...]
     carried_over: tuple[CarriedOver, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
+    trade_off: TradeOff | None = None
+    speeds: Speeds | None = None
+    distances: tuple[TokenDistances, ...] = ()
+    sequence: tuple[SequenceWeights, ...] = ()
     level: float = 0.95
     version: str = __version__
 
@@ -97,17 +109,25 @@ def study_results(folder: StudyFolder) -> StudyResults:
         missing=tuple(arm.name for arm in plan.arms if arm.name not in arms),
         scores=tuple(_scores(one, plan.design.level) for one in found),
         level=plan.design.level,
-        **_parts(plan, found),
+        **_parts(folder, arms, found),
     )
 
 
-def _parts(plan: StudyPlan, found: Sequence[Measured]) -> dict[str, Any]:
-    level = plan.design.level
-    if plan.design.analysis == "scaling":
+def _parts(folder: StudyFolder, arms: ArmRuns, found: Sequence[Measured]) -> dict[str, Any]:
+    """Return what belongs to the study's kind alone."""
+    plan, level = folder.plan, folder.plan.design.level
+    kind = plan.design.analysis
+    if kind == "scaling":
         return {"carried_over": carried_over(found, level)}
-    if plan.design.analysis in ("truncation", "weights"):
-        return {"contrasts": contrasts(found, _standard(plan), level)}
-    return {}
+    if kind == "frontier":
+        return {"trade_off": trade_off(plan, arms, found, level)}
+    if kind == "speed":
+        return {"speeds": speeds(plan, arms, level)}
+    if kind == "tokens":
+        return {"distances": token_distances(folder)}
+    if kind == "sequence":
+        return {"sequence": sequence_weights(folder, arms)}
+    return {"contrasts": contrasts(found, _standard(plan), level)}
 
 
 def _standard(plan: StudyPlan) -> str:

@@ -9,6 +9,13 @@ from eft_eval.reports.numbers import documents, ends, number, reported
 from eft_eval.reports.views.bars import bar, figure, improvement_cell, improvement_note
 from eft_eval.reports.views.comparison import ARROWS
 from eft_eval.reports.views.demo import CAVEAT
+from eft_eval.reports.views.study_parts import (
+    distances,
+    parts_sentences,
+    sequence,
+    speed,
+    trade_off,
+)
 from eft_eval.statistics.interval import Interval
 from eft_eval.study.results import StudyResults
 from eft_eval.study.scaling import CarriedOver
@@ -18,7 +25,15 @@ __all__ = ["study_page"]
 
 def study_page(found: StudyResults) -> Page:
     """Return the page of a study."""
-    sections = (_carried_over(found), _contrasts(found), _scores(found))
+    sections = (
+        _carried_over(found),
+        _contrasts(found),
+        trade_off(found),
+        speed(found),
+        distances(found),
+        sequence(found),
+        _scores(found),
+    )
     seeds = ", ".join(map(str, found.seeds))
     notes = [f"Models: {found.description or found.family}. Seeds of the noise: {seeds}."]
     if found.missing:
@@ -38,6 +53,7 @@ def study_page(found: StudyResults) -> Page:
 
 def _sentences(found: StudyResults) -> Iterator[str]:
     """Yield the findings, each with its interval, or that there is none."""
+    yield from parts_sentences(found)
     for one in found.carried_over:
         yield f"{one.metric}: {_carried_sentence(one)}"
     for contrast in found.contrasts:

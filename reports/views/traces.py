@@ -19,7 +19,7 @@ from eft_eval.reports.views.quotes import prompt_quote
 from eft_eval.runs.traces import TokenTrace
 from eft_eval.runs.traces import Trace as Traced
 
-__all__ = ["MOST_TOKENS", "token_view", "trace", "traces"]
+__all__ = ["MEANING", "MOST_TOKENS", "token_view", "trace", "trace_block", "traces"]
 
 MOST_TOKENS = 2_000
 _SHOWN = 12  # rows of the table
@@ -30,7 +30,7 @@ _HEADS = (
     *columns("token", numbers=("distance", "p", "p of the draft")),
     *columns("likeliest token of each"),
 )
-_MEANING = (
+MEANING = (
     "How far the composite is from its draft member's choice at every token (total variation, "
     "0 to 1): ▲ 0.5 and more, △ 0.2 and more, underlined from 0.05."
 )
@@ -38,7 +38,7 @@ _MEANING = (
 
 def trace(found: Traced) -> Document:
     """Return one trace with what its marks mean."""
-    return Texts((_MEANING,), small=True), _trace(found, "trace")
+    return Texts((MEANING,), small=True), trace_block(found, "trace")
 
 
 def traces(report: Report) -> Section | None:
@@ -46,16 +46,17 @@ def traces(report: Report) -> Section | None:
     if not report.traces:
         return None
     blocks = tuple(
-        _trace(found, f"trace-{number}") for number, found in enumerate(report.traces, start=1)
+        trace_block(found, f"trace-{number}") for number, found in enumerate(report.traces, start=1)
     )
     lead = (
-        f"{_MEANING} Point at a token, or move with Tab and the arrow keys, to see who would have "
+        f"{MEANING} Point at a token, or move with Tab and the arrow keys, to see who would have "
         "said what."
     )
     return Section("traces", "Token by token", lead, blocks)
 
 
-def _trace(found: Traced, name: str) -> Trace:
+def trace_block(found: Traced, name: str) -> Trace:
+    """Return one trace, whose id on the page is ``name``."""
     changed = sorted(found.tokens, key=lambda token: -token.total_variation)[:_SHOWN]
     left = len(found.tokens) - MOST_TOKENS
     cut = f"cut: the first {MOST_TOKENS:,} of {len(found.tokens):,} tokens" if left > 0 else ""
