@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eft_eval.errors import ConfigError
 from eft_eval.files import make_folder, write_json
 from eft_eval.records import read_record_file, restored
-from eft_eval.runs.records import Sample
+from eft_eval.runs.records import Document, Sample
 from eft_eval.runs.saved import open_run
 from eft_eval.runs.traces import Trace
 from eft_eval.study.folder import StudyFolder
@@ -24,7 +24,7 @@ class Answered(NamedTuple):
     """A response of a run: the document, what was read, and what was said."""
 
     task: str
-    document: int
+    document: Document
     prompt: str
     response: str
 
@@ -33,7 +33,7 @@ class Weighed(NamedTuple):
     """The logarithm of a response's sequence-level weight, up to a constant of the prompt."""
 
     task: str
-    document: int
+    document: Document
     log_weight: float
     tokens: int
 
@@ -52,7 +52,7 @@ def answers_of(folder: StudyFolder, run: ArmRun) -> list[Answered]:
     ]
 
 
-def _documents(lines: Any, folder: StudyFolder) -> Iterator[tuple[int, Sample]]:
+def _documents(lines: Any, folder: StudyFolder) -> Iterator[tuple[Document, Sample]]:
     by_document = next(iter(lines.values()))
     yield from sorted(by_document.items())[: folder.plan.design.documents]
 
@@ -96,7 +96,7 @@ def weights_of(folder: StudyFolder, run: ArmRun) -> list[Weighed]:
             found.append(Weighed(one.task, one.document, sum(steps), len(steps))._asdict())
         return found
 
-    return [Weighed(**one) for one in _kept(folder, run, "weights", ask)]
+    return [restored(Weighed, one, "a weight") for one in _kept(folder, run, "weights", ask)]
 
 
 def _kept(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eft_eval.errors import ConfigError
 from eft_eval.reporting.scores import codes_of, column_of
-from eft_eval.runs.records import Run
+from eft_eval.runs.records import Document, Run
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import mean_of
 from eft_eval.statistics.paired import paired_difference
@@ -112,14 +112,14 @@ def sequence_weights(folder: StudyFolder, arms: ArmRuns) -> tuple[SequenceWeight
     )
 
 
-_Table = Mapping[tuple[str, int], Sequence[float]]  # by task and document, of every seed
+_Table = Mapping[tuple[str, Document], Sequence[float]]  # by task and document, of every seed
 
 
 def _weights(folder: StudyFolder, arm: str, runs: Sequence[Run]) -> SequenceWeights:
     level = folder.plan.design.level
-    logs: dict[tuple[str, int], list[float]] = {}
-    steps: dict[tuple[str, int], list[float]] = {}
-    prompts: dict[tuple[str, int], str] = {}
+    logs: dict[tuple[str, Document], list[float]] = {}
+    steps: dict[tuple[str, Document], list[float]] = {}
+    prompts: dict[tuple[str, Document], str] = {}
     for run in folder.plan.runs:
         if run.arm.name != arm:
             continue
@@ -129,7 +129,7 @@ def _weights(folder: StudyFolder, arm: str, runs: Sequence[Run]) -> SequenceWeig
             steps.setdefault(place, []).append(one.log_weight / one.tokens)
     for task in runs[0].tasks.values():
         for item in next(iter(task.pipelines.values())).items:
-            prompts[(task.name, item.doc_id)] = item.cluster
+            prompts[(task.name, item.document)] = item.cluster
     table = np.array([logs[place] for place in logs]).T  # [seeds, documents]
     sizes = effective_size(table)
     codes = codes_of([prompts[place] for place in logs])
@@ -150,16 +150,16 @@ def _weights(folder: StudyFolder, arm: str, runs: Sequence[Run]) -> SequenceWeig
 
 
 def _reweighed(metric: Metric, runs: Sequence[Run], logs: _Table, level: float) -> Reweighed | None:
-    numbers: dict[int, list[float]] = {}
-    clusters: dict[int, str] = {}
+    numbers: dict[Document, list[float]] = {}
+    clusters: dict[Document, str] = {}
     for run in runs:
         found = column_of(run, metric.task, metric.key)
         if found is None:
             return None
         for value, item in zip(found[0].values, found[1].items, strict=True):
-            clusters[item.doc_id] = item.cluster
-            if value is not None and (metric.task, item.doc_id) in logs:
-                numbers.setdefault(item.doc_id, []).append(value)
+            clusters[item.document] = item.cluster
+            if value is not None and (metric.task, item.document) in logs:
+                numbers.setdefault(item.document, []).append(value)
     whole = [doc for doc, values in sorted(numbers.items()) if len(values) == len(runs)]
     if not whole:
         return None
