@@ -564,9 +564,7 @@ PROMPT = load_prompt("pairwise_helpfulness")
 JUDGE = settings("http://127.0.0.1:1/v1")
 
 
-@given(replies(), replies())
-@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-def test_no_random_reply_makes_a_wrong_win(one: Any, other: Any) -> None:
+def check(one: Any, other: Any) -> None:
     """Numbers beyond 2 are out of range here; what was scored 0, 1 or 2 is a tie, a win, a loss."""
     verdicts = []
     for drawn in (one, other):
@@ -599,3 +597,16 @@ def test_no_random_reply_makes_a_wrong_win(one: Any, other: Any) -> None:
     assert sum(v or 0 for k, v in values.items() if k.startswith("pair_")) == (
         values["win_rate"] is None
     )
+
+
+@given(replies(), replies())
+@hypothesis_settings(max_examples=150)
+def test_no_random_reply_makes_a_wrong_win(one: Any, other: Any) -> None:
+    check(one, other)
+
+
+@pytest.mark.slow
+@given(replies(), replies())
+@hypothesis_settings(max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
+def test_ten_thousand_replies(one: Any, other: Any) -> None:
+    check(one, other)
