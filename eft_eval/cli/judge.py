@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -147,6 +147,25 @@ class PairOptions:
             if given and not self.pairwise:
                 raise ConfigError(f"{name} is of --pairwise, which judges two runs; give both")
 
+    def check_asking(
+        self, judges: Sequence[JudgeSettings], batch: BatchStep | None, beside: AidOptions
+    ) -> None:
+        """Refuse ways of asking that pairs do not have.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        if batch is not None or beside != AidOptions():
+            raise ConfigError(
+                "--pairwise asks each pair once in either order, at once; leave out --batch, "
+                "--repeat, --drift and --bridge"
+            )
+        if len(judges) > 1:
+            raise ConfigError(
+                "--pairwise asks one judge; give one --judge, and judge once for each, with an "
+                "--out of its own"
+            )
+
 
 @grouped
 def judge(
@@ -191,15 +210,7 @@ def judge(
     if pairs.pairwise:
         from eft_eval.cli.pairwise import Given, judge_two
 
-        if how.batch is not None or aids != type(aids)():
-            raise ConfigError(
-                "--pairwise asks each pair once in either order, at once; leave out --batch, "
-                "--repeat, --drift and --bridge"
-            )
-        if len(judges) > 1:
-            raise ConfigError(
-                "--pairwise asks one judge; give one --judge, and judge once for each"
-            )
+        pairs.check_asking(judges, how.batch, beside)
         given = Given(run_dir, second, selection, pairs.out, pairs.length_control)
         if not judge_two(given, settings, budget=how.budget, dry_run=how.dry_run):
             raise typer.Exit(_NOT_COMPLETE)

@@ -18,6 +18,7 @@ from eft_eval.files import make_folder, write_lines
 from eft_eval.runs.belonging import samples_path
 from eft_eval.runs.finding import read_json, stamp_of
 from eft_eval.runs.records import ResultsFile
+from eft_eval.runs.shape import no_results
 from eft_eval.runs.writing import NewMetric
 
 __all__ = ["NewTask", "check_folder", "write_derived"]
@@ -62,11 +63,14 @@ def check_folder(folder: Path, model: str) -> None:
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder} cannot be written: {there} is no folder, or write-protected")
-    for path in sorted(folder.glob("*.json")):
-        content = read_json(path)
-        other = content.get("model_name") if isinstance(content, Mapping) else None
-        if other != model:
-            raise ConfigError(f"{folder} holds another run ({path.name}); give a new folder: --out")
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):  # as runs are found
+        try:
+            content = read_json(path)
+        except ConfigError:
+            continue  # a file of somebody's own
+        if no_results(content) is None and content.get("model_name") != model:
+            where = path.relative_to(folder)
+            raise ConfigError(f"{folder} holds another run ({where}); give a new folder: --out")
 
 
 def write_derived(folder: Path, model: str, old: ResultsFile, tasks: Sequence[NewTask]) -> Path:

@@ -168,6 +168,7 @@ def test_a_second_run_asks_nothing_and_says_the_same(
     assert not server.chats
     run("judge", *two, "--pairwise")
     first = written(two[0].parent / "a_against_b")
+    (two[0].parent / "a_against_b" / "agreement.json").write_text('{"format": "no run"}')
     assert f"0 new, {2 * N} stored" in run("judge", *two, "--pairwise", "--dry-run").out
     run("judge", *two, "--pairwise")
     again = written(two[0].parent / "a_against_b")
@@ -478,6 +479,7 @@ def test_what_cannot_be_compared_is_one_line(
         fails(run("judge", a, b, "--pairwise", *option), "leave out --batch, --repeat")
     fails(run("judge", a, b, "--pairwise", "--prompt", "helpfulness"), "needed is 'preference'")
     fails(run("judge", a, "--prompt", "pairwise_helpfulness"), "shows two responses", "--pairwise")
+    fails(run("judge", a, b, "--pairwise", "--judge", "j", "--judge", "k"), "asks one judge")
     other = write_responses(tmp_path / "other", ["x"], "m", task="another")
     fails(run("judge", a, other, "--pairwise"), "have no task in common: help; and another")
     texts = write_responses(tmp_path / "texts", ["x"] * 3, "m", questions=["p?", "q?", "r?"])
@@ -492,6 +494,8 @@ def test_what_cannot_be_compared_is_one_line(
     next(bare.glob("samples_*")).unlink()
     fails(run("judge", a, bare, "--pairwise"), "so no responses; was the run made with")
     fails(run("judge", a, b, "--pairwise", "--out", b), "holds another run", "--out")
+    fails(run("judge", a, b, "--pairwise", "--out", tmp_path), "holds another run (a/results_")
+    fails(run("judge", a, b, "--pairwise", "--out", next(a.iterdir())), "is no folder")
     assert not server.chats
     assert not [*tmp_path.glob("*_against_*")]
 
