@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -550,6 +551,53 @@ def test_a_judge_in_this_process_takes_the_same_path(
     found = written(tmp_path / "a_against_b")
     assert found.value("pair_unreadable") == 1
     assert math.isnan(found.value("win_rate"))
+
+
+@pytest.mark.slow
+def test_what_lm_eval_itself_wrote_is_judged_and_read(
+    run: Run, judge: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Two models on a task with three judges of its own; B was asked for fewer documents."""
+    from lm_eval.tasks import TaskManager
+    from saved_runs import saved_run
+    from tiny_models import make_model
+
+    data = tmp_path / "questions.jsonl"
+    data.write_text("\n".join(json.dumps({"question": f"Why is {i} odd?"}) for i in range(6)))
+    manager = TaskManager(
+        include_defaults=False,
+        include_path=str(resources.files("eft_eval.tasks")),
+        metadata={"hh_data": str(data)},
+    )
+    options = {"gen_kwargs": {"max_gen_toks": 8}, "predict_only": True}
+    runs = [
+        saved_run(
+            tmp_path / name,
+            make_model(tmp_path / f"model-{name}", seed=seed, positions=512),
+            manager,
+            ["hh"],
+            limit=limit,
+            **options,
+        )
+        for name, seed, limit in (("a", 0, None), ("b", 1, 4))
+    ]
+    server = judge(preferring(lambda found: 1 if found.first < found.second else 2))
+    done = run("judge", *runs, "--pairwise", "--out", tmp_path / "pairs")
+    assert done.code == 0, done
+    assert "4 documents, 4 pairs; 4 documents scored" in done.out
+    assert "documents left out: 2 only in A" in done.out
+    found = written(tmp_path / "pairs", "hh_pairwise_helpfulness")
+    for line in found.lines:
+        (own,), (other,) = line["resps"][0], line["doc"]["responses_b"]
+        assert line["win_rate"] == float(own.strip() < other.strip())
+    assert all("model-" not in prompt for prompt in server.prompts())
+    assert "model-a against" in found.content["model_name"]
+    assert run("report", tmp_path / "pairs", "--out", tmp_path / "r.html").code == 0
+    table = ("--format", "csv", "--out", tmp_path / "t.csv")
+    fails(run("export", tmp_path / "pairs", *table), "has 4 of 6 documents")
+    assert run("export", tmp_path / "pairs", *table, "--allow-limit").code == 0
+    again = run("compare", tmp_path / "pairs", tmp_path / "pairs")
+    assert again.code == 0, again
 
 
 def test_both_runs_stay_as_they_are(
