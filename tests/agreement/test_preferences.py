@@ -112,6 +112,7 @@ def test_agreement_and_kappa_are_those_of_the_categories(
     assert found["corrected"][0]["metric"] == "win_rate"
 
 
+@pytest.mark.slow
 def test_several_people_and_words_in_any_case(
     run: Run, judged: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_several_people_and_words_in_any_case(
     )
 
 
+@pytest.mark.slow
 def test_a_category_that_nobody_chose_moves_no_name(
     run: Run, judged: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_judge_that_contradicts_itself_calls_a_tie() -> None:
     assert (judge.tolist(), people[0], math.isnan(people[1])) == ([1, 0], 1, True)
 
 
+@pytest.mark.slow
 def test_labels_that_are_no_preferences_are_one_line(
     run: Run, judged: Callable[..., Path], tmp_path: Path
 ) -> None:

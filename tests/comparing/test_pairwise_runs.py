@@ -79,6 +79,7 @@ def test_other_references_are_not_compared(run: Run, against: Callable[[str, str
     fails(done, "was judged against other responses than the baseline (0 documents have the same)")
 
 
+@pytest.mark.slow
 def test_the_report_and_the_table_show_the_same_win_rate(
     run: Run, against: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_the_report_and_the_table_show_the_same_win_rate(
     assert "Decide which of two chatbot responses" in table, "with the judge's prompt"
 
 
+@pytest.mark.slow
 def test_a_record_for_a_leaderboard_names_both_models(
     run: Run, against: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
