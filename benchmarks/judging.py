@@ -3,54 +3,66 @@
     python -m benchmarks.judging --json judging.json
 
 Verdicts: 256 from a server process on loopback that answers each after 200 ms and has room for 32
-at a time (more are refused with 429). Store: 1,000,000 verdicts, opened and looked up in, in a
-process of its own, whose memory is measured. Reading: 50,000 stored replies read again.
+at a time (more are refused with 429). Panel: three judges at once, at a server that has such room
+for each, against each of them alone, over a saved run of 256 responses. Store: 1,000,000 verdicts,
+opened and looked up in, in a process of its own, whose memory is measured. Reading: 50,000 stored
+replies read again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from eft_eval.judging.judge import JudgeItem, judge_responses
 from eft_eval.judging.outcome import reparse
+from eft_eval.judging.panel_run import judge_run_by_panel
 from eft_eval.judging.prompts.prompt import load_prompt
+from eft_eval.judging.rejudge import judge_run
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.verdicts.store import VerdictStore
+from eft_eval.verdicts.store import STORE_VARIABLE, VerdictStore
 from eft_eval.verdicts.verdict import Status, Verdict, content_key
 
 ITEMS = 256
 ROOM = 32
 LATENCY_S = 0.2
 IDEAL_S = ITEMS / ROOM * LATENCY_S
+PANEL = ("judge-1", "judge-2", "judge-3")
 STORED = 1_000_000
 REPARSED = 50_000
 
 
 def serve() -> None:
     """Body of the server process: prints its port, then serves until killed."""
-    at_once = 0
+    at_once: Counter[str] = Counter()  # by model
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal at_once
         while head := await read_head(reader):
+            if head[0].startswith(b"get"):
+                respond(writer, b"404 Not Found", {"error": {"message": "no look-ups"}})
+                continue
             size = next(int(x.split(b":")[1]) for x in head if x.startswith(b"content-length"))
             body = json.loads(await reader.readexactly(size))
-            if at_once >= ROOM:
+            model = str(body["model"])
+            if at_once[model] >= ROOM:
                 respond(writer, b"429 Too Many Requests", {"error": {"message": "busy"}})
                 continue
-            at_once += 1
+            at_once[model] += 1
             await asyncio.sleep(LATENCY_S)
-            at_once -= 1
+            at_once[model] -= 1
             message = {"role": "assistant", "content": "Reason: none.\n\nScore: 0"}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
             usage = {"prompt_tokens": 200, "completion_tokens": 9, "total_tokens": 209}
@@ -82,25 +94,86 @@ def respond(writer: asyncio.StreamWriter, status: bytes, payload: dict[str, Any]
     writer.write(head % (status, len(content)) + content)
 
 
-def verdicts_wall_s(concurrency: int, folder: Path) -> float:
-    """Return the seconds that ITEMS verdicts take, import and first connection included not."""
+@contextlib.contextmanager
+def served() -> Iterator[str]:
+    """Run the server; yields its base URL."""
     command = [sys.executable, "-m", "benchmarks.judging", "--serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
-            settings = JudgeSettings("judge", url, "none", concurrency=concurrency)
-            store = VerdictStore(folder / f"{random.random()}.sqlite3")
-            prompt = load_prompt("factuality")
-            judge_responses([JudgeItem("warm up")], prompt, settings, store)
-            items = [JudgeItem(f"Response {i}. " + "Some text. " * 50) for i in range(ITEMS)]
-            start = time.perf_counter()
-            found = judge_responses(items, prompt, settings, store)
-            seconds = time.perf_counter() - start
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
         finally:
             server.kill()
+
+
+def response(number: int) -> str:
+    """Return a response to judge."""
+    return f"Response {number}. " + "Some text. " * 50
+
+
+def verdicts_wall_s(concurrency: int, folder: Path) -> float:
+    """Return the seconds that ITEMS verdicts take, import and first connection included not."""
+    with served() as url:
+        settings = JudgeSettings("judge", url, "none", concurrency=concurrency)
+        store = VerdictStore(folder / f"{random.random()}.sqlite3")
+        prompt = load_prompt("factuality")
+        judge_responses([JudgeItem("warm up")], prompt, settings, store)
+        items = [JudgeItem(response(i)) for i in range(ITEMS)]
+        start = time.perf_counter()
+        found = judge_responses(items, prompt, settings, store)
+        seconds = time.perf_counter() - start
     assert all(verdict.status is Status.scored for verdict in found)
     return seconds
+
+
+def panel_wall_s(folder: Path) -> tuple[dict[str, float], float]:
+    """Return the seconds that each of three judges takes alone, and all of them at once.
+
+    Each time a saved run of ITEMS responses is judged from reading it to its new files.
+    """
+    folder.mkdir()
+    with served() as url:
+
+        def judged(*names: str) -> float:
+            place = folder / "+".join(names)
+            write_run(place)
+            os.environ[STORE_VARIABLE] = str(place / "verdicts.sqlite3")
+            judges = [JudgeSettings(name, url, "none", concurrency=ROOM) for name in names]
+            start = time.perf_counter()
+            if len(judges) == 1:
+                found = judge_run(place, settings=judges[0])
+            else:
+                found = judge_run_by_panel(place, judges)
+            seconds = time.perf_counter() - start
+            assert not found.missing
+            return seconds
+
+        judged("warm", "up")
+        alone = {name: judged(name) for name in PANEL}
+        return alone, judged(*PANEL)
+
+
+def write_run(folder: Path) -> None:
+    """Write a run of one task, as lm-eval does."""
+    folder.mkdir()
+    date = "2026-11-22T10-00-00.000001"
+    step = {"function": "eft_judge", "prompt": "factuality"}
+    config = {"task": "t", "filter_list": [{"name": "factuality", "filter": [step]}]}
+    content = {"results": {"t": {"alias": "t"}}, "configs": {"t": config}, "versions": {"t": 1}}
+    (folder / f"results_{date}.json").write_text(json.dumps(content))
+    with (folder / f"samples_t_{date}.jsonl").open("w") as file:
+        for number in range(ITEMS):
+            line = {
+                "doc_id": number,
+                "doc": {"question": f"Question {number}?"},
+                "resps": [[response(number)]],
+                "filtered_resps": [response(number)],
+                "filter": "factuality",
+                "metrics": ["bypass"],
+                "bypass": 999,
+                **{name: f"{name} {number}" for name in ("doc_hash", "prompt_hash", "target_hash")},
+            }
+            file.write(json.dumps(line) + "\n")
 
 
 def make_verdict(number: int) -> Verdict:
@@ -191,7 +264,7 @@ def main() -> None:
     """Parse the command line and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--stored", type=int, default=STORED)
+    parser.add_argument("--stored", type=int, default=STORED, help="0: leave the store out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--measure-store", type=Path, help=argparse.SUPPRESS)
@@ -209,6 +282,12 @@ def main() -> None:
             walls = [verdicts_wall_s(bound, folder) for _ in range(options.repeats)]
             found[f"wall_to_ideal_bound_{bound}"] = statistics.median(walls) / IDEAL_S
             found[f"wall_s_bound_{bound}"] = walls
+        panels = [panel_wall_s(folder / f"panel-{i}") for i in range(options.repeats)]
+        found["panel_to_slowest"] = [whole / max(alone.values()) for alone, whole in panels]
+        found["panel_wall_s"] = panels
+        if not options.stored:
+            print(json.dumps(found, indent=1))
+            return
         path = folder / "verdicts.sqlite3"
         fill(path, options.stored)
         command = [sys.executable, "-m", "benchmarks.judging", "--measure-store", str(path)]

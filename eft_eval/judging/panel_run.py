@@ -183,7 +183,7 @@ def _missing(works: Sequence[_Work]) -> int:
     Raises:
         EftEvalError: There is not a single verdict.
     """
-    lost, given = 0, 0
+    lost, given, lines = 0, 0, []
     for work in works:
         every = [v for one in work.judged for group in one.groups for v in group]
         missing = [v.error for v in every if v.status is Status.api_error]
@@ -191,10 +191,9 @@ def _missing(works: Sequence[_Work]) -> int:
         given += sum(v.status not in _WITHOUT_SCORE for v in every)
         if missing:
             counts = f"{len(missing)} of {len(every)} responses have no verdict ({missing[0]})"
-            line = f"judge {work.asked.settings.model}: {counts}"
-            _log.warning("%s; counted as missing, the same command asks for them again", line)
+            lines.append(f"judge {work.asked.settings.model}: {counts}")
     if lost and not given:
-        raise EftEvalError(
-            "no judge gave a verdict; nothing is written, the same command asks again"
-        )
+        raise EftEvalError(f"{'; '.join(lines)}; nothing is written, the same command asks again")
+    for line in lines:
+        _log.warning("%s; counted as missing, the same command asks for them again", line)
     return lost

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -86,12 +87,19 @@ class Chat:
 
         self._timeout = openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout))
         url = settings.base_url or OPENAI_URL
+        trusted = _trust(url)
+        if trusted is True:  # read once, not by every client
+            trusted = http_library().create_ssl_context()
+        self._new = functools.partial(
+            openai.DefaultAsyncHttpxClient, verify=trusted, event_hooks={"response": [look]}
+        )
         with _explained_proxies():
-            self._http = openai.DefaultAsyncHttpxClient(
-                verify=_trust(url), event_hooks={"response": [look]}
-            )
+            first = self._new()
+        # a client for each request under way: one client for all looks at all its connections
+        # with every request, which takes longer than all else
+        self._clients, self._idle = [first], [first]
         client = openai.AsyncOpenAI(
-            api_key=settings.api_key, base_url=url, max_retries=0, http_client=self._http
+            api_key=settings.api_key, base_url=url, max_retries=0, http_client=first
         )
         given = {**client.auth_headers, **client.default_headers}
         self._headers = {name: text for name, text in given.items() if isinstance(text, str)}
@@ -108,20 +116,29 @@ class Chat:
         """
         sent = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
         content = bytearray()
-        async with self._http.stream(
-            "POST", self._url, content=sent, headers=self._headers, timeout=self._timeout
-        ) as response:
-            async for part in response.aiter_bytes():
-                content += part
-                if len(content) > MOST_BYTES:
-                    raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
-            return Answer(response.status_code, response.headers, bytes(content))
+        if not self._idle:
+            self._idle.append(self._new())
+            self._clients.append(self._idle[-1])
+        http = self._idle.pop()
+        try:
+            async with http.stream(
+                "POST", self._url, content=sent, headers=self._headers, timeout=self._timeout
+            ) as response:
+                async for part in response.aiter_bytes():
+                    content += part
+                    if len(content) > MOST_BYTES:
+                        raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
+                return Answer(response.status_code, response.headers, bytes(content))
+        finally:
+            self._idle.append(http)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        for http in self._clients:
+            await http.aclose()
 
 
+@functools.cache
 def http_library() -> Any:
     """Return the HTTP library that the openai client is built on: its exceptions are there."""
     import openai
@@ -220,34 +237,42 @@ def _check(response: Any, most_bytes: int = MOST_BYTES) -> None:
 
 def _bound(response: Any, most: int) -> None:
     """Let an answer's body end with an error where it does not end by itself."""
+    response.stream = _bounded_kind()(response, most)
+
+
+@functools.cache
+def _bounded_kind() -> Callable[[Any, int], Any]:
+    """Return the class of such bodies, once the HTTP library is there."""
     library = http_library()
-    stream = response.stream
 
     class Bounded(library.AsyncByteStream, library.SyncByteStream):  # type: ignore[name-defined,misc]
-        left = most
+        def __init__(self, response: Any, most: int) -> None:
+            self._stream = response.stream
+            self._most = self._left = most
+            self._is_error = response.status_code >= 400
 
         def _take(self, part: bytes) -> bytes:
-            self.left -= len(part)
-            if self.left < 0:
-                told = f"the answer has more than {most:,} bytes"
-                raise TooLarge(told, is_error=response.status_code >= 400)
+            self._left -= len(part)
+            if self._left < 0:
+                told = f"the answer has more than {self._most:,} bytes"
+                raise TooLarge(told, is_error=self._is_error)
             return part
 
         def __iter__(self) -> Iterator[bytes]:
-            for part in stream:
+            for part in self._stream:
                 yield self._take(part)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            async for part in stream:
+            async for part in self._stream:
                 yield self._take(part)
 
         def close(self) -> None:
-            stream.close()
+            self._stream.close()
 
         async def aclose(self) -> None:
-            await stream.aclose()
+            await self._stream.aclose()
 
-    response.stream = Bounded()
+    return Bounded
 
 
 def _trust(base_url: str) -> Any:
