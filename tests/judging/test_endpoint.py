@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from typing import Any
 
 import openai
 import pytest
-from judging_helpers import KEY, PROMPT, items, score, settings, shown, statuses
+from judging_helpers import KEY, PROMPT, items, readings, score, settings, shown, statuses
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import (
@@ -546,3 +547,39 @@ def test_the_server_as_a_process(tmp_path: Path, store: VerdictStore) -> None:
         process.kill()
         process.wait()
     assert [verdict.value for verdict in verdicts] == [4, None]
+
+
+# --- what the first version stored
+
+
+@pytest.mark.parametrize("ending", ["error", "network_error", "insufficient_system_resource"])
+def test_a_failure_that_the_first_version_stored_is_asked_again(
+    openai_server: Start, store: VerdictStore, ending: str
+) -> None:
+    server = openai_server(score)
+    judge = settings(server.url)
+    kept, lost = judge_responses(items("one wrong", "wrong wrong"), PROMPT, judge, store)
+    # it read whatever came with such an end, and kept it
+    first_version = replace(lost, finish_reason=ending, value=7, raw="Score: 7", parser_version=1)
+    old = VerdictStore(store.path.with_name("first.sqlite3"))
+    old.put_many([kept, first_version])
+    asked = len(server.chats)
+    found = judge_responses(items("one wrong", "wrong wrong"), PROMPT, judge, old)
+    assert readings(found) == [("scored", 1), ("scored", 2)]
+    assert len(server.chats) == asked + 1, "what was a reply is not asked again"
+    assert {v.key: v.value for v in old} == {kept.key: 1, lost.key: 2}
+    assert judge_responses(items("one wrong", "wrong wrong"), PROMPT, judge, old) == found
+    assert len(server.chats) == asked + 1
+
+
+def test_a_failure_of_the_first_version_stays_one_where_the_endpoint_is_down(
+    openai_server: Start, store: VerdictStore
+) -> None:
+    server = openai_server(score)
+    judge = settings(server.url)
+    (lost,) = judge_responses(items("wrong"), PROMPT, judge, store)
+    old = VerdictStore(store.path.with_name("first.sqlite3"))
+    old.put_many([replace(lost, finish_reason="error", value=7, raw="Score: 7", parser_version=1)])
+    server.die()
+    (found,) = judge_responses(items("wrong"), PROMPT, judge, old)
+    assert (found.status.value, found.value) == ("api_error", None)
