@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from eft_eval.reports.document import Cell, Document, Table, Texts, cells, columns
-from eft_eval.reports.numbers import NONE, number
+from eft_eval.reports.numbers import NONE, number, percent
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.length_control import LENGTH_MODEL
 
@@ -73,6 +73,12 @@ def _said(task: PairedTask, figures: Figures) -> Iterator[str]:
         yield f"prompts repeat: standard errors are clustered by {figures.prompts} prompts"
     yield from _odd(counts)
     yield from scored.warnings
+    same = figures.metrics["same_in_both_orders"].interval.estimate
+    if same < 0.5:
+        yield (
+            f"the judge gives {percent(1 - same)} of the pairs another outcome in the other order: "
+            "places count more for it than responses"
+        )
     length = figures.length_controlled
     if length is None:
         return

@@ -196,7 +196,9 @@ def test_a_judge_of_places_alone_gives_a_half(
     choice: int, bias: float, run: Run, judge: Callable[..., Any], two: tuple[Path, Path]
 ) -> None:
     judge(preferring(lambda _: choice))
-    assert run("judge", *two, "--pairwise").code == 0
+    done = run("judge", *two, "--pairwise")
+    assert done.code == 0
+    assert ("100.0 % of the pairs another outcome" in done.out) == (choice != 0)
     found = written(two[0].parent / "a_against_b")
     assert found.value("win_rate") == 0.5
     assert found.value("prefers_first_shown") == bias
