@@ -57,7 +57,8 @@ class MoreSources:
     """What the page shows beside the runs."""
 
     trace: Annotated[
-        list[Path] | None, typer.Option(help="JSON of `eft-eval trace --json`; repeatable.")
+        list[Path] | None,
+        typer.Option(help="JSON of `eft-eval trace --json`, or a folder of such; repeatable."),
     ] = None
     agreement: Annotated[
         list[Path] | None, typer.Option(help="JSON of `eft-eval agree --json`; repeatable.")
@@ -85,7 +86,7 @@ def report(
     from eft_eval.reporting.report import make_report
     from eft_eval.reports.views.report import page_of
     from eft_eval.runs.reading import read_runs
-    from eft_eval.runs.traces import read_trace
+    from eft_eval.runs.traces import read_traces
 
     _check_out(page.out, page.form)
     sources, arms = _sources(runs, more.arm or [])
@@ -94,7 +95,7 @@ def report(
         read_runs(sources, settings.cluster),
         settings,
         arms=arms,
-        traces=[read_trace(path) for path in more.trace or []],
+        traces=[found for path in more.trace or [] for found in read_traces(path)],
         agreements=[_read_agreement(path) for path in more.agreement or []],
         flips=page.flips,
         title=page.title or "",

@@ -15,6 +15,7 @@ from eft_eval.comparing.settings import GateSettings
 from eft_eval.comparing.unscored import is_share
 from eft_eval.errors import ComparabilityError, ConfigError
 from eft_eval.reporting.arms import Arms, find_arms
+from eft_eval.reporting.distances import Distances, distances_of
 from eft_eval.reporting.flips import Flips, find_flips
 from eft_eval.reporting.frontier import Frontier, find_frontiers
 from eft_eval.reporting.scores import Score, align, column_of, scores_of
@@ -107,6 +108,7 @@ class Report:
         frontiers: Runs that differ in a weight.
         flips: Documents on which a candidate differs most from the baseline.
         traces: Responses token by token.
+        distances: How far they are from the draft, by task.
         agreements: Judge and people.
         notes: What could not be shown, and why.
         level: Confidence level of the intervals.
@@ -123,6 +125,7 @@ class Report:
     frontiers: tuple[Frontier, ...]
     flips: tuple[Flips, ...]
     traces: tuple[Trace, ...] = ()
+    distances: tuple[Distances, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     notes: tuple[str, ...] = ()
     level: float = 0.95
@@ -194,6 +197,7 @@ def make_report(
         frontiers=find_frontiers(runs),
         flips=_all_flips(runs, comparison, flips),
         traces=tuple(traces),
+        distances=distances_of(traces, runs, settings.level) if traces else (),
         agreements=tuple(agreements),
         notes=tuple(notes),
         level=settings.level,

@@ -10,7 +10,15 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import json_kind
 from eft_eval.records import read_record_file, restored
 
-__all__ = ["TRACE_FILE", "MemberChoice", "Shift", "TokenTrace", "Trace", "read_trace"]
+__all__ = [
+    "TRACE_FILE",
+    "MemberChoice",
+    "Shift",
+    "TokenTrace",
+    "Trace",
+    "read_trace",
+    "read_traces",
+]
 
 TRACE_FILE = json_kind("trace", lambda content: {"composite", "draft", "tokens"} <= content.keys())
 
@@ -93,3 +101,24 @@ def read_trace(path: Path) -> Trace:
     if not found.tokens:
         raise ConfigError(f"{path} has no tokens; trace a response of at least one token")
     return found
+
+
+def read_traces(source: Path) -> list[Trace]:
+    """Read a trace, or all traces in a folder by their names; other JSON files are passed over.
+
+    Raises:
+        ConfigError: A trace cannot be read, or there is none.
+    """
+    if not source.is_dir():
+        return [read_trace(source)]
+    found = [read_trace(path) for path in sorted(source.glob("*.json")) if _is_trace(path)]
+    if not found:
+        raise ConfigError(f"{source} holds no JSON of `eft-eval trace --json`")
+    return found
+
+
+def _is_trace(path: Path) -> bool:
+    try:
+        return TRACE_FILE.known(path)
+    except (OSError, ValueError, RecursionError):
+        return False

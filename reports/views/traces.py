@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from eft_eval.characters import one_line
+from eft_eval.reporting.distances import STEPS
 from eft_eval.reporting.report import Report
 from eft_eval.reports.document import (
+    Block,
     Cell,
     Document,
     Section,
@@ -15,6 +17,7 @@ from eft_eval.reports.document import (
     cells,
     columns,
 )
+from eft_eval.reports.numbers import ends, number, percent
 from eft_eval.reports.views.quotes import prompt_quote
 from eft_eval.runs.traces import TokenTrace
 from eft_eval.runs.traces import Trace as Traced
@@ -22,6 +25,7 @@ from eft_eval.runs.traces import Trace as Traced
 __all__ = ["MEANING", "MOST_TOKENS", "token_view", "trace", "trace_block", "traces"]
 
 MOST_TOKENS = 2_000
+MOST_TRACES = 20
 _SHOWN = 12  # rows of the table
 # from this distance on a token is coloured, and marked for those who see no colour
 _STEPS = ((0.5, 3, "▲"), (0.2, 2, "△"), (0.05, 1, ""))
@@ -45,14 +49,44 @@ def traces(report: Report) -> Section | None:
     """Return a report's section; None without a trace."""
     if not report.traces:
         return None
-    blocks = tuple(
-        trace_block(found, f"trace-{number}") for number, found in enumerate(report.traces, start=1)
+    shown = (
+        trace_block(found, f"trace-{place}")
+        for place, found in enumerate(report.traces[:MOST_TRACES], start=1)
     )
+    blocks: list[Block] = [_distances(report), *shown]
+    if (left := len(report.traces) - MOST_TRACES) > 0:
+        blocks.append(Texts((f"{left:,} more traces are in the table alone.",), small=True))
     lead = (
         f"{MEANING} Point at a token, or move with Tab and the arrow keys, to see who would have "
         "said what."
     )
-    return Section("traces", "Token by token", lead, blocks)
+    return Section("traces", "Token by token", lead, tuple(blocks))
+
+
+def _distances(report: Report) -> Table:
+    """Return the distances over all traced tokens, by task."""
+    heads = columns(
+        "composite",
+        "task",
+        numbers=("responses", "tokens", "mean", "median", "90 %", *(f"≥ {s:g}" for s in STEPS)),
+    )
+    rows = tuple(
+        (
+            *cells(f"{one.composite}, draft {one.draft}", one.task or "no run's"),
+            *cells(f"{one.responses:,}", f"{one.tokens:,}"),
+            Cell(number(one.mean.estimate, ".3f"), ends(one.mean, ".3f")),
+            *cells(number(one.median, ".3f"), number(one.upper, ".3f")),
+            *cells(*map(percent, one.shares)),
+        )
+        for one in report.distances
+    )
+    note = (
+        "Total variation between composite and draft at each token of the traced responses: mean "
+        f"with {100 * report.level:.4g} % interval, clustered by response (from two responses on), "
+        "median, ninth decile, and the shares of tokens at least so far. A trace is of the task "
+        "that has its prompt among the runs' documents."
+    )
+    return Table("Distance from the draft by task", heads, rows, note)
 
 
 def trace_block(found: Traced, name: str) -> Trace:
