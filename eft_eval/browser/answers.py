@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -109,12 +109,12 @@ class Answers:
             ConfigError: There is no such run, task or file, or the selection is wrong.
         """
         found = self._evaluation(run)
-        saved = found.run.task(task)
+        saved = found.run.task(_raw(task, found.run.tasks))
         index = self._index(found, saved)
         index.wait(lambda: bool(index.by_filter), _AT_ONCE)
-        names = dict.fromkeys((*filters_of(found.file.content, task), *index.by_filter))
+        names = dict.fromkeys((*filters_of(found.file.content, saved.name), *index.by_filter))
         names = {name: None for name in names if name in index.by_filter or not index.complete}
-        name = wanted.filter or next(iter(names), "")
+        name = _raw(wanted.filter, names) or next(iter(names), "")
         wanted = wanted._replace(filter=name)
         second = self._other(other, task)
         of_filter = index.by_filter
@@ -122,6 +122,9 @@ class Answers:
             index.wait(lambda: len(of_filter.get(name, ())) >= first + PAGE, _PATIENCE)
         else:
             index.wait(lambda: False, _PATIENCE)
+        first_entry = next((index.entries[i] for i in of_filter.get(name, ())), None)
+        metrics = [*first_entry.values] if first_entry else []
+        wanted = wanted._replace(metric=_raw(wanted.metric, metrics))
         complete, pairs = index.complete, None
         if second is not None:
             second.wait(lambda: False, _PATIENCE)
@@ -130,15 +133,13 @@ class Answers:
         ready = complete or not wanted.change
         numbers = select(index, wanted, second, pairs) if ready else []
         shown = numbers[first : first + PAGE]
-        columns = columns_of(found.file.content, task, None)
-        first_entry = next((index.entries[i] for i in of_filter.get(name, ())), None)
+        columns = columns_of(found.file.content, saved.name, None)
         return {
             "filters": [*names],
             "filter": name,
             "statuses": index.statuses(name),
             "metrics": [
-                {"name": metric, "better": _better(columns, metric, name)}
-                for metric in (first_entry.values if first_entry else ())
+                {"name": metric, "better": _better(columns, metric, name)} for metric in metrics
             ],
             "complete": complete,
             "read": len(index.entries),
@@ -166,7 +167,7 @@ class Answers:
             ConfigError: There is no such run, task, file or document.
         """
         found = self._evaluation(run)
-        index = self._index(found, found.run.task(task))
+        index = self._index(found, found.run.task(_raw(task, found.run.tasks)))
         index.wait(lambda: len(index.entries) > at, _AT_ONCE)
         if not 0 <= at < len(index.entries):
             raise ConfigError(f"{index.path.name} has no sample {at}")
@@ -218,7 +219,7 @@ class Answers:
         if not other:
             return None
         found = self._evaluation(other)
-        return self._index(found, found.run.task(task))
+        return self._index(found, found.run.task(_raw(task, found.run.tasks)))
 
     def _index(self, found: Evaluation, task: SavedTask) -> SamplesIndex:
         path = self.folder.samples_of(found, task)
@@ -244,6 +245,11 @@ class Answers:
             while len(self._pairs) > _KEPT:
                 self._pairs.popitem(last=False)
             return self._pairs[key]
+
+
+def _raw(name: str, known: Iterable[str]) -> str:
+    """Return the name that the page shows as this one."""
+    return next((one for one in known if visible(one) == name), name)
 
 
 def _total(found: Evaluation) -> int | None:

@@ -259,6 +259,22 @@ def test_no_file_outside_the_folder_is_shown(tmp_path: Path) -> None:
         assert "leads out of the folder" in answer["error"]
 
 
+def test_names_with_hidden_characters_are_found_as_they_are_shown(tmp_path: Path) -> None:
+    task, metric, name = "t\u200b1", "err\u202eors", "fil\u200bter"
+    for run in ("one", "two"):
+        write_run(tmp_path / run, {task: {metric: [1.0, 0.0]}}, filter_name=name, model=run)
+    for client in served(tmp_path):
+        first, second = client.ask("runs")["runs"]
+        (shown,) = first["tasks"]
+        assert shown == visible(task) != task
+        given = {"run": first["id"], "task": shown, "other": second["id"]}
+        found = client.ask("documents", **given)
+        assert (found["status"], found["filter"], found["total"]) == (200, visible(name), 2)
+        chosen = {"filter": found["filter"], "metric": found["metrics"][0]["name"], "least": 0.5}
+        assert client.ask("documents", **given, **chosen)["total"] == 1
+        assert len(client.ask("document", **given, at=0)["sides"]) == 2
+
+
 def test_new_runs_and_rewritten_files_are_seen(tmp_path: Path) -> None:
     write_run(tmp_path, {"t": {"acc": [1.0]}})
     for client in served(tmp_path):
