@@ -29,8 +29,11 @@ def add_term(total: Tensor, logits: Tensor, coefficient: float) -> None:
         coefficient: The model's factor: 1 for the base, w and -w for a delta's two models.
     """
     total.add_(logits, alpha=coefficient)
-    if coefficient != 1.0:  # 1 * -inf is -inf as it stands
-        total.masked_fill_(torch.isneginf(logits), _NEG_INF)
+    if coefficient == 1.0:  # 1 * -inf is -inf as it stands
+        return
+    if total.device.type == "cpu" and bool((logits.amin(dim=-1) > _NEG_INF).all()):
+        return  # a GPU would be waited for
+    total.masked_fill_(torch.isneginf(logits), _NEG_INF)
 
 
 def add_filtered_tuned(total: Tensor, tuned_log_probs: Tensor, top_p: float) -> None:
@@ -117,48 +120,6 @@ def total_variation(p: Tensor, q: Tensor) -> Tensor:
     return (p - q).abs().sum(dim=-1) / 2
 
 
-def choose_tokens(
-    scores: Tensor,
-    noise: Tensor | None = None,
-    *,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    typical_p: float | None = None,
-) -> Tensor:
-    """Choose a token per row: the best one, or a sample by the Gumbel-max rule.
-
-    ``argmax(log p / T + Gumbel noise)`` is an exact sample of the tempered distribution; the
-    same noise gives the same sample, which couples decoding modes (footnote 4). Filters apply to
-    the tempered distribution, in the order of transformers: top-k, top-p, min-p, typical.
-
-    Args:
-        scores: Composite scores, shape [rows, V].
-        noise: Standard Gumbel noise, shape [rows, V]; needed when ``temperature`` > 0.
-        temperature: 0 is greedy.
-        top_k: Sample among this many best tokens.
-        top_p: Sample within the smallest set of this mass.
-        min_p: See `min_p_set`.
-        typical_p: See `typical_set`.
-
-    Returns:
-        Token ids, shape [rows].
-    """
-    if temperature == 0.0:
-        return scores.argmax(dim=-1)
-    assert noise is not None
-    tempered = filtered_scores(
-        scores,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-    )
-    return (tempered + noise).argmax(dim=-1)
-
-
 def filtered_scores(
     scores: Tensor,
     *,
@@ -169,6 +130,10 @@ def filtered_scores(
     typical_p: float | None = None,
 ) -> Tensor:
     """Return tempered scores with -inf outside the sets that the filters leave, [..., V].
+
+    The arg max of them plus Gumbel noise is an exact sample of the tempered, filtered distribution
+    (the Gumbel-max rule); the same noise gives the same sample, which couples decoding modes
+    (footnote 4). The filters are applied in the order of transformers.
 
     Args:
         scores: Log-weights, shape [..., V].
@@ -254,11 +219,29 @@ def gumbel_noise(seeds: Tensor, timesteps: Tensor, size: int) -> Tensor:
     # a CPU works in pieces that fit its cache; all rows at once is over ten times slower
     piece = max(1, _CACHED_TOKENS // size) if seeds.device.type == "cpu" else max(1, len(rows))
     for start in range(0, len(rows), piece):
-        bits = _mix_(rows[start : start + piece, None] + counters)
-        # 52 bits, centred: the largest value is still below 1 in float64, so the noise is finite
-        uniform = _shift_right(bits, 12).to(torch.float64).add_(0.5).mul_(2.0**-52)
-        noise[start : start + piece] = uniform.log_().neg_().log_().neg_()
+        noise[start : start + piece] = _gumbel_of(rows[start : start + piece, None] + counters)
     return noise
+
+
+def gumbel_noise_of(seeds: Tensor, timesteps: Tensor, ids: Tensor) -> Tensor:
+    """Return the Gumbel noise of some tokens only, float32; see `gumbel_noise`.
+
+    Args:
+        seeds: Seed of each row's request, int64, shape [rows].
+        timesteps: Number of response tokens before this one, int64, shape [rows].
+        ids: Token ids, int64, shape [rows, n].
+
+    Returns:
+        Noise, float32, shape [rows, n].
+    """
+    rows = _mix_(seeds + _GAMMA * (timesteps + 1))
+    return _gumbel_of(rows[:, None] + (ids + 1) * _GAMMA)
+
+
+def _gumbel_of(counters: Tensor) -> Tensor:
+    # 52 bits, centred: the largest value is still below 1 in float64, so the noise is finite
+    uniform = _shift_right(_mix_(counters), 12).to(torch.float64).add_(0.5).mul_(2.0**-52)
+    return uniform.log_().neg_().log_().neg_().to(torch.float32)
 
 
 def uniform_noise(seeds: Tensor, timesteps: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from eft_eval.composite.candidates import margin_of
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
 from eft_eval.decoding.choice import Chooser, Noise, chooser_for
@@ -201,8 +202,7 @@ class Batch:
             chosen.append(token)
             kept.append(logits)
             if self._looks:  # it learns from every margin
-                best = values.topk(2, dim=-1).values
-                margins.append((best[:, 0] - best[:, 1]).tolist())
+                margins.append(margin_of(values).tolist())
                 sure = self._blocks.sureness(margins[-1])
                 reached = [before * now for before, now in zip(reached, sure, strict=True)]
                 if not self._blocks.goes_on(len(self.rows), reached):

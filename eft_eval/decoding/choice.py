@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from eft_eval.composite.candidates import best_token, candidates, how_many
 from eft_eval.composite.mathematics import (
     accept_or_resample,
-    choose_tokens,
     filtered_scores,
     gumbel_noise,
+    gumbel_noise_of,
     uniform_noise,
 )
 from eft_eval.decoding.requests import SamplingRule
@@ -44,6 +46,14 @@ class Noise:
             )
         return self._gumbel[key]
 
+    def gumbel_of(self, ids: Tensor, position: int, stream: int = 0) -> Tensor:
+        """Return the noise of some tokens, float32, in the shape of ``ids``, [rows, n]."""
+        return gumbel_noise_of(self._seeds + stream, self._first + position, ids)
+
+    def of(self, rows: Tensor) -> Noise:
+        """Return the noise of these rows, int64, [n], alone."""
+        return Noise(self._seeds[rows], self._first[rows], self._vocabulary)
+
     def uniform(self, position: int, stream: int) -> Tensor:
         """Return numbers in (0, 1), float64, [rows]."""
         return uniform_noise(self._seeds + stream, self._first + position)
@@ -53,7 +63,7 @@ class Chooser(Protocol):
     """How the composite's tokens and the drafts are chosen."""
 
     def draft(self, logits: Tensor, noise: Noise, position: int) -> tuple[Tensor, Tensor]:
-        """Return the draft member's tokens, [rows], and the values it chose by, [rows, V]."""
+        """Return the draft member's tokens, [rows], and the values it chose by, [rows, n]."""
 
     def verify(
         self, scores: Tensor, draft_logits: Tensor, draft: Tensor, noise: Noise, position: int
@@ -83,11 +93,7 @@ class _Coupled:
         self._rule = rule
 
     def draft(self, logits: Tensor, noise: Noise, position: int) -> tuple[Tensor, Tensor]:
-        values = _wide(logits)
-        if self._rule.temperature > 0:
-            own = noise.gumbel(position, self.draft_stream).to(values.device)
-            values = filtered_scores(values, **self._rule._asdict()) + own
-        return values.argmax(dim=-1), values
+        return self._chosen(_wide(logits), noise, position, self.draft_stream)
 
     def verify(
         self, scores: Tensor, draft_logits: Tensor, draft: Tensor, noise: Noise, position: int
@@ -95,8 +101,39 @@ class _Coupled:
         return self.choose(scores, noise, position)
 
     def choose(self, scores: Tensor, noise: Noise, position: int) -> Tensor:
-        own = noise.gumbel(position) if self._rule.temperature > 0 else None
-        return choose_tokens(scores, own, **self._rule._asdict())
+        return self._chosen(scores, noise, position, 0)[0]
+
+    def _chosen(
+        self, scores: Tensor, noise: Noise, position: int, stream: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return tokens, [rows], and values, [rows, n], of which theirs are the highest.
+
+        Which way a row is chosen depends on its own scores alone, never on its batch.
+        """
+        rule = self._rule
+        if rule.temperature == 0.0:
+            return best_token(scores), scores
+        few: tuple[int, ...] = ()
+        # on a GPU a sort is cheap, and asking what was proven would make the host wait
+        if scores.device.type == "cpu":
+            few = how_many(scores.shape[-1], rule.top_k, rule.top_p, rule.min_p)
+        return self._sampled(scores, noise, (position, stream), few)
+
+    def _sampled(
+        self, scores: Tensor, noise: Noise, place: tuple[int, int], few: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        if not few:
+            own = noise.gumbel(*place).to(scores.device)
+            values = filtered_scores(scores, **self._rule._asdict()) + own
+            return best_token(values), values
+        found = candidates(scores, few[0], **self._rule._asdict())
+        values = found.scores + noise.gumbel_of(found.ids, *place)
+        tokens = found.ids.gather(-1, values.argmax(dim=-1, keepdim=True))[:, 0]
+        if not bool(found.proven.all()):
+            rows = (~found.proven).nonzero()[:, 0]
+            tokens[rows], more = self._sampled(scores[rows], noise.of(rows), place, few[1:])
+            values[rows] = more.topk(few[0], dim=-1).values
+        return tokens, values
 
 
 class _Rejection(_Coupled):

@@ -13,7 +13,15 @@ Finish = Literal["stop", "length"]
 
 
 class SamplingRule(NamedTuple):
-    """How a token is chosen; see `eft_eval.composite.mathematics.choose_tokens`."""
+    """How a token is chosen; see `eft_eval.composite.mathematics.filtered_scores`.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_k: Sample among this many best tokens.
+        top_p: Sample within the smallest set of this mass.
+        min_p: See `eft_eval.composite.mathematics.min_p_set`.
+        typical_p: See `eft_eval.composite.mathematics.typical_set`.
+    """
 
     temperature: float = 0.0
     top_k: int | None = None

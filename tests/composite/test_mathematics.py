@@ -15,7 +15,6 @@ from scipy import stats
 from eft_eval.composite.mathematics import (
     add_filtered_tuned,
     add_term,
-    choose_tokens,
     filtered_scores,
     gumbel_noise,
     request_seed,
@@ -127,9 +126,10 @@ def test_samples_follow_the_tempered_distribution(temperature, top_k, top_p):
     draws = 200_000
     seeds = torch.tensor([request_seed(1, "a prompt", repeat) for repeat in range(draws)])
     noise = gumbel_noise(seeds, torch.zeros_like(seeds), len(scores))
-    tokens = choose_tokens(
-        scores.expand(draws, -1), noise, temperature=temperature, top_k=top_k, top_p=top_p
+    tempered = filtered_scores(
+        scores.expand(draws, -1), temperature=temperature, top_k=top_k, top_p=top_p
     )
+    tokens = (tempered + noise).argmax(dim=-1)
     expected = (scores / temperature).double().softmax(-1)
     if top_k:
         expected[expected < expected.sort(descending=True).values[top_k - 1]] = 0

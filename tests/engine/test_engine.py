@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import LlamaConfig
 
 from eft_eval import Composite
-from eft_eval.composite.mathematics import choose_tokens, gumbel_noise, request_seed
+from eft_eval.composite.mathematics import gumbel_noise, request_seed
 from eft_eval.decoding import Decoder, Request, SamplingRule
 from eft_eval.engine.engine import Engine, PlainWay, State
 from eft_eval.engine.loading import ENGINES, LoadOptions, Member
@@ -141,7 +141,8 @@ def reference(prompt: list[int], seed: int, temperature: float, limit: int) -> l
     while len(made) < limit and 1 not in made:
         scores = next_scores([*prompt, *made])
         noise = gumbel_noise(torch.tensor([seed]), torch.tensor([len(made)]), TOKENS)
-        made.append(int(choose_tokens(scores, noise, temperature=temperature)))
+        values = scores / temperature + noise if temperature else scores
+        made.append(int(values.argmax()))
     return made
 
 
