@@ -73,7 +73,7 @@ HARM = ([0.05, 0.1, 0.3, 0.5, 0.9], [0.05, 0.15, 0.3, 0.55, 0.9])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("documents", [60, 256])
+@pytest.mark.parametrize("documents", [30, 256])
 @pytest.mark.parametrize("name", CURVES)
 @pytest.mark.parametrize("together", [False, True])
 def test_it_covers_the_difference(
@@ -83,7 +83,7 @@ def test_it_covers_the_difference(
     generator = np.random.default_rng([documents, len(name), together])
     good, harm = (tuple(np.array(side) for side in pair) for pair in (CURVES[name], HARM))
     true = hypervolume(good[0], 1 - harm[0]) - hypervolume(good[1], 1 - harm[1])
-    studies, hits = 800, 0
+    studies, hits = 500, 0
     for _ in range(studies):
         shared = generator.random(documents)  # how hard a document is, for all points
         other = shared if together else generator.random(documents)
@@ -101,4 +101,4 @@ def test_it_covers_the_difference(
             together,
         )
         hits += found.lower <= true <= found.upper
-    assert 0.93 <= hits / studies <= 0.975
+    assert 0.93 <= hits / studies <= 0.985  # 0.95 to 0.975, and a simulation's own error
