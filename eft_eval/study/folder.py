@@ -86,7 +86,7 @@ class StudyFolder:
             self.check()  # another process may have begun another study meanwhile
             if not (self.path / _FILE).exists():
                 write_json(self.path / _FILE, {"format": _FORMAT, "study": self._settings()})
-            yield lock.fileno()
+            yield None if sys.platform == "win32" else lock.fileno()
 
     def place(self, run: ArmRun) -> Path:
         """Return the folder of a run, which every command takes."""
