@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.judging.batch.client import MARK, date, download, open_client, refused, retrieve, send
 from eft_eval.judging.batch.files import BatchLimits, read_answers, request_line, split
+from eft_eval.judging.batch.forms import learnt_form, recall_form
 from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
 from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.judges.adapting import Form, form_at
 from eft_eval.judging.judges.base import Failure
 from eft_eval.judging.judges.client import without_echo
 from eft_eval.judging.judges.endpoint import EndpointJudge
@@ -144,6 +146,7 @@ def submit(
         states = BatchStates(store)
         if requests:
             _recover(client, states, settings)
+            recall_form(states, settings)
         free = states.sendable(list(requests), time.time())
         # what is on its way already needs nothing of the budget
         wanted = {key: request for key, request in requests.items() if key in free}
@@ -230,8 +233,8 @@ def collect(settings: JudgeSettings, store: VerdictStore) -> Collected:
                 if batch.status not in _ENDED:
                     still_open.append(_status_of(job, batch))
                     continue
-                verdicts, without = _read(client, batch, job, states, settings)
-                job = job.with_(state="collected")
+                verdicts, without, form = _read(client, batch, job, states, settings)
+                job = job.with_(state="collected", form=form.changes)
                 states.finish(job, verdicts)
                 ended.append(job)
                 stored += len(verdicts)
@@ -287,6 +290,7 @@ def _new_job(settings: JudgeSettings, requests: int) -> BatchJob:
         created=time.time(),
         params=dict(settings.params),
         sent=judge.sent_now,
+        form=dict(form_at(judge.place, judge.name).changes),
     )
 
 
@@ -347,8 +351,8 @@ def _read(
     job: BatchJob,
     states: BatchStates,
     settings: JudgeSettings,
-) -> tuple[list[Verdict], Counter[str]]:
-    """Return a batch's verdicts, and its requests without a reply by reason."""
+) -> tuple[list[Verdict], Counter[str], Form]:
+    """Return a batch's verdicts, its requests without a reply by reason, and the form to take."""
     files = [
         download(client, file_id, settings)
         for file_id in (batch.output_file_id, batch.error_file_id)
@@ -358,6 +362,7 @@ def _read(
     items = states.items(job)
     judge = replace(settings, model=job.model, max_tokens=job.max_tokens, params=job.params)
     parameters = EndpointJudge(judge).key()
+    form = learnt_form(job, EndpointJudge(judge), answers)
     verdicts: list[Verdict] = []
     without: Counter[str] = Counter()
     for key, item in items.items():
@@ -374,7 +379,7 @@ def _read(
         _log.warning("batch %s: %d lines are no answers", batch.id, answers.unreadable)
     if strange := len(answers.outcomes.keys() - items.keys()):
         _log.warning("batch %s: %d answers are to requests that it had not", batch.id, strange)
-    return verdicts, without
+    return verdicts, without, form
 
 
 def _why_nothing(batch: openai.types.Batch) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from eft_eval.judging.judges.answers import outcome_of, read_answer
 from eft_eval.judging.judges.base import Failure, Outcome, Reply, load_json
 from eft_eval.judging.judges.endpoint import EndpointJudge
-from eft_eval.judging.judges.endpoint_errors import read_error
+from eft_eval.judging.judges.endpoint_errors import EndpointError, read_error
 from eft_eval.judging.settings import JudgeSettings
 
 __all__ = ["Answers", "BatchLimits", "read_answers", "request_line", "split"]
@@ -36,10 +36,12 @@ class Answers(NamedTuple):
     Attributes:
         outcomes: By custom_id; the first line of each counts.
         unreadable: Lines that are no answer (cut off, no JSON).
+        refusals: What the endpoint said to requests that it would not take, each once.
     """
 
     outcomes: dict[str, Outcome]
     unreadable: int
+    refusals: tuple[EndpointError, ...] = ()
 
 
 def request_line(key: str, prompt: str, settings: JudgeSettings) -> bytes:
@@ -78,6 +80,7 @@ def read_answers(files: Sequence[str], *, structured: bool) -> Answers:
         structured: Whether JSON was asked for.
     """
     outcomes: dict[str, Outcome] = {}
+    refusals: dict[str, EndpointError] = {}
     unreadable = 0
     for text in files:
         for line in text.split("\n"):  # not splitlines, which splits inside JSON strings, too
@@ -87,6 +90,8 @@ def read_answers(files: Sequence[str], *, structured: bool) -> Answers:
                 record = load_json(line)
                 key = str(record["custom_id"])
                 outcome = _outcome(record, structured)
+                if isinstance(outcome, Failure) and (error := _refusal(record)) is not None:
+                    refusals.setdefault(error.words, error)
             except RecursionError:  # whose it is stands in it all the same
                 found = _CUSTOM_ID.search(line)
                 key, outcome = found[1] if found else "", Reply(None, None)
@@ -96,7 +101,16 @@ def read_answers(files: Sequence[str], *, structured: bool) -> Answers:
                 outcomes.setdefault(key, outcome)
             else:
                 unreadable += 1
-    return Answers(outcomes, unreadable)
+    return Answers(outcomes, unreadable, tuple(refusals.values()))
+
+
+def _refusal(record: Mapping[str, Any]) -> EndpointError | None:
+    """Return the error of a request that the endpoint would not take; None for any other line."""
+    response = record.get("response")
+    status = response.get("status_code") if isinstance(response, dict) else None
+    if not isinstance(response, dict) or status not in (400, 422):
+        return None
+    return read_error(response.get("body") or record.get("error"), status)
 
 
 def _outcome(record: Mapping[str, Any], structured: bool) -> Outcome:

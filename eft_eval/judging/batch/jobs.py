@@ -40,6 +40,8 @@ class BatchJob:
         status: The endpoint's last word on it.
         params: As `JudgeSettings.params`.
         sent: The sampling parameters as they were sent, where they differ from those asked for.
+        form: How requests differ from what is asked, see `Form`; once collected, as the endpoint
+            would have them.
     """
 
     job: str
@@ -55,6 +57,7 @@ class BatchJob:
     status: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     sent: Mapping[str, Any] | None = None
+    form: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
