@@ -27,7 +27,8 @@ def parts_sentences(found: StudyResults) -> Iterator[str]:
     if found.speeds is not None:
         for one in found.speeds.arms:
             if one.ratio is not None and one.arm != found.speeds.standard:
-                ratio = _plain(one.ratio, ".2f")
+                apart = one.ratio.lower > 1 or one.ratio.upper < 1
+                ratio = _plain(one.ratio, ".2f") + ("" if apart else " (which may be 1)")
                 yield f"{one.arm}: {ratio} times the tokens/s of {found.speeds.standard}."
         if found.speeds.same_responses is not None:
             same = "the same" if found.speeds.same_responses else "NOT the same"
@@ -98,7 +99,7 @@ def speed(found: StudyResults) -> Section | None:
     heads = columns("arm", numbers=("ratio", "acceptance", "tokens/s by seed"))
     table = Table("Speed", heads, tuple(rows), note)
     lead = "Tokens per second by block of drafts, and of each tuned model alone."
-    return Section("speed", "Speed", lead, (table,))
+    return Section("tokens-per-second", "Speed", lead, (table,))
 
 
 def distances(found: StudyResults) -> Section | None:

@@ -116,6 +116,11 @@ def test_speeds_are_ratios_to_plain_decoding(tmp_path: Path) -> None:
     assert alone is not None
     assert alone[:3] == pytest.approx(np.exp([logs.mean(), low, high]))
     assert by_arm["up-scaled-block-4"].acceptance == 0.5
+    text = page_markdown(study_page(study_results(found)))
+    (said,) = [line for line in text.splitlines() if line.startswith("small-tuned: 6.")]
+    assert said.endswith("] times the tokens/s of up-scaled-block-0.".replace("]", "\\]"))
+    assert "up-scaled-block-2: 2.00 (which may be 1) times" in text, "no spread, no interval"
+    assert "<details>" not in text, "what the study is about is not folded away"
 
 
 def test_another_response_with_another_block_is_seen(tmp_path: Path) -> None:
