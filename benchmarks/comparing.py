@@ -73,6 +73,7 @@ def write_run(folder: Path, samples: int, seed: int) -> None:
         "task_hashes": {"bench": digest.hexdigest()},
         "model_name": folder.name,
         "lm_eval_version": "0.4.13",
+        "date": 1767225600.0,
     }
     (folder / f"results_{STAMP}.json").write_text(json.dumps(results))
 

@@ -7,6 +7,7 @@ adjudicator's labels with that key.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -224,7 +225,10 @@ def sample_gold(
     )
     # the key first: a project without it would be of no use, nor is a key without its project
     about = {"random_sample": False}
-    write_json(path, {"format": GOLD_KEY_FORMAT, "about": about, **plain(gold_key)})
+    content = {"format": GOLD_KEY_FORMAT, "about": about, **plain(gold_key)}
+    if path.exists() and not _is_same(path, content):
+        raise _of_another_draw(path)
+    write_json(path, content)
     try:
         exported = export(shown, out, about=about)
     except BaseException:
@@ -239,10 +243,23 @@ def _check_key_path(path: Path, out: Path) -> None:
             f"{path} lies in the project {out}, where the adjudicator sees it; give --key another "
             "place"
         )
-    if path.exists():
-        raise ConfigError(f"{path} exists; it belongs to another draw: choose another name")
+    if path.exists() and not _is_same(path, {"format": GOLD_KEY_FORMAT}):
+        raise _of_another_draw(path)
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent} for the gold key")
+
+
+def _is_same(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether a file has this content, as the key of a draw that was killed before its project."""
+    try:
+        found = read_record_file(path, "the gold key")
+    except ConfigError:
+        return False
+    return {name: found.get(name) for name in content} == json.loads(json.dumps(content))
+
+
+def _of_another_draw(path: Path) -> ConfigError:
+    return ConfigError(f"{path} exists; it belongs to another draw: choose another name")
 
 
 def import_gold(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,67 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported_runs import write_composite_run
 from faults import full_disk, tree
-from judged_runs import counted, make_verdict, write_judged_run, write_labels
-from typer.testing import CliRunner
-from written_runs import write_run
+from judged_runs import make_verdict
+from writing_commands import FILES, FOLDERS, prepare, prepare_gold, run
 
-from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
-from eft_eval.labels.responses import read_items
 from eft_eval.verdicts.store import VerdictStore
 
-VALUES = [1.0, 0.0] * 30
-TRACE = ["trace", "Hm?", "--max-new-tokens", "1", "--json", "OUT"]
-COMPARE = ["compare", "old", "same", "--out"]
-AGREE = ["agree", "--labels", "labels.csv", "--run", "judged", "--json", "OUT"]
-FILES = {
-    "bless": ["bless", "old", "--out", "OUT"],
-    "compare text": [*COMPARE, "text=OUT"],
-    "compare json": [*COMPARE, "json=OUT"],
-    "compare markdown": [*COMPARE, "markdown=OUT"],
-    "compare junit": [*COMPARE, "junit=OUT"],
-    "compare github": [*COMPARE, "github=OUT"],
-    "report": ["report", "old", "same", "--out", "OUT"],
-    "report md": ["report", "old", "same", "--format", "md", "--out", "OUT"],
-    "verdicts export": ["verdicts", "export", "OUT"],
-    "agree": AGREE,
-    "correct": ["correct", "judged", "--labels", "labels.csv", "--json", "OUT"],
-    "gold import": [
-        "gold",
-        "import",
-        "gold-labels.csv",
-        "--key",
-        "gold.gold-key.json",
-        "--by",
-        "us",
-        "--json",
-        "OUT",
-    ],
-    "labels import csv": ["labels", "import", "labels.csv", "--out", "OUT.csv"],
-    "labels import json": ["labels", "import", "labels.csv", "--out", "OUT.json"],
-    "export csv": ["export", "run", "--format", "csv", "--out", "OUT"],
-    "trace": TRACE,
-}
-LABELS = ["labels", "export", "judged", "--out", "OUT", "--format"]
-FOLDERS = {
-    "labels export potato": [*LABELS, "potato"],
-    "labels export label-studio": [*LABELS, "label-studio"],
-    "labels export csv": [*LABELS, "csv"],
-    "gold sample": [
-        "gold",
-        "sample",
-        "judged",
-        "--labels",
-        "labels.csv",
-        "--out",
-        "OUT",
-        "--key",
-        "new-key.json",
-    ],
-    "demo train": ["demo", "train", "--quick", "--seeds", "0", "--out", "OUT"],
-}
 quick = [name for name in FILES if name != "trace"]
 
 
@@ -82,13 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work = tmp_path / "work" / "place"
     work.mkdir(parents=True)
     monkeypatch.chdir(work)
-    for name in ("old", "same"):
-        write_run(work / name, {"t": {"acc": VALUES}})
-    write_composite_run(work / "run")
-    judge = [1.0, 0.0, 2.0, 0.0, 1.0, 0.0, 1.0, 3.0]
-    write_judged_run(work / "judged", counted(judge))
-    people = [1.0, 1.0, 2.0, 0.0, 0.0, 0.0, 1.0, 2.0]
-    write_labels(work / "labels.csv", read_items(work / "judged"), {"A1": people, "A2": people})
+    prepare(work)
     return work
 
 
@@ -99,15 +38,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def gold(folder: Path) -> None:
-    made = run([*FOLDERS["gold sample"][:-1], "gold.gold-key.json", "--format", "csv"], "gold")
-    assert made.exit_code == 0, made.output
-    key = json.loads(Path("gold.gold-key.json").read_text("utf-8"))
-    rows = [f"{name},Gold,error_count,1\n" for name in key["items"]]
-    Path("gold-labels.csv").write_text("item_id,annotator,field,value\n" + "".join(rows), "utf-8")
-
-
-def run(arguments: Sequence[str], out: str) -> Any:
-    return CliRunner().invoke(app, [one.replace("OUT", out) for one in arguments])
+    prepare_gold()
 
 
 def refused(done: Any, words: str) -> None:
@@ -253,7 +184,7 @@ main()
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("store", "gold")
-@pytest.mark.parametrize("command", [*quick, *list(FOLDERS)[:4]])
+@pytest.mark.parametrize("command", [*FILES, *list(FOLDERS)[:4]])
 def test_a_kill_leaves_the_old_or_nothing(command: str, folder: Path) -> None:
     arguments = FILES.get(command) or FOLDERS[command]
     if command in FILES:
