@@ -255,7 +255,7 @@ def _is_same(path: Path, content: Mapping[str, Any]) -> bool:
         found = read_record_file(path, "the gold key")
     except ConfigError:
         return False
-    return {name: found.get(name) for name in content} == json.loads(json.dumps(content))
+    return bool({name: found.get(name) for name in content} == json.loads(json.dumps(content)))
 
 
 def _of_another_draw(path: Path) -> ConfigError:
