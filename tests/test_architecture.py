@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"engine", "runs"}),
     frozenset({"composite"}),
     frozenset({"decoding", "judging", "comparing", "labels", "vllm"}),
-    frozenset({"api", "agreement", "reporting", "exporting"}),
+    frozenset({"api", "agreement", "reporting", "exporting", "plans"}),
     frozenset({"demo", "hook", "study"}),
     frozenset({"reports", "tasks", "prompts", "model_adapters", "browser"}),
     frozenset({"cli"}),

@@ -20,6 +20,7 @@ from eft_eval.cli.check_model import check_model
 from eft_eval.cli.environment import help_of
 from eft_eval.cli.export import export
 from eft_eval.cli.judge import judge
+from eft_eval.cli.plan import plan
 from eft_eval.cli.report import report
 from eft_eval.cli.serve import serve
 from eft_eval.cli.study import families, study
@@ -66,6 +67,7 @@ app.command()(study)
 app.command()(families)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("check-model")(check_model)
+app.command()(plan)
 app.add_typer(labels.app, name="labels")
 app.add_typer(agree.app, name="agree")
 app.add_typer(gold.app, name="gold")

@@ -24,7 +24,7 @@ from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import Recipe, canonical_name, parse_recipe
 
-__all__ = ["CompositeModel", "View"]
+__all__ = ["CompositeModel", "View", "views_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class CompositeModel:
     def __init__(self, recipe: Recipe, options: LoadOptions) -> None:
         self.recipe = recipe
         self.members = load_members(recipe, options)
-        self.views = self._views()
+        self.views = views_of(recipe, self.members)
         self.device = options.device
         self.encoding = TextEncoding(self.tokenizer, options.add_bos_token, options.prefix_token_id)
         self._shared = common_vocabulary(self.members, recipe.tokenizer_map)
@@ -195,28 +195,6 @@ class CompositeModel:
             "give that member a prompt template of its own in the recipe"
         )
 
-    def _views(self) -> tuple[View, ...]:
-        recipe = self.recipe
-        roles = [("base", 1.0)]
-        for number, delta in enumerate(recipe.deltas, start=1):
-            suffix = str(number) if len(recipe.deltas) > 1 else ""
-            roles += [("reference" + suffix, -delta.weight), ("tuned" + suffix, delta.weight)]
-        prompts = {role: spec.prompt for role, spec in recipe.members}
-        if recipe.decoding.weight_top_p is not None:
-            # the filter needs the three models apart, the tuned one last
-            return tuple(View(self.members[role], prompts[role], c, role) for role, c in roles)
-        factors: dict[tuple[Member, str | None], float] = {}
-        first: dict[tuple[Member, str | None], str] = {}
-        for role, coefficient in roles:
-            key = (self.members[role], prompts[role])
-            factors[key] = factors.get(key, 0.0) + coefficient
-            first.setdefault(key, role)
-        return tuple(
-            View(*key, factor, first[key])
-            for key, factor in factors.items()
-            if abs(factor) > 1e-12  # 1 - 0.3 - 0.7 is not 0 in floating point
-        )
-
     def _check_stop_tokens(self) -> None:
         known = self._shared
         if beyond := sorted(i for i in self.stop_tokens if i >= known.size or i in known.alone):
@@ -227,3 +205,26 @@ class CompositeModel:
                 "tokens), so that the composite could not end: take a tuned member that ends with "
                 "a token of its base, or save it with another eos_token_id and give `until`"
             )
+
+
+def views_of(recipe: Recipe, members: Mapping[str, Member]) -> tuple[View, ...]:
+    """Return what is summed: equal views once, their factors added; those that cancel left out."""
+    roles = [("base", 1.0)]
+    for number, delta in enumerate(recipe.deltas, start=1):
+        suffix = str(number) if len(recipe.deltas) > 1 else ""
+        roles += [("reference" + suffix, -delta.weight), ("tuned" + suffix, delta.weight)]
+    prompts = {role: spec.prompt for role, spec in recipe.members}
+    if recipe.decoding.weight_top_p is not None:
+        # the filter needs the three models apart, the tuned one last
+        return tuple(View(members[role], prompts[role], c, role) for role, c in roles)
+    factors: dict[tuple[Member, str | None], float] = {}
+    first: dict[tuple[Member, str | None], str] = {}
+    for role, coefficient in roles:
+        key = (members[role], prompts[role])
+        factors[key] = factors.get(key, 0.0) + coefficient
+        first.setdefault(key, role)
+    return tuple(
+        View(*key, factor, first[key])
+        for key, factor in factors.items()
+        if abs(factor) > 1e-12  # 1 - 0.3 - 0.7 is not 0 in floating point
+    )

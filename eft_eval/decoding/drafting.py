@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from eft_eval.composite.model import CompositeModel
+from collections.abc import Sequence
+
+from eft_eval.composite.model import CompositeModel, View
 from eft_eval.engine.engine import PlainWay
 from eft_eval.streams import logger
 
-__all__ = ["draft_view", "plain_reason", "plain_ways"]
+__all__ = ["cheapest_view", "draft_view", "plain_reason", "plain_ways"]
 
 log = logger("eft_eval")
 _TOLD: set[str] = set()
@@ -23,7 +25,16 @@ def draft_view(composite: CompositeModel) -> int:
     if composite.recipe.decoding.weight_top_p is not None:
         return len(views) - 1
 
-    costs = [float(view.member.engine.num_parameters) for view in views]
+    return cheapest_view(views, [float(view.member.engine.num_parameters) for view in views])
+
+
+def cheapest_view(views: Sequence[View], costs: Sequence[float]) -> int:
+    """Return the place of the smallest view, of these of the heaviest in the sum.
+
+    Args:
+        views: What is summed.
+        costs: What tells which of their members is cheaper to run.
+    """
     # padded vocabularies make equal models differ a little
     cheap = [place for place, cost in enumerate(costs) if cost <= _ALIKE * min(costs)]
     return max(cheap, key=lambda place: (views[place].coefficient, place))  # tuned ones come last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,25 +12,53 @@ from eft_eval.engine.loading import Member
 from eft_eval.engine.wrappers import loader_of
 from eft_eval.recipe import bytes_per_weight
 
-__all__ = ["cache_bytes", "parameter_count", "weight_bytes"]
+__all__ = ["WeightCounts", "cache_bytes", "parameter_count", "weight_bytes", "weight_counts"]
 
-_COUNTS: WeakKeyDictionary[Member, int] = WeakKeyDictionary()
+_COUNTS: WeakKeyDictionary[Member, WeightCounts] = WeakKeyDictionary()
+_SAME: dict[tuple[type, str], WeightCounts] = {}  # members of equal configurations
+
+
+class WeightCounts(NamedTuple):
+    """A model's parameters, by what a pass reads of them.
+
+    Attributes:
+        total: All of them; 0 where nobody can say.
+        embeddings: Of the table that tokens are looked up in, where it is not the head's as well.
+        experts: Of the experts that a router chooses from.
+    """
+
+    total: int = 0
+    embeddings: int = 0
+    experts: int = 0
 
 
 def parameter_count(member: Member) -> int:
     """Return a member's number of parameters, from its shapes alone; 0 where nobody can say."""
+    return weight_counts(member).total
+
+
+def weight_counts(member: Member) -> WeightCounts:
+    """Return what a member's weights are, from its shapes alone."""
     if member not in _COUNTS:
-        _COUNTS[member] = _counted(member)
+        key = type(member.config), member.config.to_json_string()
+        if key not in _SAME:
+            _SAME[key] = _counted(member)
+        _COUNTS[member] = _SAME[key]
     return _COUNTS[member]
 
 
-def _counted(member: Member) -> int:
+def _counted(member: Member) -> WeightCounts:
     try:
         with torch.device("meta"):
             model: Any = loader_of(member.config, member.label).from_config(member.config)
     except Exception:  # noqa: BLE001  # code of the checkpoint's own, say: loading will tell
-        return 0
-    return int(model.num_parameters())
+        return WeightCounts()
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = head is None or table is None or head.weight is table.weight
+    experts = (one.numel() for name, one in model.named_parameters() if ".experts." in name)
+    return WeightCounts(
+        int(model.num_parameters()), 0 if tied else int(table.weight.numel()), sum(experts)
+    )
 
 
 def weight_bytes(member: Member) -> int:
@@ -48,6 +76,8 @@ def cache_bytes(member: Member, rows: int, length: int) -> int:
     if getattr(text, "num_attention_heads", None) is None:
         return 0  # no attention, no such cache
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    if getattr(text, "multi_query", False) and not getattr(text, "new_decoder_architecture", False):
+        heads = 1  # of Falcon and GPT-BigCode; newer Falcons keep a copy for every head
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     width = torch.empty(0, dtype=member.dtype).element_size()
     steps = -(-length // GROWTH) * GROWTH

@@ -72,7 +72,7 @@ class Member:
             )
         self._check_folder()
         self.config = self._load_config()
-        check_quantization(self.config, spec.quantization, self.label)
+        self._check_packages()
 
     def __repr__(self) -> str:
         return f"Member({self.label!r})"
@@ -265,6 +265,9 @@ class Member:
                 f"{self.label}: this folder does not exist; "
                 "give an existing model folder or a Hugging Face id (owner/name)"
             )
+
+    def _check_packages(self) -> None:
+        check_quantization(self.config, self.spec.quantization, self.label)
 
     def _load_config(self) -> Any:
         from transformers import AutoConfig

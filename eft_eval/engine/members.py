@@ -5,7 +5,7 @@ from __future__ import annotations
 from eft_eval.engine.adapters import AdaptedMember, read_adapter
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.recipe import MemberSpec, Recipe
-from eft_eval.recipe.adapters import with_bases
+from eft_eval.recipe.adapters import AdapterReader, with_bases
 from eft_eval.streams import logger
 
 __all__ = ["load_members"]
@@ -13,15 +13,26 @@ __all__ = ["load_members"]
 log = logger("eft_eval")
 
 
-def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
+def load_members(
+    recipe: Recipe,
+    options: LoadOptions,
+    kind: type[Member] = Member,
+    reader: AdapterReader = read_adapter,
+) -> dict[str, Member]:
     """Return the member of every role; equal models are one object, so they are loaded once.
 
     Only configurations are read here.
 
+    Args:
+        recipe: Of the composite.
+        options: Of the process.
+        kind: What whole models are.
+        reader: Says of a model whether it is an adapter.
+
     Raises:
         ConfigError: A model is missing, unreadable or no causal language model.
     """
-    recipe = with_bases(recipe, read_adapter)
+    recipe = with_bases(recipe, reader)
     loaded: dict[MemberSpec, Member] = {}
     members: dict[str, Member] = {}
     # whole models first: an adapter is applied to the one that is there
@@ -29,19 +40,23 @@ def load_members(recipe: Recipe, options: LoadOptions) -> dict[str, Member]:
         key = spec.model_copy(update={"prompt": None, "parameters": None})
         if key not in loaded:
             if spec.adapter is None:
-                loaded[key] = Member(spec, options, f"{role} member {spec.model!r}")
+                loaded[key] = kind(spec, options, f"{role} member {spec.model!r}")
             else:
-                loaded[key] = _adapted(role, key, options, loaded)
+                loaded[key] = _adapted(role, key, options, loaded, kind)
         members[role] = loaded[key]
     return {role: members[role] for role, _ in recipe.members}
 
 
 def _adapted(
-    role: str, spec: MemberSpec, options: LoadOptions, loaded: dict[MemberSpec, Member]
+    role: str,
+    spec: MemberSpec,
+    options: LoadOptions,
+    loaded: dict[MemberSpec, Member],
+    kind: type[Member],
 ) -> Member:
     below = spec.model_copy(update={"adapter": None, "adapter_revision": None})
     if below not in loaded:
-        loaded[below] = Member(
+        loaded[below] = kind(
             below, options, f"{below.model!r}, the model of {role}'s adapter {spec.adapter!r}"
         )
         log.warning(

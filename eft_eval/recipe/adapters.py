@@ -17,7 +17,14 @@ from eft_eval.recipe.locations import location_of, may_be_id
 from eft_eval.recipe.model import MemberSpec, Recipe
 from eft_eval.recipe.naming import folder_digest
 
-__all__ = ["ADAPTER_CONFIG", "AdapterFolder", "is_base_of", "local_adapter", "with_bases"]
+__all__ = [
+    "ADAPTER_CONFIG",
+    "AdapterFolder",
+    "AdapterReader",
+    "is_base_of",
+    "local_adapter",
+    "with_bases",
+]
 
 ADAPTER_CONFIG = "adapter_config.json"
 _FULL_WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
@@ -57,7 +64,7 @@ class AdapterFolder(NamedTuple):
         )
 
 
-_Reader = Callable[[str, str | None], AdapterFolder | None]
+AdapterReader = Callable[[str, str | None], AdapterFolder | None]
 
 
 def local_adapter(model: str, revision: str | None = None) -> AdapterFolder | None:
@@ -70,7 +77,7 @@ def local_adapter(model: str, revision: str | None = None) -> AdapterFolder | No
     return AdapterFolder.of(read_text(file, f"adapter {model}"), f"adapter {model}", beside)
 
 
-def with_bases(recipe: Recipe, read: _Reader = local_adapter) -> Recipe:
+def with_bases(recipe: Recipe, read: AdapterReader = local_adapter) -> Recipe:
     """Return the recipe with every adapter beside the model that it is applied to.
 
     ``tuned: ADAPTER`` becomes ``tuned: {model: BASE, adapter: ADAPTER}``. BASE is the model that
@@ -119,7 +126,7 @@ def is_base_of(adapter: AdapterFolder, spec: MemberSpec) -> bool:
     return first == second or folder_digest(first) == folder_digest(second)
 
 
-def _adapter(role: str, spec: MemberSpec, read: _Reader) -> AdapterFolder | None:
+def _adapter(role: str, spec: MemberSpec, read: AdapterReader) -> AdapterFolder | None:
     """Return the adapter that a member's ``model`` is, None for a whole model."""
     found = None if spec.gguf_file else read(spec.model, spec.revision)
     if found is None:

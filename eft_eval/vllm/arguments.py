@@ -6,21 +6,26 @@ of the first member, the engine's ``model``, whose overrides every process of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from eft_eval.composite.model import CompositeModel
+from eft_eval.composite.model import CompositeModel, View
 from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import Member
 from eft_eval.errors import ConfigError
+from eft_eval.recipe import Recipe
 
 __all__ = [
     "ARCHITECTURE",
     "DRAFTED_TOKENS",
     "EngineArguments",
+    "Summed",
     "check_arguments",
     "check_length",
+    "check_member",
+    "common_dtype",
+    "drafted_tokens",
     "engine_arguments",
 ]
 
@@ -31,6 +36,26 @@ DRAFTED_TOKENS = 4
 """Tokens that ``block=auto`` drafts in a round: a choice, not measured."""
 
 _SMALL_DRAFT = 0.5  # of the parameters of all views; beyond, drafting costs more than it saves
+
+
+class Summed(Protocol):
+    """What a composite sums, with or without its tokenizers."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it is made of."""
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What is summed."""
+
+    @property
+    def tuned(self) -> Member:
+        """The first delta's tuned member."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that are scored."""
 
 
 class EngineArguments(NamedTuple):
@@ -61,7 +86,7 @@ def engine_arguments(
     check_arguments(given)
     members = list(dict.fromkeys(view.member for view in composite.views))
     for member in members:
-        _check_member(member)
+        check_member(member)
     for view in composite.views:
         if view.prompt is not None:
             raise ConfigError(
@@ -73,7 +98,7 @@ def engine_arguments(
             "decoding.sampling=coupled: vLLM draws its own noise, so that samples agree in "
             "distribution only: leave it out, or use --model eft"
         )
-    drafted, notes = _drafted_tokens(composite)
+    drafted, notes = drafted_tokens(composite)
     # vLLM asks that target and draft have one size; scores beyond the shared tokens are -inf
     size = composite.tuned.vocabulary_size if drafted else composite.vocabulary
     first = members[0]
@@ -82,7 +107,7 @@ def engine_arguments(
         "tokenizer": composite.tuned.spec.location,
         # stop tokens, and what a server samples with unless told: the base's are not its own
         "generation_config": composite.tuned.spec.location,
-        "dtype": _common_dtype(members),
+        "dtype": common_dtype(members),
     }
     for key, member in (("revision", first), ("tokenizer_revision", composite.tuned)):
         if member.spec.revision is not None:
@@ -153,7 +178,7 @@ def _asked_for_coupled(composite: CompositeModel) -> bool:
     return "sampling" in composite.recipe.decoding.model_fields_set
 
 
-def _check_member(member: Member) -> None:
+def check_member(member: Member) -> None:
     """Raise ConfigError where vLLM cannot hold this member beside others."""
     config = member.config
     if isinstance(member, AdaptedMember) or member.spec.gguf_file or ".gguf" in member.spec.model:
@@ -176,7 +201,7 @@ def _check_member(member: Member) -> None:
             f"{member.label}: head_dtype=float32: with eft-vllm every output layer is computed in "
             "the engine's type: leave it out, or use --model eft"
         )
-    if member.spec.placement is not None:
+    if member.spec.placement not in (None, "auto"):  # spread over all devices it is anyway
         raise ConfigError(
             f"{member.label}: placement={member.spec.placement}: with eft-vllm every member is "
             "spread over the engine's devices; leave it out (tensor_parallel_size=N)"
@@ -189,7 +214,7 @@ def _check_member(member: Member) -> None:
         )
 
 
-def _common_dtype(members: list[Member]) -> str:
+def common_dtype(members: Sequence[Member]) -> str:
     """Return the one type that vLLM computes all members in: the widest of theirs."""
     order = ("float16", "bfloat16", "float32", "float64")
     found = {str(member.dtype).removeprefix("torch.") for member in members}
@@ -206,7 +231,7 @@ def _member_record(member: Member) -> dict[str, Any]:
     }
 
 
-def _drafted_tokens(composite: CompositeModel) -> tuple[int, tuple[str, ...]]:
+def drafted_tokens(composite: Summed) -> tuple[int, tuple[str, ...]]:
     """Return how many tokens the tuned member drafts in a round (0: none), and notes."""
     asked = composite.recipe.decoding.block
     if asked == 0 or len(composite.views) == 1:

@@ -14,13 +14,27 @@ from eft_eval.judging.settings import JudgeSettings
 from eft_eval.verdicts.store import VerdictStore
 from eft_eval.verdicts.verdict import Verdict
 
-__all__ = ["Estimate", "Planned", "estimate", "plan_run"]
+__all__ = ["Ahead", "Estimate", "Planned", "estimate", "estimate_ahead", "plan_run"]
 
 _BYTES_PER_TOKEN = 4.0
 _ENVELOPE_TOKENS = 8  # of one user message
 _ASSUMED_REPLY_TOKENS = 250
 _LOOKED_AT = 2000
 _ENOUGH = 20
+
+
+class Ahead(NamedTuple):
+    """What a judge is going to be asked.
+
+    Attributes:
+        prompt: The judge prompt's name.
+        text: Of the request.
+        times: How often.
+    """
+
+    prompt: str
+    text: str
+    times: int = 1
 
 
 class Planned(NamedTuple):
@@ -104,30 +118,68 @@ def estimate(
     texts = {key: text for one in planned for key, text in one.plan.missing.items()}
     stored = {key for one in planned for key in one.plan.stored}
     prompts = {one.pipeline.prompt.name for one in planned}
-    prompt_tokens, prompt_rule = _prompt_tokens(list(texts.values()), settings.model)
+    asked = [Ahead("", text) for text in texts.values()]
+    return _estimated(_Asked(asked, prompts, 0.0, len(stored)), settings, store, batch)
+
+
+def estimate_ahead(
+    asked: Sequence[Ahead],
+    response_tokens: float,
+    settings: JudgeSettings,
+    store: VerdictStore,
+    *,
+    batch: bool = False,
+) -> Estimate:
+    """Estimate what judging responses would take that are not there yet.
+
+    Args:
+        asked: What the judge would be asked, with empty responses.
+        response_tokens: Mean length of a response.
+        settings: The judge.
+        store: Whose newest verdicts tell how long this judge's replies are.
+        batch: Whether the Batch API's prices count.
+    """
+    prompts = {one.prompt for one in asked}
+    return _estimated(_Asked(asked, prompts, response_tokens, 0), settings, store, batch)
+
+
+class _Asked(NamedTuple):
+    requests: Sequence[Ahead]
+    prompts: set[str]
+    response_tokens: float
+    stored: int
+
+
+def _estimated(
+    given: _Asked, settings: JudgeSettings, store: VerdictStore, batch: bool
+) -> Estimate:
+    asked, prompts, response_tokens, stored = given
+    calls = sum(one.times for one in asked)
+    around, prompt_rule = _prompt_tokens(asked, settings.model)
+    prompt_tokens = round(around + calls * response_tokens)
     each, reply_rule = _reply_tokens(store.newest(_LOOKED_AT), settings, prompts)
-    reply_tokens = round(each * len(texts))
+    reply_tokens = round(each * calls)
     price = judge_for(settings).price
     if price is not None and batch:
         price = price.batch()
-    most = sum(map(most_prompt_tokens, texts.values()))
+    most = sum(most_prompt_tokens(one.text) * one.times for one in asked)
+    # a token of ours is of some bytes, each of which may be one of the judge's
+    most += round(_BYTES_PER_TOKEN * calls * response_tokens)
     return Estimate(
-        new=len(texts),
-        stored=len(stored),
+        new=calls,
+        stored=stored,
         prompt_tokens=prompt_tokens,
         prompt_rule=prompt_rule,
         reply_tokens=reply_tokens,
         reply_rule=reply_rule,
         cost_usd=None if price is None else price.cost_usd(prompt_tokens, reply_tokens),
-        worst_usd=(
-            None if price is None else price.cost_usd(most, settings.max_tokens * len(texts))
-        ),
+        worst_usd=None if price is None else price.cost_usd(most, settings.max_tokens * calls),
         price_table=None if price is None else price.table,
     )
 
 
-def _prompt_tokens(texts: Sequence[str], model: str) -> tuple[int, str]:
-    around = _ENVELOPE_TOKENS * len(texts)
+def _prompt_tokens(asked: Sequence[Ahead], model: str) -> tuple[int, str]:
+    around = _ENVELOPE_TOKENS * sum(one.times for one in asked)
     try:
         import tiktoken
 
@@ -137,10 +189,11 @@ def _prompt_tokens(texts: Sequence[str], model: str) -> tuple[int, str]:
         except KeyError:
             encoding = tiktoken.get_encoding("o200k_base")
             rule = "counted with tiktoken as for OpenAI's newer models"
-        counts = [len(encoding.encode(text, disallowed_special=())) for text in texts]
-        return sum(counts) + around, rule
+        counts = [len(encoding.encode(one.text, disallowed_special=())) for one in asked]
+        rows = zip(counts, asked, strict=True)
+        return sum(count * one.times for count, one in rows) + around, rule
     except (ImportError, OSError, ValueError):  # not there, or its data is not, without network
-        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        size = sum(len(one.text.encode("utf-8", "surrogatepass")) * one.times for one in asked)
         return round(size / _BYTES_PER_TOKEN) + around, "estimated as one per 4 bytes"
 
 

@@ -1,0 +1,239 @@
+"""How a composite is laid over devices, and what each of them holds then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from eft_eval.composite.model import View
+from eft_eval.decoding.drafting import cheapest_view
+from eft_eval.engine.adapters import AdaptedMember
+from eft_eval.engine.footprint import parameter_count, weight_bytes
+from eft_eval.errors import ConfigError
+from eft_eval.plans.hardware import GIB, Device
+from eft_eval.plans.members import PlannedComposite, Work, planned_composite, work_of
+from eft_eval.recipe import Recipe
+from eft_eval.vllm.arguments import check_member, common_dtype, drafted_tokens
+
+__all__ = [
+    "ENGINES",
+    "Layout",
+    "RankMemory",
+    "Spread",
+    "laid_out",
+    "quantised",
+    "rank_memory",
+    "with_members",
+]
+
+ENGINES = ("eft", "eft-vllm")
+
+# of a GPU's memory: what vLLM takes unless told; what torch's allocator does not leave in pieces
+_SHARES = {"eft-vllm": 0.92, "eft": 0.95}
+_RUNTIME = int(0.9 * GIB)  # of a GPU: context and kernels
+_CHUNK = 8192  # tokens that vLLM reads in one pass
+_STEP = 128  # tokens by which caches of eft grow
+_LONGEST_BLOCK = 24
+
+
+class Spread(NamedTuple):
+    """How one composite is spread, and over how many rows it runs at once.
+
+    Attributes:
+        ranks: Devices of one copy: tensor parallel with eft-vllm, layers apart with eft.
+        rows: Rows that are decoded together.
+        length: Tokens of the longest row.
+    """
+
+    ranks: int
+    rows: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A composite in one of the engines.
+
+    Attributes:
+        engine: ``eft`` or ``eft-vllm``.
+        composite: With the types that the engine computes in.
+        works: What every view asks for.
+        draft: The place of the view that drafts.
+        block: Tokens that it drafts in a round; ``auto``: as many as pay.
+        notes: What the user should know, a line each.
+    """
+
+    engine: str
+    composite: PlannedComposite
+    works: tuple[Work, ...]
+    draft: int
+    block: int | str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def longest_block(self) -> int:
+        """The most tokens that are drafted in a round."""
+        return _LONGEST_BLOCK if self.block == "auto" else int(self.block)
+
+    @property
+    def draft_copy(self) -> Work | None:
+        """The draft model that vLLM loads beside the composite."""
+        return self.works[self.draft] if self.engine == "eft-vllm" and self.block else None
+
+    def unfit(self, ranks: int) -> str | None:
+        """Say why members cannot be cut into so many ranks; None where they can."""
+        if self.engine == "eft":
+            return None
+        for work in self.works:
+            heads, shared = work.heads
+            if heads % ranks or (shared % ranks and ranks % max(shared, 1)):
+                return (
+                    f"{work.label}: its {heads} attention heads ({shared} of keys and values) "
+                    f"cannot be cut into {ranks} equal ranks"
+                )
+        return None
+
+
+def laid_out(composite: PlannedComposite, engine: str) -> Layout:
+    """Return a composite as an engine would hold it.
+
+    Raises:
+        ConfigError: The engine cannot run it, or there is no such engine.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine is {engine!r}; known: {', '.join(ENGINES)}")
+    views = composite.views
+    if engine == "eft":
+        costs = [float(parameter_count(view.member)) for view in views]
+        filtered = composite.recipe.decoding.weight_top_p is not None
+        draft = len(views) - 1 if filtered else cheapest_view(views, costs)
+        block = composite.recipe.decoding.block if len(views) > 1 else 0
+        works = tuple(work_of(view.member, engine) for view in views)
+        return Layout(engine, composite, works, draft, block)
+    for member in composite.distinct:
+        check_member(member)
+    dtype = common_dtype(composite.distinct)
+    if any(str(member.dtype) != f"torch.{dtype}" for member in composite.distinct):
+        composite = planned_composite(with_members(composite.recipe, dtype=dtype))
+    return _in_vllm(composite)
+
+
+def _in_vllm(composite: PlannedComposite) -> Layout:
+    drafted, notes = drafted_tokens(composite)
+    views = composite.views
+    place = next((i for i, view in enumerate(views) if view.member is composite.tuned), 0)
+    works = tuple(work_of(view.member, "eft-vllm") for view in views)
+    return Layout("eft-vllm", composite, works, place, drafted, notes)
+
+
+def quantised(composite: PlannedComposite, engine: str) -> Layout:
+    """Return the layout of a composite of quantised members, which vLLM has as checkpoints."""
+    return laid_out(composite, engine) if engine == "eft" else _in_vllm(composite)
+
+
+def with_members(recipe: Recipe, **changes: object) -> Recipe:
+    """Return a recipe all of whose members have other settings."""
+    return recipe.model_copy(
+        update={
+            "base": recipe.base.model_copy(update=changes),
+            "deltas": tuple(
+                delta.model_copy(
+                    update={
+                        "tuned": delta.tuned.model_copy(update=changes),
+                        "reference": delta.reference.model_copy(update=changes),
+                    }
+                )
+                for delta in recipe.deltas
+            ),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """What the fullest device holds, in bytes.
+
+    Attributes:
+        weights: Per member.
+        caches: Per member, keys and values of all rows.
+        draft: Weights and cache of the draft model's own copy.
+        scores: Of a round, over the vocabulary.
+        activations: Of the longest pass.
+        runtime: Of the driver and its kernels.
+        available: What a program can have of the device.
+    """
+
+    weights: Mapping[str, int] = field(default_factory=dict)
+    caches: Mapping[str, int] = field(default_factory=dict)
+    draft: int = 0
+    scores: int = 0
+    activations: int = 0
+    runtime: int = 0
+    available: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        parts = self.draft + self.scores + self.activations + self.runtime
+        return sum(self.weights.values()) + sum(self.caches.values()) + parts
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is so much."""
+        return self.total <= self.available
+
+
+def rank_memory(layout: Layout, spread: Spread, device: Device) -> RankMemory:
+    """Return what the fullest device holds of a layout."""
+    found = [_on_rank(layout, spread, device, rank) for rank in range(spread.ranks)]
+    return max(found, key=lambda one: one.total)
+
+
+def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankMemory:
+    rows, length = spread.rows, spread.length
+    vllm = layout.engine == "eft-vllm"
+    extra = layout.longest_block + 1
+    weights: dict[str, int] = {}
+    caches: dict[str, int] = {}
+    for view, work in zip(layout.composite.views, layout.works, strict=True):
+        share = 1 / spread.ranks if vllm else _share(view, spread.ranks, rank)
+        weights[work.label] = int(work.weights * share)
+        if isinstance(view.member, AdaptedMember):
+            below = view.member.base
+            weights[below.label] = int(weight_bytes(below) * share)
+        if vllm:
+            share = max(share, 1 / max(work.heads[1], 1))
+            cached = rows * work.cache_of(length)
+        else:
+            cached = rows * work.cache_of(-(-(length + extra) // _STEP) * _STEP)
+        # a view with a prompt of its own keeps a cache of its own
+        caches[work.label] = caches.get(work.label, 0) + int(cached * share)
+    draft = 0
+    if (copy := layout.draft_copy) is not None:
+        kept = max(1 / spread.ranks, 1 / max(copy.heads[1], 1))
+        draft = int(copy.weights / spread.ranks + rows * copy.cache_of(length) * kept)
+    read = min(_CHUNK, rows * length) if vllm else rows * length
+    widest = max(work.widest for work in layout.works)
+    numbers = 4 if device.cpu else 2
+    scored = rows * extra * layout.composite.vocabulary * 4 * (len(layout.works) + 2)
+    return RankMemory(
+        weights=weights,
+        caches=caches,
+        draft=draft,
+        scores=scored if rank == 0 or vllm else 0,
+        activations=int(read * widest * numbers / (spread.ranks if vllm else 1)),
+        runtime=0 if device.cpu else _RUNTIME,
+        available=int(device.memory * _SHARES[layout.engine] if not device.cpu else device.memory),
+    )
+
+
+def _share(view: View, ranks: int, rank: int) -> float:
+    """Return the share of a member of eft's that a device holds."""
+    placement = view.member.spec.placement or ""
+    kind, _, number = placement.partition(":")
+    if kind == "cpu":
+        return 0.0
+    if number:
+        return 1.0 if int(number) == rank else 0.0
+    return 1 / ranks

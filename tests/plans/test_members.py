@@ -1,0 +1,131 @@
+"""What members ask for, against the recipes' own figures and real modules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    FalconConfig,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MixtralConfig,
+)
+from transformers.cache_utils import DynamicCache
+
+from eft_eval.engine.footprint import weight_counts
+from eft_eval.plans.members import planned_composite, work_of
+from eft_eval.recipe import named_recipe_names, parse_recipe
+
+
+def test_the_configurations_at_hand_have_the_recipes_parameters() -> None:
+    seen = set()
+    for name in named_recipe_names():
+        composite = planned_composite(parse_recipe(name))
+        for member in composite.members.values():
+            if member.spec.parameters is not None and not member.spec.model.startswith("demo:"):
+                assert weight_counts(member).total == member.spec.parameters, member.label
+                seen.add(member.spec.model)
+    known = json.loads(
+        (Path(__file__).parents[2] / "eft_eval" / "plans" / "configs.json").read_text("utf-8")
+    )
+    assert seen == set(known)
+
+
+def save(folder: Path, config: Any) -> str:
+    config.save_pretrained(folder)
+    return str(folder)
+
+
+SMALL = {
+    "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "dtype": "float32",
+}  # fmt: skip
+
+
+def planned(folder: str) -> Any:
+    recipe = parse_recipe({"base": folder, "deltas": [{"tuned": folder, "reference": folder}]})
+    return planned_composite(recipe).members["base"]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_a_pass_reads_and_computes(tmp_path: Path, tied: bool) -> None:
+    member = planned(save(tmp_path, LlamaConfig(**SMALL, tie_word_embeddings=tied)))
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(member.config)
+    total = sum(one.numel() for one in model.parameters())
+    table = 0 if tied else 100 * 32
+    work = work_of(member, "eft-vllm")
+    assert work.weights == 4 * total
+    assert work.bytes_read(1) == 4 * (total - table)
+    assert work.operations == 2 * (total - table)
+    assert work.cache_of(10) == 10 * 4 * 2 * 2 * 8 * 4  # layers, keys and values, heads, size
+
+
+def test_experts_are_read_as_they_are_chosen(tmp_path: Path) -> None:
+    config = MixtralConfig(**SMALL, num_local_experts=8, num_experts_per_tok=2)
+    member = planned(save(tmp_path, config))
+    experts = 4 * 8 * 3 * 32 * 64
+    assert weight_counts(member).experts == experts
+    work = work_of(member, "eft")
+    rest = weight_counts(member).total - experts - 100 * 32
+    assert work.operations == 2 * (rest + experts / 4)
+    assert work.bytes_read(1) == 4 * (rest + experts / 4)
+    assert work.bytes_read(2) == pytest.approx(4 * (rest + experts * (1 - 0.75**2)))
+    assert work.bytes_read(10_000) == pytest.approx(4 * (rest + experts))
+
+
+def test_windows_hold_what_they_see(tmp_path: Path) -> None:
+    kinds = ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]
+    config = Gemma3TextConfig(**SMALL, head_dim=8, sliding_window=16, layer_types=kinds)
+    member = planned(save(tmp_path, config))
+    each = 2 * 2 * 8 * 4
+    assert work_of(member, "eft-vllm").cache_of(100) == each * (100 + 3 * 16)
+    assert work_of(member, "eft").cache_of(128) == each * 4 * 128
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_falcons_caches_are_those_of_transformers(tmp_path: Path, newer: bool) -> None:
+    config = FalconConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_kv_heads=2, multi_query=True, new_decoder_architecture=newer, alibi=False,
+    )  # fmt: skip
+    member = planned(save(tmp_path, config))
+    model = AutoModelForCausalLM.from_config(member.config)
+    cache = DynamicCache(config=model.config)
+    model(torch.ones(1, 7, dtype=torch.long), past_key_values=cache, use_cache=True)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert work_of(member, "eft").cache_of(7) == pytest.approx(held)
+    assert work_of(member, "eft-vllm").heads == (4, 2 if newer else 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "bits"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, 4 + 20 / 128),
+        ({"quant_method": "awq", "bits": 4, "group_size": 64}, 4 + 20 / 64),
+        ({"quant_method": "fp8"}, 8),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"a": {"weights": {"num_bits": 8, "group_size": None}}},
+            },
+            8,
+        ),
+    ],
+)
+def test_quantised_checkpoints(tmp_path: Path, settings: dict[str, Any], bits: float) -> None:
+    save(tmp_path, LlamaConfig(**{**SMALL, "dtype": "bfloat16"}))
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "quantization_config": settings}))
+    member = planned(str(tmp_path))
+    tables = 2 * 100 * 32
+    layers = weight_counts(member).total - tables
+    expected = layers * bits / 8 + tables * 2
+    assert work_of(member, "eft-vllm").weights == pytest.approx(expected, abs=1)
+    (tmp_path / "model.safetensors").write_bytes(bytes(12345))  # the files know best
+    assert work_of(planned(str(tmp_path)), "eft-vllm").weights == 12345
