@@ -10,6 +10,7 @@ from pathlib import Path
 from docs.generate.api import api_reference
 from docs.generate.cli import cli_reference
 from docs.generate.figure import normalised_improvement
+from docs.generate.plans import plan_table
 
 DOCS = Path(__file__).parents[1]
 
@@ -19,6 +20,7 @@ def generated() -> dict[Path, str]:
     return {
         DOCS / "reference" / "cli.md": cli_reference(),
         DOCS / "reference" / "api.md": api_reference(DOCS.parent),
+        DOCS / "reference" / "plans.md": plan_table(),
         DOCS / "figures" / "normalised.svg": normalised_improvement(DOCS / "demo_figures.json"),
     }
 

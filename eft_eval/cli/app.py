@@ -31,7 +31,7 @@ from eft_eval.streams import say_error
 from eft_eval.version import __version__
 
 PURPOSES = {
-    "Run": ("run", "recipes", "check-model", "serve", "demo", "trace"),
+    "Run": ("run", "recipes", "check-model", "plan", "serve", "demo", "trace"),
     "Judge": ("judge", "verdicts"),
     "Trust the judge": ("labels", "agree", "gold", "correct"),
     "Decide": ("compare", "bless", "report", "view"),

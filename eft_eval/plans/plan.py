@@ -276,7 +276,7 @@ def _narrower(
 
 def _with_eft(recipe: Recipe, hardware: Hardware, spread: Spread) -> Iterator[str]:
     layout = laid_out(planned_composite(recipe), "eft")
-    for ranks in range(1, min(hardware.number, hardware.per_node) + 1):
+    for ranks in range(1, hardware.per_node + 1):
         found = rank_memory(layout, spread._replace(ranks=ranks), hardware.device)
         if found.fits:
             yield f"--engine eft on {ranks} devices: {found.total / GIB:.1f} GiB of each device's"
