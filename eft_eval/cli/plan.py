@@ -146,14 +146,11 @@ def _work(recipe: Recipe, asked: RunOptions, cost: CostOptions) -> tuple[Workloa
 
 def _counter(recipe: Recipe) -> Callable[[str], int]:
     """Return what counts tokens: the tuned member's tokenizer if it is here, else 4 bytes each."""
-    from transformers import AutoTokenizer
+    from eft_eval.plans.members import planned_composite
 
-    first = recipe.deltas[0].tuned if recipe.deltas else recipe.base
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            first.location, revision=first.revision or "main", local_files_only=True
-        )
-    except (OSError, ValueError, ImportError):
+        tokenizer = planned_composite(recipe).tuned.tokenizer
+    except ConfigError:
         return lambda text: -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
     return lambda text: len(tokenizer(text).input_ids)
 

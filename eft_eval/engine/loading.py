@@ -25,7 +25,7 @@ from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.locations import may_be_id
 from eft_eval.streams import logger
 
-__all__ = ["ENGINES", "LoadOptions", "Member"]
+__all__ = ["ENGINES", "LoadOptions", "Member", "config_of"]
 
 log = logger("eft_eval")
 
@@ -50,6 +50,14 @@ class LoadOptions:
     add_bos_token: bool | None = None
     engine: str = "transformers"
     prefix_token_id: int | None = None
+
+
+def config_of(values: Mapping[str, Any]) -> Any:
+    """Return the configuration of a ``config.json`` that is here as data."""
+    from transformers import AutoConfig
+
+    rest = {key: value for key, value in values.items() if key != "model_type"}
+    return AutoConfig.for_model(values["model_type"], **rest)
 
 
 class Member:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from eft_eval.composite.model import View, views_of
 from eft_eval.engine.adapters import AdaptedMember, read_adapter
 from eft_eval.engine.footprint import cache_bytes, weight_bytes, weight_counts
-from eft_eval.engine.loading import LoadOptions, Member
+from eft_eval.engine.loading import LoadOptions, Member, config_of
 from eft_eval.engine.members import load_members
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import Recipe, bytes_per_weight
@@ -39,16 +39,18 @@ class PlannedMember(Member):
     """
 
     def _load_config(self) -> Any:
-        from transformers import AutoConfig
-
         known = _known_configs().get(self.spec.model)
         if known is None or self.spec.revision is not None:
             return super()._load_config()
-        values = {key: value for key, value in known.items() if key != "model_type"}
-        return AutoConfig.for_model(known["model_type"], **values)
+        return config_of(known)
 
     def _check_packages(self) -> None:
         pass
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The member's own tokenizer, if it is on this machine."""
+        return self._tokenizer_of(self.spec.location, {**self._source, "local_files_only": True})
 
     @property
     def max_length(self) -> int | None:

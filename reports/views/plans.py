@@ -43,7 +43,9 @@ def plan(found: Plan, judging: Estimate | None, judge: str | None) -> Document:
     if memory.fits:
         blocks.append(_time(found, judging, judge))
     else:
-        tried = found.remedies or ("nothing that was tried: smaller rows, fewer bits, more devices",)
+        tried = found.remedies or (
+            "nothing that was tried: smaller rows, fewer bits, more devices",
+        )
         blocks.append(Texts(("It does not fit. It would with:", *tried), warn=True))
         if judging is not None:
             blocks.append(Texts(tuple(_judging(judging, judge))))
