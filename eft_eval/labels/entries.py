@@ -239,6 +239,9 @@ def answers(row: Row, values: Values) -> Found:
     if not values:
         yield Unusable(place, "no answer", item_id, user)
     for field, found in values.items():
+        if not found:
+            yield Unusable(place, "no answer", item_id, user, field)
+            continue
         if len(found) > 1:
             chosen = ", ".join(str(value) for value, _ in found)
             detail = f"{item_id}, {field}: {chosen}"

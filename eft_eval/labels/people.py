@@ -114,7 +114,7 @@ def owners(
     return {
         one.place.path: (one.place, names[person(one.user)])
         for one in found
-        if one.user and (one.place.personal or one.place.named)
+        if one.user and person(one.user) in names and (one.place.personal or one.place.named)
     }
 
 

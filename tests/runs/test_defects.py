@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from damaged_files import damage_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from written_runs import write_run
@@ -26,46 +25,6 @@ from eft_eval.runs.saved import open_run
 
 GENUINE = Path(__file__).parents[1] / "data" / "lm_eval_runs"
 VERSIONS = sorted(path.name for path in GENUINE.iterdir())
-ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 10**400, 0.5, float("nan"), float("inf"), "", "x", "a/b", "\ud800", [], [1],
-    [[]], {}, {"a": 1}, [{"a": None}], "N/A",
-)  # fmt: skip
-
-
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield every container of a JSON value with each of its keys."""
-    keys = [*value] if isinstance(value, dict) else range(len(value))
-    for key in keys:
-        yield value, key
-        if isinstance(value[key], (dict, list)):
-            yield from places(value[key])
-
-
-def damage(value: Any, choose: random.Random) -> None:
-    """Put an odd value in some place, take the place away, or name it otherwise."""
-    parent, key = choose.choice([*places(value)])
-    kind = choose.randrange(4)
-    if kind == 0 and isinstance(parent, dict):
-        parent["renamed"] = parent.pop(key)
-    elif kind == 1:
-        del parent[key]
-    else:
-        parent[key] = choose.choice(ODD)
-
-
-def damage_file(path: Path, choose: random.Random) -> None:
-    raw = path.read_bytes()
-    if choose.randrange(8) == 0:
-        path.write_bytes(raw[: choose.randrange(len(raw))])
-        return
-    if path.suffix == ".json" or raw.startswith(b"["):
-        content = json.loads(raw)
-        damage(content, choose)
-        path.write_text(json.dumps(content), "utf-8")
-        return
-    lines = [json.loads(line) for line in raw.splitlines()]
-    damage(lines, choose)
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
 
 def check_run(source: Path) -> None:

@@ -1,0 +1,91 @@
+"""Label files of every tool with random defects: labels, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+from damaged_files import damage_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eft_eval.errors import EftEvalError
+from eft_eval.labels import read_labels
+
+MADE = Path(__file__).parent / "files"
+RADIO = {
+    "id": "i1",
+    "displayed_text": "x",
+    "label_annotations": {"error_count": {"number": "2"}, "has_error": {"yes": "yes"}},
+    "span_annotations": {},
+}
+PRODIGY = [
+    {"text": f"t{i}", "_input_hash": i, "_task_hash": i, "accept": ["good"], "answer": "accept",
+     "options": [{"id": "good", "text": "Good"}, {"id": "bad", "text": "Bad"}],
+     "_annotator_id": "jo", "_view_id": "choice"}
+    for i in range(3)
+]  # fmt: skip
+TOOLS = [str(path.relative_to(MADE)) for path in sorted(MADE.glob("*/*"))]
+WRITTEN = ["prodigy.jsonl", "potato", "long.csv", "wide.csv"]
+
+
+def written(folder: Path, name: str) -> Path:
+    """Write a small file of a tool; return what the commands are given."""
+    path = folder / name
+    if name == "potato":
+        path = folder / "out"
+        for person in ("jo", "al"):
+            (path / person).mkdir(parents=True)
+            lines = json.dumps(RADIO) + "\n" + json.dumps({**RADIO, "id": "i2"}) + "\n"
+            (path / person / "annotated_instances.jsonl").write_text(lines)
+    elif name == "prodigy.jsonl":
+        path.write_text("".join(json.dumps(one) + "\n" for one in PRODIGY))
+    elif name == "long.csv":
+        path.write_text("item_id,annotator,error_count\ni1,jo,0\ni1,al,1\ni2,jo,2\n")
+    elif name == "wide.csv":
+        path.write_text("item_id,jo,al\ni1,0,1\ni2,2,\n")
+    else:
+        path = folder / Path(name).name
+        path.write_bytes((MADE / name).read_bytes())
+    return path
+
+
+def tried(name: str, seed: int) -> None:
+    choose = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), name)
+        files = sorted(one for one in Path(folder).rglob("*") if one.is_file())
+        for _ in range(choose.randint(1, 3)):
+            with contextlib.suppress(ValueError, IndexError):  # the file was damaged before
+                damage_file(choose.choice(files), choose)
+        said = "nothing"
+        try:
+            labels = read_labels(path).labels
+            assert all(one.item_id and one.annotator and one.field for one in labels)
+        except EftEvalError as error:
+            said = str(error)
+        assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "seed"), [("argilla/records.json", 100960), ("long.csv", 155)])
+def test_defects_that_were_tracebacks(name: str, seed: int) -> None:
+    tried(name, seed)
+
+
+@pytest.mark.parametrize("name", [*TOOLS, *WRITTEN])
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_right_or_one_line(name: str, seed: int) -> None:
+    tried(name, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*TOOLS, *WRITTEN])
+@settings(max_examples=600, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_right_or_one_line_many_times(name: str, seed: int) -> None:
+    tried(name, seed)
