@@ -36,6 +36,8 @@ KNOWN = {
     "eft_eval/labels/project.py": {"write_text"},
     "eft_eval/labels/saving.py": {"unlink"},
     "eft_eval/labels/tables.py": {"open"},
+    "eft_eval/study/folder.py": {"rmtree", "open"},  # a finished run's responses, which it resumed
+    "eft_eval/study/running.py": {"open"},
 }
 
 

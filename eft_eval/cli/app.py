@@ -32,6 +32,7 @@ from eft_eval.version import __version__
 
 PURPOSES = {
     "Run": ("run", "recipes", "check-model", "plan", "serve", "demo", "trace"),
+    "Study": ("study", "families"),
     "Judge": ("judge", "verdicts"),
     "Trust the judge": ("labels", "agree", "gold", "correct"),
     "Decide": ("compare", "bless", "report", "view"),

@@ -28,9 +28,12 @@ _EVERYWHERE = {
     "EFT_EVAL_NO_AUTOLOAD": "1: lm_eval starts without eft-eval's hook",
     "EFT_EVAL_TRACEBACK": "1: errors with their traceback",
 }
+_RUN = {**_RECIPE, **_DATA, **_DEMO, **_JUDGE, **_STORE}
 VARIABLES = {
     "": _EVERYWHERE,
-    "run": {**_RECIPE, **_DATA, **_DEMO, **_JUDGE, **_STORE},
+    "run": _RUN,
+    "study": _RUN,
+    "plan": {name: _JUDGE[name] for name in ("EFT_JUDGE_MODEL", "EFT_JUDGE_PRICES")},
     "judge": {**_JUDGE, **_STORE},
     "verdicts": _STORE,
     "trace": {**_RECIPE, **_DEMO},

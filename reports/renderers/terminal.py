@@ -34,7 +34,7 @@ _NARROWEST = 18  # to which a column of words is wrapped
 _FIGURES = "[±<>≈="  # what they begin with
 # what is not broken: signs with their numbers, ranges, intervals, percentages, words
 _PIECE = re.compile(r"[±<>≈=] \S+|[-+]?\d\S* to \S+|\[[^\]]*\]\S*|\S+(?: %)?")
-_PART = re.compile(r".+?(?:[/_,](?=\w)|$)")  # where a long name may be broken
+_PART = re.compile(r".+?(?:[/_,](?=\w)|(?<=[a-z]{2})(?=-)|$)")  # where a long name may be broken
 
 
 def print_document(document: Document, console: Console | None = None) -> None:

@@ -180,7 +180,10 @@ def test_two_prompt_forms_of_a_model_with_a_state_of_its_own(tmp_path: Path) -> 
     """RecurrentGemma keeps what it has read in its modules: one view must not read on another's."""
     folder = save(tmp_path / "base", "RecurrentGemma", **OWN_WAYS["RecurrentGemma"][0])
     spec = {"model": folder, "dtype": "float64"}
-    delta = {"tuned": {**spec, "prompt": "plain"}, "reference": {**spec, "prompt": "x"}}
+    delta = {
+        "tuned": {**spec, "prompt": "plain"},
+        "reference": {**spec, "prompt": "Q: {{ prompt }}"},
+    }
     composite = Composite(parse_recipe({"base": spec, "deltas": [delta]}), LoadOptions())
     prompts = ([40, 50, 60], [70, 80, 90], [45, 46, 47])
     (made,) = Decoder(composite).generate([Request(prompts)], SamplingRule(), LENGTH)

@@ -1,12 +1,14 @@
-"""Label files of every tool with random defects: labels, or one line that says what is wrong."""
+"""Label files with random defects: labels, or one line; random tables are read back right."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damaged_files import damage_file
@@ -89,3 +91,54 @@ def test_right_or_one_line(name: str, seed: int) -> None:
 @given(seed=st.integers(0, 2**32))
 def test_right_or_one_line_many_times(name: str, seed: int) -> None:
     tried(name, seed)
+
+
+people = st.lists(st.text("abcdefgh", min_size=2, max_size=5), min_size=2, max_size=4, unique=True)
+tables = people.flatmap(
+    lambda names: st.lists(
+        st.fixed_dictionaries({name: st.none() | st.integers(0, 9) for name in names}),
+        min_size=2,
+        max_size=6,
+    )
+).filter(lambda rows: all(any(row[name] is not None for row in rows) for name in rows[0]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=tables, long=st.booleans(), delimiter=st.sampled_from(",;\t"), mark=st.booleans())
+def test_random_tables_are_read_back(
+    rows: list[dict[str, int | None]], long: bool, delimiter: str, mark: bool
+) -> None:
+    expected: dict[tuple[str, str], Any] = {
+        (f"item{number}", name): value
+        for number, row in enumerate(rows)
+        for name, value in row.items()
+        if value is not None
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        with path.open("w", encoding="utf-8-sig" if mark else "utf-8", newline="") as file:
+            table = csv.writer(file, delimiter=delimiter)
+            if long:
+                table.writerow(["item_id", "annotator", "error_count"])
+                table.writerows([item, name, value] for (item, name), value in expected.items())
+            else:
+                table.writerow(["item_id", *rows[0]])
+                for number, row in enumerate(rows):
+                    answers = (row[name] for name in rows[0])
+                    table.writerow(
+                        [f"item{number}", *("" if one is None else one for one in answers)]
+                    )
+        labels = read_labels(path, field="error_count")
+    assert {one.reason for one in labels.dropped} <= {"no answer"}
+    empty = sum(all(value is None for value in row.values()) for row in rows)
+    assert len(labels.dropped) == (0 if long else empty)
+    people = {
+        name: {key[0]: v for key, v in expected.items() if key[1] == name} for name in rows[0]
+    }
+    found = {
+        name: {one.item_id: one.value for one in labels.labels if one.annotator == name}
+        for name in labels.annotators
+    }
+    assert sorted(map(sorted, map(dict.items, found.values()))) == sorted(
+        map(sorted, map(dict.items, people.values()))
+    )
