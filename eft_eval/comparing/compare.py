@@ -58,6 +58,8 @@ def compare_runs(
     _check_patterns(settings, targets, baseline)
     gated = [target for target in targets if _is_gated(target, settings)]
     if not gated:
+        if errors := [one.text for one in baseline.problems if one.severity == "error"]:
+            raise ComparabilityError(f"{baseline.label}: {'; '.join(errors)}")
         raise ComparabilityError(
             f"{baseline.label} has no metric that can be gated: scores with a direction and "
             "samples (--log_samples) are needed"

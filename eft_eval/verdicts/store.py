@@ -112,7 +112,8 @@ class VerdictStore:
         with self.connection() as connection:
             check_layout(connection, self.path)
             # Some file systems have no shared memory; the default journal is safe there too.
-            with contextlib.suppress(sqlite3.OperationalError):
+            # Whoever has the lock now is waited for below; a later opening sets the journal.
+            with contextlib.suppress(sqlite3.OperationalError), self.patience(connection, 1):
                 connection.execute("PRAGMA journal_mode=WAL").fetchone()
             # Asking for the write lock tells a read-only file now, not after a paid call.
             begin(connection)

@@ -760,3 +760,12 @@ def test_the_documented_settings_are_all_there_are(tmp_path: Path) -> None:
     }
     defaults = replace(found, gated=(), metrics={})
     assert defaults == GateSettings(), "the values shown are the defaults"
+
+
+def test_a_damaged_baseline_is_named_as_that(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "whole", {"qa": {"acc": [1.0, 0.0, 1.0]}})
+    damaged = write_run(tmp_path / "damaged", {"qa": {"acc": [1.0, 0.0, 1.0]}})
+    (samples,) = damaged.glob("samples_*")
+    samples.write_text(samples.read_text("utf-8")[:40], "utf-8")
+    with pytest.raises(ComparabilityError, match="cut off, or damaged"):
+        compare_runs(read_run(damaged), [read_run(whole)])
