@@ -10,15 +10,17 @@ from lm_eval.filters import build_filter_ensemble
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.describe import describe_judge
+from eft_eval.judging.judge import UNFINISHED
 from eft_eval.judging.metrics import judge_metrics, metric_list
+from eft_eval.judging.outcome import unfinished, unjudged
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, load_prompt
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.model_adapters.samples import drop_padding
+from eft_eval.model_adapters.samples import UnfinishedResponse, drop_padding
 from eft_eval.streams import logger, one_line_errors
 from eft_eval.tasks.data import describe
 from eft_eval.verdicts.store import VerdictStore, default_store_path
-from eft_eval.verdicts.text import read_verdicts
+from eft_eval.verdicts.text import read_verdicts, write_verdicts
 from eft_eval.verdicts.verdict import Verdict
 
 log = logger("lm_eval.eft")
@@ -72,9 +74,26 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
     def apply_filters(self) -> Any:
         """Judge the responses; with ``--predict_only`` keep them as they are."""
         drop_padding(self.instances or [])
-        if self._predict_only:
-            self._filters = [build_filter_ensemble("none", [["take_first", None]])]
-        return super().apply_filters()
+        if not self._predict_only:
+            return super().apply_filters()
+        self._filters = [build_filter_ensemble("none", [["take_first", None]])]
+        filtered = super().apply_filters()
+        self._note_unfinished()
+        return filtered
+
+    def _note_unfinished(self) -> None:
+        """Note in the samples, in a verdict's form, which empty responses are no answer."""
+        prompt, measure = next(iter(self._prompts.values())), next(iter(self._measures.values()))
+        nobody = JudgeSettings("nobody", "http://localhost", "no-key")  # is not asked
+        for instance in self.instances or []:
+            if any(isinstance(text, UnfinishedResponse) for text in instance.resps):
+                verdicts = [
+                    unfinished(UNFINISHED, prompt, nobody)
+                    if isinstance(text, UnfinishedResponse)
+                    else unjudged(prompt, nobody, "not asked (--predict_only)")
+                    for text in instance.resps
+                ]
+                instance.filtered_resps["none"] = write_verdicts(verdicts, measure.name)
 
     def dump_config(self) -> dict[str, Any]:
         """Return the task's settings for the results file, with judge and data."""

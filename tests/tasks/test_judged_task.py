@@ -16,6 +16,7 @@ import lm_eval
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from tiny_models import byte_tokenizer, make_model
 
@@ -23,6 +24,8 @@ from eft_eval import hook
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, Status, load_prompt, unjudged
 from eft_eval.judging.metrics import fact_values, scored_mean, scored_standard_error
+from eft_eval.judging.responses import assign
+from eft_eval.runs.saved import open_run
 from eft_eval.verdicts.text import read_verdicts
 
 Start = Callable[..., Any]
@@ -101,6 +104,37 @@ def test_prompts_with_and_without_a_chat_template(run: Any, openai_server: Start
         assert sample["arguments"][0][0] == f"\n\nHuman: {question}\n\nAssistant:"
     for sample in chat:
         assert sample["arguments"][0][0] == f"<|user|>{sample['doc']['question']}<|assistant|>"
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_predictions_tell_unfinished_reasoning_from_empty_answers(
+    run: Any, tmp_path: Path, repeats: int
+) -> None:
+    """They are judged later: nobody is to be paid for, or given a score for, no answer."""
+    own = tmp_path / "eli5_again.yaml"
+    ours = hook.task_folder() / "eli5" / "eli5_fact.yaml"
+    own.write_text(f"include: {ours}\ntask: eli5_again\nrepeats: {repeats}\n")
+    tracker = EvaluationTracker(output_path=str(tmp_path / "out"))
+    results = run(
+        None,
+        tasks=[str(own)],
+        predict_only=True,
+        log_samples=True,
+        evaluation_tracker=tracker,
+        model_args={"think_end_token": "</think>"},
+    )
+    expected = results["config"]["eft_decoding"]["unfinished"]
+    assert 0 < expected <= len(QUESTIONS) * repeats
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task, lines in samples.items():
+        tracker.save_results_samples(task_name=task, samples=lines)
+    (written,) = (tmp_path / "out").rglob("results_*.json")
+    for assigned in assign(open_run(written)):
+        marked = [item for group in assigned.items for item in group]
+        assert len(marked) == len(QUESTIONS) * repeats
+        assert sum(item.unfinished for item in marked) == expected
+        assert all(not item.response for item in marked if item.unfinished)
 
 
 def test_repeats_are_judged_each_and_averaged_within_the_prompt(
