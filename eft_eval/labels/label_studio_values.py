@@ -171,7 +171,7 @@ def _controls(records: Sequence[Mapping[str, Any]], item: str | None) -> set[str
     if any(names != sorted(names) for names in ordered):
         for names in ordered:
             found |= _by_place(names, found)
-    return found - known
+    return {name for name in found - known if name.strip()}  # what has no name is no answer
 
 
 def _is_answer(value: object) -> bool:

@@ -26,7 +26,7 @@ from eft_eval.labels.project import Tool
 
 __all__ = ["TOOL"]
 
-_ANSWERS = {"accept", "reject", "ignore"}
+_ANSWERS = ("accept", "reject", "ignore")  # no set: a damaged answer may be a list
 _NO_TEXTS = {"answer", "label", "user_input", "item_id"}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eft_eval.characters import one_line
 from eft_eval.errors import ConfigError
 from eft_eval.labels.entries import (
     TEXTS,
@@ -75,10 +76,11 @@ def read_table(path: Path, text: str, item: str | None = None) -> Table:
     named = () if item is None else (item.casefold(), item.removeprefix("data.").casefold())
     header, delimiter = _header(text, (*_ITEM, *named))
     if not header:
-        found = ", ".join(next(_parse(path, text, ","), []))
+        found = one_line(", ".join(next(_parse(path, text, ","), [])))
         raise ConfigError(scrub(f"{path}: unknown columns: {found[:200]}; expected {_EXPECTED}"))
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
-        raise ConfigError(scrub(f"{path}: columns occur twice: {', '.join(twice)}"))
+        found = one_line(", ".join(twice))
+        raise ConfigError(scrub(f"{path}: columns occur twice: {found}"))
     table = Table(header, [], [])
     lines = _parse(path, text, delimiter)
     next(lines)
@@ -147,7 +149,7 @@ def _from_table(path: Path, table: Table, asked: Asked) -> Found:
     elif item and not annotator and not value and _people(table, item):
         yield from _wide(path, table, item, asked)
     else:
-        found = scrub(", ".join(header))
+        found = one_line(scrub(", ".join(header)))
         raise ConfigError(f"{scrub(str(path))}: columns {found}; expected {_EXPECTED}")
 
 

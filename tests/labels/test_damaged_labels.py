@@ -73,8 +73,17 @@ def tried(name: str, seed: int) -> None:
         assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("name", "seed"), [("argilla/records.json", 100960), ("long.csv", 155)])
-def test_defects_that_were_tracebacks(name: str, seed: int) -> None:
+WERE_WRONG = [
+    ("argilla/records.json", 100960),
+    ("long.csv", 155),
+    ("label_studio/csv.csv", 1973),
+    ("label_studio/tsv.tsv", 1003050),
+    ("prodigy.jsonl", 2378),
+]
+
+
+@pytest.mark.parametrize(("name", "seed"), WERE_WRONG)
+def test_defects_that_were_read_wrong(name: str, seed: int) -> None:
     tried(name, seed)
 
 

@@ -28,7 +28,9 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 LINKED = ("model_adapters", "prompts", "reports", "tasks")
 """Root folders that eft_eval/ has a relative link to."""
 START_UP = {"eft_eval_autoload.pth", "eft_eval_autoload.start"}
-DATA = {".yaml", ".yml", ".jinja", ".json", ".md", ".safetensors", ".typed", ".css", ".js"}
+DATA = {
+    ".yaml", ".yml", ".jinja", ".json", ".md", ".safetensors", ".typed", ".html", ".css", ".js",
+}  # fmt: skip
 
 
 def files_of_packages() -> dict[str, list[str]]:

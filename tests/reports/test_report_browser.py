@@ -253,5 +253,5 @@ def test_figures_tell_their_numbers_under_the_pointer(browser: Any, pages: dict[
 def test_without_scripts_everything_is_there(browser: Any, pages: dict[str, Path]) -> None:
     with Visit(browser, pages["plain"], java_script_enabled=False) as visit:
         assert visit.page.locator(".token").count() == len(WORDS)
-        assert visit.page.locator("#traces table").is_visible()
+        assert visit.page.get_by_role("table", name="Most changed tokens").is_visible()
         assert visit.page.locator(".panel svg").first.is_visible()
