@@ -240,6 +240,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return iter(()) if root == default_folder() else original(root)
 
     monkeypatch.setattr(TaskIndex, "_iter_yaml_files", staticmethod(iterate))
+    monkeypatch.setattr(hook, "only_our_tasks", False)  # a command in this process may have set it
     return roots
 
 
