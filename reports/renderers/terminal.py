@@ -166,7 +166,9 @@ def _wrapped(text: str, width: int, number: bool) -> list[str]:
     if cell_len(text) <= width:
         return [text]
     pieces = _PIECE.findall(text)
-    parts = [(piece,) if number else _PART.findall(piece) for piece in pieces]
+    parts = [
+        (piece,) if number or cell_len(piece) <= width else _PART.findall(piece) for piece in pieces
+    ]
     return _filled(
         ((" " if place == 0 else "", part) for each in parts for place, part in enumerate(each)),
         width,

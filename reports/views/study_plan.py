@@ -35,9 +35,10 @@ def study_plan(folder: StudyFolder) -> Document:
     known = [seconds for run in plan.runs if (seconds := folder.seconds(run)) is not None]
     left = len(plan.runs) - len(known)
     time = f"about {left * sum(known) / len(known):.0f} s of them left" if known else "time unknown"
+    seeds = "1 seed" if len(design.seeds) == 1 else f"{len(design.seeds)} seeds"
     lines = (
-        f"{design.analysis} on {plan.family.name}: {len(plan.arms)} arms × {len(design.seeds)} "
-        f"seeds = {len(plan.runs)} runs of {', '.join(plan.tasks)} ({limit}); {time}",
+        f"{design.analysis} on {plan.family.name}: {len(plan.arms)} arms × {seeds} = "
+        f"{len(plan.runs)} runs of {', '.join(plan.tasks)} ({limit}); {time}",
         f"folder: {folder.path}; one run at a time needs the largest arm's weights (caches on top)",
         "what judging would cost: `eft-eval judge` RUN with its dry run, after the first arm",
         "first command: "
