@@ -5,19 +5,19 @@ Asks nobody and reads no file.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from eft_eval.judging.prompts.measures import Measure
+from eft_eval.records import plain
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.kappa import cohen_kappa
-from eft_eval.statistics.means import mean_with_interval, wilson_interval
-from eft_eval.verdicts.verdict import Status, Verdict
+from eft_eval.statistics.means import mean_with_interval, share_of, wilson_interval
+from eft_eval.verdicts.verdict import Verdict, most_votes
 
-__all__ = ["Comparison", "JudgeMark", "compare", "plain", "rule_of", "split_value"]
+__all__ = ["Comparison", "JudgeMark", "compare", "rule_of", "split_value"]
 
 Groups = Sequence[Sequence[Verdict]]
 
@@ -89,9 +89,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values for a results file; what is not known is None."""
-        named: dict[str, Any] = plain(
-            {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        )
+        named: dict[str, Any] = plain(self)
         return named
 
 
@@ -167,9 +165,8 @@ def _side(verdict: Verdict, measure: Measure) -> float | None:
         return None
     if verdict.votes is None:
         return split_value(verdict.value, measure)
-    sides = [split_value(vote, measure) for vote in verdict.votes.values() if vote is not None]
-    above = 2 * sum(sides)
-    return None if above == len(sides) else float(above > len(sides))
+    votes = verdict.votes.values()
+    return most_votes(split_value(vote, measure) for vote in votes if vote is not None)
 
 
 def rule_of(measure: Measure) -> str:
@@ -177,22 +174,8 @@ def rule_of(measure: Measure) -> str:
     return _RULES[measure.scale]
 
 
-def plain(value: Any) -> Any:
-    """Return records as plain JSON values; NaN becomes None."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
-
-
 def _mark(groups: Groups) -> JudgeMark:
-    unasked = (Status.api_error, Status.unfinished)
-    given = [v for group in groups for v in group if v.status not in unasked]
+    given = [v for group in groups for v in group if v.status.has_reply]
     dates = sorted(verdict.created for verdict in given)
     return JudgeMark(
         models=tuple(sorted({verdict.judge_model for verdict in given})),
@@ -212,8 +195,5 @@ def _agreement(
     """Return the share of ones: Wilson's interval, or the clustered t one within [0, 1]."""
     if clusters is None:
         return wilson_interval(sum(same), len(same), level), ()
-    mean = mean_with_interval(same, clusters, level)
-    share = mean.interval
-    if not math.isnan(share.lower):
-        share = share._replace(lower=max(0.0, share.lower), upper=min(1.0, share.upper))
-    return share, mean.warnings
+    share = share_of(mean_with_interval(same, clusters, level))
+    return share.interval, share.warnings

@@ -13,7 +13,7 @@ from eft_eval.judging.prompts.measures import Measure
 from eft_eval.judging.prompts.parsing import PARSER_VERSION, has_fraction, has_score_line
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.runs.metadata import Judging, PanelJudge, PromptUsed, Usage
+from eft_eval.runs.metadata import Bounds, Judging, PanelJudge, PromptUsed, Usage
 from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = ["describe_judge", "describe_panel"]
@@ -47,10 +47,7 @@ def describe_judge(
         endpoint=judge.place,
         parameters=judge.key(),
         parser_version=PARSER_VERSION,
-        prompts={
-            name: PromptUsed(prompt.name, prompt.version, prompt.sha256)
-            for name, prompt in prompts.items()
-        },
+        prompts=_used(prompts),
         measures={name: measure.name for name, measure in measures.items()},
     )
     if verdicts is None:
@@ -67,11 +64,7 @@ def describe_judge(
             for group in groups
             for verdict in group
         ),
-        bounds={
-            f"{metric},{name}": bounds
-            for name, groups in verdicts.items()
-            for metric, bounds in measures[name].bounds(groups).items()
-        },
+        bounds=_bounds(measures, verdicts),
         models_returned=tuple(
             sorted({v.judge_model_returned for v in every if v.judge_model_returned})
         ),
@@ -97,12 +90,6 @@ def describe_panel(
     counts: Counter[str] = Counter()
     for one in judges:
         counts.update(one.verdicts or {})
-    bounds = {
-        f"{metric},{name}": found
-        for name, groups in verdicts.items()
-        for metric, found in measures[name].bounds(groups).items()
-    }
-    used = {name: PromptUsed(one.name, one.version, one.sha256) for name, one in prompts.items()}
     return Judging(
         model=panel_name(names),
         endpoint=", ".join(dict.fromkeys(one.endpoint for one in judges if one.endpoint)),
@@ -110,7 +97,7 @@ def describe_panel(
             name: one.parameters for name, one in sorted(zip(names, judges, strict=True), key=_name)
         },
         parser_version=PARSER_VERSION,
-        prompts={**used, **_merged(one.prompts for one in judges)},
+        prompts={**_used(prompts), **_merged(one.prompts for one in judges)},
         measures={
             **{name: measure.name for name, measure in measures.items()},
             **_merged(one.measures for one in judges),
@@ -118,7 +105,7 @@ def describe_panel(
         responses_with_score_line=judges[0].responses_with_score_line,
         verdicts=dict(counts),
         read_as_fractions=sum(one.read_as_fractions or 0 for one in judges),
-        bounds={**bounds, **_merged(one.bounds for one in judges)},
+        bounds={**_bounds(measures, verdicts), **_merged(one.bounds for one in judges)},
         models_returned=tuple(sorted({m for one in judges for m in one.models_returned or ()})),
         usage=_sum([one.usage or Usage() for one in judges]),
         judges={
@@ -139,6 +126,20 @@ def describe_panel(
 
 def _name(named: tuple[str, Judging]) -> str:
     return named[0]
+
+
+def _used(prompts: Mapping[str, JudgePrompt]) -> dict[str, PromptUsed]:
+    return {name: PromptUsed(one.name, one.version, one.sha256) for name, one in prompts.items()}
+
+
+def _bounds(
+    measures: Mapping[str, Measure], verdicts: Mapping[str, Sequence[Sequence[Verdict]]]
+) -> dict[str, Bounds]:
+    return {
+        f"{metric},{name}": bounds
+        for name, groups in verdicts.items()
+        for metric, bounds in measures[name].bounds(groups).items()
+    }
 
 
 def _merged(parts: Iterable[Mapping[str, _Value] | None]) -> dict[str, _Value]:
@@ -166,8 +167,7 @@ def _usage(verdicts: Sequence[Verdict]) -> Usage:
     Judges in this process cost nothing; a request without a reply has no known cost and does
     not count.
     """
-    unasked = (Status.api_error, Status.unfinished)
-    answered = [verdict for verdict in verdicts if verdict.status not in unasked]
+    answered = [verdict for verdict in verdicts if verdict.status.has_reply]
     distinct = {verdict.key: verdict for verdict in answered}.values()
     costs = [v.cost_usd if judge_class(v.judge_model).priced else 0.0 for v in distinct]
     known = [cost for cost in costs if cost is not None]

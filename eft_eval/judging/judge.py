@@ -80,8 +80,7 @@ class Plan(NamedTuple):
     @property
     def stored(self) -> set[str]:
         """Keys of the verdicts that are stored and can be read."""
-        lacking = (Status.api_error, Status.unfinished)
-        return {key for key, one in self.found.items() if one.status not in lacking}
+        return {key for key, one in self.found.items() if one.status.has_reply}
 
 
 def plan(

@@ -69,7 +69,7 @@ def reparse(verdict: Verdict, scale: Scale, judged: str | None = None) -> Verdic
         anew = anew and verdict.status is not Status.ambiguous
     else:
         anew = anew or verdict.status in (Status.ambiguous, *_READ_BY_TEXT)
-    if verdict.status in (Status.api_error, Status.unfinished) or not anew:
+    if not verdict.status.has_reply or not anew:
         return verdict
     if is_failure(verdict):
         return dataclasses.replace(

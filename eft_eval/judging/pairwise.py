@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from eft_eval.errors import EftEvalError
-from eft_eval.judging.availability import preflight
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.cost.estimate import Planned
 from eft_eval.judging.describe import describe_judge
-from eft_eval.judging.judge import judge_responses, plan
+from eft_eval.judging.judge import plan
 from eft_eval.judging.pairs import PairedTask, pair_runs
 from eft_eval.judging.preferences import (
     LENGTH_CONTROLLED_RATE,
@@ -27,7 +25,7 @@ from eft_eval.judging.preferences import (
     figures_of,
     values_of,
 )
-from eft_eval.judging.progress import judging_progress
+from eft_eval.judging.rejudge import AskedJudge, say_missing
 from eft_eval.judging.responses import Selection
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.records import plain
@@ -38,16 +36,13 @@ from eft_eval.runs.records import LENGTH_CONTROLLED, MetricKey, Sample
 from eft_eval.runs.saved import SavedRun
 from eft_eval.runs.writing import NewMetric
 from eft_eval.statistics.length_control import LENGTH_MODEL
-from eft_eval.streams import logger
-from eft_eval.verdicts.store import VerdictStore, default_store_path
+from eft_eval.verdicts.store import VerdictStore
 from eft_eval.verdicts.text import write_verdicts
 from eft_eval.verdicts.verdict import Status
 
 __all__ = ["JudgedPairs", "TwoRuns", "judge_pairs", "plan_pairs"]
 
 Record = dict[str, Any]
-_log = logger("eft_eval.judging")
-_UNASKED = (Status.api_error, Status.unfinished)
 
 
 @dataclass(frozen=True)
@@ -147,26 +142,21 @@ def judge_pairs(
     settings = settings or JudgeSettings.from_environment()
     tasks = pair_runs(runs.a, runs.b, runs.selection)
     check_folder(runs.folder, runs.model)
-    store = VerdictStore(default_store_path())
-    judged = [
-        _described(task, groups, settings, runs)
-        for task, groups in zip(tasks, _ask(tasks, settings, store, budget), strict=True)
-    ]
+    judge = AskedJudge(settings, budget)
+    judged = [_described(task, _ask(task, judge), settings, runs) for task in tasks]
     verdicts = [one.verdict for part in judged for group in part.groups for one in group]
     missing = [one.error for one in verdicts if one.status is Status.api_error]
     if missing:
         counts = f"{len(missing)} of {len(verdicts)} pairs lack a verdict ({missing[0]})"
-        orders = [v for part in judged for group in part.groups for one in group for v in one]
-        if all(one.status in _UNASKED for one in orders):
-            raise EftEvalError(f"{counts}; nothing is written, the same command asks again")
-        _log.warning("%s; counted as missing, the same command asks for them again", counts)
+        orders = (v for part in judged for group in part.groups for one in group for v in one)
+        say_missing([counts], orders)
     return JudgedPairs(
         files=_write(runs, judged),
         tasks=tuple(tasks),
         figures={one.task.name: one.figures for one in judged},
         judges={one.task.name: one.judging for one in judged},
         missing=len(missing),
-        unstored=store.unstored,
+        unstored=judge.unstored,
     )
 
 
@@ -182,25 +172,11 @@ def _folder(run: SavedRun) -> Path:
     return (given if given.is_dir() else run.files[0].path.parent).resolve()
 
 
-def _ask(
-    tasks: Sequence[PairedTask],
-    settings: JudgeSettings,
-    store: VerdictStore,
-    budget: Budget | None,
-) -> Iterator[list[list[Orders]]]:
-    """Yield per task the verdicts on its pairs; the judge is looked up before the first call."""
-    looked_up = False
-    for task in tasks:
-        items, prompt = task.items, task.first.prompt
-        if not looked_up and plan(items, prompt, settings, store).missing:
-            looked_up = True
-            if warning := preflight(settings):
-                _log.warning("%s", warning)
-        label = f"Judging {task.name} with {settings.model}"
-        with judging_progress(label, len(items)) as progress:
-            found = judge_responses(items, prompt, settings, store, progress, budget=budget)
-        rest = map(Orders, found[::2], found[1::2])
-        yield [[next(rest) for _ in group] for group in task.pairs]
+def _ask(task: PairedTask, judge: AskedJudge) -> list[list[Orders]]:
+    """Return per document the verdicts on its pairs."""
+    found = judge.ask_about(task.items, task.first.prompt, task.name)
+    rest = map(Orders, found[::2], found[1::2])
+    return [[next(rest) for _ in group] for group in task.pairs]
 
 
 def _described(

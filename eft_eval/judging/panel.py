@@ -11,18 +11,19 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging.comparison import Comparison, compare, plain, rule_of, split_value
+from eft_eval.judging.comparison import Comparison, compare, rule_of, split_value
 from eft_eval.judging.judges.registry import prefix_of
 from eft_eval.judging.prompts.measures import Measure
+from eft_eval.records import plain
 from eft_eval.runs.metadata import PANEL_OF
 from eft_eval.statistics.alpha import Metric, krippendorff_alpha
 from eft_eval.statistics.interval import Interval
-from eft_eval.verdicts.verdict import Status, Verdict
+from eft_eval.verdicts.verdict import Status, Verdict, most_votes, status_of_several
 
 __all__ = [
     "PanelAlpha",
@@ -36,16 +37,6 @@ __all__ = [
 
 Groups = Sequence[Sequence[Verdict]]
 
-_ORDER = (
-    Status.api_error,  # asking again may mend it
-    Status.unfinished,
-    Status.truncated,
-    Status.malformed,
-    Status.ambiguous,
-    Status.out_of_range,
-    Status.refused,
-    Status.abstained,
-)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:+-]+")
 _DIGITS = 6
 _RESAMPLES = 1000
@@ -98,8 +89,7 @@ class PanelFound:
             {"first": first, "second": second, **found.as_dict()}
             for first, second, found in self.pairs
         ]
-        named: dict[str, Any] = plain({**asdict(replace(self, pairs=())), "pairs": pairs})
-        return named
+        return {**plain(self), "pairs": pairs}
 
 
 def judge_names(models: Sequence[str]) -> tuple[str, ...]:
@@ -139,16 +129,13 @@ def panel_name(names: Sequence[str]) -> str:
 def panel_verdict(verdicts: Mapping[str, Verdict]) -> Verdict:
     """Return what a panel says of a response: the judges' mean, if every one of them scored it.
 
-    Else it is without a score, for the first of these reasons that one of its judges has: no
-    verdict, unfinished, unreadable, refused, abstained.
+    Else it is without a score; for which reason says `status_of_several`.
 
     Args:
         verdicts: The judges' verdicts on the response, by the judges' names.
     """
     every = [*verdicts.values()]
-    found = {verdict.status for verdict in every}
-    lacking = next((status for status in _ORDER if status in found), None)
-    status = lacking or Status.scored
+    status = status_of_several(verdict.status for verdict in every)
     votes = {name: _vote(verdict) for name, verdict in verdicts.items()}
     said = [
         f"{name}: {f'{vote:g}' if vote is not None else verdicts[name].status.value}"
@@ -240,7 +227,7 @@ def panel_agreement(
     rows = [*zip(*sides.values(), strict=True)]
     scored = Counter(sum(side is not None for side in row) for row in rows)
     whole = [[side for side in row if side is not None] for row in rows]
-    tied = sum(2 * sum(row) == len(row) == len(by_judge) for row in whole)
+    tied = sum(len(row) == len(by_judge) and most_votes(row) is None for row in whole)
     pairs = tuple(
         (a, b, compare(by_judge[a], by_judge[b], measure, prompt_ids, level))
         for a, b in itertools.combinations(by_judge, 2)

@@ -17,8 +17,8 @@ from eft_eval.judging.judged_files import Judged, JudgedRun, write_judged
 from eft_eval.judging.judges.lookup import EndpointDown
 from eft_eval.judging.panel import judge_names, panel_agreement, panel_verdicts
 from eft_eval.judging.progress import bars
-from eft_eval.judging.rejudge import AskedJudge
-from eft_eval.judging.responses import Assignment, Selection, assign, panel_of
+from eft_eval.judging.rejudge import AskedJudge, say_missing
+from eft_eval.judging.responses import Assignment, Selection, assign, panel_in, panel_of
 from eft_eval.judging.self_consistency import Aids
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.runs.saved import SavedRun, open_run
@@ -31,7 +31,6 @@ __all__ = ["judge_run_by_panel"]
 _log = logger("eft_eval.judging")
 
 _LOOK_SECONDS = 0.1
-_WITHOUT_SCORE = (Status.api_error, Status.unfinished)
 
 
 def judge_run_by_panel(
@@ -105,7 +104,7 @@ def _check_names(run: SavedRun, pipeline: Assignment, members: Sequence[Assignme
     known = {
         str(one["name"])
         for one in run.tasks[pipeline.task].config.get("filter_list") or ()
-        if not any("of" in step for step in one["filter"])
+        if panel_in(one) is None
     }
     for one in members:
         if one.name in known:
@@ -183,17 +182,15 @@ def _missing(works: Sequence[_Work]) -> int:
     Raises:
         EftEvalError: There is not a single verdict.
     """
-    lost, given, lines = 0, 0, []
+    lost, verdicts, lines = 0, [], []
     for work in works:
         every = [v for one in work.judged for group in one.groups for v in group]
         missing = [v.error for v in every if v.status is Status.api_error]
         lost += len(missing)
-        given += sum(v.status not in _WITHOUT_SCORE for v in every)
+        verdicts += every
         if missing:
             counts = f"{len(missing)} of {len(every)} responses have no verdict ({missing[0]})"
             lines.append(f"judge {work.asked.settings.model}: {counts}")
-    if lost and not given:
-        raise EftEvalError(f"{'; '.join(lines)}; nothing is written, the same command asks again")
-    for line in lines:
-        _log.warning("%s; counted as missing, the same command asks for them again", line)
+    if lines:
+        say_missing(lines, verdicts)
     return lost

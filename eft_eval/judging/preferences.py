@@ -19,7 +19,7 @@ from eft_eval.judging.prompts.ranges import is_rate
 from eft_eval.runs.metadata import Bounds
 from eft_eval.statistics.length_control import LengthControlled, length_controlled_rate
 from eft_eval.statistics.means import Mean, mean_with_interval, share_of, wilson_interval
-from eft_eval.verdicts.verdict import Status, Verdict
+from eft_eval.verdicts.verdict import Verdict, status_of_several
 
 __all__ = [
     "LENGTH_CONTROLLED_RATE",
@@ -41,17 +41,6 @@ ORDER_METRICS = (
 """What is told besides the win rate; none of them is better higher or lower."""
 _MEASURE = MEASURES["preference"]
 _TIE = 0
-# of two orders without a score, the one that says more of what is to be done
-_FIRST_SAID = (
-    Status.api_error,
-    Status.unfinished,
-    Status.refused,
-    Status.truncated,
-    Status.malformed,
-    Status.ambiguous,
-    Status.out_of_range,
-    Status.abstained,
-)
 
 
 class Orders(NamedTuple):
@@ -89,11 +78,9 @@ class Orders(NamedTuple):
         )
         if self.wins is not None:
             return replace(found, value=100 * statistics.fmean(self.wins))
-        worst = min(
-            (one for one in both if one.status is not Status.scored),
-            key=lambda one: _FIRST_SAID.index(one.status),
-        )
-        return replace(found, status=worst.status, value=None, error=worst.error)
+        status = status_of_several(one.status for one in both)
+        error = next(one.error for one in both if one.status is status)
+        return replace(found, status=status, value=None, error=error)
 
 
 def _won(value: float, own: int) -> float:

@@ -5,6 +5,7 @@ Reads and writes lm-eval's files, yet imports neither lm_eval nor torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from eft_eval.errors import EftEvalError
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.comparison import compare
 from eft_eval.judging.cost.budget import Budget
-from eft_eval.judging.judge import judge_responses, plan
+from eft_eval.judging.judge import JudgeItem, judge_responses, plan
 from eft_eval.judging.judged_files import Judged, JudgedRun, write_judged
 from eft_eval.judging.outcome import unjudged
 from eft_eval.judging.progress import Bar, judging_progress
+from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.responses import (
     Assignment,
     Selection,
@@ -31,7 +33,7 @@ from eft_eval.streams import logger
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.verdict import Status, Verdict
 
-__all__ = ["AskedJudge", "JudgedRun", "judge_run"]
+__all__ = ["AskedJudge", "JudgedRun", "judge_run", "say_missing"]
 
 _Record = dict[str, Any]
 _log = logger("eft_eval.judging")
@@ -81,12 +83,28 @@ def judge_run(
         for assignment, before in zip(assignments, old, strict=True)
     ]
     verdicts = [verdict for one in judged for group in one.groups for verdict in group]
-    if missing := [v.error for v in verdicts if v.status is Status.api_error]:
+    missing = [v.error for v in verdicts if v.status is Status.api_error]
+    if missing:
         counts = f"{len(missing)} of {len(verdicts)} responses have no verdict ({missing[0]})"
-        if all(v.status in (Status.api_error, Status.unfinished) for v in verdicts):
-            raise EftEvalError(f"{counts}; nothing is written, the same command asks again")
-        _log.warning("%s; counted as missing, the same command asks for them again", counts)
+        say_missing([counts], verdicts)
     return write_judged(run, judged, len(missing))._replace(unstored=judge.unstored)
+
+
+def say_missing(lines: Sequence[str], verdicts: Iterable[Verdict]) -> None:
+    """Warn that verdicts are missing.
+
+    Args:
+        lines: How many, and why.
+        verdicts: All that were asked for.
+
+    Raises:
+        EftEvalError: There is not a single one.
+    """
+    if not any(verdict.status.has_reply for verdict in verdicts):
+        what = "; ".join(lines)
+        raise EftEvalError(f"{what}; nothing is written, the same command asks again")
+    for line in lines:
+        _log.warning("%s; counted as missing, the same command asks for them again", line)
 
 
 class AskedJudge:
@@ -145,20 +163,32 @@ class AskedJudge:
     def ask(self, given: Assignment, repeat: int) -> list[list[Verdict]]:
         """Return the verdicts on all responses of a pipeline, one asking's."""
         items = [item for group in given.items for item in group]
-        self.look_up(given, repeat)
-        label = f"Judging {given.task} ({given.name}) with {self.settings.model}"
-        with self._bar(label, len(items)) as progress:
-            verdicts = judge_responses(
+        verdicts = self.ask_about(items, given.prompt, f"{given.task} ({given.name})", repeat)
+        rest = iter(verdicts)
+        return [[next(rest) for _ in group] for group in given.items]
+
+    def ask_about(
+        self, items: Sequence[JudgeItem], prompt: JudgePrompt, what: str, repeat: int = 0
+    ) -> list[Verdict]:
+        """Return one verdict per item; the judge is looked up before its first call.
+
+        Args:
+            items: What is judged.
+            prompt: The judge prompt.
+            what: What people are told is judged.
+            repeat: See `judge_responses`.
+        """
+        self._look_up(items, prompt, repeat)
+        with self._bar(f"Judging {what} with {self.settings.model}", len(items)) as progress:
+            return judge_responses(
                 items,
-                given.prompt,
+                prompt,
                 self.settings,
                 self._store,
                 progress,
                 budget=self._budget,
                 repeat=repeat,
             )
-        rest = iter(verdicts)
-        return [[next(rest) for _ in group] for group in given.items]
 
     def without_asking(self, given: Assignment, why: str) -> Judged:
         """Return the verdicts that are stored; the others are missing.
@@ -174,16 +204,18 @@ class AskedJudge:
         groups = [[next(rest) for _ in group] for group in given.items]
         return Judged(given, groups, [], {}, self.settings)
 
-    def look_up(self, given: Assignment, repeat: int = 0) -> None:
+    def look_up(self, given: Assignment) -> None:
         """See whether the judge is there, once, and only if it must be asked something.
 
         Raises:
             ConfigError: It cannot be asked.
         """
+        self._look_up([item for group in given.items for item in group], given.prompt, 0)
+
+    def _look_up(self, items: Sequence[JudgeItem], prompt: JudgePrompt, repeat: int) -> None:
         if self._looked_up:
             return
-        items = [item for group in given.items for item in group]
-        if plan(items, given.prompt, self.settings, self._store, repeat=repeat).missing:
+        if plan(items, prompt, self.settings, self._store, repeat=repeat).missing:
             self._looked_up = True
             if warning := preflight(self.settings):
                 _log.warning("%s", warning)

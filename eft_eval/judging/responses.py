@@ -29,6 +29,7 @@ __all__ = [
     "assign_for_pairs",
     "generates_text",
     "merged_filters",
+    "panel_in",
     "panel_members",
     "panel_of",
     "verdicts_of_another_judge",
@@ -42,7 +43,6 @@ PAIRS_JUDGE = "eft_judge_pairs"
 """What the filter of a task of pairs is called: no filter of lm-eval's runs, and none to run."""
 _PANEL = "panel"  # of a panel's filter: the names of its judges
 _PANEL_PIPELINE = "of"  # of the filter of one judge of a panel: the panel's filter
-_UNASKED = (Status.api_error, Status.unfinished)
 
 
 class Selection(NamedTuple):
@@ -178,7 +178,7 @@ def verdicts_of_another_judge(run: SavedRun, assignment: Assignment, model: str)
         if run.samples_file(task) is None:
             continue
         found = _verdicts_on(run.lines(task).get(assignment.name, {}), assignment)
-        given = [v for group in found or [] for v in group if v.status not in _UNASKED]
+        given = [v for group in found or [] for v in group if v.status.has_reply]
         if found and any((v.judge_model, v.prompt_sha256) != own for v in given):
             return found
     raise ConfigError(
@@ -234,11 +234,14 @@ def panel_members(filters: Sequence[Mapping[str, Any]] | None, names: Collection
         filters: A task's filters.
         names: The panels' own pipelines.
     """
-    return {
-        str(one["name"])
-        for one in filters or ()
-        if any(step.get(_PANEL_PIPELINE) in names for step in one["filter"])
-    }
+    return {str(one["name"]) for one in filters or () if panel_in(one) in names}
+
+
+def panel_in(pipeline: Mapping[str, Any]) -> str | None:
+    """Return the panel's pipeline if this one is of one of its judges."""
+    return next(
+        (step[_PANEL_PIPELINE] for step in pipeline["filter"] if _PANEL_PIPELINE in step), None
+    )
 
 
 def _steps(task: str, config: Mapping[str, Any], selection: Selection) -> dict[str, Record]:
@@ -247,7 +250,7 @@ def _steps(task: str, config: Mapping[str, Any], selection: Selection) -> dict[s
     others = []  # filters that are no judges
     for pipeline in config.get("filter_list") or []:
         steps = pipeline["filter"]
-        if any(_PANEL_PIPELINE in step for step in steps):
+        if panel_in(pipeline) is not None:
             continue  # one judge of a panel: what is judged is the panel's pipeline
         if any(step["function"] == _JUDGE for step in steps):
             if len(steps) > 1:

@@ -10,18 +10,19 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging.comparison import Comparison, compare, plain, rule_of, split_value
+from eft_eval.judging.comparison import Comparison, compare, rule_of, split_value
 from eft_eval.judging.prompts.measures import Measure
 from eft_eval.judging.responses import Assignment
+from eft_eval.records import plain
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.kappa import cohen_kappa
 from eft_eval.statistics.means import mean_with_interval
-from eft_eval.verdicts.verdict import Status, Verdict
+from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["Aids", "SelfAgreement", "ask_drift", "ask_repeats", "self_agreement"]
 
@@ -83,7 +84,7 @@ class SelfAgreement:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values for a results file; what is not known is None."""
-        named: dict[str, Any] = plain(asdict(self))
+        named: dict[str, Any] = plain(self)
         return named
 
 
@@ -171,7 +172,7 @@ def ask_drift(
     order = sorted(
         (hashlib.sha256(group[0].key.encode()).hexdigest(), index)
         for index, group in enumerate(stored)
-        if all(v.status not in (Status.api_error, Status.unfinished) for v in group)
+        if all(v.status.has_reply for v in group)
     )
     chosen = [index for _, index in order[:count]]
     if not chosen:

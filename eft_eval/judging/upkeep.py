@@ -57,7 +57,7 @@ class Choice:
     before: str | None = None
 
     def __post_init__(self) -> None:
-        known = [one.value for one in Status if one not in (Status.api_error, Status.unfinished)]
+        known = [one.value for one in Status if one.has_reply]
         known.append(UNREADABLE)
         if self.status is not None and self.status not in known:
             raise ConfigError(f"--status is {self.status!r}; it must be one of {', '.join(known)}")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.records import data_frame
 from eft_eval.statistics.ratings import Rule
+from eft_eval.verdicts.verdict import most_votes
 
 __all__ = [
     "UNKNOWN",
@@ -71,8 +72,8 @@ class Item:
         if rule == "raw" or math.isnan(self.score):
             return self.score
         votes = self.votes or (self.score,)
-        with_error = 2 * sum(vote > 0 for vote in votes)
-        return math.nan if with_error == len(votes) else float(with_error > len(votes))
+        found = most_votes(float(vote > 0) for vote in votes)
+        return math.nan if found is None else found
 
 
 @dataclass(frozen=True)

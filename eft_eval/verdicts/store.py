@@ -25,7 +25,7 @@ from eft_eval.verdicts.layout import (
 )
 from eft_eval.verdicts.tally import SCHEMA, Tally, note, read_tallies, without_facts
 from eft_eval.verdicts.transaction import add, begin, in_parts, stored_among
-from eft_eval.verdicts.verdict import Status, Verdict
+from eft_eval.verdicts.verdict import Verdict
 
 __all__ = [
     "STORE_VARIABLE",
@@ -385,6 +385,6 @@ def to_record(verdict: Verdict) -> str:
     Raises:
         ValueError: Its status is api_error or unfinished, which are never stored.
     """
-    if verdict.status in (Status.api_error, Status.unfinished):
+    if not verdict.status.has_reply:
         raise ValueError(f"a verdict with the status {verdict.status.value} is never stored")
     return json.dumps(verdict.to_dict(), allow_nan=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
 from types import NoneType
@@ -14,7 +14,16 @@ from typing import Any, Literal
 from eft_eval.errors import EftEvalError, nearest
 from eft_eval.records import finite_number
 
-__all__ = ["HALF_CHARACTER", "KEY_VERSION", "Scale", "Status", "Verdict", "content_key"]
+__all__ = [
+    "HALF_CHARACTER",
+    "KEY_VERSION",
+    "Scale",
+    "Status",
+    "Verdict",
+    "content_key",
+    "most_votes",
+    "status_of_several",
+]
 
 Scale = Literal["count", "percent", "preference"]
 """What a judge prompt's score is: a number of things, 0 to 100, or which of two is better (1 or 2,
@@ -41,6 +50,40 @@ class Status(str, Enum):
     """No reply came. Never stored."""
     unfinished = "unfinished"
     """The response is reasoning that did not end; nobody is asked. Never stored."""
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether a judge's reply stands behind it; only such verdicts are stored."""
+        return self not in (Status.api_error, Status.unfinished)
+
+
+_LACKING = (
+    Status.api_error,  # asking again may mend it
+    Status.unfinished,
+    Status.truncated,
+    Status.malformed,
+    Status.ambiguous,
+    Status.out_of_range,
+    Status.refused,
+    Status.abstained,
+)
+
+
+def status_of_several(statuses: Iterable[Status]) -> Status:
+    """Return how verdicts that count as one end: scored only if all are.
+
+    Else for the first of these reasons that one of them has: no verdict, unfinished, unreadable,
+    refused, abstained.
+    """
+    found = {*statuses}
+    return next((one for one in _LACKING if one in found), Status.scored)
+
+
+def most_votes(classes: Iterable[float]) -> float | None:
+    """Return what most judges say, of yes (1) and no (0); None where as many say either."""
+    given = [*classes]
+    yes = 2 * sum(given)
+    return None if yes == len(given) else float(yes > len(given))
 
 
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")

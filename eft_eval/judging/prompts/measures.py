@@ -13,7 +13,7 @@ from typing import Literal
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.runs.metadata import Bounds
-from eft_eval.verdicts.verdict import Scale, Status, Verdict
+from eft_eval.verdicts.verdict import Scale, Status, Verdict, most_votes
 
 __all__ = ["MEASURES", "Measure", "measure_of"]
 
@@ -24,8 +24,6 @@ _UNKNOWN = (
     Status.api_error,
     Status.unfinished,
 )  # an abstention is an answer
-
-_TIE = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,8 @@ class Measure:
             return None
         if verdict.votes is None or name not in self.classes:
             return self.scores[name](verdict.value)
-        classes = [self.scores[name](vote) for vote in verdict.votes.values() if vote is not None]
-        share = statistics.fmean(classes)
-        return None if share == _TIE else float(share > _TIE)
+        votes = verdict.votes.values()
+        return most_votes(self.scores[name](vote) for vote in votes if vote is not None)
 
     def values(self, verdicts: Sequence[Verdict]) -> dict[str, float | None]:
         """Return the metrics of one prompt over its responses (one per repeat, at least one).

@@ -15,7 +15,6 @@ __all__ = ["UNIT", "best_value", "is_rate", "range_of", "within_range"]
 UNIT = (0.0, 1.0)
 """Range of shares and rates."""
 _AMOUNT = (0.0, math.inf)
-_SHARES = ("abstained", "refused", "unreadable", "missing", "unfinished")
 _KNOWN: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("acc", "acc_norm", "acc_mutual_info", "acc_bytes", "exact_match", "f1", "em"), UNIT
@@ -54,7 +53,7 @@ def range_of(metric: str) -> tuple[float, float] | None:
     for measure in MEASURES.values():
         if name in measure.scores:
             return _AMOUNT if measure.highest(name) is None else UNIT
-        if name in {f"{measure.prefix}_{share}" for share in _SHARES}:
+        if name in measure.metrics:  # a share of responses without a score
             return UNIT
     return _KNOWN.get(name)
 
