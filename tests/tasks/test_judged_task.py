@@ -25,6 +25,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, Status, load_prompt, unjudged
 from eft_eval.judging.metrics import fact_values, scored_mean, scored_standard_error
 from eft_eval.judging.responses import assign
+from eft_eval.runs.reading import read_run
 from eft_eval.runs.saved import open_run
 from eft_eval.verdicts.text import read_verdicts
 
@@ -135,6 +136,9 @@ def test_predictions_tell_unfinished_reasoning_from_empty_answers(
         assert len(marked) == len(QUESTIONS) * repeats
         assert sum(item.unfinished for item in marked) == expected
         assert all(not item.response for item in marked if item.unfinished)
+    read = read_run(written)
+    assert read.tasks["eli5_again"].pipelines["none"].judge is None
+    assert not [one for one in read.problems if one.severity == "error"]
 
 
 def test_repeats_are_judged_each_and_averaged_within_the_prompt(
