@@ -41,6 +41,7 @@ __all__ = [
     "replaced_folder",
     "staged",
     "text_kind",
+    "user_path",
     "write_json",
     "write_lines",
     "write_output",
@@ -296,6 +297,11 @@ def check_readable(path: Path, *, pipes: bool = False) -> None:
             raise ConfigError(f"cannot read {path}: it is a device or a pipe, and no file")
 
 
+def user_path(name: str | Path) -> Path:
+    """Return a path, a leading ``~`` or ``~USER`` as that home; of nobody known as it stands."""
+    return Path(os.path.expanduser(name))
+
+
 def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
     """Return the text of a UTF-8 file.
 
@@ -305,7 +311,7 @@ def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
         most: Bytes that are read at most.
 
     Raises:
-        ConfigError: It cannot be read, is no UTF-8, or is larger.
+        ConfigError: It does not exist, cannot be read, is no UTF-8, or is larger.
     """
     try:
         if path.exists() and not path.is_file():
@@ -315,6 +321,8 @@ def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
         if len(raw) > most:
             raise ConfigError(f"cannot read {where}: it has more than {most:,} bytes")
         return raw.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{where} does not exist") from None
     except OSError as error:
         raise ConfigError(f"cannot read {where}: {error.strerror or error}") from error
     except UnicodeDecodeError:

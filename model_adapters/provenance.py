@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.loading import Member as LoadedMember
+from eft_eval.files import user_path
 from eft_eval.recipe import MemberSpec, identity
 from eft_eval.recipe.naming import member_identity
 from eft_eval.runs.conditions import SAMPLING_KEY
@@ -86,7 +86,7 @@ def commit_of(config: Any, spec: MemberSpec) -> str | None:
     """
     if noted := getattr(config, "_commit_hash", None):
         return str(noted)
-    if Path(spec.location).expanduser().is_dir():
+    if user_path(spec.location).is_dir():
         return None
     from huggingface_hub import try_to_load_from_cache
 

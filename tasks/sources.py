@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import check_readable, described_start
+from eft_eval.files import check_readable, described_start, user_path
 
 __all__ = [
     "NO_COLUMN",
@@ -191,7 +191,7 @@ def find_files(data: object, setting: str) -> tuple[DataFile, ...]:
     for item in data if isinstance(data, (list, tuple)) else [data]:
         if not isinstance(item, (str, os.PathLike)):
             raise ConfigError(f"{setting}: {item!r} is not a path")
-        path = Path(item).expanduser()
+        path = user_path(item)
         inside = [path]
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.is_file() and _is_data_file(p))

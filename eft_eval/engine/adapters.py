@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
+from eft_eval.files import user_path
 from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, is_base_of, local_adapter
 from eft_eval.recipe.locations import may_be_id
@@ -237,7 +238,7 @@ def adapter_file(model: str, name: str, revision: str | None, *, sure: bool = Fa
         revision: Of an adapter on the hub.
         sure: Raise OSError where a hub that cannot be reached might have it.
     """
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     if folder.is_dir():
         return str(folder / name) if (folder / name).is_file() else None
     if not may_be_id(model):

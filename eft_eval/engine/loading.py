@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from eft_eval.engine.quantization import asked_quantization, check_quantization
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.engine.wrappers import drop_other_senses, loader_of
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import user_path
 from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.locations import may_be_id
 from eft_eval.streams import logger
@@ -174,7 +174,7 @@ class Member:
         """How its weights are stored: as asked for, or the type of a GGUF file's."""
         if self.spec.gguf_file is None:
             return self.spec.quantization
-        file = Path(self.spec.location).expanduser() / self.spec.gguf_file
+        file = user_path(self.spec.location) / self.spec.gguf_file
         return gguf_type(file) if file.is_file() else "gguf"
 
     @property
@@ -260,7 +260,7 @@ class Member:
 
     def _check_folder(self) -> None:
         name = self.spec.location
-        folder = Path(name).expanduser()
+        folder = user_path(name)
         if self.spec.gguf_file is not None:
             check_gguf(folder, self.spec.gguf_file, self.label)
         elif folder.is_dir() and not (folder / "config.json").is_file():
@@ -349,7 +349,7 @@ def needs_sentencepiece(location: str) -> bool:
     """Whether a folder's tokenizer cannot be read without sentencepiece, and it is missing."""
     if find_spec("sentencepiece") is not None:
         return False
-    folder = Path(location).expanduser()
+    folder = user_path(location)
     return (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from eft_eval.engine.footprint import cache_bytes, weight_bytes, weight_counts
 from eft_eval.engine.loading import LoadOptions, Member, config_of
 from eft_eval.engine.members import load_members
 from eft_eval.errors import ConfigError
+from eft_eval.files import user_path
 from eft_eval.recipe import Recipe, bytes_per_weight
 from eft_eval.recipe.adapters import AdapterFolder
 
@@ -248,7 +248,7 @@ def _stored_bytes(member: Member) -> int:
         return int(small * bytes_per_weight(member.spec, None) + _tables(member) * width)
     if declared is None or member.spec.gguf_file is not None:
         return weight_bytes(member)
-    files = [*Path(member.spec.location).expanduser().glob("*.safetensors")]
+    files = [*user_path(member.spec.location).glob("*.safetensors")]
     if files:
         return sum(file.stat().st_size for file in files)
     settings = declared if isinstance(declared, dict) else declared.to_dict()

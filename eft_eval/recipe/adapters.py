@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import read_text
+from eft_eval.files import read_text, user_path
 from eft_eval.recipe.locations import location_of, may_be_id
 from eft_eval.recipe.model import MemberSpec, Recipe
 from eft_eval.recipe.naming import folder_digest
@@ -69,7 +68,7 @@ AdapterReader = Callable[[str, str | None], AdapterFolder | None]
 
 def local_adapter(model: str, revision: str | None = None) -> AdapterFolder | None:
     """Return what the local folder ``model`` says as an adapter; None if it is none."""
-    folder = Path(location_of(model)).expanduser()
+    folder = user_path(location_of(model))
     file = folder / ADAPTER_CONFIG
     if not file.is_file():
         return None
@@ -119,7 +118,7 @@ def is_base_of(adapter: AdapterFolder, spec: MemberSpec) -> bool:
         return False
     if adapter.base in (spec.model, spec.location):
         return adapter.base_revision in (None, spec.revision) or spec.revision is None
-    named, folder = Path(adapter.base).expanduser(), Path(spec.location).expanduser()
+    named, folder = user_path(adapter.base), user_path(spec.location)
     if not (named.is_dir() and folder.is_dir()):
         return False
     first, second = str(named.resolve()), str(folder.resolve())
@@ -179,9 +178,9 @@ def _based(
 
 def _is_copy_of(base: str | None, spec: MemberSpec) -> bool:
     """Whether a local folder has the name of a model that lies elsewhere."""
-    if base is None or Path(location_of(base)).expanduser().is_dir():
+    if base is None or user_path(location_of(base)).is_dir():
         return False
-    folder = Path(spec.location).expanduser()
+    folder = user_path(spec.location)
     return folder.is_dir() and folder.resolve().name == base.rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -189,4 +188,4 @@ def _is_there(base: str | None) -> bool:
     """Whether a name can be loaded: a folder that is there, or what may be an id on the hub."""
     if base is None:
         return False
-    return Path(location_of(base)).expanduser().is_dir() or may_be_id(base)
+    return user_path(location_of(base)).is_dir() or may_be_id(base)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import user_path
 
 __all__ = ["SHIPPED", "ShippedFamily", "location_of", "may_be_id", "split_file"]
 
@@ -34,9 +35,7 @@ class ShippedFamily(NamedTuple):
     def models_folder(self) -> Path:
         """Return the folder of the family: what its environment variable names, else our own."""
         own = os.environ.get(self.variable)
-        return (
-            Path(own).expanduser() if own else Path(str(resources.files("eft_eval"))) / self.folder
-        )
+        return user_path(own) if own else Path(str(resources.files("eft_eval"))) / self.folder
 
 
 SHIPPED: Mapping[str, ShippedFamily] = {

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from eft_eval.files import user_path
 from eft_eval.recipe.model import Delta, MemberSpec, Recipe
 
 _CONTENT_SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".jinja"}
@@ -84,7 +85,7 @@ def content_identity(location: str, name: str, file: str | None = None) -> str:
         name: What it is called.
         file: The one file in it that counts; None: all of a model.
     """
-    folder = Path(location).expanduser()
+    folder = user_path(location)
     if file is not None:
         return file_digest(str((folder / file).absolute())) if (folder / file).is_file() else name
     return folder_digest(str(folder.resolve())) if folder.is_dir() else name
@@ -136,7 +137,7 @@ def _short(spec: MemberSpec) -> str:
         folder = Path(name)
     else:
         name = spec.adapter or spec.model
-        folder = Path(spec.adapter or spec.location).expanduser()
+        folder = user_path(spec.adapter or spec.location)
     name = folder.resolve().name if folder.is_dir() else name.rsplit("/", 1)[-1]
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:40]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text
+from eft_eval.files import read_text, user_path
 from eft_eval.recipe.adapters import with_bases
 from eft_eval.recipe.catalog import named_recipe_names, named_recipe_text
 from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
@@ -203,10 +203,8 @@ def _check_keys(values: Mapping[str, Any]) -> None:
 
 def _named(name: str) -> tuple[dict[str, Any], str]:
     """Read the recipe called ``name``, or the YAML file of that path."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix in {".yaml", ".yml"}:
-        if not path.exists():
-            raise ConfigError(f"recipe file {name!r} does not exist")
         where = f"recipe file {name}"
         text = read_text(path, where)
     elif name in named_recipe_names():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import read_text
+from eft_eval.files import read_text, user_path
 from eft_eval.recipe.model import check_prompt_template, is_template
 
 __all__ = ["with_prompt_files"]
@@ -67,9 +67,7 @@ def _text(given: Any, folder: Path, where: str) -> Any:
     name = given.strip()
     if "\n" in name or not (name.startswith("@") or name.lower().endswith(_SUFFIXES)):
         return given
-    path = folder / Path(name.removeprefix("@")).expanduser()
-    if not path.exists():
-        raise ConfigError(f"{where}: the template file {path} does not exist")
+    path = folder / user_path(name.removeprefix("@"))
     text = read_text(path, f"{where}: the template file {path}", _MOST_BYTES)
     try:
         check_prompt_template(text)

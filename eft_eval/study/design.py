@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text
+from eft_eval.files import read_text, user_path
 from eft_eval.study.family import Family, find_family, parse_family
 from eft_eval.study.words import grid, listed, problems_of
 from eft_eval.yaml_text import load_yaml
@@ -143,10 +142,8 @@ def find_design(name: str, changes: Mapping[str, Any]) -> Design:
     Raises:
         ConfigError: There is none, a key is unknown or a value is wrong.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix in _SUFFIXES:
-        if not path.is_file():
-            raise ConfigError(f"study file {name} does not exist")
         where, text = f"study file {name}", read_text(path, f"study file {name}")
     elif name in design_names():
         file = resources.files("eft_eval.study") / "designs" / f"{name}.yaml"

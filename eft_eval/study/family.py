@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text
+from eft_eval.files import read_text, user_path
 from eft_eval.recipe.model import MemberSpec
 from eft_eval.study.words import listed, problems_of
 from eft_eval.yaml_text import load_yaml
@@ -81,10 +80,8 @@ def find_family(name: str) -> Family:
     Raises:
         ConfigError: There is none, or the file is none.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix in _SUFFIXES:
-        if not path.is_file():
-            raise ConfigError(f"family file {name} does not exist")
         where = f"family file {name}"
         return parse_family(load_yaml(read_text(path, where), where), where, path.stem)
     if name not in family_names():

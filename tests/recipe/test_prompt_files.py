@@ -161,7 +161,7 @@ def test_a_misspelt_plain_is_told() -> None:
         parse_recipe({**FLAT, "reference.prompt": "plian"})
 
 
-@pytest.mark.parametrize("name", ["@none", "none.jinja", "x/none.j2"])
+@pytest.mark.parametrize("name", ["@none", "none.jinja", "x/none.j2", "~nobody-here/none.jinja"])
 def test_a_missing_file_of_the_command_line(name: str) -> None:
     with pytest.raises(ConfigError, match=r"model_args: tuned\.prompt: .*none.* does not exist"):
         parse_model_args(f"base=a,tuned=b,reference=c,tuned.prompt={name}")

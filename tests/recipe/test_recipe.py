@@ -105,6 +105,8 @@ def test_recipe_of_the_environment_and_the_default() -> None:
         ({**FLAT, "base": "x.gguf", "quantization": "8bit"}, ["base", "GGUF", "quantization"]),
         ({"model": "lama2-up"}, ["'lama2-up'", "did you mean 'llama2-up'", "eft-eval recipes"]),
         ({"model": "none/such.yaml"}, ["none/such.yaml", "does not exist"]),
+        ({"model": "~nobody-here/such.yaml"}, ["~nobody-here/such.yaml", "does not exist"]),
+        ({"model": f"{'x' * 300}.yaml"}, ["cannot read", "too long"]),
         ({"base": "a", "deltas": [], "weight": 1}, ["'weight'", "one delta"]),
         ({"base": "a", "deltas": [{**FLAT}]}, ["unknown key", "deltas.0.base"]),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import check_readable
+from eft_eval.files import check_readable, user_path
 from eft_eval.records import finite_number
 
 __all__ = ["FREE", "PRICES_VARIABLE", "Price", "cost_usd", "price_of"]
@@ -105,9 +105,9 @@ def _shipped_table() -> dict[str, Any]:
 
 def _own_table(path: str) -> dict[str, Any]:
     where = f"{PRICES_VARIABLE}={path}"
-    check_readable(Path(path).expanduser())
+    check_readable(user_path(path))
     try:
-        file = Path(path).expanduser()
+        file = user_path(path)
         stamp = file.stat()
         return _read_own(file, where, stamp.st_mtime_ns, stamp.st_size)
     except (OSError, UnicodeDecodeError) as error:
