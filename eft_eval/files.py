@@ -297,7 +297,7 @@ def check_readable(path: Path, *, pipes: bool = False) -> None:
             raise ConfigError(f"cannot read {path}: it is a device or a pipe, and no file")
 
 
-def user_path(name: str | Path) -> Path:
+def user_path(name: str | os.PathLike[str]) -> Path:
     """Return a path, a leading ``~`` or ``~USER`` as that home; of nobody known as it stands."""
     return Path(os.path.expanduser(name))
 
