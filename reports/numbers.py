@@ -21,6 +21,7 @@ __all__ = [
     "percent",
     "reported",
     "span",
+    "with_ends",
 ]
 
 NONE = "–"
@@ -68,6 +69,11 @@ def span(lower: float | None, upper: float | None, form: str = ".4f") -> str:
 def ends(interval: Interval, form: str = ".4f") -> str:
     """Return the ends of an interval; nothing where it has none."""
     return span(interval.lower, interval.upper, form)
+
+
+def with_ends(interval: Interval, form: str = ".4f") -> str:
+    """Return an estimate, and behind it the ends of its interval where it has any."""
+    return f"{number(interval.estimate, form)} {ends(interval, form)}".strip()
 
 
 def bounds(interval: Interval, *, share: bool) -> str:

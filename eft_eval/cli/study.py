@@ -18,6 +18,7 @@ from eft_eval.streams import say
 if TYPE_CHECKING:
     from eft_eval.study.folder import StudyFolder
     from eft_eval.study.plan import StudyPlan
+    from eft_eval.study.results import StudyResults
     from eft_eval.study.running import Outcome
 
 _NOT_WHOLE = 3
@@ -149,7 +150,7 @@ def _run(folder: StudyFolder, jobs: int) -> bool:
         environment = {"EFT_JUDGE_MODEL": judge} if judge else {}
         outcomes = run_arms(folder, Settings(jobs, environment, lock, _tell))
         _prepare(folder)
-        write_results(folder, study_results(folder))
+        _write_results(folder, study_results(folder))
     wrong = [one for one in outcomes if not one.is_whole]
     for one in wrong:
         say(f"eft-eval: {one.run.name}: {one.state}: {one.reason}", sys.stderr)
@@ -192,7 +193,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def write_results(folder: StudyFolder, results: Any) -> None:
+def _write_results(folder: StudyFolder, results: StudyResults) -> None:
     """Write JSON, figures, Markdown and the page of a study, and show what it found."""
     from eft_eval.files import make_folder, write_json, write_lines, write_whole
     from eft_eval.reports.renderers.html.figure_files import figure_files

@@ -12,8 +12,9 @@ from eft_eval.runs.records import Run
 from eft_eval.runs.traces import Trace
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import mean_of, within_unit
+from eft_eval.statistics.paired import Codes, Values
 
-__all__ = ["Distances", "distances_of"]
+__all__ = ["Distances", "distances_by_token", "distances_of"]
 
 STEPS = (0.05, 0.2, 0.5)
 """Distances whose shares are told; those that a trace marks."""
@@ -28,7 +29,7 @@ class Distances(NamedTuple):
         task: The task whose prompts were traced; empty where no run has them.
         responses: Traced responses.
         tokens: Their tokens.
-        mean: Over the tokens, clustered by response; ends only from two responses on.
+        mean: Over the tokens, clustered by prompt; ends only from two prompts on.
         median: Over the tokens.
         upper: The ninth decile.
         shares: Of tokens at least so far, for each of `STEPS`.
@@ -63,9 +64,16 @@ def distances_of(
     return tuple(_of_group(key, group, level) for key, group in groups.items())
 
 
+def distances_by_token(traces: Sequence[Trace]) -> tuple[Values, Codes]:
+    """Return every token's total variation, 0 to 1, and the number of its prompt; both [tokens]."""
+    prompts = {trace.prompt: number for number, trace in enumerate(traces)}
+    values = [token.total_variation for trace in traces for token in trace.tokens]
+    codes = [prompts[trace.prompt] for trace in traces for _ in trace.tokens]
+    return np.array(values, dtype=np.float64), np.array(codes, dtype=np.int64)
+
+
 def _of_group(key: tuple[str, str, str], group: Sequence[Trace], level: float) -> Distances:
-    values = np.array([token.total_variation for trace in group for token in trace.tokens])
-    codes = np.repeat(np.arange(len(group)), [len(trace.tokens) for trace in group])
+    values, codes = distances_by_token(group)
     mean = within_unit(mean_of(values, codes, level).interval)
     median, upper = np.quantile(values, (0.5, 0.9))
     shares = tuple(float((values >= step).mean()) for step in STEPS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from eft_eval.runs.records import Run
 
-__all__ = ["Frontier", "FrontierPoint", "Series", "find_frontiers"]
+__all__ = ["Frontier", "FrontierPoint", "Series", "find_frontiers", "trade_off_pair"]
 
 _UNFILTERED = 1.0  # what weight_top_p is without a filter
 
@@ -84,21 +84,16 @@ def find_frontiers(runs: Sequence[Run]) -> tuple[Frontier, ...]:
     """
     found = [one for index, run in enumerate(runs) if (one := _composite(index, run))]
     frontiers: list[Frontier] = []
-    for group in _grouped(found, lambda one: (one.deltas, one.top_p, one.rest)):
+    for group in _apart(found, lambda one: (one.deltas, one.top_p, one.rest)):
         frontiers += _of_weights(runs, group)
-    for group in _grouped(found, lambda one: (one.deltas, one.weights, one.rest)):
+    for group in _apart(found, lambda one: (one.deltas, one.weights, one.rest)):
         placed = [
             _Placed(one.run, one.base, _UNFILTERED if one.top_p is None else one.top_p)
             for one in group
         ]
         meaning = "nucleus to which the weights are limited; 1 is unfiltered"
         frontiers += _along(runs, "weight_top_p", meaning, placed)
-    blocks: dict[str, list[_Composite]] = defaultdict(list)
-    for one in found:
-        blocks[json.dumps([one.deltas, one.weights, one.top_p, one.rest], sort_keys=True)].append(
-            one
-        )
-    for group in blocks.values():
+    for group in _alike(found, lambda one: (one.deltas, one.weights, one.top_p, one.rest)):
         placed = [
             _Placed(one.run, one.base, float(one.block))
             for one in group
@@ -107,6 +102,22 @@ def find_frontiers(runs: Sequence[Run]) -> tuple[Frontier, ...]:
         meaning = "drafted tokens per round, which change the speed and no sample"
         frontiers += _along(runs, "block", meaning, placed)
     return tuple(frontiers)
+
+
+def trade_off_pair(metrics: Sequence[tuple[str, str]]) -> tuple[int, int] | None:
+    """Return which metrics to set against each other: harm and helpfulness, else of two tasks.
+
+    Args:
+        metrics: Task and metric of each.
+
+    Returns:
+        The places of the one across and the one up; None where there are no two.
+    """
+    by_metric = {metric: place for place, (_, metric) in reversed([*enumerate(metrics)])}
+    if {"harm", "helpfulness"} <= by_metric.keys():
+        return by_metric["harm"], by_metric["helpfulness"]
+    second = (place for place, (task, _) in enumerate(metrics) if task != metrics[0][0])
+    return next(((0, place) for place in second), None)
 
 
 def _composite(index: int, run: Run) -> _Composite | None:
@@ -131,19 +142,23 @@ def _composite(index: int, run: Run) -> _Composite | None:
     )
 
 
-def _grouped(found: Sequence[_Composite], same: Any) -> Iterator[list[_Composite]]:
-    """Yield composites that are the same in something; apart by block where all else is equal."""
+_Same = Callable[[_Composite], Any]  # what composites of a group have in common, as JSON data
+
+
+def _alike(found: Sequence[_Composite], same: _Same) -> list[list[_Composite]]:
     groups: dict[str, list[_Composite]] = defaultdict(list)
     for one in found:
         groups[json.dumps(same(one), sort_keys=True)].append(one)
-    for group in groups.values():
+    return list(groups.values())
+
+
+def _apart(found: Sequence[_Composite], same: _Same) -> Iterator[list[_Composite]]:
+    """Yield composites that are the same in something; apart by block where all else is equal."""
+    for group in _alike(found, same):
         if len({(one.base, one.weights, one.top_p) for one in group}) == len(group):
             yield group
-            continue
-        by_block: dict[str, list[_Composite]] = defaultdict(list)
-        for one in group:
-            by_block[json.dumps(one.block)].append(one)
-        yield from by_block.values()
+        else:
+            yield from _alike(group, lambda one: one.block)
 
 
 def _of_weights(runs: Sequence[Run], group: Sequence[_Composite]) -> Iterator[Frontier]:

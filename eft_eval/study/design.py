@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text, user_path
 from eft_eval.study.family import Family, find_family, parse_family
-from eft_eval.study.words import grid, listed, problems_of
+from eft_eval.study.words import Closed, grid, listed, problems_of
 from eft_eval.yaml_text import load_yaml
 
 __all__ = ["Analysis", "Arm", "Design", "design_names", "family_of", "find_design", "own_family"]
@@ -34,17 +33,11 @@ def _numbers(value: Any) -> Any:
     return _each(value)
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
-    )
-
-
 _Weights = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
 
 
-class Arm(_Closed):
+class Arm(Closed):
     """One composite, or several that differ in one setting that is given as a list.
 
     Attributes:
@@ -81,7 +74,7 @@ class Arm(_Closed):
         return self
 
 
-class Design(_Closed):
+class Design(Closed):
     """A study.
 
     Attributes:
@@ -125,7 +118,6 @@ class Design(_Closed):
         return self
 
 
-@lru_cache(maxsize=1)
 def design_names() -> tuple[str, ...]:
     """Return the names of the studies that ship, in the order of `Analysis`."""
     return get_args(Analysis)

@@ -7,12 +7,12 @@ from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text, user_path
 from eft_eval.recipe.model import MemberSpec
-from eft_eval.study.words import listed, problems_of
+from eft_eval.study.words import Closed, listed, problems_of
 from eft_eval.yaml_text import load_yaml
 
 __all__ = ["MEMBERS", "Family", "family_names", "find_family", "parse_family"]
@@ -24,7 +24,7 @@ MEMBERS = (
 _SUFFIXES = {".yaml", ".yml"}
 
 
-class Family(BaseModel):
+class Family(Closed):
     """Models that share a tokenizer.
 
     Attributes:
@@ -41,10 +41,6 @@ class Family(BaseModel):
         chat_template: Whether prompts go through the tuned model's chat template.
         model_args: Further run-time arguments that its models need.
     """
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
-    )
 
     name: str = Field(default="own", min_length=1)
     description: str = ""

@@ -10,14 +10,13 @@ import numpy as np
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging.prompts.ranges import range_of
+from eft_eval.reporting.frontier import trade_off_pair
 from eft_eval.statistics.hypervolume import Objective, hypervolume, hypervolume_difference
 from eft_eval.statistics.interval import Interval
 from eft_eval.study.numbers import ArmRuns, Measured, measured_together
 from eft_eval.study.plan import StudyPlan
 
 __all__ = ["Curve", "CurvePoint", "TradeOff", "check_frontier", "trade_off"]
-
-_GOOD, _BAD = "helpfulness", "harm"
 
 
 class CurvePoint(NamedTuple):
@@ -105,12 +104,8 @@ def trade_off(
 
 
 def _pair(found: Sequence[Measured]) -> tuple[Measured, Measured] | None:
-    """Return harm and helpfulness, else the first metrics of two tasks."""
-    by_metric = {one.metric.key.metric: one for one in reversed(found)}
-    if {_GOOD, _BAD} <= by_metric.keys():
-        return by_metric[_BAD], by_metric[_GOOD]
-    others = [one for one in found if one.metric.task != found[0].metric.task]
-    return (found[0], others[0]) if others else None
+    places = trade_off_pair([(one.metric.task, one.metric.key.metric) for one in found])
+    return None if places is None else (found[places[0]], found[places[1]])
 
 
 def _curves(plan: StudyPlan, arms: ArmRuns) -> Mapping[str, list[tuple[float, str]]]:

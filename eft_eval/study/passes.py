@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answered", "Weighed", "answers_of", "traces_of", "weights_of"]
 
+_TEXT = "generate_until"
+
 
 class Answered(NamedTuple):
     """A response of a run: the document, what was read, and what was said."""
@@ -41,13 +43,23 @@ class Weighed(NamedTuple):
 def answers_of(folder: StudyFolder, run: ArmRun) -> list[Answered]:
     """Return the first documents' responses of every task of a run; the first of several repeats.
 
+    Tasks that generate no text are left out.
+
     Raises:
-        ConfigError: The run has no samples.
+        ConfigError: The run has no samples, or no task generates text.
     """
     saved = open_run(folder.place(run))
+    names = [
+        name
+        for name in sorted(saved.tasks)
+        if saved.tasks[name].config.get("output_type", _TEXT) == _TEXT
+    ]
+    if not names:
+        asked = ", ".join(folder.plan.tasks)
+        raise ConfigError(f"no task of {asked} generates text: there is no response to look into")
     return [
         Answered(name, number, sample.prompt, _first(sample))
-        for name in sorted(saved.tasks)
+        for name in names
         for number, sample in _documents(saved.lines(saved.tasks[name]), folder)
     ]
 

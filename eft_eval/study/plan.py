@@ -112,7 +112,7 @@ class StudyPlan:
         words += ["--tasks", ",".join(self.tasks), "--seed", f"0,1234,{run.seed},1234"]
         words += ["--batch_size", str(design.batch_size), "--log_samples"]
         if design.limit is not None:
-            words += ["--limit", f"{design.limit:g}"]
+            words += ["--limit", f"{design.limit:.15g}"]
         if self.chat_template:
             words += ["--apply_chat_template"]
         if design.gen_kwargs is not None:

@@ -6,6 +6,7 @@ over its samples, one of each seed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from eft_eval.errors import ConfigError
 from eft_eval.reporting.scores import codes_of, column_of
+from eft_eval.runs.conditions import sampling_rule
 from eft_eval.runs.records import Document, Run
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import mean_of
@@ -102,14 +104,26 @@ def sequence_weights(folder: StudyFolder, arms: ArmRuns) -> tuple[SequenceWeight
         arms: Runs that are whole.
 
     Raises:
-        ConfigError: A response cannot be weighed.
+        ConfigError: A response cannot be weighed, or was not sampled at temperature 1.
     """
+    for runs in arms.values():
+        _check_sampling(runs[0])
     planned = {arm.name: arm for arm in folder.plan.arms}
     return tuple(
         _weights(folder, name, runs)
         for name, runs in arms.items()
         if not planned[name].recipe.is_base_alone
     )
+
+
+def _check_sampling(run: Run) -> None:
+    for task in run.tasks.values():
+        rule = sampling_rule(json.loads(task.generation), run.file_of(task.name).config)
+        if rule not in ("", "sampled"):
+            raise ConfigError(
+                f"task {task.name}: responses are {rule}; sequence weighs samples at temperature 1 "
+                "alone: study tasks with do_sample: true and nothing else of the kind"
+            )
 
 
 _Table = Mapping[tuple[str, Document], Sequence[float]]  # by task and document, of every seed

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eft_eval.reporting.distances import distances_by_token
 from eft_eval.runs.traces import Shift, Trace
 from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import mean_of
+from eft_eval.statistics.means import mean_of, within_unit
 from eft_eval.study.folder import StudyFolder
 from eft_eval.study.passes import traces_of
 
@@ -84,11 +85,11 @@ def token_distances(folder: StudyFolder) -> tuple[TokenDistances, ...]:
 
 
 def _distances(arm: str, traces: Sequence[Trace], level: float) -> TokenDistances:
-    prompts = {trace.prompt: number for number, trace in enumerate(traces)}
-    codes = np.array([prompts[t.prompt] for t in traces for _ in t.tokens], dtype=np.int64)
-    values = np.array([token.total_variation for t in traces for token in t.tokens])
+    values, codes = distances_by_token(traces)
     shares = {
-        f"{least:g}": mean_of((values >= least).astype(np.float64), codes, level).interval
+        f"{least:g}": within_unit(
+            mean_of((values >= least).astype(np.float64), codes, level).interval
+        )
         for least in THRESHOLDS
     }
     counts = np.histogram(values, bins=_BINS, range=(0.0, 1.0))[0]
@@ -98,7 +99,7 @@ def _distances(arm: str, traces: Sequence[Trace], level: float) -> TokenDistance
         draft=traces[0].draft,
         responses=len(traces),
         tokens=len(values),
-        mean=mean_of(values, codes, level).interval,
+        mean=within_unit(mean_of(values, codes, level).interval),
         shares=shares,
         histogram=tuple(int(count) for count in counts),
         raised=_words(shift for token in tokens for shift in token.raised),

@@ -1,4 +1,4 @@
-"""How texts of studies are read: lists and grids; and how a closed schema's errors are worded."""
+"""How texts of studies are read: lists, grids and closed schemas, whose errors are worded here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.secrets import without_secrets
 
-__all__ = ["grid", "listed", "problems_of"]
+__all__ = ["Closed", "grid", "listed", "problems_of"]
 
 _MOST = 1000  # points of a grid
+
+
+class Closed(BaseModel):
+    """A mapping of known keys alone, with hyphens for underscores."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-")
+    )
 
 
 def listed(value: Any) -> Any:

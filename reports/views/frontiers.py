@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from eft_eval.reporting.frontier import Frontier, FrontierPoint, Series
+from eft_eval.reporting.frontier import Frontier, FrontierPoint, Series, trade_off_pair
 from eft_eval.reporting.report import Report
 from eft_eval.reporting.scores import Score
 from eft_eval.reports.document import Block, Cell, Line, Panel, Plane, Section, Table, columns
@@ -44,8 +44,9 @@ def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
     if len(frontier.series) > 1:
         caption += " Each base has a line of its own."
     panels: list[Panel | Line | Plane] = []
-    if frontier_pair := _pair(drawn, by_run[runs[0]]):
-        panels.append(_plane(frontier, by_run, *frontier_pair))
+    known = [by_run[runs[0]][name] for name in drawn]
+    if places := trade_off_pair([(score.task, score.metric) for score in known]):
+        panels.append(_plane(frontier, by_run, *(drawn[place] for place in places)))
     for name in drawn:
         series = tuple(
             (
@@ -109,16 +110,6 @@ def _speeds(report: Report, frontier: Frontier, one: Series) -> Iterator[tuple[s
 
 def _at(frontier: Frontier, point: FrontierPoint) -> str:
     return f"{frontier.axis} = {point.value:g}"
-
-
-def _pair(names: list[str], known: Mapping[str, Score]) -> tuple[str, str] | None:
-    """Return the metrics to set against each other: harm and helpfulness, else of two tasks."""
-    by_metric = {known[name].metric: name for name in reversed(names)}
-    if {"harm", "helpfulness"} <= by_metric.keys():
-        return by_metric["harm"], by_metric["helpfulness"]
-    first = names[:1]
-    second = [name for name in names if known[name].task != known[names[0]].task]
-    return (first[0], second[0]) if second else None
 
 
 def _plane(frontier: Frontier, by_run: _ByRun, across: str, up: str) -> Plane:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eft_eval.reports.document import Block, Cell, Page, Panel, Section, Table, columns
-from eft_eval.reports.numbers import documents, ends, number, reported
+from eft_eval.reports.numbers import documents, ends, number, reported, with_ends
 from eft_eval.reports.views.bars import bar, figure, improvement_cell, improvement_note
-from eft_eval.reports.views.comparison import ARROWS
 from eft_eval.reports.views.demo import CAVEAT
+from eft_eval.reports.views.scores import named
 from eft_eval.reports.views.study_parts import (
     distances,
     parts_sentences,
@@ -16,7 +16,6 @@ from eft_eval.reports.views.study_parts import (
     speed,
     trade_off,
 )
-from eft_eval.statistics.interval import Interval
 from eft_eval.study.results import StudyResults
 from eft_eval.study.scaling import CarriedOver
 
@@ -58,7 +57,7 @@ def _sentences(found: StudyResults) -> Iterator[str]:
         yield f"{one.metric}: {_carried_sentence(one)}"
     for contrast in found.contrasts:
         apart = [
-            f"{arm} {_signed(interval)}"
+            f"{arm} {with_ends(interval, '+.4f')}"
             for arm, interval in contrast.differences.items()
             if interval.lower > 0 or interval.upper < 0
         ]
@@ -67,19 +66,12 @@ def _sentences(found: StudyResults) -> Iterator[str]:
 
 
 def _carried_sentence(one: CarriedOver) -> str:
-    gap = f"large tuned - small tuned is {_signed(one.gap)}"
+    gap = f"large tuned - small tuned is {with_ends(one.gap, '+.4f')}"
     known = {arm: interval for arm, interval in one.improvements.items() if interval is not None}
     if not known:
         return f"{gap}, too little to divide by: nothing is said of the arms between."
-    said = ", ".join(
-        f"{arm} {number(interval.estimate, '.2f')} {ends(interval, '.2f')}"
-        for arm, interval in known.items()
-    )
+    said = ", ".join(f"{arm} {with_ends(interval, '.2f')}" for arm, interval in known.items())
     return f"of the improvement from small to large tuned, {said}."
-
-
-def _signed(interval: Interval) -> str:
-    return f"{number(interval.estimate, '+.4f')} {ends(interval, '+.4f')}".strip()
 
 
 def _level(found: StudyResults) -> str:
@@ -143,7 +135,7 @@ def _scores(found: StudyResults) -> Section | None:
         return None
     rows, panels = [], []
     for one in found.scores:
-        name = f"{one.metric}\u00a0{ARROWS['higher' if one.higher_is_better else 'lower']}"
+        name = named(one.metric, "higher" if one.higher_is_better else "lower")
         count = documents(one.documents, one.clusters)
         row = [Cell(name), Cell(f"{count} ({one.dropped} dropped)" if one.dropped else count)]
         row += [Cell(*reported(one.means[arm].estimate, one.means[arm])) for arm in found.arms]

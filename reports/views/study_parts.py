@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eft_eval.reports.document import Bar, Block, Cell, Line, Plane, Section, Table, cells, columns
-from eft_eval.reports.numbers import ends, number, percent, reported
+from eft_eval.reports.numbers import ends, number, percent, reported, with_ends
 from eft_eval.reports.views.bars import bar, figure
 from eft_eval.reports.views.traces import MEANING, trace_block
 from eft_eval.statistics.interval import Interval
@@ -22,13 +22,13 @@ def parts_sentences(found: StudyResults) -> Iterator[str]:
         yield f"Hypervolume of {found.trade_off.up} and {found.trade_off.across}: {sizes}."
         if found.trade_off.difference is not None:
             first, last = found.trade_off.curves[0].name, found.trade_off.curves[-1].name
-            said = _signed(found.trade_off.difference)
+            said = with_ends(found.trade_off.difference, "+.4f")
             yield f"{last} minus {first}: {said}{_none(found.trade_off.difference)}."
     if found.speeds is not None:
         for one in found.speeds.arms:
             if one.ratio is not None and one.arm != found.speeds.standard:
                 apart = one.ratio.lower > 1 or one.ratio.upper < 1
-                ratio = _plain(one.ratio, ".2f") + ("" if apart else " (which may be 1)")
+                ratio = with_ends(one.ratio, ".2f") + ("" if apart else " (which may be 1)")
                 yield f"{one.arm}: {ratio} times the tokens/s of {found.speeds.standard}."
         if found.speeds.same_responses is not None:
             same = "the same" if found.speeds.same_responses else "NOT the same"
@@ -37,16 +37,16 @@ def parts_sentences(found: StudyResults) -> Iterator[str]:
         share = distance.shares["0.1"]
         yield (
             f"{distance.arm}: mean total-variation distance to its {distance.draft} member "
-            f"{_plain(distance.mean)} over {distance.tokens} tokens; "
+            f"{with_ends(distance.mean)} over {distance.tokens} tokens; "
             f"{percent(share.estimate)} of tokens at 0.1 or more."
         )
     for weights in found.sequence:
         yield (
             f"{weights.arm}: {weights.samples} samples of a prompt are worth "
-            f"{_plain(weights.effective, '.2f')} of the sequence-level distribution."
+            f"{with_ends(weights.effective, '.2f')} of the sequence-level distribution."
         )
         for metric in weights.metrics:
-            said = f"{_signed(metric.difference)}{_none(metric.difference)}"
+            said = with_ends(metric.difference, "+.4f") + _none(metric.difference)
             yield f"{metric.metric}: sequence-level weights change it by {said}."
 
 
@@ -183,14 +183,6 @@ def sequence(found: StudyResults) -> Section | None:
 
 def _level(found: StudyResults) -> str:
     return f"{100 * found.level:.4g} %"
-
-
-def _plain(interval: Interval, form: str = ".4f") -> str:
-    return f"{number(interval.estimate, form)} {ends(interval, form)}".strip()
-
-
-def _signed(interval: Interval) -> str:
-    return _plain(interval, "+.4f")
 
 
 def _none(interval: Interval) -> str:

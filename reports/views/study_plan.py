@@ -31,7 +31,7 @@ def study_plan(folder: StudyFolder) -> Document:
         )
     heads = columns("arm", "composite", numbers=("models", "weights", "runs done"))
     design = plan.design
-    limit = "all documents" if design.limit is None else f"--limit {design.limit:g}"
+    limit = "all documents" if design.limit is None else f"--limit {design.limit:.15g}"
     known = [seconds for run in plan.runs if (seconds := folder.seconds(run)) is not None]
     left = len(plan.runs) - len(known)
     time = f"about {left * sum(known) / len(known):.0f} s of them left" if known else "time unknown"

@@ -82,7 +82,7 @@ def _distances(report: Report) -> Table:
     )
     note = (
         "Total variation between composite and draft at each token of the traced responses: mean "
-        f"with {100 * report.level:.4g} % interval, clustered by response (from two responses on), "
+        f"with {100 * report.level:.4g} % interval, clustered by prompt (from two prompts on), "
         "median, ninth decile, and the shares of tokens at least so far. A trace is of the task "
         "that has its prompt among the runs' documents."
     )

@@ -39,7 +39,7 @@ def traced(folder: Path, lengths: dict[str, int]) -> tuple[list[Trace], list[lis
     return read_traces(folder), distances
 
 
-def test_the_mean_is_clustered_by_response(tmp_path: Path) -> None:
+def test_the_mean_is_clustered_by_prompt(tmp_path: Path) -> None:
     lengths = {f"Question {i}?": 5 + 3 * i for i in range(9)}
     run = read_run(
         write_arm(tmp_path / "up", ARMS["up"], [0.0] * 9, prompts=[f"{p}\n" for p in lengths])
@@ -60,6 +60,8 @@ def test_the_mean_is_clustered_by_response(tmp_path: Path) -> None:
     assert half == pytest.approx(expected * np.sqrt(9 / 8))  # C / (C - 1)
     assert [found.median, found.upper] == pytest.approx([*np.quantile(values, (0.5, 0.9))])
     assert found.shares == pytest.approx([(values >= s).mean() for s in (0.05, 0.2, 0.5)])
+    (twice,) = distances_of([*traces, *traces], [run])
+    assert twice.mean[:3] == pytest.approx(found.mean[:3]), "more of a prompt tells nothing more"
 
 
 def test_tasks_and_what_is_of_none_stay_apart(tmp_path: Path) -> None:

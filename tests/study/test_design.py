@@ -107,6 +107,8 @@ def test_the_command_says_what_the_plan_says(tmp_path: Path) -> None:
     arguments = json.loads(given["--model_args"])
     assert arguments.pop("resume") == str(tmp_path / "kept")
     assert parse_recipe(arguments) == run.arm.recipe
+    many = plan("scaling", limit=1234567).command(run, tmp_path / "out", tmp_path / "kept")
+    assert many[many.index("--limit") + 1] == "1234567", "no digit is lost"
     alone = found.command(found.runs[0], tmp_path / "out", tmp_path / "kept")
     arguments = json.loads(alone[alone.index("--model_args") + 1])
     assert set(arguments) == {"base", "resume"}

@@ -16,6 +16,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.reports.renderers.html.figure_files import figure_files
 from eft_eval.reports.renderers.markdown import page_markdown
 from eft_eval.reports.views.study import study_page
+from eft_eval.study.folder import StudyFolder
 from eft_eval.study.frontier import check_frontier
 from eft_eval.study.plan import ArmRun
 from eft_eval.study.results import study_results
@@ -63,10 +64,10 @@ def test_the_trade_off_is_of_areas_over_the_worst_values(tmp_path: Path) -> None
     assert one.difference.lower > 0
     page = study_page(results)
     assert "up-scaled minus small: +0." in page_markdown(page)
-    names = [file.name for file in figure_files(page)]
-    assert names[0] == "frontier-1"
-    assert all(file.png.startswith(b"\x89PNG") for file in figure_files(page))
-    assert [f.png for f in figure_files(page)] == [f.png for f in figure_files(page)]
+    files = list(figure_files(page))
+    assert files[0].name == "frontier-1"
+    assert all(file.png.startswith(b"\x89PNG") for file in files)
+    assert [file.png for file in figure_files(page)] == [file.png for file in files]
 
 
 def test_metrics_of_the_same_documents_are_drawn_together(tmp_path: Path) -> None:
@@ -158,8 +159,44 @@ def test_token_distances_are_those_of_traces(tmp_path: Path) -> None:
     top = one.raised[0]
     changes = [s.change for t in tokens for s in t.raised if s.token == top.text]
     assert (top.times, top.change) == (len(changes), pytest.approx(sum(changes)))
+    assert all(0 <= share.lower <= share.upper <= 1 for share in one.shares.values())
     again = study_results(found)
     assert again.distances == (one,), "read back from the folder"
+
+
+def configure(found: StudyFolder, **settings: object) -> None:
+    """Let every run's task have these settings of lm-eval."""
+    for run in found.plan.runs:
+        (file,) = found.place(run).glob("*/results_*.json")
+        content = json.loads(file.read_text())
+        content["configs"]["t"] |= settings
+        file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["tokens", "sequence"])
+def test_a_choice_among_answers_is_no_response(tmp_path: Path, name: str) -> None:
+    found = planned(tmp_path / "s", name, tasks="t")
+    written(found, lambda run: {"t": {"score": [1.0, 0.0]}}, better={"score": True})
+    configure(found, output_type="multiple_choice")
+    with pytest.raises(ConfigError, match="no task of t generates text"):
+        study_results(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"do_sample": False}, "greedy"),
+        ({"do_sample": True, "temperature": 0.7}, "temperature 0.7"),
+    ],
+)
+def test_what_was_not_sampled_at_temperature_1_is_not_weighed(
+    tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
+    found = planned(tmp_path / "s", "sequence", seeds=[1, 2])
+    written(found, lambda run: {"t": {"score": [1.0, 0.0]}}, better={"score": True})
+    configure(found, generation_kwargs=settings)
+    with pytest.raises(ConfigError, match=f"task t: responses are .*{said}"):
+        study_results(found)
 
 
 def test_sequence_weights_are_products_of_normalisers(tmp_path: Path) -> None:
