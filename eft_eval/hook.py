@@ -48,7 +48,7 @@ FILTERS = {
 }
 
 only_our_tasks = False
-"""Set by `eft-eval run` when only our tasks are asked: then lm-eval's own are not indexed."""
+"""Set by `eft-eval run` and `plan` when only our tasks are asked: lm-eval's own are not indexed."""
 
 
 output_path: str | None = None

@@ -11,11 +11,11 @@ from lm_eval.api.model import LM
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.cost.estimate import Ahead
 from eft_eval.judging.prompts.prompt import load_prompt
+from eft_eval.model_adapters.generation import generation_plan
 from eft_eval.plans.speed import Workload
 
 __all__ = ["AskedTasks", "requests_of"]
 
-_LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 _DEFAULT_TOKENS = 256
 
 
@@ -47,7 +47,8 @@ def requests_of(
         response_tokens: Length of the responses; None: the longest that each task allows.
 
     Raises:
-        EftEvalError: A task is unknown, or its data cannot be read.
+        EftEvalError: A task is unknown, its data cannot be read, or no run takes its generation
+            settings.
     """
     from lm_eval import simple_evaluate
 
@@ -78,8 +79,7 @@ class _Counter(LM):  # type: ignore[misc]  # lm-eval ships no types
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         for request in requests:
             context, settings = request.args
-            asked = [settings[name] for name in _LENGTHS if settings.get(name) is not None]
-            longest = int(asked[0]) if asked else _DEFAULT_TOKENS
+            longest = generation_plan(settings, _DEFAULT_TOKENS, None).max_new_tokens
             self._prompts.append(self._count(context))
             self._responses.append(min(self._response_tokens or longest, longest))
         return [""] * len(requests)

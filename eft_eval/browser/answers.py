@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import ref
 
 from eft_eval.browser.folder import Evaluation, Folder, Traced
 from eft_eval.browser.index import SamplesIndex, statuses_of
@@ -35,6 +36,8 @@ _PATIENCE = 0.5  # seconds that an answer waits for an index
 _AT_ONCE = 60.0  # seconds that a single document's place is waited for
 _KEPT = 8  # indexes, of 100,000 documents some 100 MB each
 
+_Pair = tuple[ref[SamplesIndex], ref[SamplesIndex], str]
+
 
 class Answers:
     """Answers over one folder.
@@ -46,7 +49,7 @@ class Answers:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self._indexes: OrderedDict[Path, SamplesIndex] = OrderedDict()
-        self._pairs: OrderedDict[tuple[int, int, str], dict[int, int]] = OrderedDict()
+        self._pairs: OrderedDict[_Pair, dict[int, int]] = OrderedDict()
         self._lock = Lock()
 
     def runs(self) -> dict[str, Any]:
@@ -169,6 +172,8 @@ class Answers:
         found = self._evaluation(run)
         index = self._index(found, found.run.task(_raw(task, found.run.tasks)))
         index.wait(lambda: len(index.entries) > at, _AT_ONCE)
+        if at >= len(index.entries) and not index.complete:
+            raise ConfigError(f"{index.path.name} is still being read; open the document again")
         if not 0 <= at < len(index.entries):
             raise ConfigError(f"{index.path.name} has no sample {at}")
         (sample,) = index.samples([at])
@@ -197,6 +202,8 @@ class Answers:
             one.wait(lambda: False, _AT_ONCE)
         found = self._evaluation(other)
         head = {"run": found.file.model, "place": found.place}
+        if not (index.complete and second.complete):
+            return {**head, "missing": "the files are still being read; open the document again"}
         number = self._paired(index, second, index.entries[at].filter).get(at)
         if number is None:
             return {**head, "missing": "this run has no such document"}
@@ -238,7 +245,7 @@ class Answers:
         return index
 
     def _paired(self, mine: SamplesIndex, other: SamplesIndex, name: str) -> dict[int, int]:
-        key = (id(mine), id(other), name)
+        key = (ref(mine), ref(other), name)
         with self._lock:
             if key not in self._pairs:
                 self._pairs[key] = paired(mine, other, name)

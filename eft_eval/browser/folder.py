@@ -104,6 +104,8 @@ class Folder:
             ConfigError: Several may be it, or it is a link out of the folder.
         """
         path = found.run.samples_file(task)
+        if path is None:  # it may have been written since
+            path = SavedRun(found.place, [found.file]).samples_file(task)
         if path is not None and not self._inside(path):
             raise ConfigError(f"{path.name} leads out of the folder, and is not shown")
         return path

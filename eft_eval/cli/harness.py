@@ -37,7 +37,7 @@ def run_harness(arguments: list[str]) -> int:
     """
     if not any(argument.split("=")[0] in ("--model", "-M", "--config") for argument in arguments):
         arguments = ["--model", "eft", *arguments]
-    hook.only_our_tasks = _asks_only_ours(_values(arguments, ("--tasks", "-t")))
+    hook.only_our_tasks = asks_only_ours(_values(arguments, ("--tasks", "-t")))
     hook.install()
     for config in _values(arguments, ("--config", "-C")):
         _check_config(Path(config))
@@ -155,7 +155,8 @@ def _values(arguments: list[str], options: tuple[str, ...]) -> list[str]:
     return values
 
 
-def _asks_only_ours(tasks: list[str]) -> bool:
+def asks_only_ours(tasks: list[str]) -> bool:
+    """Whether all tasks ship with eft-eval, of names or lists with commas; False for none."""
     asked, ours = _asked(tasks), our_tasks()
     return bool(asked) and all(name in ours for name in asked)
 

@@ -125,11 +125,11 @@ def _work(recipe: Recipe, asked: RunOptions, cost: CostOptions) -> tuple[Workloa
 
     if asked.tasks is not None:
         from eft_eval import hook
-        from eft_eval.cli.harness import our_tasks
+        from eft_eval.cli.harness import asks_only_ours
         from eft_eval.tasks.requests import requests_of
 
         names = [name for name in asked.tasks.split(",") if name]
-        hook.only_our_tasks = all(name in our_tasks() for name in names)
+        hook.only_our_tasks = asks_only_ours(names)
         hook.install()
         found = requests_of(names, asked.limit, _counter(recipe), asked.response_tokens)
         return found.workload, found.judged
@@ -167,5 +167,5 @@ def _judging(
     env = dict(os.environ)
     env.setdefault("OPENAI_API_KEY", "none")  # nobody is asked
     settings = JudgeSettings.from_environment(env, judge=cost.judge)
-    store = VerdictStore(default_store_path())
+    store = VerdictStore(default_store_path(), writable=False)
     return estimate_ahead(judged, work.response_tokens, settings, store), settings.model

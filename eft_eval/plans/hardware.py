@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
@@ -187,13 +186,20 @@ def measured_cpu() -> Device:
     """
     import torch
 
+    from eft_eval.composite.memory import available_bytes
+
+    memory = available_bytes(torch.device("cpu"))
+    if memory is None:
+        raise ConfigError(
+            "--hardware is 'CPU': the memory of this machine is unknown; say both: CPU:16GB@40GBps"
+        )
     with torch.inference_mode():
         matrix = torch.ones(_STREAMED // 4096, 4096)
         vector = torch.ones(4096, 1)
         streamed = matrix.numel() * 4 / _least_seconds(lambda: matrix @ vector)
         square = torch.ones(1024, 1024)
         computed = 2 * 1024**3 / _least_seconds(lambda: square @ square)
-    return Device("CPU", _free_memory(), streamed, computed, True)
+    return Device("CPU", memory, streamed, computed, True)
 
 
 def _least_seconds(run: Callable[[], object], times: int = 5) -> float:
@@ -203,14 +209,3 @@ def _least_seconds(run: Callable[[], object], times: int = 5) -> float:
         run()
         least = min(least, time.perf_counter() - start)
     return least
-
-
-def _free_memory() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        raise ConfigError(
-            "--hardware is 'CPU': the memory of this machine is unknown; say it: CPU:16GB"
-        ) from None
-    (line,) = (line for line in lines if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) * 1024

@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eft_eval.composite.model import View
+from eft_eval.decoding.block import LONGEST_BLOCK
 from eft_eval.decoding.drafting import cheapest_view
 from eft_eval.engine.adapters import AdaptedMember
-from eft_eval.engine.footprint import parameter_count, weight_bytes
+from eft_eval.engine.cache import GROWTH
+from eft_eval.engine.footprint import parameter_count
 from eft_eval.errors import ConfigError
 from eft_eval.plans.hardware import GIB, Device
 from eft_eval.plans.members import PlannedComposite, Work, planned_composite, work_of
 from eft_eval.recipe import Recipe
-from eft_eval.vllm.arguments import check_member, common_dtype, drafted_tokens
+from eft_eval.vllm.arguments import check_composite, common_dtype, drafted_tokens
 
 __all__ = [
     "ENGINES",
+    "PASS_TOKENS",
     "Layout",
     "RankMemory",
     "Spread",
@@ -32,9 +35,9 @@ ENGINES = ("eft", "eft-vllm")
 # of a GPU's memory: what vLLM takes unless told; what torch's allocator does not leave in pieces
 _SHARES = {"eft-vllm": 0.92, "eft": 0.95}
 _RUNTIME = int(0.9 * GIB)  # of a GPU: context and kernels
-_CHUNK = 8192  # tokens that vLLM reads in one pass
-_STEP = 128  # tokens by which caches of eft grow
-_LONGEST_BLOCK = 24
+
+PASS_TOKENS = 8192
+"""Tokens of prompts that are read in one pass, at most."""
 
 
 class Spread(NamedTuple):
@@ -74,7 +77,7 @@ class Layout:
     @property
     def longest_block(self) -> int:
         """The most tokens that are drafted in a round."""
-        return _LONGEST_BLOCK if self.block == "auto" else int(self.block)
+        return LONGEST_BLOCK if self.block == "auto" else int(self.block)
 
     @property
     def draft_copy(self) -> Work | None:
@@ -82,9 +85,11 @@ class Layout:
         return self.works[self.draft] if self.engine == "eft-vllm" and self.block else None
 
     def unfit(self, ranks: int) -> str | None:
-        """Say why members cannot be cut into so many ranks; None where they can."""
+        """Say why members cannot be spread over so many ranks; None where they can."""
         if self.engine == "eft":
-            return None
+            placed = [(view.member.label, _rank_of(view) or 0) for view in self.composite.views]
+            label, last = max(placed, key=lambda one: one[1])
+            return f"{label} is placed on device {last}" if last >= ranks else None
         for work in self.works:
             heads, shared = work.heads
             if heads % ranks or (shared % ranks and ranks % max(shared, 1)):
@@ -111,8 +116,7 @@ def laid_out(composite: PlannedComposite, engine: str) -> Layout:
         block = composite.recipe.decoding.block if len(views) > 1 else 0
         works = tuple(work_of(view.member, engine) for view in views)
         return Layout(engine, composite, works, draft, block)
-    for member in composite.distinct:
-        check_member(member)
+    check_composite(composite)
     dtype = common_dtype(composite.distinct)
     if any(str(member.dtype) != f"torch.{dtype}" for member in composite.distinct):
         composite = planned_composite(with_members(composite.recipe, dtype=dtype))
@@ -197,23 +201,23 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
     weights: dict[str, int] = {}
     caches: dict[str, int] = {}
     for view, work in zip(layout.composite.views, layout.works, strict=True):
-        share = 1 / spread.ranks if vllm else _share(view, spread.ranks, rank)
+        share = 1 / spread.ranks if vllm else _share(view, spread.ranks, rank, device)
         weights[work.label] = int(work.weights * share)
         if isinstance(view.member, AdaptedMember):
-            below = view.member.base
-            weights[below.label] = int(weight_bytes(below) * share)
+            below = work_of(view.member.base, layout.engine)
+            weights[below.label] = int(below.weights * share)
         if vllm:
             share = max(share, 1 / max(work.heads[1], 1))
             cached = rows * work.cache_of(length)
         else:
-            cached = rows * work.cache_of(-(-(length + extra) // _STEP) * _STEP)
+            cached = rows * work.cache_of(-(-(length + extra) // GROWTH) * GROWTH)
         # a view with a prompt of its own keeps a cache of its own
         caches[work.label] = caches.get(work.label, 0) + int(cached * share)
     draft = 0
     if (copy := layout.draft_copy) is not None:
         kept = max(1 / spread.ranks, 1 / max(copy.heads[1], 1))
         draft = int(copy.weights / spread.ranks + rows * copy.cache_of(length) * kept)
-    read = min(_CHUNK, rows * length) if vllm else rows * length
+    read = min(PASS_TOKENS, rows * length) if vllm else rows * length
     widest = max(work.widest for work in layout.works)
     numbers = 4 if device.cpu else 2
     scored = rows * extra * layout.composite.vocabulary * 4 * (len(layout.works) + 2)
@@ -228,12 +232,17 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
     )
 
 
-def _share(view: View, ranks: int, rank: int) -> float:
+def _share(view: View, ranks: int, rank: int, device: Device) -> float:
     """Return the share of a member of eft's that a device holds."""
-    placement = view.member.spec.placement or ""
-    kind, _, number = placement.partition(":")
-    if kind == "cpu":
+    if view.member.spec.placement == "cpu" and not device.cpu:
         return 0.0
-    if number:
-        return 1.0 if int(number) == rank else 0.0
-    return 1 / ranks
+    own = _rank_of(view)
+    return 1 / ranks if own is None else float(own == rank)
+
+
+def _rank_of(view: View) -> int | None:
+    """Return the device that a member is placed on; None where it may lie on several."""
+    placement = view.member.spec.placement
+    if placement in (None, "auto"):
+        return None
+    return int(str(placement).partition(":")[2] or 0)

@@ -25,6 +25,7 @@ __all__ = ["Plan", "PlanSettings", "make_plan"]
 
 _EFT_ROWS = 32
 _VLLM_ROWS = 256
+_RANKS = {"eft": tuple(range(1, 9)), "eft-vllm": (1, 2, 4, 8)}
 
 
 class PlanSettings(NamedTuple):
@@ -90,15 +91,7 @@ def make_plan(recipe: Recipe, hardware: Hardware, work: Workload, settings: Plan
     remedies: tuple[str, ...] = ()
     if not memory.fits:
         remedies = tuple(dict.fromkeys(_remedies(recipe, hardware, spread, settings)))
-    notes = [*layout.notes]
-    if (why := layout.unfit(2)) is not None and hardware.number > 1:
-        notes.append(f"one device a copy: {why}")
-    if (idle := hardware.number % spread.ranks) and hardware.number > spread.ranks:
-        notes.append(f"{idle} of {hardware.number} devices are left over")
-    if settings.engine == "eft" and spread.ranks > 1:
-        notes.append(
-            "placement: auto puts layers on several devices, which then work one after the other"
-        )
+    notes = _notes(layout, hardware, spread)
     speed = speed_of(layout, spread, hardware, work, settings.acceptance)
     if layout.block != 0:
         plain = replace(layout, block=0)
@@ -120,6 +113,27 @@ def make_plan(recipe: Recipe, hardware: Hardware, work: Workload, settings: Plan
     )
 
 
+def _notes(layout: Layout, hardware: Hardware, spread: Spread) -> list[str]:
+    """Return what the user should know of how a composite is spread."""
+    notes = [*layout.notes]
+    cut = layout.engine == "eft-vllm" and hardware.number > 1
+    if cut and (why := layout.unfit(2)) is not None:
+        notes.append(f"one device a copy: {why}")
+    if (idle := hardware.number % spread.ranks) and hardware.number > spread.ranks:
+        notes.append(f"{idle} of {hardware.number} devices are left over")
+    if layout.engine == "eft" and not hardware.device.cpu:
+        notes += [
+            f"{member.label}: placement=cpu: its memory is not counted, its time is a device's"
+            for member in layout.composite.distinct
+            if member.spec.placement == "cpu"
+        ]
+    if layout.engine == "eft" and spread.ranks > 1:
+        notes.append(
+            "placement: auto puts layers on several devices, which then work one after the other"
+        )
+    return notes
+
+
 def _check(settings: PlanSettings, hardware: Hardware) -> None:
     for name, value in (("--ranks", settings.ranks), ("--batch", settings.batch)):
         if value is not None and value < 1:
@@ -135,18 +149,9 @@ def _check(settings: PlanSettings, hardware: Hardware) -> None:
 
 def _candidates(layout: Layout, most: int) -> list[int]:
     """Return the numbers of ranks that a copy can be spread over."""
-    numbered = [
-        int(number) + 1
-        for view in layout.composite.views
-        if (number := (view.member.spec.placement or "").partition(":")[2])
-    ]
-    least = max(numbered, default=1) if layout.engine == "eft" else 1
-    found = [1, 2, 4, 8] if layout.engine == "eft-vllm" else list(range(1, 9))
-    fitting = [n for n in found if least <= n <= most and layout.unfit(n) is None]
+    fitting = [n for n in _RANKS[layout.engine] if n <= most and layout.unfit(n) is None]
     if not fitting:
-        raise ConfigError(
-            f"a member is placed on device {least - 1}; --hardware has {most} in a machine"
-        )
+        raise ConfigError(f"{layout.unfit(most)}; --hardware has {most} in a machine")
     return fitting
 
 
@@ -183,7 +188,7 @@ def _rows(
         roomy = hardware.device.memory >= 70 * GIB and "A100" not in hardware.device.name
         largest = 4 * _VLLM_ROWS if roomy else _VLLM_ROWS
     copies = max(1, hardware.number // ranks)
-    largest = max(1, min(largest, -(-work.responses // copies)))
+    largest = max(1, min(largest, -(-max(work.responses, work.scored) // copies)))
     if not fits(1):
         return None
     low, high = 1, largest
@@ -213,9 +218,8 @@ def _remedies(
             yield f"rows of {length} tokens: {found}"
             break
     if not device.cpu:
-        for ranks in (2, 3, 4, 5, 6, 7, 8):
-            whole = settings.engine == "eft" or ranks in (2, 4, 8)
-            if ranks <= spread.ranks or not whole or own.unfit(ranks) is not None:
+        for ranks in _RANKS[settings.engine]:
+            if ranks <= spread.ranks or own.unfit(ranks) is not None:
                 continue
             if found := need(own, spread._replace(ranks=ranks)):
                 yield f"{ranks} devices a copy: {found}"
@@ -244,7 +248,7 @@ _OTHERS = ("A100-80GB", "H200", "B200", "MI300X")
 
 def _least_ranks(layout: Layout, spread: Spread, device: Device) -> int | None:
     """Return the fewest devices of one machine on which a copy fits."""
-    for ranks in (1, 2, 4, 8):
+    for ranks in _RANKS[layout.engine]:
         wanted = spread._replace(ranks=ranks)
         if layout.unfit(ranks) is None and rank_memory(layout, wanted, device).fits:
             return ranks

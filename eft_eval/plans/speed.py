@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from eft_eval.decoding.block import expected_tokens
 from eft_eval.plans.hardware import Device, Hardware
-from eft_eval.plans.layout import Layout, Spread
+from eft_eval.plans.layout import PASS_TOKENS, Layout, Spread
 from eft_eval.plans.members import Work
 
 __all__ = ["ACCEPTANCE", "Efficiency", "Speed", "Workload", "efficiency_of", "speed_of"]
@@ -25,7 +25,6 @@ ACCEPTANCE = 0.5
 _REDUCTION = 20e-6  # seconds of latency of a sum over ranks; two in a layer
 _LINK = 200e9  # bytes a second between the ranks of a machine
 _SCORE_READS = 3  # how often a round's scores go through memory
-_TOKENS_A_PASS = 8192  # of prompts
 
 
 class Efficiency(NamedTuple):
@@ -43,8 +42,8 @@ class Efficiency(NamedTuple):
 
 
 def efficiency_of(engine: str, device: Device) -> Efficiency:
-    """Return what an engine reaches: measured on a CPU, assumed on accelerators."""
-    if device.cpu:
+    """Return what an engine reaches: all assumed, for want of measurements; see docs/scale.md."""
+    if device.cpu:  # its figures are what was reached, so that only a layer's time is assumed
         return Efficiency(1.0, 1.0, 0.15e-3 if engine == "eft" else 0.1e-3)
     if engine == "eft":  # every kernel is started by Python
         return Efficiency(0.7, 0.4, 0.5e-3)
@@ -175,7 +174,7 @@ class _Timing:
         """Return the seconds of reading a row of so many tokens, in passes that rows share."""
         if not tokens:
             return 0.0
-        together = max(1.0, min(self._spread.rows, _TOKENS_A_PASS / tokens))
+        together = max(1.0, min(self._spread.rows, PASS_TOKENS / tokens))
         works = [*self._layout.works]
         if drafted:
             works.append(self._layout.works[self._layout.draft])

@@ -22,8 +22,8 @@ __all__ = [
     "EngineArguments",
     "Summed",
     "check_arguments",
+    "check_composite",
     "check_length",
-    "check_member",
     "common_dtype",
     "drafted_tokens",
     "engine_arguments",
@@ -85,19 +85,7 @@ def engine_arguments(
     given = dict(extra or {})
     check_arguments(given)
     members = list(dict.fromkeys(view.member for view in composite.views))
-    for member in members:
-        check_member(member)
-    for view in composite.views:
-        if view.prompt is not None:
-            raise ConfigError(
-                f"{view.role}: eft-vllm reads one token sequence for all members, and this one has "
-                "a prompt of its own: leave it out, or use --model eft"
-            )
-    if composite.recipe.decoding.sampling == "coupled" and _asked_for_coupled(composite):
-        raise ConfigError(
-            "decoding.sampling=coupled: vLLM draws its own noise, so that samples agree in "
-            "distribution only: leave it out, or use --model eft"
-        )
+    check_composite(composite)
     drafted, notes = drafted_tokens(composite)
     # vLLM asks that target and draft have one size; scores beyond the shared tokens are -inf
     size = composite.tuned.vocabulary_size if drafted else composite.vocabulary
@@ -174,11 +162,25 @@ def check_length(composite: CompositeModel, given: Mapping[str, Any]) -> None:
         )
 
 
-def _asked_for_coupled(composite: CompositeModel) -> bool:
-    return "sampling" in composite.recipe.decoding.model_fields_set
+def check_composite(composite: Summed) -> None:
+    """Raise ConfigError where vLLM cannot run this composite as one model."""
+    for member in dict.fromkeys(view.member for view in composite.views):
+        _check_member(member)
+    for view in composite.views:
+        if view.prompt is not None:
+            raise ConfigError(
+                f"{view.role}: eft-vllm reads one token sequence for all members, and this one has "
+                "a prompt of its own: leave it out, or use --model eft"
+            )
+    decoding = composite.recipe.decoding
+    if decoding.sampling == "coupled" and "sampling" in decoding.model_fields_set:
+        raise ConfigError(
+            "decoding.sampling=coupled: vLLM draws its own noise, so that samples agree in "
+            "distribution only: leave it out, or use --model eft"
+        )
 
 
-def check_member(member: Member) -> None:
+def _check_member(member: Member) -> None:
     """Raise ConfigError where vLLM cannot hold this member beside others."""
     config = member.config
     if isinstance(member, AdaptedMember) or member.spec.gguf_file or ".gguf" in member.spec.model:

@@ -21,10 +21,12 @@ from written_runs import write_run
 
 from eft_eval.browser.answers import PAGE, Answers
 from eft_eval.browser.folder import Folder
+from eft_eval.browser.selection import Selection
 from eft_eval.browser.server import BrowserServer
 from eft_eval.characters import visible
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
+from eft_eval.runs.lines import iter_places
 
 SECRET = "hf_" + "a1B2" * 8
 
@@ -86,8 +88,9 @@ def test_the_list_has_every_run_and_its_tasks(client: Client) -> None:
 
 def test_a_page_and_the_next(client: Client) -> None:
     run = client.run("plain/up")
-    first = client.ask("documents", run=run, task="facts")
-    assert (first["total"], first["complete"], len(first["documents"])) == (70, True, PAGE)
+    while not (first := client.ask("documents", run=run, task="facts"))["complete"]:
+        assert len(first["documents"]) == PAGE
+    assert (first["total"], len(first["documents"])) == (70, PAGE)
     assert first["metrics"] == [
         {"name": "fact_errors", "better": "lower"}, {"name": "any_right", "better": "higher"},
     ]  # fmt: skip
@@ -284,6 +287,64 @@ def test_new_runs_and_rewritten_files_are_seen(tmp_path: Path) -> None:
         write_run(tmp_path, {"t": {"acc": [1.0]}}, model="second")
         assert len(client.ask("runs")["runs"]) == 2
         assert client.ask("documents", run=run["id"], task="t")["total"] == 3
+
+
+def test_samples_that_come_after_their_results_are_seen(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, {"t": {"acc": [1.0, 0.0]}})
+    (samples,) = folder.glob("*.jsonl")
+    late = samples.rename(tmp_path / "late")
+    for client in served(tmp_path):
+        (run,) = client.ask("runs")["runs"]
+        assert client.ask("documents", run=run["id"], task="t")["status"] == 400
+        late.rename(samples)
+        assert client.ask("documents", run=run["id"], task="t")["total"] == 2
+
+
+def test_pairs_are_of_the_files_as_they_are(tmp_path: Path) -> None:
+    """Indexes of rewritten files may lie where others lay in memory."""
+    mine = write_run(tmp_path / "mine", {"t": {"acc": [0.0] * 8}})
+    write_run(tmp_path / "other", {"t": {"acc": [0.0] * 8}}, model="other")
+    answers = Answers(Folder(tmp_path))
+    runs = {one["model"]: one["id"] for one in answers.runs()["runs"]}
+    (samples,) = mine.glob("*.jsonl")
+    lines = samples.read_text("utf-8").splitlines()
+    for kept in range(1, 9):
+        samples.write_text("\n".join(lines[-kept:]) + "\n", "utf-8")
+        wanted = Selection("", change="alone")
+        while not (found := answers.documents(runs["other"], "t", wanted, runs["model"]))[
+            "complete"
+        ]:
+            pass
+        assert found["total"] == 8 - kept
+
+
+def test_a_file_that_is_being_read_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "mine", {"t": {"acc": [1.0, 0.0]}})
+    write_run(tmp_path / "other", {"t": {"acc": [1.0, 0.0]}}, model="other")
+    answers = Answers(Folder(tmp_path))
+    runs = {one["model"]: one["id"] for one in answers.runs()["runs"]}
+    go_on = threading.Event()
+
+    def slowly(path: Path, filters: Any) -> Iterator[Any]:
+        places = iter_places(path, filters)
+        yield next(places)
+        go_on.wait(30)
+        yield from places
+
+    monkeypatch.setattr("eft_eval.browser.index.iter_places", slowly)
+    monkeypatch.setattr("eft_eval.browser.answers._AT_ONCE", 0.2)
+    with pytest.raises(ConfigError, match="still being read"):
+        answers.document(runs["model"], "t", 1)
+    sides = answers.document(runs["model"], "t", 0, runs["other"])["sides"]
+    assert "still being read" in sides[1]["missing"]
+    go_on.set()
+    monkeypatch.setattr("eft_eval.browser.answers._AT_ONCE", 30)
+    sides = answers.document(runs["model"], "t", 1, runs["other"])["sides"]
+    assert "missing" not in sides[1]
+    with pytest.raises(ConfigError, match="has no sample 2"):
+        answers.document(runs["model"], "t", 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from eft_eval.plans.layout import Spread, laid_out, rank_memory
 from eft_eval.plans.members import planned_composite
 from eft_eval.plans.plan import Plan, PlanSettings, make_plan
 from eft_eval.plans.speed import Workload, efficiency_of, speed_of
-from eft_eval.recipe import parse_recipe
+from eft_eval.recipe import parse_model_args, parse_recipe
 
 GIB = 2**30
 WORK = Workload(1000, 256, 256, 0, 0, 512)
@@ -69,6 +70,59 @@ def test_heads_that_cannot_be_cut_leave_one_device_a_copy() -> None:
     assert any(line.startswith("--engine eft on 5 devices") for line in found.remedies)
     with pytest.raises(ConfigError, match="cannot be cut into 2 equal ranks"):
         made("falcon-up", "8xA100-80GB", engine="eft-vllm", ranks=2)
+
+
+PLACED = "model=qwen2.5-7b-up,tuned.placement=cuda,reference.placement=cuda:0,base.placement="
+
+
+def test_a_member_lies_on_the_device_that_it_is_placed_on() -> None:
+    def plan(placement: str, hardware: str, **settings: Any) -> Plan:
+        recipe = parse_model_args(PLACED + placement).recipe
+        return make_plan(recipe, parse_hardware(hardware), WORK, PlanSettings(**settings))
+
+    large, small = 7615616512 * 2, 494032768 * 2
+    second = plan("cuda:1", "2xA100-80GB")
+    assert second.spread.ranks == 2
+    assert sorted(second.memory.weights.values()) == [0, 0, large]
+    first = plan("cuda", "2xA100-80GB", ranks=2)
+    assert sorted(first.memory.weights.values()) == [small, small, large]
+    with pytest.raises(ConfigError, match=r"--ranks 1: base member .* is placed on device 1"):
+        plan("cuda:1", "2xA100-80GB", ranks=1)
+    with pytest.raises(ConfigError, match=r"is placed on device 1; --hardware has 1"):
+        plan("cuda:1", "1xA100-80GB")
+    tight = plan("cuda:1", "2x4GB@1000GBps")
+    assert "2xA100-80GB" in tight.remedies[-1]  # not fewer than the device it is placed on
+    host = plan("cpu", "1xA100-80GB")
+    assert sorted(host.memory.weights.values()) == [0, small, small]
+    assert any("placement=cpu" in note for note in host.notes)
+    alone = plan("cpu", "CPU:64GB@40GBps")
+    assert sorted(alone.memory.weights.values()) == [small, small, large]
+    assert not alone.notes
+
+
+def test_rows_are_as_many_where_everything_is_scored() -> None:
+    scored = WORK._replace(responses=0, prompt_tokens=0, scored=1000, scored_tokens=512)
+    assert made("qwen2.5-7b-up", "H100", scored).spread.rows == 32
+
+
+def test_the_fewest_devices_are_those_of_the_engine() -> None:
+    assert "3xA100-80GB" in made("llama2-up", "1xA100-80GB").remedies[-1]
+    assert "4xA100-80GB" in made("llama2-up", "1xA100-80GB", engine="eft-vllm").remedies[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ("sampling=coupled", "vLLM draws its own noise"),
+        ("base.prompt=a.jinja", "prompt of its own"),
+    ],
+)
+def test_what_vllm_refuses_has_no_plan(tmp_path: Path, changes: str, word: str) -> None:
+    (tmp_path / "a.jinja").write_text("{{ prompt }}")
+    changes = changes.replace("a.jinja", str(tmp_path / "a.jinja"))
+    recipe = parse_model_args(f"model=qwen2.5-7b-up,{changes}").recipe
+    with pytest.raises(ConfigError, match=word):
+        make_plan(recipe, parse_hardware("H100"), WORK, PlanSettings("eft-vllm"))
 
 
 def test_a_round_by_hand() -> None:
@@ -133,7 +187,8 @@ def test_settings_out_of_range_are_one_line(changes: dict[str, Any], word: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EFT_VERDICT_STORE", str(tmp_path / "new" / "store"))
     words = ["plan", "llama2-up", "--hardware", "8xA100-80GB", "--engine", "eft-vllm"]
     words += ["--prompts", "1000000", "--judge", "gpt-4.1-2025-04-14"]
     done = CliRunner().invoke(app, [*words, "--json"])
@@ -149,6 +204,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judging["cost_usd"] == pytest.approx(cost)
     shown = CliRunner().invoke(app, words, env={"COLUMNS": "120"}).stdout
     assert f"${judging['cost_usd']:,.2f}" in shown
+    assert not [*tmp_path.iterdir()]  # a plan makes no store
     small = CliRunner().invoke(app, ["plan", "llama2-up", "--hardware", "4090"])
     assert small.exit_code == 1
     assert "It does not fit" in small.stdout
