@@ -302,20 +302,20 @@ def test_samples_that_come_after_their_results_are_seen(tmp_path: Path) -> None:
 
 def test_pairs_are_of_the_files_as_they_are(tmp_path: Path) -> None:
     """Indexes of rewritten files may lie where others lay in memory."""
-    mine = write_run(tmp_path / "mine", {"t": {"acc": [0.0] * 8}})
-    write_run(tmp_path / "other", {"t": {"acc": [0.0] * 8}}, model="other")
+    mine = write_run(tmp_path / "mine", {"t": {"acc": [0.0] * 40}})
+    write_run(tmp_path / "other", {"t": {"acc": [0.0] * 40}}, model="other")
     answers = Answers(Folder(tmp_path))
     runs = {one["model"]: one["id"] for one in answers.runs()["runs"]}
     (samples,) = mine.glob("*.jsonl")
     lines = samples.read_text("utf-8").splitlines()
-    for kept in range(1, 9):
+    for kept in range(1, 41):
         samples.write_text("\n".join(lines[-kept:]) + "\n", "utf-8")
         wanted = Selection("", change="alone")
         while not (found := answers.documents(runs["other"], "t", wanted, runs["model"]))[
             "complete"
         ]:
             pass
-        assert found["total"] == 8 - kept
+        assert found["total"] == 40 - kept
 
 
 def test_a_file_that_is_being_read_is_said_to_be(
