@@ -29,7 +29,7 @@ from eft_eval.judging.rejudge import AskedJudge, say_missing
 from eft_eval.judging.responses import Selection
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.records import plain
-from eft_eval.runs.derived import NewTask, check_folder, write_derived
+from eft_eval.runs.derived import NewTask, check_run_folder, write_derived
 from eft_eval.runs.lines import text_hash
 from eft_eval.runs.metadata import Judging
 from eft_eval.runs.records import LENGTH_CONTROLLED, MetricKey, Sample
@@ -141,7 +141,7 @@ def judge_pairs(
     """
     settings = settings or JudgeSettings.from_environment()
     tasks = pair_runs(runs.a, runs.b, runs.selection)
-    check_folder(runs.folder, runs.model)
+    check_run_folder(runs.folder, runs.model)
     judge = AskedJudge(settings, budget)
     judged = [_described(task, _ask(task, judge), settings, runs) for task in tasks]
     verdicts = [one.verdict for part in judged for group in part.groups for one in group]

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import make_folder, write_lines
+from eft_eval.files import check_folder, make_folder, write_lines
 from eft_eval.runs.belonging import samples_path
 from eft_eval.runs.finding import read_json, stamp_of
 from eft_eval.runs.records import ResultsFile
 from eft_eval.runs.shape import no_results
 from eft_eval.runs.writing import NewMetric
 
-__all__ = ["NewTask", "check_folder", "write_derived"]
+__all__ = ["NewTask", "check_run_folder", "write_derived"]
 
 Record = dict[str, Any]
 _OF_TASKS = ("versions", "n-shot")
@@ -52,17 +51,13 @@ class NewTask(NamedTuple):
     lines: Iterable[Record]
 
 
-def check_folder(folder: Path, model: str) -> None:
+def check_run_folder(folder: Path, model: str) -> None:
     """Check before any work that a run of this model can be written into a folder.
 
     Raises:
         ConfigError: It holds another model's run, is no folder, or cannot be written.
     """
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"{folder} cannot be written: {there} is no folder, or write-protected")
+    check_folder(folder)
     for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):  # as runs are found
         try:
             content = read_json(path)
