@@ -94,6 +94,9 @@ class AdaptedMember(Member):
         """Bytes of the adapter's weights."""
         return max((Path(file).stat().st_size for file in self._weight_files), default=0)
 
+    def _check_packages(self) -> None:
+        """The whole model has checked them."""
+
     def _check_folder(self) -> None:
         if find_spec("peft") is None:
             raise ConfigError(f'{self.label}: an adapter needs peft: pip install "eft-eval[peft]"')

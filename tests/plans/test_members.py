@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from adapters import make_adapter
 from transformers import (
     AutoModelForCausalLM,
     FalconConfig,
@@ -17,7 +18,10 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicCache
 
+from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import weight_counts
+from eft_eval.plans.hardware import parse_hardware
+from eft_eval.plans.layout import Spread, laid_out, rank_memory, with_members
 from eft_eval.plans.members import planned_composite, work_of
 from eft_eval.recipe import named_recipe_names, parse_recipe
 
@@ -101,6 +105,26 @@ def test_falcons_caches_are_those_of_transformers(tmp_path: Path, newer: bool) -
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     assert work_of(member, "eft").cache_of(7) == pytest.approx(held)
     assert work_of(member, "eft-vllm").heads == (4, 2 if newer else 1)
+
+
+def test_the_model_below_an_adapter_is_held_as_any_other(tmp_path: Path) -> None:
+    for name in ("below", "other"):
+        AutoModelForCausalLM.from_config(LlamaConfig(**SMALL)).save_pretrained(tmp_path / name)
+    adapter = make_adapter(tmp_path / "lora", str(tmp_path / "below"))
+    members = {
+        "tuned": adapter,
+        "reference": {"model": str(tmp_path / "other"), "dtype": "bfloat16"},
+    }
+    recipe = parse_recipe({"base": str(tmp_path / "other"), "deltas": [members]})
+    layout = laid_out(planned_composite(with_members(recipe, quantization="4bit")), "eft")
+    device = parse_hardware("80GB@2TBps").device
+    weights = rank_memory(layout, Spread(1, 1, 64), device).weights
+    adapted = layout.composite.members["tuned"]
+    assert isinstance(adapted, AdaptedMember)
+    tables = 2 * 100 * 32  # which bitsandbytes leaves as they are
+    total = weight_counts(adapted.base).total
+    assert weights[adapted.base.label] == (total - tables) // 2 + tables * 2
+    assert weights[adapted.label] == (tmp_path / "lora/adapter_model.safetensors").stat().st_size
 
 
 @pytest.mark.parametrize(
