@@ -367,7 +367,7 @@ def test_a_composite_that_does_not_say_of_what_is_refused(tmp_path: Path) -> Non
         ({"metrics": ("sums_gen/exact_mach",)}, r"did you mean 'sums_gen/exact_match'"),
         ({"level": 1.0}, "--level 1.0: expected a number between 0 and 1"),
         ({"max_unknown": 1.5}, "--max-unknown 1.5: expected a share from 0 to 1"),
-        ({"judge_prompts": ("no.jinja",)}, "cannot read the judge prompt 'no.jinja'"),
+        ({"judge_prompts": ("no.jinja",)}, "the judge prompt 'no.jinja' does not exist"),
     ],
 )
 def test_wrong_settings(stock: Path, options: dict[str, Any], complaint: str) -> None:

@@ -268,7 +268,7 @@ def test_a_template_is_tried_before_it_is_used(tmp_path: Path, body: str, messag
 def test_unknown_names_and_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'factuality'.*known: factuality, "):
         load_prompt("factualty")
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(ConfigError, match="does not exist"):
         load_prompt(str(tmp_path / "none.jinja"))
     (tmp_path / "bare.jinja").write_text("{{ response }}", "utf-8")
     with pytest.raises(ConfigError, match="has no metadata"):
