@@ -6,6 +6,7 @@ Eq. 5 normalises at every step, so that a sample of it is one of Eq. 4 with the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,13 +42,16 @@ def log_normalisers(
         raise ConfigError("a composite with weight_top_p has no sequence-level weights")
     steps = len(response) + 1
     total = composite.empty_scores(steps, dtype=torch.float64)  # [steps, V]
+    excluded = torch.tensor(
+        sorted(composite.excluded_tokens), dtype=torch.long, device=composite.device
+    )
     own_normalisers = torch.zeros(steps, dtype=torch.float64, device=composite.device)
     for number, view in enumerate(composite.views):
         read = [*prompts[number], *response]
         logits, first = view.member.engine.logits([read], [steps])
         start = len(prompts[number]) - 1 - first
         own = logits[0, start : start + steps, : composite.vocabulary].double()
-        own = own.to(composite.device)
+        own = own.to(composite.device).index_fill(-1, excluded, -math.inf)
         composite.accumulate(total, view, own)
         own_normalisers += view.coefficient * own.logsumexp(dim=-1)
     return (total.logsumexp(dim=-1) - own_normalisers).cpu()

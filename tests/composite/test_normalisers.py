@@ -44,6 +44,22 @@ def test_they_are_the_sum_of_eq_5(weight: float, answer: str) -> None:
     assert found == pytest.approx(expected.tolist(), abs=1e-6)
 
 
+def test_tokens_that_some_member_lacks_count_for_none() -> None:
+    roles = {"base": "demo:large-base", "tuned": "demo:small-tuned", "reference": "demo:small-base"}
+    composite = Composite.load({**roles, "dtype": "float64"}, device="cpu")
+    before = composite.encoding.tokens(PROMPT)
+    tokens = composite.encoding.tokens(PROMPT + ANSWER)
+    alone = sorted({*range(0, composite.vocabulary, 3)} - {*tokens})
+    composite.__dict__["_alone"] = frozenset(alone)
+    found = {}
+    for role, model in roles.items():
+        own = log_probs(model, tokens)[len(before) - 1 :]
+        found[role] = own.index_fill(-1, torch.tensor(alone), -math.inf).log_softmax(dim=-1)
+    expected = found["base"] + found["tuned"] - found["reference"].clamp(min=-1e9)
+    steps = composite.log_normalisers(PROMPT, ANSWER)
+    assert steps == pytest.approx(expected.logsumexp(dim=-1).tolist(), abs=1e-6)
+
+
 def test_their_product_weighs_responses_by_eq_4() -> None:
     """prod Z times the composite's probability is base times (tuned / reference), unnormalised."""
     composite = Composite.load("demo-up", device="cpu")
