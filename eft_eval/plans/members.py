@@ -210,7 +210,7 @@ def _heads(text: Any) -> tuple[int, int, int]:
     shared = getattr(text, "num_key_value_heads", None)
     if getattr(text, "new_decoder_architecture", False):
         shared = text.num_kv_heads
-    elif getattr(text, "multi_query", False):
+    elif getattr(text, "multi_query", False) or getattr(text, "kv_lora_rank", None):
         shared = 1
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
     return int(heads), int(shared or heads), int(size)

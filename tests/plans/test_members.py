@@ -11,6 +11,7 @@ import torch
 from adapters import make_adapter
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV3Config,
     FalconConfig,
     Gemma3TextConfig,
     LlamaConfig,
@@ -105,6 +106,20 @@ def test_falcons_caches_are_those_of_transformers(tmp_path: Path, newer: bool) -
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     assert work_of(member, "eft").cache_of(7) == pytest.approx(held)
     assert work_of(member, "eft-vllm").heads == (4, 2 if newer else 1)
+
+
+def test_one_latent_vector_is_kept_by_every_rank(tmp_path: Path) -> None:
+    config = DeepseekV3Config(
+        **{**SMALL, "num_key_value_heads": 4}, moe_intermediate_size=16, n_routed_experts=4,
+        kv_lora_rank=16, qk_rope_head_dim=4, qk_nope_head_dim=8, v_head_dim=8, q_lora_rank=8,
+    )  # fmt: skip
+    work = work_of(planned(save(tmp_path, config)), "eft-vllm")
+    assert work.cache_of(10) == 4 * 10 * (16 + 4) * 4  # layers, tokens, latent and rotary, bytes
+    recipe = parse_recipe({"base": str(tmp_path)})
+    layout = laid_out(planned_composite(recipe), "eft-vllm")
+    assert layout.unfit(4) is None
+    memory = rank_memory(layout, Spread(4, 1, 10), parse_hardware("80GB@2TBps").device)
+    assert sum(memory.caches.values()) == work.cache_of(10)
 
 
 def test_the_model_below_an_adapter_is_held_as_any_other(tmp_path: Path) -> None:
