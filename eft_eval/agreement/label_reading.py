@@ -29,7 +29,7 @@ class LabelReading:
             model means the same as None. Of a run that a panel judged, one of its judges, by its
             model or its short name: its verdicts are taken in place of the panel's.
         tasks: The run's tasks to take; by default all that are judged for the measure.
-        measure: The run's verdicts to take: factuality, helpfulness or harm; by default
+        measure: The run's verdicts to take: factuality, helpfulness, harm or preference; by default
             factuality if the run is judged for it, else what it is judged for.
         files: What the user says of the label files that they do not say themselves.
         query: Path of the question in the run's samples, where the labels were exported with one.

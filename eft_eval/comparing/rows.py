@@ -12,12 +12,10 @@ from eft_eval.comparing.comparison import Decision, Row, Side
 from eft_eval.comparing.pairing import Matched, Pairs, pair_columns
 from eft_eval.comparing.settings import GateSettings, MetricSettings
 from eft_eval.comparing.unscored import Extremes, Part, extremes, has_unscored, is_share
-from eft_eval.judging.prompts.ranges import is_rate
+from eft_eval.judging.prompts.ranges import mean_of_metric
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.records import Column, MetricKey, Run
 from eft_eval.runs.samples import PROMPT
-from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import mean_with_interval, wilson_interval
 from eft_eval.statistics.paired import (
     Codes,
     Difference,
@@ -296,12 +294,8 @@ def _unpaired(column: Column, verdicts: Mapping[str, int] | None) -> Side:
 def _paired(side: Side, metric: str, values: Values, clusters: Codes | None, level: float) -> Side:
     if not len(values):
         return side
-    interval: Interval
-    if clusters is None and is_rate(metric, values):
-        interval = wilson_interval(int(values.sum()), len(values), level)
-    else:
-        interval = mean_with_interval(values, clusters, level).interval
-    return replace(side, mean=float(values.mean()), interval=interval)
+    interval = mean_of_metric(metric, values, clusters, level).interval
+    return replace(side, mean=interval.estimate, interval=interval)
 
 
 def _notes(

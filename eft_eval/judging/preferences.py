@@ -15,10 +15,11 @@ import numpy as np
 
 from eft_eval.judging.pairs import PairedTask
 from eft_eval.judging.prompts.measures import MEASURES
-from eft_eval.judging.prompts.ranges import is_rate
+from eft_eval.judging.prompts.ranges import mean_of_metric
 from eft_eval.runs.metadata import Bounds
 from eft_eval.statistics.length_control import LengthControlled, length_controlled_rate
-from eft_eval.statistics.means import Mean, mean_with_interval, share_of, wilson_interval
+from eft_eval.statistics.means import Mean, share_of
+from eft_eval.statistics.ratings import read_clusters, select
 from eft_eval.verdicts.verdict import Verdict, status_of_several
 
 __all__ = [
@@ -166,13 +167,11 @@ def figures_of(
 
 
 def _mean(metric: str, column: Sequence[float | None], clusters: list[str] | None) -> Mean:
-    """Return a metric's mean with the interval that reports show, too: Wilson's for a rate."""
+    """Return a metric's mean over the documents that have a number."""
     values = np.array(column, dtype=np.float64)
-    mean = share_of(mean_with_interval(values, clusters))
-    known = values[~np.isnan(values)]
-    if clusters is None and len(known) and is_rate(metric, known):
-        return mean._replace(interval=wilson_interval(int(known.sum()), len(known)), warnings=())
-    return mean
+    known = ~np.isnan(values)
+    codes = select(read_clusters(clusters, len(values)), known)
+    return share_of(mean_of_metric(metric, values[known], codes, dropped=int((~known).sum())))
 
 
 def _length_differences(task: PairedTask, groups: Sequence[Sequence[Orders]]) -> list[float | None]:

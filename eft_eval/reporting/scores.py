@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eft_eval.comparing.pairing import keys_of
-from eft_eval.judging.prompts.ranges import is_rate, within_range
+from eft_eval.judging.prompts.ranges import mean_of_metric, within_range
 from eft_eval.runs.records import Column, ItemSeen, MetricKey, Pipeline, Run, TaskRun
 from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import Mean, mean_of, wilson_interval
+from eft_eval.statistics.means import Mean
 from eft_eval.statistics.paired import Codes
 
 __all__ = ["Aligned", "Score", "align", "codes_of", "column_of", "mean_of_column", "scores_of"]
@@ -87,10 +87,7 @@ def scores_of(run: Run, level: float = 0.95) -> tuple[Score, ...]:
 
 
 def mean_of_column(column: Column, items: Sequence[ItemSeen], level: float) -> Mean:
-    """Return the mean over the documents that have a number, at least one.
-
-    Its interval is Wilson's for a rate, t for another mean, clustered t where prompts repeat; a
-    count that happens to be 0 or 1 everywhere is no rate.
+    """Return the mean over the documents that have a number, at least one; see `mean_of_metric`.
 
     Args:
         column: The metric.
@@ -101,10 +98,8 @@ def mean_of_column(column: Column, items: Sequence[ItemSeen], level: float) -> M
     kept = [(value, item.cluster) for value, item in pairs if value is not None]
     values = np.array([value for value, _ in kept], dtype=np.float64)
     codes = codes_of([cluster for _, cluster in kept])
-    mean = mean_of(values, codes, level, dropped=len(column.values) - len(kept))
-    if codes is None and is_rate(column.key.metric, values):
-        return mean._replace(interval=wilson_interval(int(values.sum()), len(values), level))
-    return mean
+    dropped = len(column.values) - len(kept)
+    return mean_of_metric(column.key.metric, values, codes, level, dropped)
 
 
 def align(columns: Sequence[tuple[Column, Pipeline]]) -> Aligned:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eft_eval.comparing.unscored import is_share
-from eft_eval.judging.prompts.ranges import is_rate, within_range
+from eft_eval.judging.prompts.ranges import mean_of_metric, within_range
 from eft_eval.reporting.scores import align, column_of
 from eft_eval.runs.reading import read_run
 from eft_eval.runs.records import Column, MetricKey, Pipeline, Run
 from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import mean_of, wilson_interval
+from eft_eval.statistics.means import mean_of
 from eft_eval.statistics.paired import Codes
 from eft_eval.study.folder import StudyFolder
 
@@ -75,9 +75,10 @@ class Measured(NamedTuple):
         """Return an arm's mean with its interval over documents: Wilson's for a rate, else t."""
         values = self.values[arm]
         name = self.metric.key.metric
-        found = mean_of(values, self.clusters, level).interval
-        if self.clusters is None and self.seeds == 1 and is_rate(name, values):
-            found = wilson_interval(int(values.sum()), len(values), level)
+        if self.seeds == 1:
+            found = mean_of_metric(name, values, self.clusters, level).interval
+        else:  # a document's mean over seeds is no outcome of a rate
+            found = mean_of(values, self.clusters, level).interval
         return within_range(name, found) or found
 
 

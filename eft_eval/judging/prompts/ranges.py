@@ -7,10 +7,10 @@ import math
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.runs.records import CORRECTED_NAME
 from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import within_unit
-from eft_eval.statistics.paired import Values, is_binary
+from eft_eval.statistics.means import Mean, mean_of, wilson_interval, within_unit
+from eft_eval.statistics.paired import Codes, Values, is_binary
 
-__all__ = ["UNIT", "best_value", "is_rate", "range_of", "within_range"]
+__all__ = ["UNIT", "best_value", "mean_of_metric", "range_of", "within_range"]
 
 UNIT = (0.0, 1.0)
 """Range of shares and rates."""
@@ -67,9 +67,27 @@ def best_value(metric: str, higher_is_better: bool | None) -> float | None:
     return best if math.isfinite(best) else None
 
 
-def is_rate(metric: str, values: Values) -> bool:
-    """Whether numbers of a metric are a rate's: a count that is 0 or 1 everywhere is none."""
-    return range_of(metric) in (None, UNIT) and is_binary(values)
+def mean_of_metric(
+    metric: str, values: Values, codes: Codes | None, level: float = 0.95, dropped: int = 0
+) -> Mean:
+    """Return the mean of a metric over documents.
+
+    Its interval is Wilson's for a rate, t for another mean, clustered t where prompts repeat; a
+    count that happens to be 0 or 1 everywhere is no rate.
+
+    Args:
+        metric: Its name.
+        values: Numbers without holes.
+        codes: What each belongs to; None where all are independent.
+        level: Confidence level.
+        dropped: How many documents have no number.
+    """
+    mean = mean_of(values, codes, level, dropped)
+    is_rate = range_of(metric) in (None, UNIT) and is_binary(values)
+    if codes is not None or not is_rate or not len(values):
+        return mean
+    wilson = wilson_interval(int(values.sum()), len(values), level)
+    return mean._replace(interval=wilson, warnings=())
 
 
 def within_range(metric: str, interval: Interval) -> Interval | None:
