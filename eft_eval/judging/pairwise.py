@@ -18,13 +18,8 @@ from eft_eval.judging.cost.estimate import Planned
 from eft_eval.judging.describe import describe_judge
 from eft_eval.judging.judge import plan
 from eft_eval.judging.pairs import PairedTask, pair_runs
-from eft_eval.judging.preferences import (
-    LENGTH_CONTROLLED_RATE,
-    Figures,
-    Orders,
-    figures_of,
-    values_of,
-)
+from eft_eval.judging.preferences import Figures, Orders, figures_of, values_of
+from eft_eval.judging.prompts.measures import LENGTH_CONTROLLED_RATE
 from eft_eval.judging.rejudge import AskedJudge, say_missing
 from eft_eval.judging.responses import Selection
 from eft_eval.judging.settings import JudgeSettings

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eft_eval.judging.pairs import PairedTask
-from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.judging.prompts.measures import MEASURES, ORDER_METRICS
 from eft_eval.judging.prompts.ranges import mean_of_metric
 from eft_eval.runs.metadata import Bounds
 from eft_eval.statistics.length_control import LengthControlled, length_controlled_rate
@@ -23,23 +23,12 @@ from eft_eval.statistics.ratings import read_clusters, select
 from eft_eval.verdicts.verdict import Verdict, status_of_several
 
 __all__ = [
-    "LENGTH_CONTROLLED_RATE",
-    "ORDER_METRICS",
     "Figures",
     "Orders",
     "figures_of",
     "values_of",
 ]
 
-LENGTH_CONTROLLED_RATE = "win_rate_length_controlled"
-ORDER_METRICS = (
-    "win_rate_shown_first",
-    "win_rate_shown_second",
-    "ties",
-    "prefers_first_shown",
-    "same_in_both_orders",
-)
-"""What is told besides the win rate; none of them is better higher or lower."""
 _MEASURE = MEASURES["preference"]
 _TIE = 0
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, Status, Verdict, load_prompt, unjudged
@@ -24,6 +26,7 @@ from eft_eval.judging.metrics import (
     scored_standard_error,
 )
 from eft_eval.judging.prompts.measures import MEASURES, Measure, measure_of
+from eft_eval.judging.prompts.ranges import mean_of_metric
 from eft_eval.verdicts.text import query_id, read_verdicts, write_verdicts
 
 BLANK = unjudged(load_prompt("factuality"), JudgeSettings("m", None, "k"), "x")
@@ -194,3 +197,23 @@ def test_what_a_prompt_measures_follows_from_scale_and_direction(tmp_path: Path)
     odd = replace(load_prompt("factuality"), better="higher")
     with pytest.raises(ConfigError, match=r"scale 'count' \(higher is better\); needed is"):
         measure_of(odd)
+
+
+def test_a_rates_interval_is_wilsons_and_a_counts_is_not() -> None:
+    values = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0])
+    wilson = proportion_confint(5, 7, method="wilson")
+    half = stats.t.ppf(0.975, 6) * stats.sem(values)
+    for metric, ends in (
+        ("win_rate", wilson),
+        ("unheard_of", wilson),
+        ("fact_errors", (5 / 7 - half, 5 / 7 + half)),
+    ):
+        found = mean_of_metric(metric, values, None)
+        assert found.interval.estimate == pytest.approx(5 / 7)
+        assert (found.interval.lower, found.interval.upper) == pytest.approx(ends)
+    clustered = mean_of_metric("win_rate", values, np.array([0, 0, 1, 1, 2, 2, 3]))
+    assert clustered.interval.method == "clustered t"
+    ones = mean_of_metric("win_rate", np.ones(4), None)
+    assert ones.interval.lower == pytest.approx(proportion_confint(4, 4, method="wilson")[0])
+    assert not ones.warnings, "there is an interval"
+    assert math.isnan(mean_of_metric("win_rate", np.array([]), None).interval.lower)

@@ -77,7 +77,7 @@ def test_a_dry_run_shows_the_arms_and_writes_nothing(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     for arm in ("small-tuned", "up-scaled", "down-scaled", "large-tuned"):
         assert arm in done.output
-    assert "4 arms × 1 seeds = 4 runs of demo" in done.output
+    assert "4 arms × 1 seed = 4 runs of demo" in done.output
     assert not (tmp_path / "s").exists()
 
 

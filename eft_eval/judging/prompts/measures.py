@@ -15,7 +15,7 @@ from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.runs.metadata import Bounds
 from eft_eval.verdicts.verdict import Scale, Status, Verdict, most_votes
 
-__all__ = ["MEASURES", "Measure", "measure_of"]
+__all__ = ["LENGTH_CONTROLLED_RATE", "MEASURES", "ORDER_METRICS", "Measure", "measure_of"]
 
 _UNREADABLE = (Status.truncated, Status.malformed, Status.ambiguous, Status.out_of_range)
 _UNKNOWN = (
@@ -166,6 +166,16 @@ MEASURES = {
 }
 """All measures by name: factuality counts errors, the others are means in [0, 1]; preference is of
 pairs of responses (`eft_eval.judging.pairwise`): percent of a pair's orders that the first wins."""
+
+LENGTH_CONTROLLED_RATE = "win_rate_length_controlled"
+ORDER_METRICS = (
+    "win_rate_shown_first",
+    "win_rate_shown_second",
+    "ties",
+    "prefers_first_shown",
+    "same_in_both_orders",
+)
+"""What is told of pairs besides the win rate; none of them is better higher or lower."""
 
 
 def measure_of(prompt: JudgePrompt, name: str | None = None) -> Measure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from eft_eval.judging.prompts.measures import MEASURES
+from eft_eval.judging.prompts.measures import LENGTH_CONTROLLED_RATE, MEASURES, ORDER_METRICS
 from eft_eval.runs.records import CORRECTED_NAME
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import Mean, mean_of, wilson_interval, within_unit
@@ -29,17 +29,7 @@ _KNOWN: dict[str, tuple[float, float]] = {
     "fact_not_understood": _AMOUNT,
     "declined": UNIT,
     # of pairs of responses, besides the win rate
-    **dict.fromkeys(
-        (
-            "win_rate_length_controlled",
-            "win_rate_shown_first",
-            "win_rate_shown_second",
-            "ties",
-            "prefers_first_shown",
-            "same_in_both_orders",
-        ),
-        UNIT,
-    ),
+    **dict.fromkeys((LENGTH_CONTROLLED_RATE, *ORDER_METRICS), UNIT),
 }
 
 
