@@ -156,12 +156,13 @@ def _line(judged: Judged, index: int, sample: Sample) -> _Record:
     given, group = judged.given, judged.groups[index]
     values = given.measure.values(group)
     responses = [item.response for item in given.items[index]]
-    raw = sample.responses[0][: len(responses)] if sample.responses else []
+    raw = sample.responses[0] if sample.responses else []
+    as_judged = isinstance(raw, list) and raw[: len(responses)] == responses
     old_names = {*sample.record.get("metrics", ()), "judged_responses"}
     kept = {name: value for name, value in sample.record.items() if name not in old_names}
     return {
         **kept,
-        **({} if raw == responses else {"judged_responses": responses}),
+        **({} if as_judged else {"judged_responses": responses}),
         "filtered_resps": [write_verdicts(group, given.measure.name, given.prompt_ids[index])],
         "filter": given.name,
         "metrics": list(values),

@@ -33,8 +33,9 @@ def results_of(run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("written", [[[None]], [None]])
 def test_a_null_response_is_missing_and_nobody_is_asked(
-    openai_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    openai_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: list[Any]
 ) -> None:
     server = openai_server(score, models=["judge"])
     monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
@@ -42,7 +43,7 @@ def test_a_null_response_is_missing_and_nobody_is_asked(
 
     def absent(number: int, line: dict[str, Any]) -> None:
         if number == 1:
-            line["resps"] = [[None]]
+            line["resps"] = written
 
     rewritten(run, absent)
     dry = CliRunner().invoke(app, ["judge", str(run), "--judge", "judge", "--dry-run"])
