@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from lm_eval.api.filter import Filter
@@ -23,6 +25,17 @@ from eft_eval.verdicts.text import query_id, write_verdicts
 from eft_eval.verdicts.verdict import Status, Verdict
 
 log = logger("lm_eval.eft")
+_asking = ContextVar("_asking", default=True)
+
+
+@contextmanager
+def nobody_asked() -> Iterator[None]:
+    """Within it no filter asks its judge: every response is one that was not judged."""
+    token = _asking.set(False)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
 
 
 class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
@@ -57,9 +70,14 @@ class JudgeFilter(Filter):  # type: ignore[misc]  # lm-eval ships no types
             ]
             for responses, doc in zip(resps, docs, strict=True)
         ]
-        rest = iter(self._judge([item for group in groups for item in group]))
-        by_doc = [[next(rest) for _ in group] for group in groups]
-        _report(by_doc, self._measure)
+        if _asking.get():
+            rest = iter(self._judge([item for group in groups for item in group]))
+            by_doc = [[next(rest) for _ in group] for group in groups]
+            _report(by_doc, self._measure)
+        else:
+            nobody = JudgeSettings("nobody", "http://localhost", "no-key")
+            not_asked = unjudged(self._prompt, nobody, "not asked")
+            by_doc = [[not_asked for _ in group] for group in groups]
         return [
             write_verdicts(of_doc, self._measure.name, query_id(group[0].query))
             for of_doc, group in zip(by_doc, groups, strict=True)

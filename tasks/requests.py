@@ -13,6 +13,7 @@ from eft_eval.judging.cost.estimate import Ahead
 from eft_eval.judging.prompts.prompt import load_prompt
 from eft_eval.model_adapters.generation import generation_plan
 from eft_eval.plans.speed import Workload
+from eft_eval.tasks.judge_filter import nobody_asked
 
 __all__ = ["AskedTasks", "requests_of"]
 
@@ -54,9 +55,10 @@ def requests_of(
 
     counter = _Counter(count, response_tokens)
     try:
-        found = simple_evaluate(
-            model=counter, tasks=[*tasks], limit=limit, predict_only=True, bootstrap_iters=0
-        )
+        with nobody_asked():
+            found = simple_evaluate(
+                model=counter, tasks=[*tasks], limit=limit, predict_only=True, bootstrap_iters=0
+            )
     except EftEvalError:
         raise
     except Exception as error:

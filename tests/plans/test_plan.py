@@ -222,3 +222,36 @@ def test_tasks_say_what_they_ask() -> None:
     wrong = CliRunner().invoke(app, [*words, "--tasks", "demo_fcat"])
     assert isinstance(wrong.exception, ConfigError)
     assert "demo_fcat" in str(wrong.exception)
+
+
+@pytest.mark.slow
+def test_a_plan_asks_no_judge_of_a_task_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data.jsonl").write_text('{"question": "Q", "answer": "A"}\n' * 2)
+    (tmp_path / "own.yaml").write_text(
+        f"""
+task: own
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {tmp_path / "data.jsonl"}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{max_gen_toks: 8, until: []}}
+filter_list: [{{name: judge, filter: [{{function: eft_judge}}]}}]
+metric_list: [{{metric: exact_match}}]
+"""
+    )
+    monkeypatch.setenv("EFT_VERDICT_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("EFT_JUDGE_MODEL", "gpt-4.1-2025-04-14")
+    monkeypatch.setattr("eft_eval.tasks.judge_filter.judge_responses", _asked)
+    words = ["plan", "demo", "--hardware", "CPU:8GB@10GBps", "--json", "--tasks"]
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "own.yaml")])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["judging"]["new"] == 2
+    assert not (tmp_path / "store").exists()
+
+
+def _asked(*_: object) -> None:
+    raise AssertionError("somebody was asked")
