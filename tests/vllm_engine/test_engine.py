@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -23,31 +22,18 @@ import pytest
 import torch
 from openai import OpenAI
 from reference import Reference
-from scipy.stats import chisquare
+from scipy.stats import chi2, chisquare
 from tokenizer_kinds import size_of, tokenizer_of
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from vllm_commands import GIVEN, REAL, environment, harness
 
 from eft_eval.composite.encoding import TextEncoding
 
-GIVEN = os.environ.get("EFT_TEST_VLLM")  # before the fixture that clears the environment
 DRIVER = Path(__file__).parents[1] / "vllm_driver.py"
 PROMPTS = ["What is the capital of France?", "hello", "1 2 3 4", "The quick brown fox"]
 PAIRS = [["What is", " the capital of France?"], ["hello", " world, how are you?"], ["", "A fox"]]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not GIVEN, reason="no vLLM: set EFT_TEST_VLLM to its bin folder"),
-]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {
-        "PATH": f"{GIVEN}:{os.environ['PATH']}",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
+pytestmark = REAL
 
 
 def model(folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, *, tied: bool) -> str:
@@ -149,39 +135,45 @@ def test_samples_follow_the_distribution(
     folders: dict[str, str], tmp_path: Path, block: int
 ) -> None:
     roles = {role: folders[role] for role in ("base", "tuned", "reference")}
-    draws = 2000
     found = ask(
         tmp_path,
         roles | {"block": block, "weight": 0.2},
-        prompts=["hello"] * draws, pairs=[], max_new_tokens=2, temperature=1.0,
+        prompts=["hello"] * 6000, pairs=[], max_new_tokens=4, temperature=1.0,
         engine={"enforce_eager": True, "max_num_seqs": 64},
     )  # fmt: skip
-    reference = Reference(roles["base"], [(roles["tuned"], roles["reference"], 0.2)])
+    assert (found["drafted"] > 0) == (block > 0)
+    for place in (0, 1):  # the first token is never drafted, the second one is
+        assert p_value(roles, 0.2, found["tokens"], place) > 1e-4
+        assert p_value(roles, 0.4, found["tokens"], place) < 1e-6  # another weight is noticed
+
+
+def p_value(roles: dict[str, str], weight: float, rows: list[list[int]], place: int) -> float:
+    """χ² of the tokens at a place, after each beginning that occurs often enough to say anything.
+
+    Tokens of fewer than 5 expected ones are taken together.
+    """
+    reference = Reference(roles["base"], [(roles["tuned"], roles["reference"], weight)])
     context = TextEncoding(reference.tokenizer).tokens("hello")
-    p = np.exp(reference.log_probs(context, len(context) - 1)[0])
-    seen = Counter(tokens[0] for tokens in found["tokens"])
-    assert p_value(p, seen, draws) > 1e-4
-    wrong = np.exp(Reference(roles["base"], [(roles["tuned"], roles["reference"], 0.4)]).log_probs(
-        context, len(context) - 1)[0])  # fmt: skip
-    assert p_value(wrong, seen, draws) < 1e-6  # the test would notice another weight
-
-
-def p_value(p: np.ndarray, seen: Counter[int], draws: int) -> float:
-    """χ² of counts, tokens of fewer than 5 expected ones together."""
-    often = np.flatnonzero(p * draws >= 5)
-    counts = [seen[int(token)] for token in often]
-    expected = list(p[often] * draws)
-    counts.append(draws - sum(counts))
-    expected.append(draws - sum(expected))
-    return float(chisquare(counts, expected).pvalue)
-
-
-def harness(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [f"{GIVEN}/lm_eval", *words, "--include_path", str(tmp_path), "--output_path",
-         str(tmp_path / "out"), "--log_samples"],
-        env=environment(), capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    after: dict[tuple[int, ...], Counter[int]] = {}
+    for row in rows:
+        if len(row) > place:
+            after.setdefault(tuple(row[:place]), Counter())[row[place]] += 1
+    statistic, freedom = 0.0, 0
+    for beginning, seen in after.items():
+        draws = sum(seen.values())
+        if draws < 100:
+            continue
+        tokens = [*context, *beginning]
+        p = np.exp(reference.log_probs(tokens, len(tokens) - 1)[0])
+        often = np.flatnonzero(p * draws >= 5)
+        counts = [seen[int(token)] for token in often]
+        expected = list(p[often] * draws)
+        counts.append(draws - sum(counts))
+        expected.append(draws - sum(expected))
+        one = chisquare(counts, expected)
+        statistic, freedom = statistic + float(one.statistic), freedom + len(counts) - 1
+    assert freedom > 0
+    return float(chi2.sf(statistic, freedom))
 
 
 def test_what_the_processor_cannot_run_is_one_line(tmp_path: Path) -> None:
