@@ -7,6 +7,7 @@ its own: 1 a regression, 3 inconclusive where that is to fail.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -86,13 +87,29 @@ def main() -> None:
     """Run the command line; an error of ours, or of a file or disk, is one line and exit code 2."""
     _prepare_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # as the interpreter ends nobody could say that it fails
+    except BrokenPipeError:  # who read had enough
+        _drop_output()
+        sys.exit(1)
     except (EftEvalError, OSError, MemoryError, RecursionError) as error:
         of_lm_eval = sys.argv[:1] == ["lm_eval"] and not isinstance(error, EftEvalError)  # `run`
         if of_lm_eval or os.environ.get("EFT_EVAL_TRACEBACK") == "1":
             raise
+        if isinstance(error, OSError):
+            _drop_output()
         say_error(error)
         sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere, so that it cannot fail once more at the end."""
+    with contextlib.suppress(OSError, ValueError):  # of a captured stream there is no number
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
 
 
 def _prepare_streams() -> None:

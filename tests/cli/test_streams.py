@@ -24,7 +24,7 @@ def shell(command: str, folder: Path, **settings: str) -> subprocess.CompletedPr
     return subprocess.run(
         ["bash", "-c", f"{SHELL} {command}", sys.executable],
         cwd=folder, capture_output=True, text=True, errors="replace",
-        env={**os.environ, **settings},
+        env={**os.environ, "PYTHONUNBUFFERED": "", **settings},  # as a user's shell has it
     )  # fmt: skip
 
 
@@ -44,6 +44,12 @@ def test_closed_and_full_streams(command: str, code: int, said: str, tmp_path: P
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith(said)
     assert len(done.stderr.splitlines()) == bool(said)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, unbuffered: str) -> None:
+    done = shell("recipes | head -n 1", tmp_path, PYTHONUNBUFFERED=unbuffered)
+    assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
 
 
 def test_a_terminal_that_cannot_show_a_character(tmp_path: Path) -> None:

@@ -93,14 +93,17 @@ def test_a_lock_that_stays_stops_the_sending(
     tmp_path: Path,
     released: bool,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # given up after 1 s, tried once more until 2 s: released half-way between
+    monkeypatch.setattr(store_module, "_BUSY_SECONDS", 1.0)
     held: list[sqlite3.Connection] = []
 
     def answer(prompt: str, body: object) -> str:
         if shown(prompt).startswith("response 20"):
             held.append(lock(store))
             if released:
-                threading.Timer(0.5, held[0].close).start()
+                threading.Timer(1.5, held[0].close).start()
         return score(prompt, body)
 
     server = openai_server(answer)
