@@ -10,7 +10,7 @@ from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.batch.batch import BatchRequest, JobStatus, collect, forget, status, submit
 from eft_eval.judging.batch.jobs import BatchJob
-from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.cost.budget import Budget, Purse
 from eft_eval.judging.cost.estimate import Estimate, Planned, estimate, plan_run
 from eft_eval.judging.judge import ABSENT, UNFINISHED
 from eft_eval.judging.judges.registry import budget_for, judge_for
@@ -59,11 +59,10 @@ def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False
 
 def budgets_of(usd: float | None, judges: Sequence[JudgeSettings]) -> list[Budget | None]:
     """Return the budget that ``--budget`` asks for, for each judge; all spend of one sum."""
-    first = budget_of(usd, judges[0])
-    if first is None:
+    if usd is None:
         return [None] * len(judges)
-    others = [first.for_judge(one, judge_for(one).price) for one in judges[1:]]
-    return [first, *others]
+    purse = Purse(usd)
+    return [Budget(purse, one, judge_for(one).price) for one in judges]
 
 
 def dry_run(works: Sequence[Work], *, batch: bool) -> None:

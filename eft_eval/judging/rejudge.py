@@ -191,16 +191,20 @@ class AskedJudge:
             )
 
     def without_asking(self, given: Assignment, why: str) -> Judged:
-        """Return the verdicts that are stored; the others are missing.
+        """Return the verdicts that are stored, all that can be read; the others are missing.
 
         Args:
             given: What is judged.
             why: Why nobody is asked.
         """
         items = [item for group in given.items for item in group]
-        planned = plan(items, given.prompt, self.settings, self._store)
+        try:
+            planned = plan(items, given.prompt, self.settings, self._store)
+            keys, found = planned.keys, planned.found
+        except EftEvalError:  # the store may be why nobody is asked
+            keys, found = [""] * len(items), {}
         lost = unjudged(given.prompt, self.settings, f"not sent: {why}")
-        rest = (planned.found.get(key, replace(lost, key=key)) for key in planned.keys)
+        rest = (found.get(key, replace(lost, key=key)) for key in keys)
         groups = [[next(rest) for _ in group] for group in given.items]
         return Judged(given, groups, [], {}, self.settings)
 

@@ -8,7 +8,7 @@ import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from judged_runs import (
 from sklearn.metrics import cohen_kappa_score
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging import Status, Verdict
+from eft_eval.judging import Status, Verdict, VerdictStore
 from eft_eval.judging.panel import judge_names, panel_agreement, panel_verdict, panel_verdicts
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.verdicts.text import read_verdicts
@@ -239,6 +239,34 @@ def test_an_endpoint_that_is_down_keeps_its_stored_verdicts(
     assert entry["fact_missing,factuality@gone"] == 1 - 1 / COUNT
     assert entry["fact_errors,factuality@gone"] == 4.0
     assert entry["fact_errors,factuality"] == statistics.fmean([4, SCORES["a"][1]])
+
+
+def test_a_store_that_fails_one_judge_costs_the_others_nothing(
+    folder: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the look-up on that the second judge begins with; nobody knows what it has stored."""
+    stores: list[VerdictStore] = []
+    look_up = VerdictStore.look_up
+
+    def failing(store: VerdictStore, keys: Iterable[str]) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            stores.extend([store] if store not in stores else [])
+        elif store is stores[1]:
+            raise ConfigError("the verdict store cannot be used (disk I/O error)")
+        return look_up(store, keys)
+
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(VerdictStore, "look_up", failing)
+        done = run("judge", "out", *judges("a", "c", "b"))
+    assert done.code == 3
+    (line,) = [one.getMessage() for one in caplog.records if "I/O error" in one.getMessage()]
+    assert line.startswith(f"judge scripted:c.json: {COUNT} of {COUNT} responses have no verdict")
+    entry = newest(folder / "out")[0]["results"]["eli5_fact"]
+    for name in "ab":
+        key = f"fact_errors,factuality@scripted:{name}.json"
+        assert entry[key] == statistics.fmean(SCORES[name])
+    assert entry["fact_missing,factuality@scripted:c.json"] == 1.0
+    assert run("judge", "out", *judges("a", "c", "b")).code == 0
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,29 @@ from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.prices import Price
 from eft_eval.judging.settings import JudgeSettings
 
-__all__ = ["Budget", "most_prompt_tokens"]
+__all__ = ["Budget", "Purse", "most_prompt_tokens"]
 
-_ENVELOPE_TOKENS = 64  # what an endpoint may add around one user message
+_MOST_ENVELOPE_TOKENS = 64  # what an endpoint may add around one user message
 
 
 def most_prompt_tokens(text: str) -> int:
     """Return a bound that no tokenizer of bytes exceeds: one token per UTF-8 byte, and a rim."""
-    return len(text.encode("utf-8", "surrogatepass")) + _ENVELOPE_TOKENS
+    return len(text.encode("utf-8", "surrogatepass")) + _MOST_ENVELOPE_TOKENS
 
 
-class _Purse:
-    """The sum that one command may spend, over all its judges."""
+class Purse:
+    """The sum that one command may spend, over all its judges.
+
+    Args:
+        limit_usd: US dollars, above 0.
+
+    Raises:
+        ConfigError: The sum is not above 0.
+    """
 
     def __init__(self, limit_usd: float) -> None:
+        if not 0 < limit_usd < float("inf"):
+            raise ConfigError(f"--budget is {limit_usd}; it must be US dollars above 0")
         self.limit_usd = limit_usd
         self.spent_usd = 0.0
         self.reserved_usd = 0.0
@@ -30,27 +39,21 @@ class _Purse:
 
 
 class Budget:
-    """US dollars that may be spent by one command.
+    """What one judge may spend of a command's sum.
 
     ``spent_usd + reserved_usd`` never exceeds ``limit_usd``, as long as the price table is right,
-    also where several judges share a budget (`for_judge`). ``under_way`` are this judge's requests.
+    also where several judges share a purse. ``under_way`` are this judge's requests.
 
     Args:
-        limit_usd: The sum, above 0.
+        purse: The sum.
         settings: The judge.
         price: What its tokens cost.
 
     Raises:
-        ConfigError: The sum is not above 0, or the model has no known price.
+        ConfigError: The model has no known price.
     """
 
-    def __init__(self, limit_usd: float, settings: JudgeSettings, price: Price | None) -> None:
-        if not 0 < limit_usd < float("inf"):
-            raise ConfigError(f"--budget is {limit_usd}; it must be US dollars above 0")
-        self._purse = _Purse(limit_usd)
-        self._begin(settings, price)
-
-    def _begin(self, settings: JudgeSettings, price: Price | None) -> None:
+    def __init__(self, purse: Purse, settings: JudgeSettings, price: Price | None) -> None:
         if price is None:
             raise ConfigError(
                 f"--budget needs the price of {settings.model!r}, which the price table lacks; "
@@ -59,19 +62,9 @@ class Budget:
                 '{"input": 2.0, "output": 8.0}}}'
             )
         self.under_way = 0
+        self._purse = purse
         self._price: Price = price
         self._most_reply_tokens = settings.max_tokens
-
-    def for_judge(self, settings: JudgeSettings, price: Price | None) -> Budget:
-        """Return a budget of another judge that spends of the same sum.
-
-        Raises:
-            ConfigError: The model has no known price.
-        """
-        found = Budget.__new__(Budget)
-        found._purse = self._purse
-        found._begin(settings, price)
-        return found
 
     @property
     def limit_usd(self) -> float:

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, cast
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging.cost.budget import Budget
+from eft_eval.judging.cost.budget import Budget, Purse
 from eft_eval.judging.judges.base import Judge
 from eft_eval.judging.settings import JudgeSettings
 
@@ -54,7 +54,7 @@ def budget_for(limit_usd: float, settings: JudgeSettings, *, batch: bool = False
     price = judge_for(settings).price
     if price is not None and batch:
         price = price.batch()
-    return Budget(limit_usd, settings, price)
+    return Budget(Purse(limit_usd), settings, price)
 
 
 def judge_class(model: str) -> type[Judge]:
