@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from eft_eval.cli.options import BatchStep
 from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.batch.batch import BatchRequest, JobStatus, collect, forget, status, submit
+from eft_eval.judging.batch.client import check_batch
 from eft_eval.judging.batch.jobs import BatchJob
 from eft_eval.judging.cost.budget import Budget, Purse
 from eft_eval.judging.cost.estimate import Estimate, Planned, estimate, plan_run
@@ -25,7 +27,6 @@ from eft_eval.verdicts.store import VerdictStore, default_store_path
 
 __all__ = [
     "Work",
-    "budget_of",
     "budgets_of",
     "check_options",
     "check_panel",
@@ -52,17 +53,14 @@ class Work(NamedTuple):
         return plan_run(assignments, self.settings, store, self.repeats)
 
 
-def budget_of(usd: float | None, settings: JudgeSettings, *, batch: bool = False) -> Budget | None:
-    """Return the budget that ``--budget`` asks for."""
-    return None if usd is None else budget_for(usd, settings, batch=batch)
-
-
-def budgets_of(usd: float | None, judges: Sequence[JudgeSettings]) -> list[Budget | None]:
+def budgets_of(
+    usd: float | None, judges: Sequence[JudgeSettings], *, batch: bool = False
+) -> list[Budget | None]:
     """Return the budget that ``--budget`` asks for, for each judge; all spend of one sum."""
     if usd is None:
         return [None] * len(judges)
     purse = Purse(usd)
-    return [Budget(purse, one, judge_for(one).price) for one in judges]
+    return [budget_for(purse, one, batch=batch) for one in judges]
 
 
 def dry_run(works: Sequence[Work], *, batch: bool) -> None:
@@ -119,35 +117,41 @@ def say_plan(
     return found
 
 
-def run_batch(step: BatchStep, work: Work, usd: float | None) -> bool:
-    """Submit, look or collect; prints what happened.
+def run_batch(step: BatchStep, works: Sequence[Work], usd: float | None) -> bool:
+    """Submit, look or collect, for each judge; prints what happened.
 
     Returns:
         Whether all verdicts of the run are stored now.
 
     Raises:
+        ConfigError: A judge has no Batch API; then nothing is sent.
         EftEvalError: Some batch could not be read; all others were.
     """
+    judges = [work.settings for work in works]
+    for one in judges:
+        check_batch(one)
     store = VerdictStore(default_store_path())
     unread: list[BatchJob] = []
+    places = {judge_for(one).place: one for one in judges}  # each has its batches of any judge
     if step is BatchStep.submit:
-        _submit(work, store, usd)
+        for work, budget in zip(works, budgets_of(usd, judges, batch=True), strict=True):
+            _submit(work, store, budget)
     elif step is BatchStep.status:
-        looked = status(work.settings, store)
-        _print_open(looked.open)
-        unread = looked.unread
+        looked = [status(one, store, places) for one in places.values()]
+        _print_open([job for one in looked for job in one.open])
+        unread = [job for one in looked for job in one.unread]
     else:
-        unread = _collect(work.settings, store)
+        unread = _collect(places, store)
     if unread:
         names = ", ".join(str(job.batch_id) for job in unread)
         raise EftEvalError(
             f"batches that could not be read stay open: {names}; `eft-eval judge RUN_DIR --batch "
             "forget BATCH_ID` gives one up, and its requests are then asked anew"
         )
-    return not any(one.plan.missing for one in work.plan(store))
+    return not any(one.plan.missing for work in works for one in work.plan(store))
 
 
-def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
+def _submit(work: Work, store: VerdictStore, budget: Budget | None) -> None:
     planned = work.plan(store)
     check_writable(work.run.tasks[one.pipeline.task].file for one in planned)
     requests = {
@@ -158,7 +162,6 @@ def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
     store.discard([key for one in planned for key in one.plan.failures], is_failure)
     if requests and (warning := preflight(work.settings)):
         _log.warning("%s", warning)
-    budget = budget_of(usd, work.settings, batch=True)
     done = submit(requests, work.settings, store, budget=budget)
     for job in done.jobs:
         say(f"submitted {job.batch_id}: {job.requests} requests to {job.model}")
@@ -167,7 +170,7 @@ def _submit(work: Work, store: VerdictStore, usd: float | None) -> None:
     if done.unaffordable:
         say(f"{done.unaffordable} requests left out: --budget might not suffice for them")
     if not requests:
-        say("nothing to submit: every verdict is stored")
+        say(f"nothing to submit: every verdict of {work.settings.model} is stored")
 
 
 def forget_batch(batch_id: str | None) -> None:
@@ -184,15 +187,18 @@ def forget_batch(batch_id: str | None) -> None:
     say(f"forgotten {batch_id}: {job.requests} requests may be asked anew")
 
 
-def _collect(settings: JudgeSettings, store: VerdictStore) -> list[BatchJob]:
-    done = collect(settings, store)
-    for job in done.jobs:
-        say(f"collected {job.batch_id}: {job.status}")
-    say(f"{done.verdicts} verdicts stored")
-    for reason, count in done.failures.items():
+def _collect(places: Mapping[str, JudgeSettings], store: VerdictStore) -> list[BatchJob]:
+    found = [collect(one, store, places) for one in places.values()]
+    failures: Counter[str] = Counter()
+    for done in found:
+        for job in done.jobs:
+            say(f"collected {job.batch_id}: {job.status}")
+        failures.update(done.failures)
+    say(f"{sum(done.verdicts for done in found)} verdicts stored")
+    for reason, count in failures.most_common():
         say(f"{count} requests without a reply ({reason}); submit again to ask for them")
-    _print_open(done.open)
-    return done.unread
+    _print_open([job for done in found for job in done.open])
+    return [job for done in found for job in done.unread]
 
 
 def _print_open(found: list[JobStatus]) -> None:
@@ -214,21 +220,14 @@ def _print_open(found: list[JobStatus]) -> None:
         )
 
 
-def check_panel(judges: Sequence[JudgeSettings], step: BatchStep | None, *, bridge: bool) -> None:
+def check_panel(judges: Sequence[JudgeSettings], *, bridge: bool) -> None:
     """Refuse what several judges cannot do together.
 
     Raises:
         ConfigError: They cannot; or one is there twice.
     """
     judge_names([one.model for one in judges])
-    if len(judges) == 1:
-        return
-    if step is not None:
-        raise ConfigError(
-            f"--batch {step.value} is of one judge: submit and collect for each --judge by itself; "
-            "then, without --batch, all of them together find their verdicts in the store"
-        )
-    if bridge:
+    if bridge and len(judges) > 1:
         raise ConfigError("--bridge compares an old judge with one new; give one --judge")
 
 

@@ -6,6 +6,7 @@ __all__ = ["VARIABLES", "help_of"]
 
 _JUDGE = {
     "OPENAI_API_KEY": "the endpoint's key",
+    "EFT_JUDGE_KEYS": "keys by host, as JSON, for judges NAME@URL",
     "EFT_JUDGE_MODEL": "the judge",
     "EFT_JUDGE_BASE_URL": "its endpoint; else OPENAI_BASE_URL, else OpenAI",
     "EFT_JUDGE_CONCURRENCY": "requests in flight at once (32)",

@@ -36,7 +36,8 @@ class JudgedOptions:
     judge: Annotated[
         list[str] | None,
         typer.Option(
-            help="Model at the endpoint, hf:MODEL or scripted:FILE; repeatable: a panel of judges."
+            help="Model at the endpoint or elsewhere (NAME@URL), hf:MODEL or scripted:FILE; "
+            "repeatable: a panel of judges."
         ),
     ] = None
     prompt: Annotated[
@@ -216,15 +217,14 @@ def judge(
             raise typer.Exit(_NOT_COMPLETE)
         return
     asking.check_options(how.batch, dry_run=how.dry_run, drift=aids.drift, bridge=aids.bridge)
-    asking.check_panel(judges, how.batch, bridge=aids.bridge)
+    asking.check_panel(judges, bridge=aids.bridge)
     run = open_run(run_dir)
-    work = asking.Work(run, selection, settings, aids.repeats)
+    works = [asking.Work(run, selection, one, aids.repeats) for one in judges]
     if how.dry_run:
-        works = [work._replace(settings=one) for one in judges]
         asking.dry_run(works, batch=how.batch is not None)
         return
     if how.batch is not None:
-        complete = asking.run_batch(how.batch, work, how.budget)
+        complete = asking.run_batch(how.batch, works, how.budget)
         if how.batch is not BatchStep.collect:
             return
         if not complete:

@@ -47,6 +47,6 @@ def judge_two(
         store = VerdictStore(default_store_path(), writable=False)
         asking.say_plan(plan_pairs(runs, settings, store), settings, store)
         return True
-    found = judge_pairs(runs, settings, budget=asking.budget_of(budget, settings))
+    found = judge_pairs(runs, settings, budget=asking.budgets_of(budget, [settings])[0])
     print_document(view(found, runs))
     return not (found.missing or found.unstored)

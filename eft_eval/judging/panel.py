@@ -104,7 +104,10 @@ def judge_names(models: Sequence[str]) -> tuple[str, ...]:
     """
     for model, count in Counter(models).items():
         if count > 1:
-            raise ConfigError(f"the judge {model!r} is given twice; a panel has each judge once")
+            raise ConfigError(
+                f"the judge {model!r} is given twice; a panel has each judge once, at one address: "
+                "its verdicts are kept by its name"
+            )
     short = [_short(model) for model in models]
     alike = {name for name, count in Counter(short).items() if count > 1}
     return tuple(

@@ -38,6 +38,9 @@ _SET_ELSEWHERE = {
 }
 # The client insists on some key; local endpoints ignore it.
 _PLACEHOLDER_KEY = "no-key"
+_AT_ADDRESS = re.compile(r"(?P<name>.*?)@(?P<address>https?://.*)", re.DOTALL)
+_IN_PROCESS = ("hf:", "scripted:")  # where an @ is theirs
+_KEYS_LIKE = 'it must be a JSON object from hosts to keys, such as {"api.mistral.ai": "KEY"}'
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class JudgeSettings:
         structured: Whether to ask for JSON: ``auto`` where the endpoint is known to have it.
         params: Fields of a chat request beside what is sent by default, or in place of it; None
             leaves a field out. A part of the verdict's key.
+        address_from: Where people set the address, for messages.
+        key_from: Where people set the key, for messages.
         placement: Where the weights of an ``hf:`` judge go, as in a recipe; None is the first GPU
             where there is one, else the CPU.
 
@@ -78,6 +83,8 @@ class JudgeSettings:
     structured: Structured = "auto"
     placement: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    address_from: str = "EFT_JUDGE_BASE_URL"
+    key_from: str = "OPENAI_API_KEY"
 
     def __post_init__(self) -> None:
         if not self.model or self.model.endswith(":"):
@@ -87,7 +94,7 @@ class JudgeSettings:
             )
         if self.api_key is not None and not re.fullmatch(r"[!-~]+", self.api_key):
             # Such a key cannot be a header, and the error for it would show the key.
-            raise ConfigError("OPENAI_API_KEY is empty or holds characters that no key has")
+            raise ConfigError(f"{self.key_from} is empty or holds characters that no key has")
         if self.base_url is not None:
             object.__setattr__(self, "base_url", _as_base(self.base_url))
         if self.base_url is not None and not _is_http(self.base_url):
@@ -95,7 +102,7 @@ class JudgeSettings:
             raise ConfigError("the judge's base URL must look like http://host:port/v1")
         if self.base_url is not None and any(mark in self.base_url for mark in "?#"):
             raise ConfigError(
-                "the judge's base URL (EFT_JUDGE_BASE_URL) has a query or fragment, from ? or # "
+                f"the judge's base URL ({self.address_from}) has a query or fragment, from ? or # "
                 "on, which would be lost; give the address alone, such as http://host:port/v1"
             )
         for name, least in (("concurrency", 1), ("max_retries", 0), ("max_tokens", 1)):
@@ -122,9 +129,13 @@ class JudgeSettings:
         """Read the settings from environment variables; an empty one counts as unset.
 
         ``EFT_JUDGE_MODEL``, ``EFT_JUDGE_BASE_URL`` (else ``OPENAI_BASE_URL``), ``OPENAI_API_KEY``,
-        ``EFT_JUDGE_CONCURRENCY``, ``EFT_JUDGE_MAX_TOKENS``, ``EFT_JUDGE_TIMEOUT`` and
-        ``EFT_JUDGE_MAX_WAIT`` (seconds), ``EFT_JUDGE_STRUCTURED``, ``EFT_JUDGE_PARAMS`` (JSON)
-        and ``EFT_JUDGE_PLACEMENT``.
+        ``EFT_JUDGE_KEYS`` (JSON), ``EFT_JUDGE_CONCURRENCY``, ``EFT_JUDGE_MAX_TOKENS``,
+        ``EFT_JUDGE_TIMEOUT`` and ``EFT_JUDGE_MAX_WAIT`` (seconds), ``EFT_JUDGE_STRUCTURED``,
+        ``EFT_JUDGE_PARAMS`` (JSON) and ``EFT_JUDGE_PLACEMENT``.
+
+        ``NAME@URL`` names a model at an endpoint of its own. A key goes to its own host alone:
+        those of ``EFT_JUDGE_KEYS`` to the hosts that they are given for, ``OPENAI_API_KEY`` to
+        OpenAI and to the host of the base URL.
 
         Args:
             env: The variables.
@@ -135,11 +146,12 @@ class JudgeSettings:
         """
         known = {name: value.strip() for name, value in env.items() if value.strip()}
         base_url = known.get("EFT_JUDGE_BASE_URL") or known.get("OPENAI_BASE_URL")
-        model = judge.strip() if judge is not None else known.get("EFT_JUDGE_MODEL", DEFAULT_MODEL)
-        key = known.get("OPENAI_API_KEY") or (None if base_url is None else _PLACEHOLDER_KEY)
+        name = judge.strip() if judge is not None else known.get("EFT_JUDGE_MODEL", DEFAULT_MODEL)
+        model, address = _at_address(name)
+        key, key_from = _key_for(address or base_url, base_url, known)
         return cls(
             model=model,
-            base_url=base_url,
+            base_url=address or base_url,
             api_key=key,
             concurrency=_whole(known, "EFT_JUDGE_CONCURRENCY", cls.concurrency),
             max_tokens=_whole(known, "EFT_JUDGE_MAX_TOKENS", cls.max_tokens),
@@ -148,7 +160,65 @@ class JudgeSettings:
             structured=cast(Structured, known.get("EFT_JUDGE_STRUCTURED", "auto").lower()),
             placement=known.get("EFT_JUDGE_PLACEMENT"),
             params=_params(known.get("EFT_JUDGE_PARAMS", "{}")),
+            address_from=cls.address_from if address is None else "the URL of NAME@URL",
+            key_from=key_from,
         )
+
+
+def _at_address(judge: str) -> tuple[str, str | None]:
+    """Return a judge's name, and the address where it is, if that stands behind it.
+
+    Raises:
+        ConfigError: The address holds a password.
+    """
+    found = None if judge.startswith(_IN_PROCESS) else _AT_ADDRESS.fullmatch(judge)
+    if found is None:
+        return judge, None
+    name, address = found["name"].strip(), found["address"]
+    if "@" in address.partition("://")[2].partition("/")[0]:
+        # The address is not repeated here: it may hold a password.
+        raise ConfigError(
+            f"the address behind the judge {name!r} has a user, which others see on the command "
+            "line and in files; give a key by EFT_JUDGE_KEYS, or the address by EFT_JUDGE_BASE_URL"
+        )
+    return name, address
+
+
+def _key_for(
+    address: str | None, base_url: str | None, known: Mapping[str, str]
+) -> tuple[str | None, str]:
+    """Return the key for an address (None is OpenAI's), and the variable that it is from."""
+    keys = _keys(known.get("EFT_JUDGE_KEYS", "{}"))
+    host, port = _host(address or OPENAI_URL)
+    own = keys.get(f"{host}:{port}", keys.get(host))
+    if own is not None:
+        return own, "EFT_JUDGE_KEYS"
+    meant = address == base_url or (host, port) in (_host(OPENAI_URL), _host(base_url or ""))
+    key = known.get("OPENAI_API_KEY") if meant else None
+    source = "OPENAI_API_KEY" if meant else "EFT_JUDGE_KEYS"
+    return key or (None if address is None else _PLACEHOLDER_KEY), source
+
+
+def _host(url: str) -> tuple[str, int | None]:
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.port
+    except ValueError:  # such an address is refused later
+        return "", None
+
+
+def _keys(text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    texts = isinstance(found, dict) and all(isinstance(one, str) for one in found.values())
+    if not texts:
+        raise ConfigError(f"EFT_JUDGE_KEYS cannot be read (it is not shown); {_KEYS_LIKE}")
+    for host in found:
+        if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]+", host):
+            raise ConfigError(f"EFT_JUDGE_KEYS has {host[:80]!r}, which is no host; {_KEYS_LIKE}")
+    return {host.lower(): key for host, key in found.items()}
 
 
 def _as_base(url: str) -> str:

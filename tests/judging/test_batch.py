@@ -29,6 +29,7 @@ from eft_eval.judging import DEFAULT_MODEL, JudgeSettings, VerdictStore, judge_r
 from eft_eval.judging.batch.batch import BatchRequest, collect, forget, status, submit
 from eft_eval.judging.batch.files import BatchLimits, read_answers, request_line, split
 from eft_eval.judging.batch.jobs import BatchItem, BatchJob, BatchStates
+from eft_eval.judging.cost.budget import Purse
 from eft_eval.judging.judge import plan
 from eft_eval.judging.judges.adapting import forget as forget_forms
 from eft_eval.judging.judges.base import Failure, Reply
@@ -368,12 +369,16 @@ def test_a_budget_bounds_a_batch(
 ) -> None:
     requests = to_send(judge, store)
     worst = sum(
-        budget_for(100, judge, batch=True).worst_usd(request.text)
+        budget_for(Purse(100), judge, batch=True).worst_usd(request.text)
         for request in list(requests.values())[:3]
     )
-    done = submit(requests, judge, store, budget=budget_for(worst * 1.0001, judge, batch=True))
+    done = submit(
+        requests, judge, store, budget=budget_for(Purse(worst * 1.0001), judge, batch=True)
+    )
     assert (done.requests, done.unaffordable) == (3, 2)
-    rest = submit(requests, judge, store, budget=budget_for(worst * 1.0001, judge, batch=True))
+    rest = submit(
+        requests, judge, store, budget=budget_for(Purse(worst * 1.0001), judge, batch=True)
+    )
     assert (rest.requests, rest.elsewhere, rest.unaffordable) == (2, 3, 0)
 
 
@@ -487,6 +492,45 @@ def test_the_command(
     (name,) = [name for name in results["results"]["mine"] if name.startswith("fact_errors,")]
     assert results["results"]["mine"][name] == 2.0  # (0 + 1 + 2 + 3 + 4) / 5
     assert "nothing to submit" in call(run_dir, "--batch", "submit").stdout
+
+
+def test_a_panel_is_submitted_and_collected_like_one_judge(
+    endpoint: BatchEndpoint, judge: JudgeSettings, run_dir: Path, openai_server: Start
+) -> None:
+    """Two judges at one endpoint, the third at another."""
+    there = BatchEndpoint(completion)
+    server = openai_server(score, models=["m"], routes=there.routes)
+    panel: list[object] = [run_dir, "--judge", f"x@{judge.base_url}"]
+    panel += ["--judge", f"y@{judge.base_url}", "--judge", f"m@{server.url}"]
+    sent = call(*panel, "--batch", "submit")
+    assert sent.stdout.count("submitted ") == 3
+    assert {line["body"]["model"] for line in there.requests("batch_0")} == {"m"}
+    assert "nothing" not in sent.output
+    assert call(*panel, "--batch", "status").stdout.count("open batch_") == 3
+    endpoint.run("batch_0")
+    there.run("batch_0")
+    early = call(*panel, "--batch", "collect")
+    assert (early.exit_code, early.stdout.count("collected ")) == (3, 2)
+    assert "10 verdicts stored" in early.stdout
+    assert "not asked now" not in early.output
+    assert len(list(run_dir.glob("results_*"))) == 1
+    endpoint.run("batch_1")
+    done = call(*panel, "--batch", "collect")
+    assert done.exit_code == 0, done.output
+    entry = json.loads(max(run_dir.glob("results_*")).read_text("utf-8"))["results"]["mine"]
+    metrics = {name for name in entry if name.startswith("fact_errors,")}
+    assert metrics == {"fact_errors,factuality", *(f"fact_errors,factuality@{n}" for n in "mxy")}
+    assert {entry[name] for name in metrics} == {2.0}
+    assert not [one for one in server.chats if one.path.endswith("/chat/completions")]
+
+
+def test_a_panel_of_which_one_has_no_batches_sends_nothing(
+    endpoint: BatchEndpoint, judge: JudgeSettings, run_dir: Path
+) -> None:
+    panel = ["--judge", f"x@{judge.base_url}", "--judge", "hf:some/model"]
+    with pytest.raises(ConfigError, match="'hf:some/model' is none"):
+        call(run_dir, *panel, "--batch", "submit")
+    assert endpoint.batches == {}
 
 
 def test_the_command_gives_a_lost_batch_up(

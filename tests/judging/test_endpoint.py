@@ -476,6 +476,42 @@ def test_settings_from_the_environment() -> None:
     assert local.api_key
 
 
+@pytest.mark.parametrize(
+    ("judge", "base", "model", "place", "key"),
+    [
+        ("m@http://a:1/v1", "", "m", "http://a:1/v1", "key-a1"),
+        ("m@http://A:2/v1", "", "m", "http://A:2/v1", "key-a"),
+        ("m@http://b/v1/chat/completions", "", "m", "http://b/v1", "no-key"),
+        ("x@20@https://b:1/v1", "http://b/v1", "x@20", "https://b:1/v1", "no-key"),
+        ("m@http://b/v2", "http://b/v1", "m", "http://b/v2", KEY),
+        ("gpt@https://api.openai.com/v1", "http://b/v1", "gpt", "https://api.openai.com/v1", KEY),
+        ("@cf/m", "http://b/v1", "@cf/m", "http://b/v1", KEY),
+        ("m", "http://a:1/v1", "m", "http://a:1/v1", "key-a1"),
+        ("m", "", "m", "https://api.openai.com/v1", KEY),
+    ],
+)
+def test_a_key_goes_to_its_own_host(
+    judge: str, base: str, model: str, place: str, key: str
+) -> None:
+    env = {
+        "OPENAI_API_KEY": KEY,
+        "EFT_JUDGE_BASE_URL": base,
+        "EFT_JUDGE_KEYS": '{"A": "key-a", "a:1": "key-a1"}',
+    }
+    for found in (
+        JudgeSettings.from_environment(env, judge=judge),
+        JudgeSettings.from_environment({**env, "EFT_JUDGE_MODEL": judge}),
+    ):
+        assert (found.model, judge_for(found).place, found.api_key) == (model, place, key)
+
+
+@pytest.mark.parametrize("keys", ["sk-secret", '["sk-secret"]', '{"h": 1}', '{"http://h": "k"}'])
+def test_keys_that_cannot_be_read_are_not_shown(keys: str) -> None:
+    with pytest.raises(ConfigError, match="EFT_JUDGE_KEYS") as caught:
+        JudgeSettings.from_environment({"OPENAI_API_KEY": KEY, "EFT_JUDGE_KEYS": keys})
+    assert "secret" not in str(caught.value)
+
+
 def test_no_judge_at_all_is_one_line_with_three_ways_on() -> None:
     with pytest.raises(ConfigError) as caught:
         judge_for(JudgeSettings.from_environment({"OPENAI_API_KEY": " "}))

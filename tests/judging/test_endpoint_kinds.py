@@ -155,6 +155,7 @@ def test_a_budget_is_not_kept_without_a_limit(
     prices = tmp_path / "prices.json"
     prices.write_text('{"date": "2026-01-01", "models": {"judge": {"input": 1, "output": 1}}}')
     monkeypatch.setenv("EFT_JUDGE_PRICES", str(prices))
+    from eft_eval.judging.cost.budget import Purse
     from eft_eval.judging.judges.registry import budget_for
 
     def no_limit(body: dict[str, Any]) -> tuple[int, Any]:
@@ -166,7 +167,9 @@ def test_a_budget_is_not_kept_without_a_limit(
     server = serve(openai_server, Kind(no_limit))
     store = VerdictStore(tmp_path / "verdicts.sqlite3")
     asked = settings(server.url)
-    (verdict,) = judge_responses(items("a"), PROMPT, asked, store, budget=budget_for(1, asked))
+    (verdict,) = judge_responses(
+        items("a"), PROMPT, asked, store, budget=budget_for(Purse(1), asked)
+    )
     assert "takes no limit of tokens, which --budget needs" in str(verdict.error)
     (verdict,) = judge_responses(items("a"), PROMPT, asked, store)
     assert (verdict.value, verdict.parameters["sent"]) == (2, {"temperature": 0})

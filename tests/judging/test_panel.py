@@ -275,8 +275,11 @@ def test_a_store_that_fails_one_judge_costs_the_others_nothing(
         (judges("a", "a"), "given twice"),
         ([*judges("a"), "--judge", "scripted:none.json"], "none.json"),
         ([*judges("a"), "--judge", ""], "lacks a name"),
-        ([*judges("a", "b"), "--batch", "submit"], "of one judge"),
-        ([*judges("a", "b"), "--batch", "collect"], "of one judge"),
+        ([*judges("a", "b"), "--batch", "submit"], "needs a judge at an endpoint"),
+        ([*judges("a"), "--judge", "m@http://h/v1?x=1"], "NAME@URL) has a query"),
+        ([*judges("a"), "--judge", "m@http://me:secret@h/v1"], "EFT_JUDGE_KEYS"),
+        ([*judges("a"), "--judge", "@http://h/v1"], "lacks a name"),
+        (["--judge", "m@http://h/v1", "--judge", "m@http://g/v1"], "at one address"),
         ([*judges("a", "b"), "--bridge"], "one new"),
     ],
 )
@@ -462,3 +465,43 @@ def test_judges_are_asked_at_the_same_time(
     assert run("judge", "out", "--judge", "x", "--judge", "y").code == 0
     assert time.monotonic() - start < 20
     assert server.most_at_once == 2, "each judge has places of its own"
+
+
+def test_judges_at_several_endpoints_get_their_own_keys(
+    folder: Path, run: Run, openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def says(number: int) -> Callable[..., str]:
+        return lambda prompt, body: f"Reason: r.\n\nScore: {number}"
+
+    given = {
+        "here": openai_server(says(1), key="sk-own-key", models=["here", "beside"]),
+        "there": openai_server(says(2), key="sk-there-key", models=["org/there"]),
+        "open": openai_server(says(3), models=["open"]),
+    }
+    there = given["there"].url.split("/")[2]
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", given["here"].url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-own-key")
+    monkeypatch.setenv("EFT_JUDGE_KEYS", json.dumps({there: "sk-there-key"}))
+    named = [f"org/there@{given['there'].url}", "here", f"open@{given['open'].url}/"]
+    done = run("judge", "out", *(word for name in named for word in ("--judge", name)))
+    assert done.code == 0, done
+    results = newest(folder / "out")[0]
+    entry = results["results"]["eli5_fact"]
+    scores = {name: entry[f"fact_errors,factuality@{name}"] for name in given}
+    assert scores == {"here": 1.0, "there": 2.0, "open": 3.0}
+    assert entry["fact_errors,factuality"] == 2.0
+    said = results["configs"]["eli5_fact"]["metadata"]["eft_judge"]["judges"]
+    assert {one["endpoint"] for one in said.values()} == {one.url for one in given.values()}
+    assert "sk-" not in json.dumps(results)
+    keys = {name: {r.headers["authorization"] for r in s.requests} for name, s in given.items()}
+    assert keys == {
+        "here": {"Bearer sk-own-key"},
+        "there": {"Bearer sk-there-key"},
+        "open": {"Bearer no-key"},
+    }
+    monkeypatch.setenv("EFT_JUDGE_KEYS", "{}")
+    assert run("verdicts", "prune", "--judge", "org/there", "--yes").code == 0
+    fails(
+        run("judge", "out", "--judge", named[0], "--judge", named[1]),
+        "key refused", "does not accept EFT_JUDGE_KEYS",
+    )  # fmt: skip

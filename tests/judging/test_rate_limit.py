@@ -25,7 +25,7 @@ from eft_eval.judging import (
     cost_usd,
     judge_responses,
 )
-from eft_eval.judging.cost.budget import most_prompt_tokens
+from eft_eval.judging.cost.budget import Purse, most_prompt_tokens
 from eft_eval.judging.cost.prices import price_of
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.rate_limit import Pacer, duration_s, retry_after_s
@@ -312,7 +312,7 @@ def test_no_prompt_has_more_tokens_than_the_bound(text: str) -> None:
 def test_a_budget_is_never_passed(openai_server: Start, store: VerdictStore) -> None:
     server = openai_server(score)
     asked = settings(server.url, model=DEFAULT_MODEL, concurrency=8, max_tokens=50)
-    budget = budget_for(0.004, asked)
+    budget = budget_for(Purse(0.004), asked)
     verdicts = judge_responses(items(*map(str, range(60))), PROMPT, asked, store, budget=budget)
     done = [verdict for verdict in verdicts if verdict.status.value == "scored"]
     cost = (100 * 2 + 10 * 8) / 1e6
@@ -322,7 +322,7 @@ def test_a_budget_is_never_passed(openai_server: Start, store: VerdictStore) -> 
     assert budget.spent_usd <= 0.004
     assert budget.spent_usd + budget.worst_usd(server.prompts()[0]) > 0.004 * 0.99  # used up
     assert all("not sent: the budget of 0.004 USD" in str(v.error) for v in verdicts if v.error)
-    more = budget_for(10, asked)
+    more = budget_for(Purse(10), asked)
     judge_responses(items(*map(str, range(60))), PROMPT, asked, store, budget=more)
     assert len(server.chats) == 60  # the rest, and only that
 
@@ -333,12 +333,12 @@ def test_lost_replies_count_as_paid(
     reply = openai_server_module.Reply
     server = openai_server(lambda *_: reply("x", fault="reset"))
     asked = settings(server.url, model=DEFAULT_MODEL, max_retries=1, concurrency=1)
-    budget = budget_for(1, asked)
+    budget = budget_for(Purse(1), asked)
     judge_responses(items("a"), PROMPT, asked, store, budget=budget)
     assert budget.spent_usd == pytest.approx(2 * budget.worst_usd(server.prompts()[0]))
     refusing = openai_server(lambda *_: reply("no", status=500))
     asked = settings(refusing.url, model=DEFAULT_MODEL, concurrency=1)
-    free = budget_for(1, asked)
+    free = budget_for(Purse(1), asked)
     judge_responses(items("a"), PROMPT, asked, store, budget=free)
     assert (free.spent_usd, free.reserved_usd) == (0, 0)
 
@@ -346,12 +346,12 @@ def test_lost_replies_count_as_paid(
 @pytest.mark.parametrize("usd", [0, -1, math.nan, math.inf])
 def test_budgets_must_be_sums(usd: float) -> None:
     with pytest.raises(ConfigError, match="US dollars above 0"):
-        budget_for(usd, settings("http://x/v1", model=DEFAULT_MODEL))
+        budget_for(Purse(usd), settings("http://x/v1", model=DEFAULT_MODEL))
 
 
 def test_a_budget_needs_a_price() -> None:
     with pytest.raises(ConfigError, match=r"price of 'local'.*EFT_JUDGE_PRICES"):
-        budget_for(1, settings("http://x/v1", model="local"))
+        budget_for(Purse(1), settings("http://x/v1", model="local"))
 
 
 def test_prices_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

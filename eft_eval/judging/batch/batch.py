@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -163,10 +163,15 @@ def submit(
     return Submitted(jobs, sent, len(requests) - unaffordable - sent, unaffordable)
 
 
-def status(settings: JudgeSettings, store: VerdictStore) -> Looked:
+def status(settings: JudgeSettings, store: VerdictStore, beside: Collection[str] = ()) -> Looked:
     """Return the open batches at the judge's endpoint, and how far they are; changes nothing there.
 
     One that cannot be looked at does not keep the others from being shown.
+
+    Args:
+        settings: The judge.
+        store: Where the batches are noted.
+        beside: Endpoints that are looked at besides: nothing is said of their batches here.
 
     Raises:
         ConfigError: The judge is in this process, or the endpoint's batches cannot be listed.
@@ -176,7 +181,7 @@ def status(settings: JudgeSettings, store: VerdictStore) -> Looked:
     with open_client(settings) as client:
         states = BatchStates(store)
         _recover(client, states, settings)
-        for job in _open_jobs(states, settings):
+        for job in _open_jobs(states, settings, beside):
             with errors.of(job):
                 batch = retrieve(client, job, settings)
                 found.append(_status_of(job.with_(status=batch.status), batch))
@@ -209,12 +214,19 @@ def forget(batch_id: str, store: VerdictStore) -> BatchJob:
     return job
 
 
-def collect(settings: JudgeSettings, store: VerdictStore) -> Collected:
+def collect(
+    settings: JudgeSettings, store: VerdictStore, beside: Collection[str] = ()
+) -> Collected:
     """Store the verdicts of all batches at the judge's endpoint that have ended.
 
     Safe to call again, at the same time too: a verdict that is stored stays as it is. A batch
     that the endpoint does not know, or whose result file cannot be read to its end, stays open,
     with nothing of it noted, and does not keep the others from being collected.
+
+    Args:
+        settings: The judge.
+        store: Where the batches are noted, and their verdicts go.
+        beside: Endpoints that are asked besides: nothing is said of their batches here.
 
     Raises:
         ConfigError: The judge is in this process, or the endpoint's batches cannot be listed.
@@ -226,7 +238,7 @@ def collect(settings: JudgeSettings, store: VerdictStore) -> Collected:
     with open_client(settings) as client:
         states = BatchStates(store)
         _recover(client, states, settings)
-        for job in _open_jobs(states, settings):
+        for job in _open_jobs(states, settings, beside):
             with errors.of(job):
                 batch = retrieve(client, job, settings)
                 job = job.with_(status=batch.status)
@@ -335,13 +347,15 @@ def _is_dead(job: BatchJob) -> bool:
     )
 
 
-def _open_jobs(states: BatchStates, settings: JudgeSettings) -> Iterator[BatchJob]:
+def _open_jobs(
+    states: BatchStates, settings: JudgeSettings, beside: Collection[str]
+) -> Iterator[BatchJob]:
     for job in states.jobs():
         if job.state != "submitted":
             continue
         if job.endpoint == judge_for(settings).place:
             yield job
-        else:
+        elif job.endpoint not in beside:
             _log.warning("batch %s is at %s, not asked now", job.batch_id, job.endpoint)
 
 

@@ -17,7 +17,7 @@ from eft_eval.judging.settings import JudgeSettings
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["MARK", "date", "download", "open_client", "refused", "retrieve", "send"]
+__all__ = ["MARK", "check_batch", "date", "download", "open_client", "refused", "retrieve", "send"]
 
 MARK = "eft_job"
 """The key of our name for a batch in its metadata."""
@@ -26,11 +26,20 @@ _TIMEOUT_SECONDS = 600.0
 _MOST_BYTES = 4 * 2**30  # of a result file: 50,000 replies
 
 
+def check_batch(settings: JudgeSettings) -> None:
+    """Refuse a judge that is at no endpoint.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not issubclass(judge_class(settings.model), EndpointJudge):
+        raise ConfigError(f"--batch needs a judge at an endpoint; {settings.model!r} is none")
+
+
 @contextlib.contextmanager
 def open_client(settings: JudgeSettings) -> Iterator[openai.OpenAI]:
     """Open a client that tries nothing twice: a batch that is sent twice is paid twice."""
-    if not issubclass(judge_class(settings.model), EndpointJudge):
-        raise ConfigError(f"--batch needs a judge at an endpoint; {settings.model!r} is none")
+    check_batch(settings)
     with make_blocking_client(settings, _TIMEOUT_SECONDS, most_bytes=_MOST_BYTES) as client:
         yield client
 
@@ -87,7 +96,7 @@ def retrieve(client: openai.OpenAI, job: BatchJob, settings: JudgeSettings) -> o
     except openai.NotFoundError:
         raise ConfigError(
             f"{judge_for(settings).place} knows no batch {job.batch_id} (submitted "
-            f"{date(job.created)}); is OPENAI_API_KEY that of the same project?"
+            f"{date(job.created)}); is {settings.key_from} that of the same project?"
         ) from None
     except (openai.OpenAIError, ValueError, RecursionError) as error:
         raise refused(error, settings) from None

@@ -223,7 +223,7 @@ def _check(response: Any, most_bytes: int = MOST_BYTES) -> None:
             # what follows such a redirect is a GET without the prompt
             raise Redirected(
                 f"the endpoint has moved to {target.scheme}://{target.netloc.rpartition('@')[2]}"
-                f"{target.path}; set EFT_JUDGE_BASE_URL to where it is now"
+                f"{target.path}; give the judge that address"
             )
     most = min(most_bytes, _MOST_ERROR_BYTES) if response.status_code >= 400 else most_bytes
     if response.headers.get("content-encoding", "identity") != "identity":

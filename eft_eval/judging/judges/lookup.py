@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ADDRESS_HINT", "EndpointDown", "look_up"]
 
-ADDRESS_HINT = "the address usually ends in /v1 (EFT_JUDGE_BASE_URL)"
+ADDRESS_HINT = "the address usually ends in /v1"
 
 _TO_TLS = re.compile(r"http request .{0,20}https|plain http", re.IGNORECASE)
 _ADVICE = (
@@ -28,7 +28,7 @@ _ADVICE = (
     ),
     (
         re.compile("wrong.version.number|record.layer", re.IGNORECASE),
-        "it speaks no TLS: its address begins with http:// (EFT_JUDGE_BASE_URL)",
+        "it speaks no TLS: its address begins with http://",
     ),
     (
         re.compile("proxy|407", re.IGNORECASE),
@@ -74,7 +74,8 @@ def look_up(settings: JudgeSettings, place: str, today: date) -> str | None:
             return None
     if not isinstance(found, openai.types.Model):
         raise ConfigError(
-            f"{place} does not answer like an OpenAI-compatible endpoint; {ADDRESS_HINT}"
+            f"{place} does not answer like an OpenAI-compatible endpoint; {ADDRESS_HINT} "
+            f"({settings.address_from})"
         )
     shutdown = getattr(found, "shutdown_date", None)
     return _shutdown_warning(settings.model, shutdown, today)
@@ -118,7 +119,7 @@ def _check_route(client: openai.OpenAI, settings: JudgeSettings, place: str) -> 
             if beside.models.list().data is not None:
                 there = mask(without_credentials(address), settings)
                 raise ConfigError(
-                    f"{place} has no models, {there} has: set EFT_JUDGE_BASE_URL to that"
+                    f"{place} has no models, {there} has: set {settings.address_from} to that"
                 )
 
 
@@ -129,7 +130,9 @@ def _raise_if_certain(error: Exception, settings: JudgeSettings, place: str) -> 
     if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
         # A 403 may be about a scope or a region, which only the server's own words tell.
         detail = "" if error.status_code == 401 else f" ({explain(error, settings)})"
-        raise ConfigError(f"key refused: {place} does not accept OPENAI_API_KEY{detail}") from None
+        raise ConfigError(
+            f"key refused: {place} does not accept {settings.key_from}{detail}"
+        ) from None
     if isinstance(error, openai.APIStatusError) and error.status_code == 407:
         raise ConfigError(
             f"no way to {place}: the proxy asks for a login ({explain(error, settings)}); "
@@ -138,22 +141,22 @@ def _raise_if_certain(error: Exception, settings: JudgeSettings, place: str) -> 
     if isinstance(error, openai.BadRequestError) and _TO_TLS.search(explain(error, settings)):
         raise ConfigError(
             f"{place} speaks TLS alone ({explain(error, settings)}): its address begins with "
-            "https:// (EFT_JUDGE_BASE_URL)"
+            f"https:// ({settings.address_from})"
         ) from None
     if isinstance(error.__cause__, Redirected):
         raise ConfigError(str(error.__cause__)) from None
     if isinstance(error, openai.APIConnectionError):
         said = explain(error, settings)
         raise EndpointDown(
-            f"endpoint down: no answer from {place} ({said}); {_what_to_do(said)}"
+            f"endpoint down: no answer from {place} ({said}); {_what_to_do(said, settings)}"
         ) from None
 
 
-def _what_to_do(said: str) -> str:
+def _what_to_do(said: str, settings: JudgeSettings) -> str:
     for pattern, advice in _ADVICE:
         if pattern.search(said):
             return advice
-    return "check EFT_JUDGE_BASE_URL and the network"
+    return f"check {settings.address_from} and the network"
 
 
 def _shutdown_warning(model: str, shutdown: object, today: date) -> str | None:

@@ -40,21 +40,21 @@ def judge_for(settings: JudgeSettings, budget: Budget | None = None) -> Judge:
     return judge_class(settings.model)(settings, budget)
 
 
-def budget_for(limit_usd: float, settings: JudgeSettings, *, batch: bool = False) -> Budget:
+def budget_for(purse: Purse, settings: JudgeSettings, *, batch: bool = False) -> Budget:
     """Return a budget for a judge.
 
     Args:
-        limit_usd: The sum, above 0.
+        purse: What it spends of.
         settings: The judge; one that is priced needs a price.
         batch: Whether the Batch API's prices count.
 
     Raises:
-        ConfigError: The sum is not above 0, or the model has no known price.
+        ConfigError: The model has no known price.
     """
     price = judge_for(settings).price
     if price is not None and batch:
         price = price.batch()
-    return Budget(Purse(limit_usd), settings, price)
+    return Budget(purse, settings, price)
 
 
 def judge_class(model: str) -> type[Judge]:
