@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["in_json", "one_line", "printable", "visible"]
+__all__ = ["in_json", "one_line", "printable", "shortened", "visible"]
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060\u2066-\u2069\ufeff"
@@ -27,6 +27,11 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text in which nothing is hidden and which cannot pass for several lines."""
     return visible(text).replace("\n", "⏎").replace("\t", "⇥")
+
+
+def shortened(text: str, most: int = 4000) -> str:
+    """Return a text, the middle of one that is too long to be read left out."""
+    return text if len(text) <= most else f"{text[: most * 3 // 4]} […] {text[-most // 4 :]}"
 
 
 def printable(text: str) -> str:

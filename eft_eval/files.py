@@ -288,13 +288,23 @@ def check_readable(path: Path, *, pipes: bool = False) -> None:
             name of its own may have no writer, and is refused.
 
     Raises:
-        ConfigError: It is a device, a socket or a pipe.
+        ConfigError: It is a device, a socket, a pipe or one of the kernel's own files.
     """
+    if why := _unreadable(path, pipes):
+        raise ConfigError(f"cannot read {path}: it is {why}")
+
+
+def _unreadable(path: Path, pipes: bool = False) -> str | None:
     with contextlib.suppress(OSError):
         mode = path.stat().st_mode
-        shell = pipes and path.absolute().parts[1:2] in (("dev",), ("proc",))
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or (shell and stat.S_ISFIFO(mode))):
-            raise ConfigError(f"cannot read {path}: it is a device or a pipe, and no file")
+        if stat.S_ISREG(mode):  # /proc/kmsg says that it is one, and waits
+            if Path(os.path.realpath(path)).parts[1:2] in (("proc",), ("sys",)):
+                return "the kernel's, and no file"
+        elif not stat.S_ISDIR(mode):
+            shell = pipes and path.absolute().parts[1:2] in (("dev",), ("proc",))
+            if not (shell and stat.S_ISFIFO(mode)):
+                return "a device or a pipe, and no file"
+    return None
 
 
 def user_path(name: str | os.PathLike[str]) -> Path:
@@ -314,8 +324,10 @@ def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
         ConfigError: It does not exist, cannot be read, is no UTF-8, or is larger.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"cannot read {where}: it is no file")
+        if path.is_dir():
+            raise ConfigError(f"cannot read {where}: it is a folder, and no file")
+        if why := _unreadable(path):
+            raise ConfigError(f"cannot read {where}: it is {why}")
         with path.open("rb") as file:
             raw = file.read(most + 1)
         if len(raw) > most:

@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import TextIO
 
-from eft_eval.characters import one_line, printable, visible
+from eft_eval.characters import one_line, printable, shortened, visible
 from eft_eval.errors import EftEvalError
 from eft_eval.secrets import without_credentials
 
@@ -32,7 +32,7 @@ def say_error(error: Exception) -> None:
     text = str(error) if isinstance(error, EftEvalError) else " ".join(str(error).split())
     if isinstance(error, MemoryError):
         text = f"out of memory {text}".rstrip()
-    say(f"eft-eval: error: {without_credentials(text)}", sys.stderr)
+    say(f"eft-eval: error: {shortened(without_credentials(text))}", sys.stderr)
 
 
 def logger(name: str) -> logging.Logger:
@@ -44,7 +44,7 @@ def logger(name: str) -> logging.Logger:
 
 
 def _plain(record: logging.LogRecord) -> bool:
-    record.msg = printable(one_line(without_credentials(record.getMessage())))
+    record.msg = printable(one_line(shortened(without_credentials(record.getMessage()))))
     record.args = ()
     return True
 

@@ -13,6 +13,7 @@ from eft_eval import hook
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.finished import FinishedResponses
 from eft_eval.errors import ConfigError
+from eft_eval.files import user_path
 from eft_eval.model_adapters.provenance import commit_of
 from eft_eval.recipe import identity
 from eft_eval.recipe.naming import member_identity
@@ -70,7 +71,7 @@ class Resume:
         if self._asked is False:
             return None
         if isinstance(self._asked, (str, Path)):
-            return Path(self._asked).expanduser()
+            return user_path(self._asked)
         if hook.output_path is None:
             if self._asked:
                 raise ConfigError("resume=true needs --output_path; or name a folder: resume=DIR")

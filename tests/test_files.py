@@ -16,6 +16,7 @@ from eft_eval import files
 from eft_eval.cli import main
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
+from eft_eval.recipe import parse_recipe
 
 ROOT = Path(__file__).parent.parent
 NOTES = files.text_kind("note", "note:")
@@ -168,6 +169,21 @@ def test_what_has_no_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
             done = CliRunner().invoke(app, line.replace("X", name).split())
             assert isinstance(done.exception, ConfigError), (line, name, done.exception)
             assert "\n" not in str(done.exception)
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="no files of the kernel's own")
+def test_a_file_of_the_kernels_may_wait_and_is_not_read(tmp_path: Path) -> None:
+    """They say that they are regular files of 0 bytes, and some end only when the machine does."""
+    link = tmp_path / "prompt.jinja"
+    link.symlink_to("/proc/kmsg")
+    for path in (link, Path("/proc/kmsg"), Path("/proc/self/environ")):
+        with pytest.raises(ConfigError, match="it is the kernel's, and no file"):
+            files.check_readable(path, pipes=True)
+        with pytest.raises(ConfigError, match="cannot read the prompt: it is the kernel's"):
+            files.read_text(path, "the prompt")
+    for prompt in (f"@{link}", "/proc/kmsg.jinja/../kmsg.txt", "@/proc/kmsg"):
+        with pytest.raises(ConfigError):
+            parse_recipe({"model": "demo", "base.prompt": prompt})
 
 
 ODD = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eft_eval.recipe import Recipe
 
 _BYTES_PER_TOKEN = 4
+_MOST, _LONGEST = 10**12, 10**7
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,18 @@ class RunOptions:
     limit: Annotated[
         float | None, typer.Option(help="Documents per task; below 1, a share of them.")
     ] = None
-    prompts: Annotated[int, typer.Option(min=1, help="Without tasks: prompts to be answered.")] = (
-        1000
-    )
-    prompt_tokens: Annotated[int, typer.Option(min=1, help="Without tasks: of a prompt.")] = 256
+    prompts: Annotated[
+        int, typer.Option(min=1, max=_MOST, help="Without tasks: prompts to be answered.")
+    ] = 1000
+    prompt_tokens: Annotated[
+        int, typer.Option(min=1, max=_LONGEST, help="Without tasks: of a prompt.")
+    ] = 256
     response_tokens: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Tokens of a response; 256, or the longest that a task allows, unless told."
+            min=1,
+            max=_LONGEST,
+            help="Tokens of a response; 256, or the longest that a task allows, unless told.",
         ),
     ] = None
 

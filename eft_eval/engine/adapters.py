@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
-from eft_eval.files import user_path
+from eft_eval.files import read_text, user_path
 from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, is_base_of, local_adapter
 from eft_eval.recipe.locations import may_be_id
@@ -229,7 +229,7 @@ def read_adapter(model: str, revision: str | None = None) -> AdapterFolder | Non
     if file is None:
         return None
     beside = any(_on_hub(model, name, revision) for name in _FULL_WEIGHTS)
-    return AdapterFolder.of(Path(file).read_text("utf-8"), f"adapter {model}", beside)
+    return AdapterFolder.of(read_text(Path(file), f"adapter {model}"), f"adapter {model}", beside)
 
 
 def adapter_file(model: str, name: str, revision: str | None, *, sure: bool = False) -> str | None:

@@ -99,6 +99,7 @@ _OWN = re.compile(
 _UNITS = {"G": 1e9, "GB": 1e9, "GIB": GIB, "T": 1e12, "TB": 1e12}
 _OPERATIONS_PER_BYTE = 150.0  # of today's accelerators, about
 _MOST = 100_000
+_LEAST, _LARGEST = 0.001, 1_000_000_000
 
 
 def parse_hardware(text: str) -> Hardware:
@@ -110,7 +111,8 @@ def parse_hardware(text: str) -> Hardware:
     found = _MACHINE.fullmatch(text.strip())
     if found is None:
         raise _unknown(text)
-    count, name = int(found["count"] or 1), found["name"]
+    digits, name = (found["count"] or "1").lstrip("0"), found["name"]
+    count = int(digits or 0) if len(digits) <= len(str(_MOST)) else _MOST + 1
     if not 1 <= count <= _MOST:
         raise ConfigError(f"--hardware is {text!r}: expected 1 to {_MOST:,} devices")
     if name.upper() == "CPU" or name.upper().startswith("CPU:"):
@@ -152,8 +154,10 @@ def _number(text: str, where: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if value <= 0:
-        raise ConfigError(f"--hardware is {where!r}: {text!r} is no number above 0")
+    if not _LEAST <= value <= _LARGEST:
+        raise ConfigError(
+            f"--hardware is {where!r}: {text!r} is no number from {_LEAST} to {_LARGEST:,}"
+        )
     return value
 
 

@@ -25,6 +25,7 @@ __all__ = ["Plan", "PlanSettings", "make_plan"]
 
 _EFT_ROWS = 32
 _VLLM_ROWS = 256
+_MOST = 1_000_000  # ranks, rows
 _RANKS = {"eft": tuple(range(1, 9)), "eft-vllm": (1, 2, 4, 8)}
 
 
@@ -136,8 +137,8 @@ def _notes(layout: Layout, hardware: Hardware, spread: Spread) -> list[str]:
 
 def _check(settings: PlanSettings, hardware: Hardware) -> None:
     for name, value in (("--ranks", settings.ranks), ("--batch", settings.batch)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}; it must be at least 1")
+        if value is not None and not 1 <= value <= _MOST:
+            raise ConfigError(f"{name} is {value}; it must be from 1 to {_MOST:,}")
     if settings.ranks is not None and settings.ranks > min(hardware.number, hardware.per_node):
         raise ConfigError(
             f"--ranks is {settings.ranks}; a copy is spread over the devices of one machine, here "

@@ -49,6 +49,7 @@ _ASSISTANT = {"role": "assistant", "content": "An answer."}
 _CONVERSATIONS: tuple[list[dict[str, str]], ...] = (
     [_USER], [], [_SYSTEM, _USER], [_USER, _ASSISTANT, _USER], [_SYSTEM, _USER, _ASSISTANT, _USER],
 )  # fmt: skip
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes, characters
 _LARGEST_WEIGHT = 1e6  # beyond, log-probabilities of 32 bits overflow sooner or later
 
 
@@ -101,6 +102,14 @@ class MemberSpec(_Closed):
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return {"model": str(value)} if isinstance(value, (str, int, float)) else value
+
+    @field_validator("model", "revision", "adapter", "adapter_revision", "gguf_file")
+    @classmethod
+    def _can_be_a_name(cls, name: str | None) -> str | None:
+        longest = max(len(part.encode()) for part in (name or "").split("/"))
+        if longest > _LONGEST_NAME or len(name or "") > _LONGEST_PATH:
+            raise ValueError(f"names have at most {_LONGEST_NAME} bytes from slash to slash")
+        return name
 
     @model_validator(mode="before")
     @classmethod

@@ -37,6 +37,7 @@ RUNTIME_KEYS = (
     "chat_template_args", "resume",
 )  # fmt: skip
 _SHOWN = 120  # characters of a wrong value
+_PROBLEMS = 5  # that are told
 _NUMBERED_WEIGHT = re.compile(r"weight([1-9]\d?)")  # of one of several deltas
 _BETWEEN = re.compile(r",(?![^{]*\})")  # commas, but for those within JSON
 _REFUSED = {
@@ -311,13 +312,13 @@ def _validate(data: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        places = [item["loc"] for item in error.errors()]
-        problems = [
-            _problem(dict(item))
-            for item in error.errors()
-            # not also that a list without its wrong member is too short
-            if not any(item["loc"] == one[: len(item["loc"])] != one for one in places)
-        ]
+        found = error.errors()
+        above = {item["loc"][:depth] for item in found for depth in range(len(item["loc"]))}
+        # not also that a list without its wrong member is too short
+        found = [item for item in found if item["loc"] not in above]
+        problems = [_problem(dict(item)) for item in found[:_PROBLEMS]]
+        if len(found) > _PROBLEMS:
+            problems.append(f"and {len(found) - _PROBLEMS:,} more of the kind")
         raise ConfigError(f"{where}: {'; '.join(problems)}") from error
 
 
@@ -335,7 +336,7 @@ def _problem(item: dict[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if not item["loc"]:
         return message
-    given = without_secrets(item["input"])
-    if isinstance(given, str) and len(given) > _SHOWN:
+    given = repr(without_secrets(item["input"]))
+    if len(given) > _SHOWN:
         given = given[:_SHOWN] + "…"
-    return f"{location}: got {given!r}: {message[0].lower()}{message[1:]}"
+    return f"{location}: got {given}: {message[0].lower()}{message[1:]}"

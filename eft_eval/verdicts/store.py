@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eft_eval.errors import ConfigError, EftEvalError
+from eft_eval.files import user_path
 from eft_eval.verdicts.layout import (
     LAYOUT,
     STORE_VARIABLE,
@@ -51,9 +52,9 @@ def default_store_path(env: Mapping[str, str] = os.environ) -> Path:
     ``~/.local/share``). Not a cache folder: verdicts are paid for, and caches get cleared.
     """
     if env.get(STORE_VARIABLE):
-        return Path(env[STORE_VARIABLE]).expanduser()
+        return user_path(env[STORE_VARIABLE])
     data = env.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "eft-eval" / "verdicts.sqlite3"
+    return user_path(data) / "eft-eval" / "verdicts.sqlite3"
 
 
 class Unreadable(NamedTuple):

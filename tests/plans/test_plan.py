@@ -175,8 +175,9 @@ _LAYOUT = laid_out(planned_composite(parse_recipe("qwen2.5-7b-up")), "eft")
     [
         ({"engine": "vllm"}, "eft-vllm"),
         ({"ranks": 16}, "one machine"),
-        ({"ranks": 0}, "at least 1"),
-        ({"batch": 0}, "at least 1"),
+        ({"ranks": 0}, "from 1 to 1,000,000"),
+        ({"batch": 0}, "from 1 to 1,000,000"),
+        ({"batch": 10**400}, "from 1 to 1,000,000"),
         ({"acceptance": 1.5}, "between 0 and 1"),
         ({"work": WORK._replace(longest=10_000)}, "the shortest member reads 4,096"),
     ],

@@ -107,6 +107,12 @@ def test_recipe_of_the_environment_and_the_default() -> None:
         ({"model": "none/such.yaml"}, ["none/such.yaml", "does not exist"]),
         ({"model": "~nobody-here/such.yaml"}, ["~nobody-here/such.yaml", "does not exist"]),
         ({"model": f"{'x' * 300}.yaml"}, ["cannot read", "too long"]),
+        ({"base": "x" * 5000}, ["base.model", "at most 255 bytes"]),
+        ({**FLAT, "tuned.adapter": "o/" + "é" * 130}, ["tuned.adapter", "at most 255 bytes"]),
+        ({**FLAT, "reference.revision": "a/" * 3000}, ["reference.revision", "at most 255"]),
+        ({"base": "a/\ud800"}, ["base.model", "valid string"]),
+        ({"base": "a", "deltas": [{str(n): 1 for n in range(9999)}]}, ["more of the kind"]),
+        ({**FLAT, "weight": ["x" * 9999]}, ["weight", "…"]),
         ({"base": "a", "deltas": [], "weight": 1}, ["'weight'", "one delta"]),
         ({"base": "a", "deltas": [{**FLAT}]}, ["unknown key", "deltas.0.base"]),
     ],
@@ -116,6 +122,7 @@ def test_bad_input_is_one_clear_line(args: dict, words: list[str]) -> None:
         parse_model_args(args, env={})
     message = str(caught.value)
     assert "\n" not in message
+    assert len(message) < 2000
     for word in words:
         assert word in message
 

@@ -271,6 +271,8 @@ def test_an_unreadable_record_is_named(tmp_path: Path, record: str) -> None:
 def test_default_path() -> None:
     assert default_store_path({"EFT_VERDICT_STORE": "/x/v.db"}) == Path("/x/v.db")
     assert default_store_path({"XDG_DATA_HOME": "/d"}) == Path("/d/eft-eval/verdicts.sqlite3")
+    nobody = {"EFT_VERDICT_STORE": "~nobody-here/v.db"}
+    assert default_store_path(nobody) == Path("~nobody-here/v.db")  # as the shell has it
     home = Path("~/.local/share/eft-eval/verdicts.sqlite3").expanduser()
     assert default_store_path({"EFT_VERDICT_STORE": ""}) == home
 
