@@ -116,6 +116,11 @@ def _agree(table: LabelTable, method: Method) -> Agreement:
             f"{answers.field}: its numbers are read as amounts; if they are codes of categories, "
             "give --scale nominal",
         )
+    if len(people) > 1 and found.counted.several == 0 and table.reading.files.item is None:
+        warnings.append(
+            "no item has the labels of two people: if another column or data field holds the "
+            "items' ids, name it with --item"
+        )
     chosen = sum(row.random is False for row in rows)
     if chosen:
         warnings.insert(

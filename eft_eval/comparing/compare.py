@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from eft_eval.comparing.changes import changes_between, warnings_of
 from eft_eval.comparing.comparability import judge_changes, reasons_against
@@ -21,10 +19,11 @@ from eft_eval.comparing.comparison import (
 from eft_eval.comparing.gate import Gated, decide_all, worst
 from eft_eval.comparing.pairing import Matched, match_items
 from eft_eval.comparing.rows import Compared, Target, compare_target
-from eft_eval.comparing.settings import GateSettings, MetricSettings
+from eft_eval.comparing.settings import GateSettings
+from eft_eval.comparing.targets import check_patterns, demands_on, gated_of, targets_of
 from eft_eval.comparing.unscored import is_share, share_rows
-from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError, nearest
-from eft_eval.runs.records import Column, Run, TaskRun
+from eft_eval.errors import ComparabilityError, EftEvalError
+from eft_eval.runs.records import Run, TaskRun
 
 __all__ = ["compare_runs", "not_comparable"]
 
@@ -54,15 +53,15 @@ def compare_runs(
     """
     settings = settings or GateSettings()
     assert candidates
-    targets = _targets(baseline)
-    _check_patterns(settings, targets, baseline)
-    gated = [target for target in targets if _is_gated(target, settings)]
+    targets = targets_of(baseline)
+    check_patterns(settings, targets, baseline)
+    gated = gated_of(baseline, targets, settings)
     if not gated:
         if errors := [one.text for one in baseline.problems if one.severity == "error"]:
             raise ComparabilityError(f"{baseline.label}: {'; '.join(errors)}")
         raise ComparabilityError(
             f"{baseline.label} has no metric that can be gated: scores with a direction and "
-            "samples (--log_samples) are needed"
+            f"samples (--log_samples) are needed{_why(baseline)}"
         )
     figures: list[_Figures | Candidate] = []
     for one in candidates:
@@ -129,76 +128,10 @@ def _name(run: Run) -> RunName:
     return RunName(run.label, run.model, run.date, run.kind)
 
 
-def _targets(baseline: Run) -> list[Target]:
-    """Return all metrics of the baseline: of its tasks, then of its groups."""
-    found = [
-        Target(task.name, (task.name,), key, column, False, task.is_one_of_panel(key.filter))
-        for task in baseline.tasks.values()
-        for key, column in task.columns.items()
-    ]
-    for group in baseline.groups.values():
-        if all(name in baseline.tasks for name in group.tasks):
-            found += [
-                Target(group.name, group.tasks, key, column, True)
-                for key, column in group.columns.items()
-            ]
-    return found
-
-
-def _matches(target: Target, patterns: Iterable[str]) -> bool:
-    names = (f"{target.name}/{target.key}", f"{target.name}/{target.key.metric}")
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _demands(target: Target, settings: GateSettings) -> MetricSettings:
-    """Return the demands on a metric: of the patterns that match it, the last one that says so."""
-    tolerance, better, accept = settings.tolerance, None, settings.accept_inconclusive
-    for pattern, one in settings.metrics.items():
-        if _matches(target, [pattern]):
-            tolerance = tolerance if one.tolerance is None else one.tolerance
-            better = one.better or better
-            accept = accept if one.accept_inconclusive is None else one.accept_inconclusive
-    return MetricSettings(tolerance, better or _direction(target.column), accept)
-
-
-def _direction(column: Column) -> Literal["higher", "lower"] | None:
-    if column.higher_is_better is None:
-        return None
-    return "higher" if column.higher_is_better else "lower"
-
-
-def _is_gated(target: Target, settings: GateSettings) -> bool:
-    if settings.gated:
-        return _matches(target, settings.gated)
-    if target.is_group or target.of_one_judge or is_share(target.key.metric):
-        return False
-    return target.column.is_mean and _demands(target, settings).better is not None
-
-
-def _check_patterns(settings: GateSettings, targets: Sequence[Target], baseline: Run) -> None:
-    names = [f"{target.name}/{target.key.metric}" for target in targets]
-    for what, patterns in (("gated", settings.gated), ("metrics", settings.metrics)):
-        for pattern in patterns:
-            if not any(_matches(target, [pattern]) for target in targets):
-                known = ", ".join(dict.fromkeys(names))
-                raise ConfigError(
-                    f"{what}: no metric of {baseline.label} matches {pattern!r}"
-                    f"{nearest(pattern, names)}; it has {known}"
-                )
-    for target in targets if settings.gated else ():
-        if not _is_gated(target, settings):
-            continue
-        name = f"{target.name}/{target.key}"
-        if not target.is_group and not target.column.is_mean:
-            raise ConfigError(
-                f"gated: {name} is no mean of one number per document, or has no samples, and so "
-                "cannot be paired; gate another metric"
-            )
-        if _demands(target, settings).better is None:
-            raise ConfigError(
-                f"gated: the run does not say whether a higher {name} is better; set better under "
-                f'[gate.metrics."{target.name}/{target.key.metric}"]'
-            )
+def _why(baseline: Run) -> str:
+    """Return what is noted of a baseline without gated metrics, besides absent samples files."""
+    texts = [one.text for one in baseline.problems if "no samples file" not in one.text]
+    return f" ({'; '.join(texts[:_SHOWN_REASONS])})" if texts else ""
 
 
 @dataclass(frozen=True)
@@ -263,7 +196,7 @@ def _figures(
     matched, notes = _comparable(baseline, candidate, needed, settings)
     compared: list[Compared] = []
     for target in targets:
-        demands = _demands(target, settings)
+        demands = demands_on(target, settings)
         one = compare_target(baseline, candidate, target, matched, demands, settings)
         if one is not None:
             compared.append(one)
@@ -328,7 +261,8 @@ def _comparable(
         f"{run.label}: {problem.text}"
         for run in (baseline, candidate)
         for problem in run.problems
-        if problem.severity == "error" and (problem.task in needed or problem.task is None)
+        if problem.severity == "error"
+        and (problem.task is None or problem.task in needed or _lost(run, problem.task, settings))
     ]
     notes = [
         f"{run.label}: {problem.text}"
@@ -370,6 +304,12 @@ def _comparable(
             + (f"; and {rest} more reason(s)" if rest > 0 else "")
         )
     return matched, list(dict.fromkeys(notes))
+
+
+def _lost(run: Run, name: str, settings: GateSettings) -> bool:
+    """Whether a damaged samples file holds nothing of a task that would else be gated."""
+    task = run.tasks[name]
+    return not settings.gated and task.samples_file is not None and not task.pipelines
 
 
 def _only_in_candidate(baseline: Run, candidate: Run) -> list[str]:

@@ -30,7 +30,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 """A repository on the hub with its owner."""
 _DEMO = "demo:"
 _NAMES = ("pretrained", "model")  # the arguments that name a model
-_ON_TOP = ("peft", "delta", "lora", "adapter")
+_ON_TOP = ("peft", "delta", "lora", "adapter", "steer")
 _OFF = ("", "0", "false", "none")
 _PLACES = ("placement",)  # where weights lie changes no result
 

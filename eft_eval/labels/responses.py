@@ -282,9 +282,9 @@ def _chosen(path: Path, lines: Lines, measure: str) -> list[RunSample]:
     chosen = [name for name, sample in first.items() if _counts_errors(None, sample)]
     if not chosen:  # a judged file also has the lines of filters that are no judges
         chosen = [name for name, sample in first.items() if verdicts_in(sample.filtered)]
-    names = chosen if len(lines) > 1 else list(lines)
+    names = chosen or [*lines][:1]  # without verdicts each filter has the same responses
     if len(names) != 1:
-        raise ConfigError(f"{path} has the verdicts of several judges: {sorted(lines)}")
+        raise ConfigError(f"{path} has the verdicts of several judges: {sorted(names)}")
     return [*lines[names[0]].values()]
 
 

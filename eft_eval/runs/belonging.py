@@ -23,7 +23,11 @@ from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import MetricKey, ResultsFile
 from eft_eval.runs.samples import Numbers, read_samples
 
-__all__ = ["Belonging", "find_samples", "samples_of", "samples_path", "task_hash"]
+__all__ = [
+    "Belonging", "find_samples", "packed_samples", "samples_of", "samples_path", "task_hash",
+]  # fmt: skip
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
 
 
 class Belonging(NamedTuple):
@@ -52,9 +56,10 @@ def samples_of(file: ResultsFile, task: str) -> Belonging | None:
     """
     stamp = stamp_of(file.path)
     if stamp:
-        path = samples_path(file.path, task, stamp)
-        if path.is_file():
-            return Belonging(path)
+        written = samples_path(file.path, task, stamp)
+        for path in (written, written.with_suffix(".json")):  # so builds before 0.4.3 named it
+            if path.is_file():
+                return Belonging(path)
     expected = task_hash(file, task)
     if expected is None:
         return _named_as_of_old(file, task)
@@ -85,6 +90,14 @@ def samples_path(results: Path, task: str, date: str) -> Path:
     """Return where lm-eval puts a task's samples beside a results file of this date."""
     # no with_name: lm-eval writes none for a task with a slash, so there is no such folder
     return results.parent / f"samples_{task}_{date}.jsonl"
+
+
+def packed_samples(file: ResultsFile, task: str) -> Path | None:
+    """Return a task's samples file beside a results file that somebody compressed, if any."""
+    stamp = stamp_of(file.path)
+    path = samples_path(file.path, task, stamp) if stamp else None
+    packed = [path.with_name(path.name + ending) for ending in _PACKED] if path else []
+    return next((one for one in packed if one.is_file()), None)
 
 
 def task_hash(file: ResultsFile, task: str) -> str | None:

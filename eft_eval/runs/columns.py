@@ -70,9 +70,7 @@ def columns_of(
     """
     entry: Mapping[str, Any] = content["results"][task]
     listed = {one["metric"]: one for one in content["configs"][task].get("metric_list") or ()}
-    better = {name: one.get("higher_is_better") for name, one in listed.items()}
-    if "higher_is_better" in content:  # since 0.4.3
-        better = content["higher_is_better"].get(task) or {}
+    better = _directions(content, task)
     columns = {}
     for key, given in reported(entry):
         where = (key.filter, key.metric)
@@ -101,18 +99,36 @@ def groups_of(content: Mapping[str, Any]) -> dict[str, Group]:
     children: Mapping[str, list[str]] = content.get("group_subtasks") or {}
     found = {}
     for name, entry in (content.get("groups") or {}).items():
-        better = (content.get("higher_is_better") or {}).get(name) or {}
+        tasks = _leaves(name, children)
         columns = {}
         for key, value in reported(entry):
             error = finite_number(entry.get(f"{key.metric}_stderr,{key.filter}"))
-            direction = better.get(key.metric)
-            direction = direction if isinstance(direction, bool) else None
+            direction = _direction_of_group(content, name, tasks, key.metric)
             columns[key] = Column(key, finite_number(value), error, direction, (), False)
-        tasks = _leaves(name, children)
         if columns and tasks:
             documents = {key: _documents(content, entry, tasks, key) for key in columns}
             found[name] = Group(name, tasks, columns, documents)
     return found
+
+
+def _directions(content: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+    """Return a task's directions by metric, as the file says them or its configuration."""
+    if "higher_is_better" in content:  # since 0.4.3
+        return content["higher_is_better"].get(task) or {}
+    listed = (content["configs"].get(task) or {}).get("metric_list") or ()
+    return {one["metric"]: one.get("higher_is_better") for one in listed}
+
+
+def _direction_of_group(
+    content: Mapping[str, Any], group: str, tasks: tuple[str, ...], metric: str
+) -> bool | None:
+    """Return a group's direction; before 0.4.3 that of its tasks, where they have but one."""
+    if "higher_is_better" in content:
+        found = [_directions(content, group).get(metric)]
+    else:
+        found = [of[metric] for task in tasks if metric in (of := _directions(content, task))]
+    first = next(iter(found), None)
+    return first if isinstance(first, bool) and all(one is first for one in found) else None
 
 
 def _documents(

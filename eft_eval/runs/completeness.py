@@ -186,7 +186,7 @@ def differing_figures(
                 f"{task}: {key} is reported as {shown}, the samples give {mean:.6g} over "
                 f"{len(known)} documents"
             )
-        elif where not in held and key.metric not in of_all:
+        elif where not in held and key.metric not in of_all and column.reported is not None:
             yield f"{task}: {key} is reported, but no sample has it"
 
 
@@ -216,6 +216,8 @@ def _unpaired(task: TaskRun, read: SamplesRead) -> Iterator[Problem]:
                 f"{key} is left out: its mean is no finite number, as {column.unusual} of "
                 f"{len(column.values)} values are NaN or infinite"
             )
+        elif column.reported is None and where not in numbers.values.keys() | numbers.compound:
+            text = f"{key} is left out: it is reported as no number, and no sample has it"
         elif key.metric in of_all and not column.is_mean:
             text = f"{key} rests on {of_all[key.metric]}: not paired"
         elif where in numbers.compound:

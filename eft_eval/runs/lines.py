@@ -185,8 +185,14 @@ def _parsed(text: str) -> Any:
 
 def _record(record: Any) -> dict[str, Any] | None:
     """Return a sample with all that later versions of lm-eval write; None for what is none."""
-    if not isinstance(record, dict) or not isinstance(record.get("doc_id"), int):
+    if not isinstance(record, dict):
         return None
+    if isinstance(number := record.get("doc_id"), float) and number.is_integer():
+        record["doc_id"] = int(number)  # as tables of floats write it
+    if not isinstance(record.get("doc_id"), int):
+        return None
+    if record.get("resps", ()) is None:
+        record["resps"] = [None]  # a response that never came; trimmed lines have no place for it
     names = record["metrics"] if isinstance(record.get("metrics"), list) else []
     lists = (record.get(name) or [] for name in ("resps", "filtered_resps"))
     whole = all(isinstance(name, str) for name in names)

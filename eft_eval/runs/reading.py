@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eft_eval.errors import ConfigError
 from eft_eval.runs.baseline import is_baseline, run_of_baseline
-from eft_eval.runs.belonging import task_hash
+from eft_eval.runs.belonging import packed_samples, task_hash
 from eft_eval.runs.columns import columns_of, filters_of, groups_of
 from eft_eval.runs.completeness import check_task
 from eft_eval.runs.finding import as_results, damage_in, read_json
@@ -17,7 +17,7 @@ from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import Group, Problem, ResultsFile, Run, TaskRun
 from eft_eval.runs.samples import PROMPT, read_samples
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run
-from eft_eval.runs.shape import without_configuration
+from eft_eval.runs.shape import without_configuration, without_filter
 
 __all__ = ["read_run", "read_runs"]
 
@@ -82,6 +82,9 @@ def _left_out(file: ResultsFile, known: Mapping[str, Group]) -> Iterator[Problem
     if names := without_configuration(file.content):
         text = f"left out, as {file.path.name} has no configuration of it (trimmed?): "
         yield Problem("note", None, text + ", ".join(names))
+    if names := without_filter(file.content):
+        text = f"left out, as {file.path.name} names no filter (lm-eval 0.4 writes acc,none) of: "
+        yield Problem("note", None, text + ", ".join(names))
     if names := [name for name in file.content.get("groups") or () if name not in known]:
         text = f"left out, as {file.path.name} does not say which tasks are in it: "
         yield Problem("note", None, text + ", ".join(names))
@@ -108,6 +111,10 @@ def _task(run: SavedRun, saved: SavedTask, cluster: str) -> tuple[TaskRun, list[
         read = read_samples(found.path, cluster, filters_of(content, name))
         if found.note:
             notes.append(Problem("note", name, found.note))
+    elif packed := packed_samples(saved.file, name):
+        notes.append(
+            Problem("note", name, f"the samples of {name!r} are compressed: {packed.name}")
+        )
     expected = task_hash(saved.file, name)
     documents = saved.documents
     if read is not None and expected is not None and read.task_hash == expected:

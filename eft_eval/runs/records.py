@@ -147,6 +147,8 @@ class Sample:
         """The responses that a judge was given: the raw ones, unless the line says otherwise."""
         others = self.record.get("judged_responses")
         raw = self.responses[0] if self.responses else ()
+        if raw is None or isinstance(raw, str):  # one response that is not in a list
+            raw = [raw]
         return others or (raw if isinstance(raw, list) else ())
 
     @property

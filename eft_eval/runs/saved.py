@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.runs.belonging import Belonging, samples_of, samples_path, task_hash
+from eft_eval.runs.belonging import (
+    Belonging,
+    packed_samples,
+    samples_of,
+    samples_path,
+    task_hash,
+)
 from eft_eval.runs.columns import columns_of, filters_of
 from eft_eval.runs.completeness import differing_counts, differing_figures, differing_hash
 from eft_eval.runs.finding import damage_in, find_results, read_results, stamp_of
@@ -133,6 +139,8 @@ class SavedRun:
             what = f"no samples file of task {task.name!r} for {task.file.path}"
             if stamp is not None:
                 what = f"no {samples_path(task.file.path, task.name, stamp)}"
+            if packed := packed_samples(task.file, task.name):
+                raise ConfigError(f"there is {what}, only {packed.name}: unpack it")
             raise ConfigError(
                 f"there is {what}, so no responses; was the run made with --log_samples or "
                 "--predict_only?"

@@ -18,7 +18,7 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["in_shape", "no_results", "without_configuration"]
+__all__ = ["in_shape", "no_results", "without_configuration", "without_filter"]
 
 _TABLES = (
     "results", "configs", "groups", "group_subtasks", "versions", "n-shot", "n-samples",
@@ -95,6 +95,17 @@ def without_configuration(content: Mapping[str, Any]) -> list[str]:
         if name not in content["configs"]
         and name not in groups
         and any(isinstance(value, (int, float)) for key, value in entry.items() if "," in key)
+    ]
+
+
+def without_filter(content: Mapping[str, Any]) -> list[str]:
+    """Return the tasks whose figures all lack a filter in their names, as some forks write."""
+    return [
+        name
+        for name, entry in content["results"].items()
+        if name in content["configs"]
+        and not any("," in key for key in entry)
+        and any(f"{key}_stderr" in entry for key in entry)
     ]
 
 
