@@ -51,7 +51,7 @@ __all__ = [
 _STARTS = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer; run git lfs pull"),
     (b"\x1f\x8b", "gzipped; unpack it"),
-    (b"PK\x03\x04", "a zip archive; unpack it"),
+    (b"PK\x03\x04", "a zip archive, or an Excel workbook; unpack it, or save it as CSV"),
     (b"PAR1", "a parquet file"),
     (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),

@@ -6,6 +6,7 @@ Nothing is guessed: what cannot be read as a rating is missing, and counted.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -37,6 +38,7 @@ OF_ERRORS = {ANY_ERROR, *(field.name for field in FIELDS)}
 """The fields of labels that are about factual errors."""
 _TEXTS = {field.name for field in FIELDS if field.kind == "text"}
 _UNSURE = -1.0
+_NUMERAL = re.compile(r"[-+]?\d+([.,]\d+)*\s*%?")
 _SENTENCE, _LONG = 4, 40  # words, or signs, from which a label is a sentence
 
 
@@ -251,8 +253,14 @@ def _check_classes(field: str, labels: LabelSet, words: Sequence[str]) -> None:
     """Raise if labels are texts of their own, which are no categories.
 
     Raises:
-        ConfigError: Most labels are sentences, and hardly one is given twice.
+        ConfigError: Most labels are sentences, and hardly one is given twice; or they are numbers
+            as people write them.
     """
+    if words and all(_NUMERAL.fullmatch(word) for word in words):
+        raise ConfigError(
+            f"{field} holds numbers with a comma or a percent sign, such as {words[0]!r}: write "
+            "0.5 or 50, or give their classes with --map-labels FILE"
+        )
     found = _sentences(words)
     if found and len(found) > len(words) / 2 and len(words) > max(4, len(labels.labels) / 2):
         raise ConfigError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import check_readable
+from eft_eval.files import check_readable, described_start
 from eft_eval.labels import saving
 from eft_eval.labels.entries import Asked, Found, Lines, Place, Remark, Unusable
 from eft_eval.labels.people import scrub
@@ -65,6 +65,8 @@ def _raw(path: Path) -> bytes:
 
 
 def _decoded(path: Path, raw: bytes) -> str:
+    if words := described_start(raw):
+        raise ConfigError(f"{scrub(str(path))} is {words}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -125,7 +127,12 @@ def _json(path: Path, text: str, asked: Asked) -> Found:
         lines = [] if found else _json_lines(text)
         found = found or _first(tool.from_lines(path, lines, asked) for tool in TOOLS.values())
         if found is None:
-            names = ", ".join(next((sorted(one) for _, one in lines if one), []))[:200]
+            records = [
+                *(content if isinstance(content, list) else [content]),
+                *dict(lines).values(),
+            ]
+            names = ", ".join(next((sorted(one) for one in records if isinstance(one, dict)), []))
+            names = names[:200]
             has = names or error or "no records"
             raise ConfigError(scrub(f"{path} is in no known format ({has}); expected {_EXPECTED}"))
         yield from found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from eft_eval.agreement import (
     LabelReading,
     Method,
     agree,
+    agree_files,
     agree_labels,
     krippendorff_alpha,
     leave_one_out,
@@ -29,7 +31,15 @@ from eft_eval.agreement import (
 )
 from eft_eval.agreement.answers import read_answers
 from eft_eval.errors import ConfigError
-from eft_eval.labels import Columns, Label, LabelSet, labels_of_frame, save_labels
+from eft_eval.labels import (
+    Columns,
+    FileReading,
+    Label,
+    LabelSet,
+    labels_of_frame,
+    read_meanings,
+    save_labels,
+)
 from eft_eval.records import plain, write_report
 
 fewer = settings(max_examples=40)
@@ -343,3 +353,19 @@ def test_labels_are_not_written_over_somebody_elses(tmp_path):
         save_labels(labels, path)
     with pytest.raises(ConfigError, match="ends in"):
         save_labels(labels, tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("numbers", [("0,5", "1,0"), ("50%", "10 %"), ("1,000", "2,500")])
+def test_numbers_as_people_write_them_are_no_categories(
+    tmp_path: Path, numbers: tuple[str, str]
+) -> None:
+    path, classes = tmp_path / "wide.csv", tmp_path / "classes.json"
+    path.write_text("item_id;jo;al\ni1;{0};{0}\ni2;{1};{0}\n".format(*numbers))
+    with pytest.raises(ConfigError, match="numbers with a comma or a percent sign"):
+        agree_files([path])
+    classes.write_text(json.dumps(dict(zip(numbers, ("low", "high"), strict=True))))
+    meant = LabelReading(files=FileReading(meanings=read_meanings(classes)))
+    found = agree_files([path], reading=meant)
+    assert found.categories == ("high", "low")
+    assert found.people is not None
+    assert found.people.agreement.interval.estimate == 0.5

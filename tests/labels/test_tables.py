@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_unknown_and_broken_tables_are_clear(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"not UTF-8 text \(byte 25\); save it as UTF-8"):
         read_labels(tmp_path / "x")
     (tmp_path / "x").write_bytes("item_id".encode("utf-16"))
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="UTF-16 text; save it as UTF-8"):
         read_labels(tmp_path / "x")
     with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
         read_labels(tmp_path / "missing")
@@ -243,3 +244,28 @@ def test_maps_that_do_not_fit_are_clear(tmp_path: Path, text: str, message: str)
         read_labels(
             path, reading=FileReading(meanings=read_meanings(write(tmp_path / "m.yaml", text)))
         )
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "is a Git LFS pointer"),
+        (gzip.compress(b"item_id,annotator\n"), "is gzipped"),
+        (b"PK\x03\x04", "an Excel workbook"),
+        (b"PAR1", "is a parquet file"),
+        ("item_id,jo\n".encode("utf-16"), "is UTF-16 text"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, start: bytes, said: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(start)
+    with pytest.raises(ConfigError, match=said) as raised:
+        read_labels(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_json_of_no_tool_says_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps([{"id": 1, "data": {"text": "x"}}]))
+    with pytest.raises(ConfigError, match=r"no known format \(data, id\)"):
+        read_labels(path)
