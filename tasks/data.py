@@ -27,7 +27,9 @@ from eft_eval.tasks.sources import (
     eli5_question,
     find_files,
     first_line,
+    given_hubs,
     hh_question,
+    hub_id,
     is_hub_error,
     read_rows,
     short_names,
@@ -61,7 +63,7 @@ _ELI5 = _Task(
     hubs=(Hub("facebook/kilt_tasks", ("eli5/test-*.parquet",)), Hub("Pavithree/eli5", ("*test*",))),
     revision="main",
     max_words=30,
-    columns="question, input, title, prompt or instruction",
+    columns="question, input, title, prompt, instruction or messages",
     question=eli5_question,
 )
 _HH = _Task(
@@ -70,7 +72,7 @@ _HH = _Task(
     hubs=(Hub("Anthropic/hh-rlhf", ("harmless-base/test.jsonl*", "helpful-base/test.jsonl*")),),
     revision="09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
     max_words=None,
-    columns="chosen and rejected, or prompt, question or instruction",
+    columns="chosen and rejected, or prompt, question, instruction or messages",
     question=hh_question,
 )
 _TASKS = {task.name: task for task in (_ELI5, _HH)}
@@ -93,7 +95,8 @@ def load_eli5(
     """Load ELI5 questions: the split ``test`` with the columns question, prompt_id and source.
 
     Args:
-        eli5_data: File, folder or list of files; else ``EFT_ELI5_DATA``; else the hub.
+        eli5_data: File, folder, list of files or the hub's ``OWNER/NAME``; else
+            ``EFT_ELI5_DATA``; else the default data set of the hub.
         eli5_revision: Branch, tag or commit of the hub data set.
         n_prompts: How many questions to use.
         max_words: Longest question allowed, in words; None for no limit.
@@ -115,7 +118,8 @@ def load_hh(
     """Load single-turn prompts of HH-RLHF, helpful-base and harmless-base, as `load_eli5` does.
 
     Args:
-        hh_data: File, folder or list of files; else ``EFT_HH_DATA``; else the hub.
+        hh_data: File, folder, list of files or the hub's ``OWNER/NAME``; else ``EFT_HH_DATA``;
+            else the default data set of the hub.
         hh_revision: Branch, tag or commit of the hub data set.
         n_prompts: How many prompts to use.
         max_words: Longest prompt allowed, in words; None for no limit.
@@ -160,6 +164,9 @@ def _prompts(
     setting = f"{task.name}_data"
     if not data and os.environ.get(task.env):
         setting, data = task.env, os.environ[task.env]
+    if (repo := hub_id(data)) is not None:
+        revision = "main" if revision == task.revision else revision
+        return _select(task._replace(hubs=given_hubs(repo)), (), revision, n, words)
     files = find_files(data, setting) if data else ()
     return _select(task, files, "" if files else revision, n, words)
 
@@ -249,24 +256,29 @@ def _from_hub(task: _Task, revision: str) -> tuple[str, str, list[tuple[str, Pat
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     use_file = f"--metadata {task.name}_data=FILE or {task.env}=FILE"
+    given = task.hubs != _TASKS[task.name].hubs
+    here = f", and there is no file or folder {task.hubs[0].repo}" if given else ""
     for hub in task.hubs:
         try:
             return (hub.repo, *snapshot(hub, revision))
         except RevisionNotFoundError as error:
             raise ConfigError(f"{task.name}_revision: {hub.repo} has no {revision!r}") from error
         except RepositoryNotFoundError as error:
-            if revision != "main" or hub is task.hubs[-1]:
+            if revision != "main" or hub.repo == task.hubs[-1].repo:
                 raise ConfigError(
-                    f"data set {hub.repo} is missing on the hub, or not open to you; set {use_file}"
+                    f"data set {hub.repo} is missing on the hub{here}, or not open to you; set "
+                    f"{use_file}"
                 ) from error
             _log.warning("%s is missing on the hub: trying %s", hub.repo, task.hubs[-1].repo)
         except Exception as error:
             if not is_hub_error(error):
                 raise
+            if hub is not task.hubs[-1] and hub.repo == task.hubs[-1].repo:
+                continue  # it has no test files
             failure = f"{type(error).__name__}: {first_line(error)}"
             reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else failure
             raise ConfigError(
-                f"cannot get {hub.repo} from the hub, and it is not in the cache ({reason}): "
+                f"cannot get {hub.repo} from the hub, and it is not in the cache{here} ({reason}): "
                 f"connect once, or set {use_file}"
             ) from error
     raise AssertionError("the last hub returns or raises")

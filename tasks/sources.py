@@ -33,7 +33,9 @@ __all__ = [
     "eli5_question",
     "find_files",
     "first_line",
+    "given_hubs",
     "hh_question",
+    "hub_id",
     "is_hub_error",
     "is_single_turn",
     "prompt_of",
@@ -45,6 +47,7 @@ __all__ = [
 _HUB_TIMEOUT = 10.0  # seconds until a hub that does not answer counts as unreachable
 _SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".parquet")
 
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _GZIP = b"\x1f\x8b"
 
 HUMAN = "\n\nHuman:"
@@ -81,25 +84,32 @@ MARKERS_IN_QUESTION = LeftOut("dialogue markers in a bare question")
 PROMPTS_DIFFER = LeftOut("prompts of chosen and rejected differ")
 MULTI_TURN = LeftOut("multi-turn", "skipped")
 SYSTEM = LeftOut("system message", "skipped")
+INPUT = LeftOut("instruction with an input", "skipped")
 _PROMPTS = ("prompt", "question", "instruction")  # TRL and DPO, ours, UltraFeedback
+_FORM = {"instruction", "input"}  # Alpaca
 
 
 def eli5_question(row: Mapping[str, object]) -> str | LeftOut:
     """Return the question of an ELI5 row: the first present of question, input, title, prompt."""
-    return _asked(_first(row, "question", "input", "title", "prompt", "instruction"))
+    if row.keys() >= _FORM:
+        return _of_form(row)
+    found = _asked(_first(row, "question", "input", "title", *_PROMPTS))
+    return _of_dialogue(row) if found is NO_COLUMN else found
 
 
 def hh_question(row: Mapping[str, object]) -> str | LeftOut:
     """Return the human turn of an HH row: from chosen and rejected, else prompt, else question."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     given = _first(row, *_PROMPTS)
+    if row.keys() >= _FORM:
+        return _of_form(row)
     if chosen is None or rejected is None:
-        question = _asked(given)
+        question = _of_dialogue(row) if given is NO_COLUMN else _asked(given)
         if isinstance(question, str) and (HUMAN.strip() in question or ASSISTANT in question):
             return MARKERS_IN_QUESTION
         return question
     if given is not NO_COLUMN and not all(_is_dialogue(one) for one in (chosen, rejected)):
-        return _asked(given)  # the answers alone are in the other columns
+        return _more_turns(chosen, rejected) or _asked(given)  # the others hold the answers
     if isinstance(chosen, list) and isinstance(rejected, list):
         if NOT_TEXT in (_of_messages(chosen), _of_messages(rejected)):
             return NOT_TEXT
@@ -116,6 +126,35 @@ def hh_question(row: Mapping[str, object]) -> str | LeftOut:
         return PROMPTS_DIFFER
     human = prompt.partition(HUMAN)[2]
     return MULTI_TURN if ASSISTANT in human else _bare(human)
+
+
+def _more_turns(*dialogues: object) -> LeftOut | None:
+    """Return why the prompt beside two dialogues is not all that they were answers to."""
+    for dialogue in dialogues:
+        roles = [one.get("role") for one in _objects(dialogue)]
+        if "system" in roles:
+            return SYSTEM
+        if roles.count("user") > 1 or roles.count("assistant") > 1:
+            return MULTI_TURN
+    return None
+
+
+def _objects(value: object) -> list[Mapping[str, object]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _of_form(row: Mapping[str, object]) -> str | LeftOut:
+    """Return an instruction that has no input of its own; with one it is no question."""
+    return INPUT if row["input"] else _asked(row["instruction"])
+
+
+def _of_dialogue(row: Mapping[str, object]) -> str | LeftOut:
+    """Return the only user's turn of a row's messages, whose last is the answer."""
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        return NO_COLUMN
+    is_answer = any(one.get("role") == "assistant" for one in _objects(messages[-1:]))
+    return _of_messages(messages[:-1] if is_answer else messages)
 
 
 def prompt_of(dialogue: str) -> str | None:
@@ -175,6 +214,18 @@ def _bare(text: object) -> str | LeftOut:
 def _is_data_file(path: Path) -> bool:
     """Whether `read_rows` can read a file of this name."""
     return path.name.endswith(_SUFFIXES) and not path.name.startswith(".")
+
+
+def hub_id(data: object) -> str | None:
+    """Return the data set of the hub that is named, ``OWNER/NAME``; None for what is a path."""
+    if not isinstance(data, str) or not _REPOSITORY.fullmatch(data) or data.endswith(_SUFFIXES):
+        return None
+    return None if user_path(data).exists() else data
+
+
+def given_hubs(repo: str) -> tuple[Hub, ...]:
+    """Return what to take of a data set: its test files, else all."""
+    return (Hub(repo, ("*test*",)), Hub(repo, ("*",)))
 
 
 def find_files(data: object, setting: str) -> tuple[DataFile, ...]:

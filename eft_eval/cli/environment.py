@@ -22,8 +22,8 @@ _STORE = {"EFT_VERDICT_STORE": "file of the verdicts"}
 _RECIPE = {"EFT_RECIPE": "recipe where none is named"}
 _DEMO = {"EFT_DEMO_MODELS": "folder of a demo family of your own"}
 _DATA = {
-    "EFT_ELI5_DATA": "file or folder of ELI5 questions",
-    "EFT_HH_DATA": "file or folder of HH dialogues",
+    "EFT_ELI5_DATA": "file, folder or hub id of ELI5 questions",
+    "EFT_HH_DATA": "file, folder or hub id of HH dialogues",
 }
 _EVERYWHERE = {
     "EFT_EVAL_NO_AUTOLOAD": "1: lm_eval starts without eft-eval's hook",

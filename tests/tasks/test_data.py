@@ -172,7 +172,7 @@ def test_json_file_with_one_object_per_line_is_read(tmp_path: Path) -> None:
         (
             "q.jsonl",
             b'{"text": "a", "id": 1}\n{"id": 2}',
-            r"^q\.jsonl: no column question, input, .* or instruction; its columns are: id, text$",
+            r"^q\.jsonl: no column question, input, .* or messages; its columns are: id, text$",
         ),
     ],
 )
@@ -287,6 +287,40 @@ def test_shapes_of_preference_data_are_read(tmp_path: Path) -> None:
         "Three?",
         "Four?",
     }
+
+
+def test_prompts_are_whole_or_left_out(tmp_path: Path) -> None:
+    """UltraFeedback's binarized rows, TRL's of one column, Alpaca's with and without input."""
+    user, answer = says("user", "One?"), says("assistant", "a")
+    more = [user, answer, says("user", "More?"), answer]
+    rows = [
+        {"prompt": "One?", "prompt_id": "1", "chosen": [user, answer], "rejected": [user, answer],
+         "messages": [user, answer], "score_chosen": 8.0, "score_rejected": 7.0},
+        {"prompt": "One?", "chosen": more, "rejected": more, "messages": more},
+        {"prompt": "Two?", "chosen": [says("system", "Be."), answer], "rejected": [answer]},
+        {"messages": [says("user", "Three?"), answer]},
+        {"messages": [says("user", "Four?")]},
+        {"messages": more},
+        {"instruction": "Five?", "input": "", "output": "a"},
+        {"instruction": "Translate.", "input": "six", "output": "a"},
+        {"prompt": [says("user", "Seven?")], "completion": [answer], "label": True},
+    ]  # fmt: skip
+    file = tmp_path / "rows.parquet"
+    from pyarrow import Table, parquet
+
+    lines = write(tmp_path / "rows.jsonl", *rows)
+    parquet.write_table(Table.from_pylist(rows[:1] * 2), file)
+    expected = {"One?", "Three?", "Four?", "Five?", "Seven?"}
+    found = load_hh(hh_data=lines, n_prompts=5)["test"]
+    assert set(found["question"]) == expected
+    made = describe("hh", hh_data=lines, n_prompts=5)
+    assert made.skipped == {"instruction with an input": 1, "multi-turn": 2, "system message": 1}
+    assert made.rejected == {}
+    assert load_hh(hh_data=file, n_prompts=1)["test"]["question"] == ["One?"]
+    simple = write(tmp_path / "eli5.jsonl", *rows[3:8])
+    assert set(load_eli5(eli5_data=simple, n_prompts=3)["test"]["question"]) == {
+        "Three?", "Four?", "Five?",
+    }  # fmt: skip
 
 
 def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
@@ -506,3 +540,43 @@ def test_missing_hub_data_set_falls_back(
     assert (made["origin"], made["revision"], made["used"]) == ("Pavithree/eli5", SHA, 2)
     assert "facebook/kilt_tasks is missing on the hub" in pinned["error"]
     assert "Anthropic/hh-rlhf is missing on the hub" in hh["error"]
+
+
+def test_a_data_set_of_the_hub_is_named_by_its_id(
+    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its test files, as PKU-SafeRLHF and UltraFeedback name them; all where it has none."""
+    lines = {
+        name: json.dumps({"prompt": f"{name}?", "response_0": "a", "response_1": "b"}).encode()
+        for name in ("one", "two", "train", "flask")
+    }
+    monkeypatch.setattr(
+        _Hub,
+        "repos",
+        {
+            "PKU/safe": {
+                "data/Alpaca-7B/test.jsonl": lines["one"],
+                "data/Alpaca2-7B/test.jsonl": lines["two"],
+                "data/Alpaca-7B/train.jsonl": lines["train"],
+                "README.md": b"x",
+            },
+            "open/feedback": {"flask.jsonl": lines["flask"], "README.md": b"x"},
+        },
+    )
+    calls: list[tuple[str, dict[str, object]]] = [
+        ("hh", {"hh_data": "PKU/safe", "n_prompts": 2}),
+        ("eli5", {"eli5_data": "open/feedback", "n_prompts": 1}),
+    ]
+    safe, feedback, missing = probe(
+        tmp_path / "home", *calls, ("hh", {"hh_data": "no/such"}), HF_ENDPOINT=hub
+    )
+    assert (safe["kind"], safe["origin"], safe["revision"]) == ("hub", "PKU/safe", SHA)
+    assert [*safe["files"]] == ["data/Alpaca-7B/test.jsonl", "data/Alpaca2-7B/test.jsonl"]
+    assert (safe["used"], feedback["used"]) == (2, 1)
+    assert [*feedback["files"]] == ["flask.jsonl"]
+    assert (
+        "no/such is missing on the hub, and there is no file or folder no/such"
+        in (missing["error"])
+    )
+    later = probe(tmp_path / "home", *calls, HF_HUB_OFFLINE="1")
+    assert [one["files"] for one in later] == [safe["files"], feedback["files"]]
