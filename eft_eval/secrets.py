@@ -4,6 +4,7 @@
 |-----------------------|-------------------------------|--------------------------------------|
 | `without_secrets`     | arguments                     | what a name calls secret, and forms  |
 | `without_credentials` | prose: errors, prompts        | forms: users of addresses, tokens    |
+| `without_secret_flags`| a command                     | what a flag calls secret, and forms  |
 | `without_values`      | what somebody else may echo   | the very secrets that they were sent |
 """
 
@@ -11,11 +12,17 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["secrets_of", "without_credentials", "without_secrets", "without_values"]
+__all__ = [
+    "secrets_of",
+    "without_credentials",
+    "without_secret_flags",
+    "without_secrets",
+    "without_values",
+]
 
 _HIDDEN = "(not shown)"
 _LEAST_SECRET = 8  # shorter keys (EMPTY, ollama) are words, and no secrets
@@ -63,6 +70,19 @@ def without_credentials(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: without_credentials(one) for name, one in value.items()}
     return _everywhere(value, without_credentials, lambda text: _by_name(_QUERY, text))
+
+
+def without_secret_flags(words: Sequence[str]) -> list[str]:
+    """Return the words of a command with what may be a secret left out.
+
+    What stands behind a flag such as ``--api-key``, up to the next flag, is one.
+    """
+    shown, secret = [], False
+    for word in words:
+        if word.startswith("-"):
+            secret = "=" not in word and _is_secret(word.lstrip("-").replace("-", "_"), "x")
+        shown.append(_HIDDEN if secret and not word.startswith("-") else without_secrets(word))
+    return shown
 
 
 def without_values(text: str, secrets: Iterable[str]) -> str:

@@ -12,7 +12,15 @@ from eft_eval.characters import one_line, printable, shortened, visible
 from eft_eval.errors import EftEvalError
 from eft_eval.secrets import without_credentials
 
-__all__ = ["logger", "one_line_errors", "runs_as_command", "say", "say_error", "show"]
+__all__ = [
+    "logger",
+    "one_line_errors",
+    "plain_error",
+    "runs_as_command",
+    "say",
+    "say_error",
+    "show",
+]
 
 _COMMAND_NAMES = {"lm_eval", "lm-eval", "eft-eval"}
 
@@ -35,6 +43,11 @@ def say_error(error: Exception) -> None:
     say(f"eft-eval: error: {shortened(without_credentials(text))}", sys.stderr)
 
 
+def plain_error(text: str) -> str:
+    """Return an error in words as `say_error` would say it."""
+    return printable(one_line(shortened(without_credentials(text))))
+
+
 def logger(name: str) -> logging.Logger:
     """Return the logger of that name, whose lines are as those of `say`."""
     found = logging.getLogger(name)
@@ -44,7 +57,7 @@ def logger(name: str) -> logging.Logger:
 
 
 def _plain(record: logging.LogRecord) -> bool:
-    record.msg = printable(one_line(shortened(without_credentials(record.getMessage()))))
+    record.msg = plain_error(record.getMessage())
     record.args = ()
     return True
 

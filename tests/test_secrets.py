@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import parse_model_args
-from eft_eval.secrets import without_secrets
+from eft_eval.secrets import without_secret_flags, without_secrets
 
 SECRETS = [f"s3cr3tvalue{number:02d}" for number in range(10)]
 ARGUMENTS = {
@@ -159,3 +159,28 @@ def test_judging_keeps_no_secret(
         shown += path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
     planted = SECRETS[:2] if address == "user" else [SECRETS[0], SECRETS[2]]
     assert [secret for secret in planted if secret in shown] == []
+
+
+def test_the_words_of_a_command() -> None:
+    words = [
+        "serve",
+        "a/b",
+        "--api-key",
+        SECRETS[0],
+        SECRETS[1],
+        "--port",
+        "1",
+        "--eos-token",
+        "</s>",
+    ]
+    words += [f"--hf-token={SECRETS[2]}", "-tp", "2", "--url", f"http://me:{SECRETS[3]}@h/v1"]
+    words += [
+        "--gen_kwargs",
+        f"api_key={SECRETS[4]},top_k=2",
+        f'{{"x": {{"token": "{SECRETS[5]}"}}}}',
+    ]
+    assert without_secret_flags(words) == [
+        "serve", "a/b", "--api-key", "(not shown)", "(not shown)", "--port", "1", "--eos-token",
+        "</s>", "--hf-token=***", "-tp", "2", "--url", "http://***@h/v1", "--gen_kwargs",
+        "api_key=***,top_k=2", '{"x": {"token": "***"}}',
+    ]  # fmt: skip

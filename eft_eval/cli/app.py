@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,7 @@ from eft_eval.cli.study import families, study
 from eft_eval.cli.trace import trace
 from eft_eval.cli.view import view
 from eft_eval.errors import EftEvalError
-from eft_eval.streams import say_error
+from eft_eval.streams import plain_error, say_error
 from eft_eval.version import __version__
 
 PURPOSES = {
@@ -43,7 +44,7 @@ PURPOSES = {
 
 
 class ByPurpose(TyperGroup):
-    """Lists the commands by purpose."""
+    """Lists the commands by purpose; what is wrong with a command line is told as every error."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -54,6 +55,25 @@ class ByPurpose(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for names in PURPOSES.values() for name in names]
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        with _plain_usage_errors():
+            return super().make_context(*given, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _plain_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _plain_usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if (message := getattr(error, "format_message", None)) is not None:  # typer's own
+            said = plain_error(message())
+            error.format_message = lambda: said  # type: ignore[attr-defined]
+        raise
 
 
 app = typer.Typer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -128,6 +129,10 @@ def _work(recipe: Recipe, asked: RunOptions, cost: CostOptions) -> tuple[Workloa
     from eft_eval.judging.prompts.prompt import load_prompt
     from eft_eval.plans.speed import Workload
 
+    if asked.limit is not None and not 0 < asked.limit < math.inf:
+        raise ConfigError(
+            f"--limit is {asked.limit}; expected documents, or a share of them below 1"
+        )
     if asked.tasks is not None:
         from eft_eval import hook
         from eft_eval.cli.harness import asks_only_ours

@@ -26,6 +26,7 @@ def serve(
     """
     from eft_eval.composite.model import CompositeModel
     from eft_eval.recipe import parse_model_args
+    from eft_eval.secrets import without_secret_flags
     from eft_eval.streams import say, show
     from eft_eval.vllm.engine import check_installed
     from eft_eval.vllm.server import serve_command
@@ -34,7 +35,7 @@ def serve(
     words, notes = serve_command(CompositeModel.load(parsed, device="cpu"), context.args)
     for note in notes:
         say(f"eft-eval: {note}", sys.stderr)
-    show(shlex.join(["vllm", *words]) + "\n")
+    show(shlex.join(["vllm", *without_secret_flags(words)]) + "\n")
     sys.stdout.flush()
     if dry_run:
         return

@@ -121,6 +121,8 @@ def _plan(name: str, family: FamilyOptions, options: DesignOptions) -> StudyPlan
     for key, value in vars(options).items():
         changes[key.replace("_", "-")] = value
     judge = changes.pop("judge") or os.environ.get("EFT_JUDGE_MODEL", "")
+    if options.tasks is not None and not options.tasks.replace(",", "").strip():
+        raise ConfigError(f"--tasks {options.tasks!r} names no task")
     if options.seeds is not None:
         changes["seeds"] = _whole_numbers(options.seeds)
     plan = plan_study(find_design(name, changes), judge)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from eft_eval.characters import HALF_CHARACTER
 from eft_eval.errors import ConfigError
 
 __all__ = ["Pair", "TextEncoding"]
@@ -67,7 +68,15 @@ class TextEncoding:
         Args:
             text: The text.
             add_special_tokens: None: as the tokenizer does, or ``add_bos_token`` says.
+
+        Raises:
+            ConfigError: It holds a lone surrogate.
         """
+        if not text.isascii() and (half := HALF_CHARACTER.search(text)):
+            raise ConfigError(
+                f"{half[0]!r} at character {half.start() + 1} of {len(text):,} is half of one, "
+                "a lone surrogate, which no tokenizer reads: the text was cut or decoded wrongly"
+            )
         special = self._add_special if add_special_tokens is None else add_special_tokens
         if add_special_tokens is None and text.startswith(self._prefix_text):
             special = False

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text, user_path
@@ -100,8 +100,11 @@ class Design(Closed):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(_each)] = (
         Field(default=(1234,), min_length=1)
     )
-    limit: Annotated[float, Field(gt=0)] | None = None
-    batch_size: int | str = 16
+    limit: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    batch_size: (
+        Annotated[int, Field(ge=1)]
+        | Annotated[str, Field(pattern=r"^([1-9][0-9]{0,5}|auto(:[1-9][0-9]{0,5})?)$")]
+    ) = 16
     engine: Literal["eft", "eft-vllm"] = "eft"
     chat_template: bool | None = None
     gen_kwargs: str | None = None

@@ -13,6 +13,7 @@ from typing import Any
 from eft_eval.errors import ConfigError
 from eft_eval.files import make_folder, write_json
 from eft_eval.records import read_record_file
+from eft_eval.secrets import without_secrets
 from eft_eval.study.plan import ArmRun, StudyPlan
 
 if sys.platform != "win32":
@@ -114,7 +115,7 @@ class StudyFolder:
         shutil.rmtree(self.responses(run), ignore_errors=True)
 
     def _settings(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(json.dumps(self.plan.identity()))
+        found: dict[str, Any] = json.loads(json.dumps(without_secrets(self.plan.identity())))
         return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal, NamedTuple
 
+from eft_eval.secrets import without_credentials
 from eft_eval.study.folder import StudyFolder
 from eft_eval.study.plan import ArmRun
 
@@ -146,4 +147,4 @@ def _last_words(log: str) -> str:
     errors = [line.partition(_ERROR)[2] for line in lines if line.startswith(_ERROR)]
     if errors:
         return errors[-1]
-    return lines[-1][:300] if lines else ""
+    return without_credentials(lines[-1][:300]) if lines else ""

@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eft_eval.characters import HALF_CHARACTER
 from eft_eval.errors import EftEvalError
-from eft_eval.verdicts.verdict import HALF_CHARACTER, Verdict
+from eft_eval.verdicts.verdict import Verdict
 
 __all__ = ["query_id", "read_verdicts", "verdict_records", "verdicts_in", "write_verdicts"]
 

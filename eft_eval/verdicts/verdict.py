@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
@@ -15,7 +14,6 @@ from eft_eval.errors import EftEvalError, nearest
 from eft_eval.records import finite_number
 
 __all__ = [
-    "HALF_CHARACTER",
     "KEY_VERSION",
     "Scale",
     "Status",
@@ -84,10 +82,6 @@ def most_votes(classes: Iterable[float]) -> float | None:
     given = [*classes]
     yes = 2 * sum(given)
     return None if yes == len(given) else float(yes > len(given))
-
-
-HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-"""A lone surrogate, which no file in UTF-8 can hold."""
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,9 @@ def check_length(composite: CompositeModel, given: Mapping[str, Any]) -> None:
     asked, limit = given.get("max_model_len"), composite.max_length
     if asked is None or limit is None:
         return
-    if not str(asked).isdigit() or not 0 < int(asked) <= limit:
+    digits = str(asked)
+    right = digits.isdecimal() and len(digits) <= len(str(limit)) and 0 < int(digits) <= limit
+    if not right:
         raise ConfigError(
             f"max_model_len: got {asked!r}, expected a number of tokens up to {limit}, which is "
             "what the shortest member reads"

@@ -8,6 +8,7 @@ from typing import Any
 from eft_eval.judging.cost.estimate import Estimate
 from eft_eval.plans.plan import Plan
 from eft_eval.reports.document import Document, Table, Texts, cells, columns, warnings
+from eft_eval.secrets import without_credentials
 
 __all__ = ["plan", "plan_record"]
 
@@ -73,7 +74,7 @@ def _time(found: Plan, judging: Estimate | None, judge: str | None) -> Table:
 def _judging(found: Estimate, judge: str | None) -> Iterator[str]:
     cost = "price unknown" if found.cost_usd is None else f"${found.cost_usd:,.2f}"
     worst = "" if found.worst_usd is None else f", ${found.worst_usd:,.2f} at most"
-    yield f"judge {judge}, {found.new:,} calls: {cost}{worst}"
+    yield f"judge {without_credentials(judge)}, {found.new:,} calls: {cost}{worst}"
 
 
 def plan_record(found: Plan, judging: Estimate | None, judge: str | None) -> dict[str, Any]:
@@ -104,7 +105,9 @@ def plan_record(found: Plan, judging: Estimate | None, judge: str | None) -> dic
             "available": memory.available,
         },
         "speed": speed._asdict() if memory.fits else None,
-        "judging": None if judging is None else {"judge": judge, **judging._asdict()},
+        "judging": None
+        if judging is None
+        else {"judge": without_credentials(judge), **judging._asdict()},
         "remedies": list(found.remedies),
         "notes": list(found.notes),
     }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from eft_eval.recipe import canonical_name, needs
 from eft_eval.reports.document import Document, Table, Texts, cells, columns, warnings
 from eft_eval.reports.numbers import NONE
+from eft_eval.secrets import without_secret_flags, without_secrets
 from eft_eval.study.family import MEMBERS, Family
 from eft_eval.study.folder import StudyFolder
 
@@ -38,12 +39,16 @@ def study_plan(folder: StudyFolder) -> Document:
     seeds = "1 seed" if len(design.seeds) == 1 else f"{len(design.seeds)} seeds"
     lines = (
         f"{design.analysis} on {plan.family.name}: {len(plan.arms)} arms × {seeds} = "
-        f"{len(plan.runs)} runs of {', '.join(plan.tasks)} ({limit}); {time}",
+        f"{len(plan.runs)} runs of {', '.join(without_secrets(plan.tasks))} ({limit}); {time}",
         f"folder: {folder.path}; one run at a time needs the largest arm's weights (caches on top)",
         "what judging would cost: `eft-eval judge` RUN with its dry run, after the first arm",
         "first command: "
         + shlex.join(
-            plan.command(plan.runs[0], folder.place(plan.runs[0]), folder.responses(plan.runs[0]))
+            without_secret_flags(
+                plan.command(
+                    plan.runs[0], folder.place(plan.runs[0]), folder.responses(plan.runs[0])
+                )
+            )
         ),
     )
     family = plan.family

@@ -12,6 +12,7 @@ from judged_runs import counted, write_judged_run
 from typer.testing import CliRunner
 from written_runs import write_run
 
+from eft_eval.cli import main
 from eft_eval.cli.app import app
 from eft_eval.errors import ComparabilityError, ConfigError, EftEvalError
 from eft_eval.recipe import parse_recipe
@@ -68,6 +69,23 @@ def test_the_traceback_on_request(tmp_path: Path) -> None:
     done = shell("recipes nothing", tmp_path, EFT_EVAL_TRACEBACK="1")
     assert "Traceback" in done.stderr
     assert len(shell("recipes nothing", tmp_path).stderr.splitlines()) == 1
+
+
+def test_usage_errors_are_told_as_every_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "x\x1b[31m\n::error::boom ##[error]y https://me:s3cr3tvalue@host/?api-key=s3cr3tvalue"
+    lines = (["families", evil], [evil], ["view", f"--{evil}"])
+    for line in (*lines, ["compare", "a", "b", "--format", evil]):
+        monkeypatch.setattr(sys, "argv", ["eft-eval", *line])
+        monkeypatch.setenv("COLUMNS", "1000")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert "boom" in said
+        for word in ("\x1b[31m", "\n::error", "##[error]", "s3cr3t"):
+            assert word not in said, line
 
 
 def test_a_task_with_a_slash_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

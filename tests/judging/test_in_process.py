@@ -289,6 +289,14 @@ def test_prompts_too_long_fail_alone(tmp_path: Path, store: VerdictStore) -> Non
     assert "has room for 688" in str(verdicts[1].error)
 
 
+def test_half_a_character_is_judged(tmp_path: Path, store: VerdictStore) -> None:
+    folder = make_model(tmp_path / "judge", positions=1024)
+    verdicts = judge_responses(items("a\ud800", "a\ufffd"), PROMPT, local(folder), store)
+    assert verdicts[0].key != verdicts[1].key
+    assert verdicts[0].raw == verdicts[1].raw
+    assert verdicts[0].status is not Status.api_error
+
+
 def broken_model(folder: Path) -> str:
     """A model that loads, and then fails on most texts: its vocabulary is cut short."""
     from transformers import AutoModelForCausalLM

@@ -197,6 +197,15 @@ def test_a_continuation_without_a_token_is_an_error(tmp_path: Path) -> None:
             call()
 
 
+def test_half_a_character_is_one_line(family_of: Any) -> None:
+    model = Composite.load(family_of(KINDS[0]))
+    for call in (lambda: model.generate(["a\ud800"]), lambda: model.trace("\udcff", "a"),
+                 lambda: model.loglikelihood([("a", "b\ud800")])):  # fmt: skip
+        with pytest.raises(ConfigError, match="which no tokenizer reads") as caught:
+            call()
+        assert str(caught.value).isascii()
+
+
 def test_a_continuation_longer_than_the_context_is_an_error(family_of: Any) -> None:
     model = EFTLM(**family_of("gpt2"), device="cpu", max_length=8)
     with pytest.raises(ConfigError, match="tokens cannot be scored: the shortest member reads 8"):

@@ -169,3 +169,20 @@ def test_a_wrong_arm_is_one_line(tmp_path: Path, arm: str, said: str) -> None:
         plan(str(file))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"limit": float("inf")}, "limit: got inf"),
+        ({"batch-size": 0}, "batch-size"),
+        ({"batch-size": "-3"}, "batch-size"),
+        ({"batch-size": "auto:x"}, "batch-size"),
+    ],
+)
+def test_what_no_run_takes_is_told_before_the_first(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        plan("scaling", **changes)
+    assert "\n" not in str(caught.value)
+    for size in (1, "8", "auto", "auto:4"):
+        assert plan("scaling", **{"batch-size": size}).design.batch_size == size

@@ -121,6 +121,8 @@ def test_auto_drafts_nothing_where_the_draft_is_no_smaller(
         ({}, {"tokenizer": "x"}, "tuned member"),
         ({}, {"max_model_len": 512}, "up to 256"),
         ({}, {"max_model_len": "1k"}, "up to 256"),
+        ({}, {"max_model_len": "9" * 5000}, "up to 256"),
+        ({}, {"max_model_len": "²"}, "up to 256"),
         ({"reference.prompt": "{{ prompt }}"}, {}, "prompt of its own"),
         ({"sampling": "coupled"}, {}, "in distribution"),
         ({"tuned.quantization": "8bit"}, {}, "bitsandbytes"),

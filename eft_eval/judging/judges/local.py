@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from eft_eval.characters import HALF_CHARACTER
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
@@ -141,7 +142,8 @@ class LocalJudge(Judge):
         return tokens
 
     def _tokens(self, text: str) -> list[int]:
-        tokens: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        whole = HALF_CHARACTER.sub("\ufffd", text)  # no tokenizer reads half a character
+        tokens: list[int] = self._tokenizer(whole, add_special_tokens=False).input_ids
         return tokens
 
     @functools.cached_property

@@ -11,10 +11,11 @@ import unicodedata
 from decimal import Decimal
 from typing import NamedTuple
 
+from eft_eval.characters import HALF_CHARACTER
 from eft_eval.judging.prompts.endings import ending_of
 from eft_eval.judging.prompts.json_replies import json_verdicts
 from eft_eval.judging.prompts.reasoning import has_mark, without_marks, without_reasoning
-from eft_eval.verdicts.verdict import HALF_CHARACTER, Scale, Status
+from eft_eval.verdicts.verdict import Scale, Status
 
 __all__ = ["PARSER_VERSION", "Parsed", "has_fraction", "has_score_line", "parse_reply"]
 
