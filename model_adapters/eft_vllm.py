@@ -18,6 +18,7 @@ from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.reasoning import Reasoning, reasoning_of
 from eft_eval.decoding.requests import Generation
+from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError, nearest
@@ -129,7 +130,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         end = ours.get("think_end_token")
         ended_by = int(str(end)) if str(end).isdigit() else end
         self._reasoning = reasoning_of(self.composite.tokenizer, ended_by)
-        self._requests = self._tokens = self._unfinished = 0
+        self._requests = self._tokens = 0
+        self._reasoned = DecodingStatistics()
         self._seconds = 0.0
         engine = dict(arguments.values)
         super().__init__(pretrained=engine.pop("model"), **ours, **engine, disable_log_stats=False)
@@ -230,6 +232,9 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         responses = []
         for request, plan, made in zip(requests, plans, self._made(prompts, asked), strict=True):
             responses.append(self._text(str(request.args[0]), made, plan))
+            if self._reasons(str(request.args[0])):
+                unfinished = isinstance(responses[-1], UnfinishedResponse)
+                self._reasoned.note_reasoning(request.task_name, unfinished)
             self.cache_hook.add_partial("generate_until", request.args, responses[-1])
         return responses
 
@@ -273,7 +278,6 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         if answer is None:
             due = self._reasons(context)
             if due is not None and due.unfinished(context, made):
-                self._unfinished += 1
                 return UnfinishedResponse()
             answer = self.composite.encoding.text(made.tokens)
         text: str = postprocess_generated_text(answer, plan.until, None)
@@ -294,7 +298,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
 
         metrics = [] if self.data_parallel_size > 1 else self.model.get_metrics()
         decoded = decoding_statistics(metrics, self._requests, self._tokens, self._seconds)
-        decoded.unfinished = self._unfinished
+        decoded.reasoned, decoded.unfinished = self._reasoned.reasoned, self._reasoned.unfinished
         info = model_info(self.composite, decoded)
         members = set(self.composite.members.values())
         return info | {

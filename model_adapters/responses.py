@@ -93,6 +93,11 @@ class RespondingLM(ScoringLM):
                 for ended in self._rounds(group):
                     for job, generation in ended:
                         text = self._text(job, generation, group)
+                        if group.reasoning is not None:
+                            self.decoder.statistics.note_reasoning(
+                                requests[job.position].task_name,
+                                isinstance(text, UnfinishedResponse),
+                            )
                         responses[job.position] = text
                         self.cache_hook.add_partial("generate_until", job.arguments, text)
                     done += len(ended)
@@ -214,7 +219,6 @@ class RespondingLM(ScoringLM):
         answer = None if self._reasoning is None else self._reasoning.answer(made.tokens)
         if answer is None:
             if group.reasoning is not None and group.reasoning.unfinished(job.context, made):
-                self.decoder.statistics.unfinished += 1
                 return UnfinishedResponse()
             answer = self.tok_decode(made.tokens)
             if self._reasoning is not None:

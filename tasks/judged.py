@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
@@ -10,17 +11,16 @@ from lm_eval.filters import build_filter_ensemble
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.availability import preflight
 from eft_eval.judging.describe import describe_judge
-from eft_eval.judging.judge import UNFINISHED
 from eft_eval.judging.metrics import judge_metrics, metric_list
-from eft_eval.judging.outcome import unfinished, unjudged
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, load_prompt
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.model_adapters.samples import UnfinishedResponse, drop_padding
+from eft_eval.runs.records import BYPASS, bypass_note
 from eft_eval.streams import logger, one_line_errors
 from eft_eval.tasks.data import describe
 from eft_eval.verdicts.store import VerdictStore, default_store_path
-from eft_eval.verdicts.text import read_verdicts, write_verdicts
+from eft_eval.verdicts.text import read_verdicts
 from eft_eval.verdicts.verdict import Verdict
 
 log = logger("lm_eval.eft")
@@ -78,22 +78,16 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
             return super().apply_filters()
         self._filters = [build_filter_ensemble("none", [["take_first", None]])]
         filtered = super().apply_filters()
-        self._note_unfinished()
+        for instance in self.instances or []:
+            instance.filtered_resps["none"] = _Prediction.of(instance.resps)
         return filtered
 
-    def _note_unfinished(self) -> None:
-        """Note in the samples, in a verdict's form, which empty responses are no answer."""
-        prompt, measure = next(iter(self._prompts.values())), next(iter(self._measures.values()))
-        nobody = JudgeSettings("nobody", "http://localhost", "no-key")  # is not asked
-        for instance in self.instances or []:
-            if any(isinstance(text, UnfinishedResponse) for text in instance.resps):
-                verdicts = [
-                    unfinished(UNFINISHED, prompt, nobody)
-                    if isinstance(text, UnfinishedResponse)
-                    else unjudged(prompt, nobody, "not asked (--predict_only)")
-                    for text in instance.resps
-                ]
-                instance.filtered_resps["none"] = write_verdicts(verdicts, measure.name)
+    def process_results(self, doc: dict[str, Any], results: list[Any]) -> dict[str, Any]:
+        """Return a document's metrics; of a prediction the note which responses are no answer."""
+        values: dict[str, Any] = super().process_results(doc, results)
+        if self._predict_only:
+            values[BYPASS] = bypass_note(getattr(results[0], "unfinished", ()))
+        return values
 
     def dump_config(self) -> dict[str, Any]:
         """Return the task's settings for the results file, with judge and data."""
@@ -177,6 +171,23 @@ class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
             for instance in self.instances or []
             if pipeline in instance.filtered_resps
         ]
+
+
+class _Prediction(str):
+    """The first response to a document, which knows how all of them ended.
+
+    Attributes:
+        unfinished: The places of those whose reasoning did not end.
+    """
+
+    unfinished: tuple[int, ...]
+
+    @classmethod
+    def of(cls, responses: Sequence[str]) -> _Prediction:
+        made = cls(responses[0])
+        ended = (isinstance(text, UnfinishedResponse) for text in responses)
+        made.unfinished = tuple(place for place, unfinished in enumerate(ended) if unfinished)
+        return made
 
 
 def _own_prompts(given: object) -> dict[str, str]:

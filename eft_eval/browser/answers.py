@@ -22,7 +22,7 @@ from eft_eval.reports.numbers import number
 from eft_eval.reports.views.traces import MOST_TOKENS, token_view
 from eft_eval.runs.columns import columns_of, filters_of
 from eft_eval.runs.provenance import facts_of
-from eft_eval.runs.records import Column, Run, Sample
+from eft_eval.runs.records import BYPASS, Column, Run, Sample
 from eft_eval.runs.saved import SavedTask
 from eft_eval.secrets import without_secrets
 from eft_eval.verdicts.text import verdict_records
@@ -126,7 +126,7 @@ class Answers:
         else:
             index.wait(lambda: False, _PATIENCE)
         first_entry = next((index.entries[i] for i in of_filter.get(name, ())), None)
-        metrics = [*first_entry.values] if first_entry else []
+        metrics = [*_metrics(first_entry.values)] if first_entry else []
         wanted = wanted._replace(metric=_raw(wanted.metric, metrics))
         complete, pairs = index.complete, None
         if second is not None:
@@ -308,8 +308,13 @@ def _row(
 def _values(values: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: number(value, ".6g") if value is None or isinstance(value, float) else _json(value)
-        for name, value in values.items()
+        for name, value in _metrics(values).items()
     }
+
+
+def _metrics(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has a value; that of predictions is a note of their own."""
+    return {name: value for name, value in values.items() if name != BYPASS}
 
 
 def _requests(sample: Sample) -> Iterator[dict[str, str]]:
@@ -338,6 +343,7 @@ def _said(sample: Sample) -> dict[str, Any]:
         "judged": [_text(one) for one in judged or ()],
         "filtered": [] if verdicts else [_text(one) for one in sample.filtered],
         "verdicts": [_verdict(one) for one in verdicts or ()],
+        "unfinished": sorted(sample.unfinished),
         "values": _values({name: _number(value) for name, value in sample.values.items()}),
     }
 

@@ -6,13 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from eft_eval.runs.metadata import Decoding
+from eft_eval.runs.metadata import Decoding, Unfinished
 
 __all__ = ["DecodingStatistics"]
 
 _COUNTS = (
     "requests", "tokens", "rounds", "row_rounds", "drafted", "tested", "accepted", "resumed",
-    "unfinished",
 )  # fmt: skip
 
 
@@ -29,7 +28,8 @@ class DecodingStatistics:
         tested: Drafted tokens that all earlier drafts of their block were accepted for.
         accepted: Drafted tokens that were accepted.
         resumed: Responses that an earlier start of the run had finished; not in the other counts.
-        unfinished: Responses whose reasoning did not end, of those finished and resumed.
+        reasoned: By task, the responses that began with reasoning, of those finished and resumed.
+        unfinished: By task, those of them whose reasoning did not end.
         blocks: Rounds by block length.
         passes: Model passes by member.
         seconds: Time in model passes, by member.
@@ -45,7 +45,8 @@ class DecodingStatistics:
     tested: int = 0
     accepted: int = 0
     resumed: int = 0
-    unfinished: int = 0
+    reasoned: Counter[str] = field(default_factory=Counter)
+    unfinished: Counter[str] = field(default_factory=Counter)
     blocks: Counter[int] = field(default_factory=Counter)
     passes: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -59,11 +60,19 @@ class DecodingStatistics:
         for one in ranks:
             for name in _COUNTS:
                 setattr(total, name, getattr(total, name) + getattr(one, name))
+            total.reasoned += one.reasoned
+            total.unfinished += one.unfinished
             total.blocks += one.blocks
             total.passes += one.passes
         slowest = max(ranks, key=lambda one: one.total_seconds)
         total.seconds, total.total_seconds = slowest.seconds, slowest.total_seconds
         return total
+
+    def note_reasoning(self, task: str | None, unfinished: bool) -> None:
+        """Count a response that began with reasoning."""
+        self.reasoned[task or ""] += 1
+        if unfinished:
+            self.unfinished[task or ""] += 1
 
     @property
     def own_seconds(self) -> float:
@@ -94,6 +103,11 @@ class DecodingStatistics:
             seconds=total,
             plain_reason=self.plain_reason,
             resumed=self.resumed,
-            unfinished=self.unfinished,
-            unfinished_share=rate(self.unfinished, self.requests + self.resumed),
+            unfinished=self.unfinished.total(),
+            unfinished_share=rate(self.unfinished.total(), self.requests + self.resumed),
+            unfinished_by_task={
+                task: Unfinished(self.unfinished[task], count, self.unfinished[task] / count)
+                for task, count in sorted(self.reasoned.items())
+            }
+            or None,
         )

@@ -15,7 +15,7 @@ from eft_eval.judging.describe import describe_judge, describe_panel
 from eft_eval.judging.responses import Assignment, merged_filters, panel_members
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.runs.metadata import Judging, judging_in
-from eft_eval.runs.records import MetricKey, Sample
+from eft_eval.runs.records import BYPASS, MetricKey, Sample
 from eft_eval.runs.saved import SavedRun
 from eft_eval.runs.writing import NewMetric, Revision
 from eft_eval.verdicts.text import write_verdicts
@@ -24,7 +24,6 @@ from eft_eval.verdicts.verdict import Verdict
 __all__ = ["Judged", "JudgedRun", "write_judged"]
 
 _Record = dict[str, Any]
-_BYPASS = "bypass"  # lm-eval's metric of --predict_only
 
 
 class JudgedRun(NamedTuple):
@@ -106,7 +105,7 @@ def _update(revision: Revision, task: str, judged: list[Judged]) -> Judging:
     names = _replaced(config, judged)
 
     def replaced(key: MetricKey) -> bool:
-        return key.filter in names or key.metric == _BYPASS
+        return key.filter in names or key.metric == BYPASS
 
     revision.replace(task, replaced, [metric for one in judged for metric in _metrics(one)])
     assignments = [one.given for one in judged]

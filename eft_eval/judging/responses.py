@@ -378,10 +378,11 @@ def _items(
 def _marked(
     items: Sequence[list[JudgeItem]], chosen: Sequence[Sample], samples: Lines
 ) -> list[list[JudgeItem]]:
-    """Mark empty responses that a judge's filter of the saved run calls unfinished."""
+    """Mark empty responses that the saved run, or a judge's filter of it, calls unfinished."""
     ended: dict[Document, set[int]] = {}
     for by_document in samples.values():
         for document, line in by_document.items():
+            ended.setdefault(document, set()).update(line.unfinished)
             for place, verdict in enumerate(verdicts_in(line.filtered) or ()):
                 if verdict.status is Status.unfinished:
                     ended.setdefault(document, set()).add(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -322,15 +322,34 @@ def _validate(data: dict[str, Any], where: str) -> Recipe:
         raise ConfigError(f"{where}: {'; '.join(problems)}") from error
 
 
+_LEVELS = {
+    "a recipe": tuple(Recipe.model_fields),
+    "a delta (deltas: [{tuned: …, reference: …}])": tuple(Delta.model_fields),
+    "decoding": _DECODING_KEYS,
+    "a member": _MEMBER_KEYS,
+}
+
+
+def _where_else(location: Sequence[str | int]) -> str:
+    """Return what was meant by an unknown key: one of its place, or where it belongs instead."""
+    *above, key = location
+    here = 0 if not above else 1 if isinstance(above[-1], int) else 2
+    if above and above[-1] in _ROLES:
+        here = 3
+    places = [*_LEVELS]
+    if homes := [place for place in places if key in _LEVELS[place]]:
+        return f": it belongs to {' or '.join(homes)}, not to {places[here].partition(' (')[0]}"
+    keys = _LEVELS[places[here]]
+    return f"{nearest(str(key), keys)}; {places[here].partition(' (')[0]} has {', '.join(keys)}"
+
+
 def _problem(item: dict[str, Any]) -> str:
     """Put one pydantic error into words: where, what was given, what is expected."""
     location = ".".join(str(part) for part in item["loc"]) or "recipe"
     for noise in (".int", ".literal['auto']", ".constrained-int"):
         location = location.removesuffix(noise)
     if item["type"] == "extra_forbidden":
-        key = str(item["loc"][-1])
-        keys = {*Recipe.model_fields, *Delta.model_fields, *_MEMBER_KEYS, *_DECODING_KEYS}
-        return f"unknown key {location!r}{nearest(key, keys)}"
+        return f"unknown key {location!r}{_where_else(item['loc'])}"
     if item["type"] == "missing":
         return f"{location!r} is missing"
     message = str(item["msg"]).removeprefix("Value error, ")

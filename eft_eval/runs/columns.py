@@ -8,7 +8,7 @@ from typing import Any
 from eft_eval.records import finite_number
 from eft_eval.runs.completeness import same_mean
 from eft_eval.runs.lines import NO_FILTER
-from eft_eval.runs.records import CORRECTED, LENGTH_CONTROLLED, Column, Group, MetricKey
+from eft_eval.runs.records import BYPASS, CORRECTED, LENGTH_CONTROLLED, Column, Group, MetricKey
 from eft_eval.runs.samples import Numbers
 
 __all__ = ["columns_of", "filters_of", "groups_of", "is_mean", "reported"]
@@ -26,7 +26,7 @@ def reported(entry: Mapping[str, Any]) -> Iterator[tuple[MetricKey, Any]]:
     """Yield the aggregates of one entry of ``results`` as they stand."""
     for name, value in entry.items():
         metric, comma, filter_name = name.partition(",")
-        if comma and not metric.endswith("_stderr") and metric != "bypass":
+        if comma and not metric.endswith("_stderr") and metric != BYPASS:
             yield MetricKey(metric, filter_name), value
 
 

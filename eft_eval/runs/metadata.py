@@ -23,6 +23,7 @@ __all__ = [
     "PanelJudge",
     "PromptData",
     "PromptUsed",
+    "Unfinished",
     "Usage",
     "decoding_in",
     "judging_in",
@@ -123,6 +124,21 @@ _RARE = (
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """The responses to a task whose reasoning did not end.
+
+    Attributes:
+        unfinished: Their number.
+        responses: How many began with reasoning.
+        share: The one over the other.
+    """
+
+    unfinished: int
+    responses: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Decoding:
     """What the generation loop of a composite did (``eft_decoding``).
 
@@ -145,6 +161,8 @@ class Decoding:
         resumed: Responses that an earlier start of the run had finished; not in the counts above.
         unfinished: Responses whose reasoning did not end, of those finished and resumed.
         unfinished_share: Their share.
+        unfinished_by_task: The same by task, of the responses that began with reasoning;
+            None where none did.
     """
 
     requests: int = 0
@@ -165,6 +183,7 @@ class Decoding:
     resumed: int | None = None
     unfinished: int | None = None
     unfinished_share: float | None = None
+    unfinished_by_task: Mapping[str, Unfinished] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it stands in the results."""

@@ -14,7 +14,7 @@ from eft_eval.runs.columns import columns_of, filters_of, groups_of
 from eft_eval.runs.completeness import check_task
 from eft_eval.runs.finding import as_results, damage_in, read_json
 from eft_eval.runs.metadata import model_arguments
-from eft_eval.runs.records import Group, Problem, ResultsFile, Run, TaskRun
+from eft_eval.runs.records import BYPASS, Group, Problem, ResultsFile, Run, TaskRun
 from eft_eval.runs.samples import PROMPT, read_samples
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run
 from eft_eval.runs.shape import without_configuration, without_filter
@@ -131,7 +131,7 @@ def _task(run: SavedRun, saved: SavedTask, cluster: str) -> tuple[TaskRun, list[
         repeats=int(config.get("repeats") or 1),
         documents=documents,
         generation=json.dumps(config.get("generation_kwargs"), sort_keys=True),
-        bypassed=any(one["metric"] == "bypass" for one in config.get("metric_list") or ()),
+        bypassed=any(one["metric"] == BYPASS for one in config.get("metric_list") or ()),
         columns=columns_of(content, name, read.numbers if read else None),
         pipelines=read.pipelines if read else {},
         results_file=saved.file.path,

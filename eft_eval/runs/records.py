@@ -11,6 +11,7 @@ from eft_eval.records import data_frame
 from eft_eval.runs.metadata import JUDGE_MARK, PANEL_OF, model_arguments
 
 __all__ = [
+    "BYPASS",
     "CORRECTED",
     "CORRECTED_NAME",
     "LENGTH_CONTROLLED",
@@ -26,7 +27,12 @@ __all__ = [
     "Run",
     "Sample",
     "TaskRun",
+    "bypass_note",
 ]
+
+BYPASS = "bypass"
+"""lm-eval's metric of ``--predict_only``, which has no number."""
+_UNFINISHED = "unfinished"
 
 CORRECTED = "prediction_powered"
 """The aggregation of metrics that `eft-eval correct` wrote."""
@@ -40,6 +46,15 @@ _NAMES = ("peft", "delta", "pretrained", "model", "path", "engine")  # lm-eval's
 Severity = Literal["error", "note"]
 Document = tuple[int, str]
 """What tells documents of a task apart: lm-eval's number, which several may share, and the hash."""
+
+
+def bypass_note(unfinished: Sequence[int]) -> dict[str, list[int]] | None:
+    """Return what a prediction has as `BYPASS`; None, as lm-eval's own, where there is nothing.
+
+    Args:
+        unfinished: Places of the responses whose reasoning did not end.
+    """
+    return {_UNFINISHED: [*unfinished]} if unfinished else None
 
 
 class ResultsFile(NamedTuple):
@@ -154,7 +169,14 @@ class Sample:
     @property
     def bypassed(self) -> bool:
         """Whether it is a response of ``--predict_only``, which nobody scored."""
-        return "bypass" in self.values
+        return BYPASS in self.values
+
+    @property
+    def unfinished(self) -> frozenset[int]:
+        """Places of the responses that are no answer, as a run with ``--predict_only`` noted."""
+        note = self.values.get(BYPASS)
+        places = note.get(_UNFINISHED) if isinstance(note, Mapping) else None
+        return frozenset(one for one in places or () if isinstance(one, int))
 
 
 @dataclass(frozen=True)

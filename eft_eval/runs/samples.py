@@ -248,7 +248,6 @@ def _judge(verdict: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _line(sample: Sample, text: str, cluster: str, where: str) -> _Line:
-    # of predictions some note whose reasoning did not end; no judge was asked
     verdicts = None if sample.bypassed else verdict_records(sample.filtered)
     scores_text = False
     doc_hash, prompt_hash, _ = sample.hashes

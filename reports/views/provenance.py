@@ -50,6 +50,10 @@ def _remarks(one: Decoding) -> Iterator[str]:
     if one.unfinished:
         share = "" if one.unfinished_share is None else f" ({100 * one.unfinished_share:.1f} %)"
         yield f"{one.unfinished:,} responses{share} are empty: their reasoning did not end"
+        by_task = (one.unfinished_by_task or {}).items()
+        if len(by_task) > 1:
+            parts = (f"{100 * of.share:.1f} % of {task}" for task, of in by_task)
+            yield f"empty by task: {', '.join(parts)}"
     if one.resumed:
         yield f"{one.resumed:,} more responses are from an earlier start of the run"
 

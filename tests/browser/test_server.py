@@ -347,6 +347,23 @@ def test_a_file_that_is_being_read_is_said_to_be(
         answers.document(runs["model"], "t", 2)
 
 
+def test_predictions_show_what_is_unfinished_and_no_judge(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, {"t": {"m": [None, None]}}, responses=["", ""], filtered=["", ""])
+    (file,) = folder.glob("samples_t_*.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line, note in zip(lines, ({"unfinished": [0]}, None), strict=True):
+        line.update(metrics=["bypass"], bypass=note)
+        line.pop("m")
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    answers = Answers(Folder(tmp_path))
+    (run,) = (one["id"] for one in answers.runs()["runs"])
+    sides = [answers.document(run, "t", at)["sides"][0] for at in range(2)]
+    assert [side["unfinished"] for side in sides] == [[0], []]
+    assert all(side["responses"] == [""] and not side["verdicts"] for side in sides)
+    assert all(not side["values"] for side in sides)
+    assert answers.documents(run, "t", Selection("none"))["metrics"] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_says_its_address_and_ends_cleanly(tmp_path: Path, number: int) -> None:
     write_run(tmp_path, {"t": {"acc": [1.0]}})

@@ -12,6 +12,7 @@ from thinking import PROMPT, family
 
 from eft_eval.errors import ConfigError
 from eft_eval.model_adapters.eft import EFTLM
+from eft_eval.runs.metadata import Unfinished
 
 REASONED = (
     "<think>\nFirst, the sky.\n\nQuestion: is it four? Yes.\n</think>\n\nThe answer is four.\n\nBye"
@@ -36,9 +37,11 @@ def test_stop_strings_count_after_the_reasoning(tmp_path: Path, special: bool) -
         assert ask(model, PROMPT, ["\n\n"]) == "The answer is four."
         assert ask(model, PROMPT, ["Question:"]) == "The answer is four.\n\nBye"
         assert ask(model, PROMPT, []) == "The answer is four.\n\nBye"
-        assert model.decoder.statistics.unfinished == 0
+        assert model.decoder.statistics.record().unfinished == 0
         assert ask(model, PROMPT, ["\n\n"], tokens=12) == ""
-        assert model.decoder.statistics.unfinished == 1
+        assert model.decoder.statistics.record().unfinished_by_task == {
+            "task": Unfinished(1, 4, 0.25)
+        }
 
 
 def test_unfinished_reasoning_is_counted_and_shown(
@@ -54,6 +57,8 @@ def test_unfinished_reasoning_is_counted_and_shown(
         assert "1 of 1 responses did not end their reasoning" in caplog.text
         decoded = model.get_model_info()["eft_decoding"]
         assert (decoded["unfinished"], decoded["unfinished_share"]) == (1, 1.0)
+        of_task = {"unfinished": 1, "responses": 1, "share": 1.0}
+        assert decoded["unfinished_by_task"] == {"task": of_task}
         assert decoded["resumed"] == number - 1
         model._resume.close()
 
@@ -69,7 +74,7 @@ def test_a_hybrid_member_that_is_told_not_to_think(tmp_path: Path) -> None:
         cut = ask(model, closed, [], tokens=3)
         assert cut
         assert "It is four.".startswith(cut)
-        assert model.decoder.statistics.unfinished == 0
+        assert model.decoder.statistics.record().unfinished == 0
     thinking = EFTLM(**paths, enable_thinking=True, think_end_token="</think>")
     assert thinking.apply_chat_template(TURNS) == PROMPT
     assert ask(thinking, closed, ["\n\n"]) == "It is four.", "the prompt says it"
@@ -79,7 +84,7 @@ def test_an_answer_without_any_reasoning_is_the_answer(tmp_path: Path) -> None:
     paths = family(tmp_path, "It is four.\n\nBye", False, PROMPT)
     model = EFTLM(**paths, think_end_token="</think>")
     assert ask(model, PROMPT, ["\n\n"]) == "It is four."
-    assert model.decoder.statistics.unfinished == 0
+    assert model.decoder.statistics.record().unfinished == 0
 
 
 def test_reasoning_that_nobody_takes_away_is_named(

@@ -84,6 +84,8 @@ def test_recipe_of_the_environment_and_the_default() -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        ({**FLAT, "decoding": {"base": "x"}}, ["'decoding.base': it belongs to a recipe, not to"]),
+        ({**FLAT, "base": {"model": "x", "tuned": "y"}}, ["'base.tuned': it belongs to a delta"]),
         ({**FLAT, "wieght": 1}, ["'wieght'", "did you mean 'weight'"]),
         ({**FLAT, "base.dtyp": "x"}, ["'base.dtyp'", "did you mean 'dtype'"]),
         ({**FLAT, "weight": "abc"}, ["weight", "'abc'", "number"]),
@@ -261,3 +263,15 @@ def test_json_within_text_keeps_its_commas() -> None:
     recipe = parse_model_args(text).recipe
     assert recipe.tokenizer_map == {"<x>": "<y>", "<z>": "<w>"}
     assert recipe.deltas[0].weight == 2
+
+
+def test_a_key_of_another_place_is_told_where_it_belongs(tmp_path: Path) -> None:
+    file = tmp_path / "flat.yaml"
+    file.write_text("base: a\ntuned: b\nreference: c\nblock: 3\ndescriptoin: x\n")
+    with pytest.raises(ConfigError) as caught:
+        parse_recipe(str(file))
+    text = str(caught.value)
+    assert "unknown key 'tuned': it belongs to a delta (deltas: [{tuned: …" in text
+    assert "unknown key 'block': it belongs to decoding" in text
+    assert "'descriptoin' (did you mean 'description'?); a recipe has base, deltas" in text
+    assert "did you mean 'tuned'" not in text

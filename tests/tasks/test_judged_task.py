@@ -24,7 +24,8 @@ from eft_eval import hook
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, Status, load_prompt, unjudged
 from eft_eval.judging.metrics import fact_values, scored_mean, scored_standard_error
-from eft_eval.judging.responses import assign
+from eft_eval.judging.rejudge import judge_run
+from eft_eval.judging.responses import Selection, assign
 from eft_eval.runs.reading import read_run
 from eft_eval.runs.saved import open_run
 from eft_eval.verdicts.text import read_verdicts
@@ -109,7 +110,7 @@ def test_prompts_with_and_without_a_chat_template(run: Any, openai_server: Start
 
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_predictions_tell_unfinished_reasoning_from_empty_answers(
-    run: Any, tmp_path: Path, repeats: int
+    run: Any, openai_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeats: int
 ) -> None:
     """They are judged later: nobody is to be paid for, or given a score for, no answer."""
     own = tmp_path / "eli5_again.yaml"
@@ -131,14 +132,52 @@ def test_predictions_tell_unfinished_reasoning_from_empty_answers(
     for task, lines in samples.items():
         tracker.save_results_samples(task_name=task, samples=lines)
     (written,) = (tmp_path / "out").rglob("results_*.json")
-    for assigned in assign(open_run(written)):
+    assert results["config"]["eft_decoding"]["unfinished_by_task"] == {
+        "eli5_again": {
+            "unfinished": expected,
+            "responses": len(QUESTIONS) * repeats,
+            "share": expected / (len(QUESTIONS) * repeats),
+        }
+    }
+    for line in samples["eli5_again"]:
+        assert line["filtered_resps"] == [line["resps"][0][0]], "as lm-eval writes predictions"
+        assert line["metrics"] == ["bypass"]
+    for selection, of_each in (
+        (Selection(), repeats),
+        (Selection(filter="none"), 1),
+        (Selection(response="filtered_resps"), 1),
+        (Selection(prompts=("harmfulness",)), repeats),
+    ):
+        (assigned,) = assign(open_run(written), selection)
         marked = [item for group in assigned.items for item in group]
-        assert len(marked) == len(QUESTIONS) * repeats
-        assert sum(item.unfinished for item in marked) == expected
-        assert all(not item.response for item in marked if item.unfinished)
+        assert len(marked) == len(QUESTIONS) * of_each
+        if of_each == repeats:
+            assert sum(item.unfinished for item in marked) == expected
+        assert [item.unfinished for item in marked] == [not item.response for item in marked]
     read = read_run(written)
     assert read.tasks["eli5_again"].pipelines["none"].judge is None
     assert not [one for one in read.problems if one.severity == "error"]
+    assert_judged_later(written, expected, len(QUESTIONS) * repeats, openai_server, monkeypatch)
+
+
+def assert_judged_later(
+    written: Path, unfinished: int, responses: int, openai_server: Start, patch: Any
+) -> None:
+    """The judge is asked about answers alone; what the new files say of the others is counted."""
+    server = openai_server(every_judge)
+    patch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    judged = judge_run(written)
+    (of_task,) = judged.judges.values()
+    assert of_task.verdicts["unfinished"] == unfinished
+    assert sum(of_task.verdicts.values()) == responses
+    asked = [one for one in server.prompts() if "factual inaccuracies" in one]
+    assert len(asked) == responses - unfinished
+    (file,) = judged.files
+    (again,) = assign(open_run(file), Selection(prompts=("harmfulness",)))
+    assert sum(item.unfinished for group in again.items for item in group) == unfinished
+    after = read_run(file).tasks["eli5_again"]
+    assert after.pipelines["factuality"].verdicts["unfinished"] == unfinished
+    assert not after.bypassed
 
 
 def test_repeats_are_judged_each_and_averaged_within_the_prompt(

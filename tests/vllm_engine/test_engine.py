@@ -215,6 +215,8 @@ def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path
     assert json.loads(lines[0])["resps"] == [[""]]  # the reasoning did not end
     results = json.loads(max((tmp_path / "out").glob("**/results_*.json")).read_text())
     assert results["config"]["eft_decoding"]["unfinished"] == 1
+    of_task = results["config"]["eft_decoding"]["unfinished_by_task"]
+    assert of_task == {"say": {"unfinished": 1, "responses": 1, "share": 1.0}}
     scores = [[float(one[0][0]) for one in found[name]["pick"]] for name in found]
     assert scores[1] == pytest.approx(scores[0], abs=2e-4)
 

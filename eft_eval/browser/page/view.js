@@ -304,6 +304,7 @@
       if (one.responses.length > 1) place.append(make("h3", `response ${number + 1}`));
       quote(text, place);
       if (one.judged[number] !== undefined) place.append(folded("What the judge was given", one.judged[number]));
+      if (one.unfinished.includes(number)) place.append(make("p", "unfinished: its reasoning did not end", "note"));
       if (paired) verdict(one.verdicts[number], place);
     });
     if (!paired) for (const found of one.verdicts) verdict(found, place);
