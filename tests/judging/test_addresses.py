@@ -59,6 +59,46 @@ def test_an_address_without_v1_is_one_line_before_any_prompt(
     assert server.chats == []
 
 
+def lm_studio(method: str, path: str, content: bytes) -> tuple[int, bytes] | None:
+    """Answers 200 to whatever it does not know, and lists its models at its own address."""
+    if path == "/v1/models":
+        return 200, b'{"object": "list", "data": [{"id": "judge", "object": "model"}]}'
+    if path in ("/v1/chat/completions", "/v1/models/judge"):
+        return None
+    said = {"error": f"Unexpected endpoint or method. ({method} {path})"}
+    return 200, json.dumps(said).encode()
+
+
+def test_an_address_that_answers_200_to_everything_is_told_from_the_right_one(
+    openai_server: Start, store: VerdictStore
+) -> None:
+    server = openai_server(score, routes=lm_studio, models=["judge"])
+    assert preflight(settings(server.url)) is None
+    bare = server.url.removesuffix("/v1")
+    with pytest.raises(ConfigError, match="/v1 has: set EFT_JUDGE_BASE_URL to that"):
+        preflight(settings(bare))
+    asked = settings(bare, concurrency=1, max_retries=5)
+    verdicts = judge_responses(items("a", "b"), PROMPT, asked, store)
+    assert "Unexpected endpoint or method" in str(verdicts[0].error)
+    assert len(server.chats) == 1, "not tried again, and no other text sent"
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [b'[{"id": "m"}]', b'{"data": [{"name": "m"}, "m", null]}', b'{"data": {"m": 1}}', b'"m"',
+     b'{"data": [{"id": 7}]}', b'{"error": "x"}', b"<html>", b'{"data": null}'],
+)  # fmt: skip
+def test_a_list_of_models_in_another_shape_proves_nothing(
+    openai_server: Start, listed: bytes
+) -> None:
+    """So the judge is asked, as one without a list is."""
+
+    def routes(method: str, path: str, content: bytes) -> tuple[int, bytes] | None:
+        return (200, listed) if path == "/v1/models" else NOT_FOUND
+
+    assert preflight(settings(openai_server(score, routes=routes).url)) is None
+
+
 def test_an_endpoint_without_look_ups_is_asked_nothing_that_costs(openai_server: Start) -> None:
     server = openai_server(score, routes=fastapi)
     assert preflight(settings(server.url)) is None

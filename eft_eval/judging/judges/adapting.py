@@ -22,8 +22,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _CONTEXT = re.compile(
-    r"context[_ ](length|window)|maximum context|max_model_len|prompt is too long"
-    r"|input is too long|too many (input )?tokens",
+    r"context[_ ](length|window|limit|size)|maximum context|max_model_len|token count"
+    r"|(prompt|input|request)\b.{0,20}too (long|large)|too many (input )?tokens|longer than",
     re.IGNORECASE,
 )
 

@@ -10,7 +10,7 @@ from eft_eval.judging.judges.base import Failure, Outcome, Reply
 from eft_eval.judging.judges.endpoint_errors import EndpointError, error_in, read_error
 from eft_eval.judging.prompts.endings import ending_of
 
-__all__ = ["NO_COMPLETION", "moderated", "outcome_of", "read_answer"]
+__all__ = ["NO_COMPLETION", "first_choice", "is_text", "moderated", "outcome_of", "read_answer"]
 
 NO_COMPLETION = "the endpoint's reply is no chat completion"
 _MOST_TOKENS = 2**53 - 1  # what every JSON reader keeps exact
@@ -29,15 +29,17 @@ def read_answer(payload: Any, *, structured: bool = False) -> Reply | EndpointEr
         error = read_error(problem)
         return moderated(error) if error.kind == "moderated" else error
     completion = payload if isinstance(payload, Mapping) else {}
-    choices = completion.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    message = first.get("message") if isinstance(first, dict) else None
+    first = first_choice(completion.get("choices"))
+    message = first.get("message") if first is not None else None
     if first is None or not isinstance(message, dict):
         return EndpointError("temporary", NO_COMPLETION)
     finish = _word(first.get("finish_reason"))
     details = first.get("finish_details")
     if finish is None and isinstance(details, dict):
         finish = _word(details.get("type"))
+    native = _word(first.get("native_finish_reason"))
+    if ending_of(finish) == "whole" and ending_of(native) not in ("whole", "unknown"):
+        finish = native  # a gateway's word for an end that it had to translate
     if ending_of(finish) == "failed":
         return EndpointError("temporary", f"the reply ended with {finish!r}", (str(finish),))
     usage = completion.get("usage")
@@ -52,6 +54,18 @@ def read_answer(payload: Any, *, structured: bool = False) -> Reply | EndpointEr
         completion_tokens=_count(usage.get("completion_tokens")),
         structured=structured,
     )
+
+
+def first_choice(choices: object, *, told: bool = False) -> Mapping[str, Any] | None:
+    """Return the choice with the index 0, wherever it stands; None where there is none.
+
+    Args:
+        choices: A list of choices.
+        told: Whether the index alone decides, as in a stream; else the first one stands for it.
+    """
+    found = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    numbered = [one for one in found if one.get("index", 0) == 0]
+    return next(iter(numbered if told else (*numbered, *found)), None)
 
 
 def outcome_of(found: Reply | EndpointError) -> Outcome:
@@ -74,7 +88,7 @@ def _content(value: object) -> tuple[str | None, str | None]:
     if value is None or isinstance(value, str):
         return value, None
     if isinstance(value, list) and all(_is_part(part) for part in value):
-        texts = [part["text"] for part in value if _is_text(part)]
+        texts = [part["text"] for part in value if is_text(part)]
         refusals = [part["refusal"] for part in value if isinstance(part.get("refusal"), str)]
         if texts or refusals:
             return "".join(texts) or None, "".join(refusals) or None
@@ -88,7 +102,8 @@ def _is_part(value: object) -> bool:
     return isinstance(value, dict) and bool({"type", "text"} & value.keys())
 
 
-def _is_text(part: Mapping[str, Any]) -> bool:
+def is_text(part: Mapping[str, Any]) -> bool:
+    """Whether a part of a content is text of the reply, and no thought or picture."""
     kind = part.get("type")
     known = kind is None or (isinstance(kind, str) and kind in _TEXT_PARTS)
     return known and not part.get("thought") and isinstance(part.get("text"), str)

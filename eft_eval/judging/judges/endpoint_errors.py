@@ -34,11 +34,14 @@ _NO_CREDIT = re.compile(
     r"insufficient[_ ](quota|balance|credits?|funds)|exceeded_current_quota"
     r"|billing_(hard_limit_reached|not_active)|payment[_ ]required|arrearage"
     r"|credit balance is too low|out of credits|requires more credits|not enough credits"
-    r"|check your plan and billing|account balance",
+    r"|check your plan and billing|account balance|not have any credits|n.t have any credits"
+    r"|purchase (more )?credits|spending limit|past invoices|max budget"
+    r"|budget[_ ]((has been|is|limit) )?exceeded|exceeded[_ ]?budget",
     re.IGNORECASE,
 )
 _NO_KEY = re.compile(
-    r"\b(invalid|incorrect|missing|wrong|no)[_ ]((api|authentication|auth)[_ ])?(key|token)"
+    r"\b(invalid|incorrect|missing|wrong|no|expired)[_ ]((api|authentication|auth|access)[_ ])?"
+    r"(key|token)\b"
     r"|authentication_error|unauthenticated|api key not (valid|found)|api_key_invalid"
     r"|invalid_authentication|unauthorized",
     re.IGNORECASE,
@@ -47,10 +50,12 @@ _NO_MODEL = re.compile(
     r"model_?not_?found|not_found_error: model|deployment_?not_?found|model_decommissioned"
     r"|invalid_model\b|unknown_model|model_not_available|unable to access model"
     r"|no endpoints found|(?<![\w-])(model|deployment)\b.{0,120}?"
-    r"\b(not found|not exist|does not exist|doesn't exist|is not available|not supported in"
+    r"\b(not found|not exist|does not exist|doesn't exist|is not available"
+    r"|not supported (in|by any)"
     r"|has been (deprecated|decommissioned|shut down)|not a valid model)"
     r"|(no such|unknown|invalid) model\b|is not a valid model|invalid model name"
-    r"|do(es)? not have access to (the )?model",
+    r"|do(es)? not have access to (the )?model|model_not_supported|malformed publisher model"
+    r"|\bmodel\b.{0,120}?\b(only supported in v1|with on-demand throughput isn.t supported)",
     re.IGNORECASE,
 )
 _MODERATED = re.compile(
@@ -60,11 +65,17 @@ _MODERATED = re.compile(
     r"|\bflagged\b|data_?inspection_?failed|inappropriate content|prohibited_content"
     r"|(safety|guardrail)s?[_ ](system|filter|block|intervened|violation)"
     r"|blocked by.{0,40}guardrail"
-    r"|violat\w+ (\w+ ){0,3}(usage|content|safety|acceptable) polic",
+    r"|violat\w+ (\w+ ){0,3}((usage|content|safety|acceptable|community) (polic|guideline)"
+    r"|guardrail)|sensitive[_ ]?(content|information)|new_sensitive|censorship"
+    r"|\bcontent\b.{0,60}\bis blocked|\u654f\u611f|\u8fdd\u89c4",
     re.IGNORECASE,
 )
 _TOO_BUSY = re.compile(
     r"overloaded|rate.?limit|resource_exhausted|too many requests", re.IGNORECASE
+)
+_NO_ADDRESS = re.compile(
+    r"unexpected endpoint or method|(unknown|unrecognized) request url|no route matched",
+    re.IGNORECASE,
 )
 _TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]{0,500}>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title[^>]{0,100}>(.*?)</title", re.IGNORECASE | re.DOTALL)
@@ -107,14 +118,17 @@ def error_in(payload: Any) -> Any:
         return next((found for one in payload if (found := error_in(one)) is not None), None)
     if not isinstance(payload, Mapping):
         return None
-    if payload.get("error"):
+    if _says(payload.get("error")):
         return payload
+    beside = payload.get("x_groq")
+    if isinstance(beside, Mapping) and _says(beside.get("error")):
+        return beside
     choices = payload.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, Mapping) and choice.get("error"):
+        if isinstance(choice, Mapping) and _says(choice.get("error")):
             return {"error": choice["error"]}
         message = choice.get("message") if isinstance(choice, Mapping) else None
-        if isinstance(message, Mapping) and message.get("error"):
+        if isinstance(message, Mapping) and _says(message.get("error")):
             return {"error": message["error"]}
     if choices:
         return None
@@ -128,7 +142,20 @@ def error_in(payload: Any) -> Any:
     inner = payload.get("base_resp")
     if isinstance(inner, Mapping) and inner.get("status_code"):
         return inner
-    return payload if any(payload.get(name) for name in (*_MESSAGES, "errors")) else None
+    told = (payload.get(name) for name in (*_MESSAGES, "errors"))
+    return payload if any(_says(one) and not _is_message(one) for one in told) else None
+
+
+def _says(value: Any) -> bool:
+    """Whether an error says anything: some gateways send every field of one, all empty."""
+    if isinstance(value, Mapping):
+        return any(map(_says, value.values()))
+    return any(map(_says, value)) if isinstance(value, list) else bool(value)
+
+
+def _is_message(value: Any) -> bool:
+    """Whether this is what somebody says in a chat, as other interfaces than OpenAI's have it."""
+    return isinstance(value, Mapping) and "role" in value
 
 
 def read_error(payload: Any, status: int | None = None) -> EndpointError:
@@ -177,7 +204,7 @@ def _walk(payload: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
         value = payload.get(name)
         if isinstance(value, (str, int)) and not isinstance(value, bool):
             yield name, value
-        elif name == "detail" and value:
+        elif name in _MESSAGES and value:
             yield from _walk(value, depth + 1)
     for name in _INNER:
         if payload.get(name):
@@ -214,7 +241,9 @@ def _kind(status: int | None, codes: str, words: str) -> Kind:
         return "key"
     if _NO_MODEL.search(text):
         return "model"
-    if status in (404, 405, 410):
+    if status in (404, 405, 410) or _NO_ADDRESS.search(words):
         return "address"
+    if status == 413:  # also where it is called a rate limit: this text alone passes it
+        return "request"
     temporary = status is None or status in _TEMPORARY or _TOO_BUSY.search(codes)
     return "temporary" if temporary else "request"

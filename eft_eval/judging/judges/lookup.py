@@ -77,6 +77,9 @@ def look_up(settings: JudgeSettings, place: str, today: date) -> str | None:
             f"{place} does not answer like an OpenAI-compatible endpoint; {ADDRESS_HINT} "
             f"({settings.address_from})"
         )
+    if not getattr(found, "id", None):  # some servers answer 200 to what they do not know
+        with make_blocking_client(settings, _TIMEOUT_SECONDS, retries=1) as client:
+            _check_listed(client, settings, place)
     shutdown = getattr(found, "shutdown_date", None)
     return _shutdown_warning(settings.model, shutdown, today)
 
@@ -92,7 +95,8 @@ def _check_listed(client: openai.OpenAI, settings: JudgeSettings, place: str) ->
         return
     except AttributeError:
         return  # the list came as something other than JSON
-    names = sorted(model.id for model in listed or [])
+    ids = [getattr(model, "id", None) for model in listed] if isinstance(listed, list) else []
+    names = sorted(name for name in ids if isinstance(name, str))
     if not names:
         _check_route(client, settings, place)
     if not names or settings.model in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from eft_eval.judging.judges.answers import first_choice, is_text
 from eft_eval.judging.judges.base import load_json
 from eft_eval.judging.judges.endpoint_errors import error_in
 
@@ -37,22 +38,27 @@ def read_stream(content: bytes) -> Any:
     refusals: list[str] = []
     whole: dict[str, Any] = {}
     finish: Any = None
+    native: Any = None
     for event in _events(content.decode("utf-8", "replace")):
         if error_in(event) is not None:
             return event
         for name in ("model", "usage"):
             if event.get(name) is not None:
                 whole[name] = event[name]
-        choice = _first(event.get("choices"))
-        part = choice.get("delta") or choice.get("message")
+        choice = first_choice(event.get("choices"), told=True) or {}
+        part = choice.get("delta")
+        if not part and not texts:  # some send all of it again with every piece
+            part = choice.get("message")
         part = part if isinstance(part, Mapping) else {}
         texts += _pieces(part.get("content"))
         refusals += _pieces(part.get("refusal"))
         finish = choice.get("finish_reason") or finish
+        native = choice.get("native_finish_reason") or native
     if finish is None:
         return {"error": {"message": "the stream ended before the reply did"}}
     message = {"content": "".join(texts) or None, "refusal": "".join(refusals) or None}
-    return {**whole, "choices": [{"message": message, "finish_reason": finish}]}
+    choice = {"message": message, "finish_reason": finish, "native_finish_reason": native}
+    return {**whole, "choices": [choice]}
 
 
 def _events(text: str) -> Iterator[Mapping[str, Any]]:
@@ -64,16 +70,7 @@ def _events(text: str) -> Iterator[Mapping[str, Any]]:
         yield event if isinstance(event, Mapping) else {"error": {"message": str(event)[:300]}}
 
 
-def _first(choices: Any) -> Mapping[str, Any]:
-    """Return the choice with the index 0 of an event that may hold several, or none."""
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, Mapping) and choice.get("index", 0) == 0:
-            return choice
-    return {}
-
-
 def _pieces(value: Any) -> list[str]:
     if isinstance(value, list):  # of parts
-        kept = [one for one in value if isinstance(one, Mapping) and one.get("type") == "text"]
-        return [one["text"] for one in kept if isinstance(one.get("text"), str)]
+        return [part["text"] for part in value if isinstance(part, Mapping) and is_text(part)]
     return [value] if isinstance(value, str) else []
