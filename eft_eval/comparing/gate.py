@@ -123,14 +123,11 @@ def _p_drop(one: Gated) -> float:
     if one.gain is None:
         return 1.0
     least = one.ends[0]
-    estimate, error = least.interval.estimate, least.standard_error
-    if math.isnan(estimate) or math.isnan(error):
+    if math.isnan(least.interval.estimate) or math.isnan(least.standard_error):
         return 1.0
-    if error == 0:
+    if least.standard_error == 0:
         return 0.0 if _kept(least, one.tolerance) else 1.0
-    from scipy.special import stdtr
-
-    return float(stdtr(least.freedom, -(estimate + one.tolerance) / error))
+    return least.negated().p_below(one.tolerance)
 
 
 def _kept(least: Difference, tolerance: float) -> bool:
@@ -262,7 +259,7 @@ def _what_is_open(one: Gated, levels: _Levels) -> str:
 
 def _needed(one: Gated, gain: Difference, levels: _Levels) -> int | None:
     """Return with how many documents the difference seen, were it true, would be decided."""
-    estimate, error = gain.interval.estimate, gain.standard_error
+    estimate, error = gain.interval.estimate, gain.careful_error
     if not error > 0:
         return None
     room = estimate + one.tolerance
@@ -277,7 +274,7 @@ def _needed(one: Gated, gain: Difference, levels: _Levels) -> int | None:
 def _detectable(gain: Difference, share: float) -> float | None:
     if not gain.standard_error > 0:
         return None
-    return detectable_effect(gain.freedom, gain.standard_error, share, POWER)
+    return detectable_effect(gain.freedom, gain.careful_error, share, POWER)
 
 
 def _change(name: str, estimate: float) -> str:

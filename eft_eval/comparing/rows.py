@@ -102,13 +102,7 @@ class Compared:
 
     def _turned(self, difference: Difference) -> Difference:
         """Return a difference in the better direction."""
-        if self.demands.better == "higher":
-            return difference
-        interval = difference.interval
-        turned = interval._replace(
-            estimate=-interval.estimate, lower=-interval.upper, upper=-interval.lower
-        )
-        return difference._replace(interval=turned)
+        return difference if self.demands.better == "higher" else difference.negated()
 
     def row(self, decision: Decision | None) -> Row:
         """Return the row of the table."""
