@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-__all__ = ["GROWTH", "RowCache", "to_device"]
+from eft_eval.engine.windows import Window
+
+__all__ = ["GROWTH", "RowCache", "Span", "to_device"]
 
 GROWTH = 128  # positions; growing copies, so it is done in steps
 
@@ -26,13 +28,14 @@ def to_device(values: Sequence[int], device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-class _Span:
+class Span:
     """Where the tokens of one pass go: a range of rows, each from its own position on."""
 
     def __init__(self, first_row: int, starts: Sequence[int], width: int) -> None:
         self.rows = slice(first_row, first_row + len(starts))
         self.width = width
         self.visible = max(starts) + width
+        self._earliest = min(starts)
         self.common_start = starts[0] if len(set(starts)) == 1 else None
         self._starts = starts
         self._index: dict[torch.device, tuple[Tensor, Tensor]] = {}
@@ -45,25 +48,29 @@ class _Span:
             self._index[device] = numbers, starts + torch.arange(self.width, device=device)
         return self._index[device]
 
-    def mask(self, device: torch.device) -> Tensor | None:
-        """Return which cached position each token sees, [rows, 1, width, visible].
+    def seen(self, window: Window) -> slice:
+        """Return the cached positions that some token of the pass sees."""
+        return slice(window.first(self._earliest), self.visible)
+
+    def mask(self, window: Window, device: torch.device) -> Tensor | None:
+        """Return which of the `seen` positions each token sees, [rows, 1, width, seen].
 
         None where the model's own causal mask is right, which is quicker.
         """
         if self.common_start is not None and (self.width == 1 or self.common_start == 0):
             return None
-        cached = torch.arange(self.visible, device=device)
-        return cached <= self.index(device)[1][:, None, :, None]
+        seen = self.seen(window)
+        cached = torch.arange(seen.start, seen.stop, device=device)
+        return window.mask(cached, self.index(device)[1][:, None, :, None])
 
 
 class _RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no types here
     """One attention layer's keys and values, [rows, heads, positions, size]."""
 
-    is_sliding = False
-
-    def __init__(self, cache: RowCache) -> None:
+    def __init__(self, cache: RowCache, window: Window) -> None:
         super().__init__()
-        self._cache = cache
+        self._cache, self._window = cache, window
+        self.is_sliding = window.size is not None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -78,7 +85,7 @@ class _RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no t
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write the pass's tokens and return all that its rows may see."""
+        """Write the pass's tokens and return those that some of them see."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         span = self._cache.span
@@ -90,8 +97,8 @@ class _RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no t
             else:
                 rows, positions = span.index(store.device)
                 store[rows, :, positions] = new.transpose(1, 2)
-        visible = slice(span.visible)
-        return self.keys[span.rows, :, visible], self.values[span.rows, :, visible]
+        seen = span.seen(self._window)
+        return self.keys[span.rows, :, seen], self.values[span.rows, :, seen]
 
     def resize(self) -> None:
         """Follow the cache's new capacity."""
@@ -109,7 +116,10 @@ class _RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no t
             self.values[target, :, :length] = self.values[source, :, :length]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return (self._cache.span.visible if self._cache.span else query_length), 0
+        if self._cache.span is None:
+            return query_length, 0
+        seen = self._cache.span.seen(self._window)
+        return seen.stop - seen.start, seen.start
 
     def get_seq_length(self) -> int:
         return self._cache.span.visible - self._cache.span.width if self._cache.span else 0
@@ -122,19 +132,19 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers has no types here
     """The cache of one model over a batch of rows, for `transformers` models.
 
     Args:
-        layers: Number of the model's attention layers.
+        windows: What each of the model's attention layers sees.
         rows: Most rows at a time.
 
     Attributes:
         capacity: Positions that there is room for; grows as needed.
     """
 
-    def __init__(self, layers: int, rows: int) -> None:
+    def __init__(self, windows: Sequence[Window], rows: int) -> None:
         self.rows, self.capacity = rows, 0
-        self.span: _Span | None = None
-        super().__init__(layers=[_RowLayer(self) for _ in range(layers)])
+        self.span: Span | None = None
+        super().__init__(layers=[_RowLayer(self, window) for window in windows])
 
-    def place(self, first_row: int, starts: Sequence[int], width: int) -> _Span:
+    def place(self, first_row: int, starts: Sequence[int], width: int) -> Span:
         """Say where the next pass writes.
 
         Args:
@@ -147,7 +157,7 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers has no types here
             self.capacity = -(-needed // GROWTH) * GROWTH
             for layer in self.layers:
                 layer.resize()
-        self.span = _Span(first_row, starts, width)
+        self.span = Span(first_row, starts, width)
         return self.span
 
     def copy_row(self, source: int, target: int, length: int) -> None:

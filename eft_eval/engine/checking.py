@@ -58,14 +58,7 @@ def check_model(model: Passes, scale: int = 1) -> ModelCheck:
     trial = Trial(model, scale)
     if (refused := trial.causal()) is not None:
         return ModelCheck(name, version, refused=refused)
-    reach, limit = attention_reach(model.text), same_scale_until(model.text)
-    reach = min((one for one in (reach, limit) if one is not None), default=None)
-    no_drafts = "some of its layers are no attention over all tokens" if reach == 0 else None
-    if reach != 0:
-        no_drafts = trial.rows(reach)
-    drafts = "never" if no_drafts else "always" if reach is None else f"within {reach} tokens"
-    if reach and no_drafts is None:
-        no_drafts = f"some of its layers see {reach} tokens back"
+    drafts, no_drafts = _drafts(model, trial)
     way = trial.plain(mixed=counts_by_token(model.text))
     return ModelCheck(
         name,
@@ -77,3 +70,20 @@ def check_model(model: Passes, scale: int = 1) -> ModelCheck:
         scored=trial.batch(),
         longest=longest_row(model.text),
     )
+
+
+def _drafts(model: Passes, trial: Trial) -> tuple[str, str | None]:
+    """Return whether tokens can be taken back, and why not always."""
+    reach, limit = attention_reach(model.text), same_scale_until(model.text)
+    if reach == 0:
+        return "never", "some of its layers are no attention over all tokens"
+    windows_fail = trial.windows() if reach is not None else None
+    if (reach is None or windows_fail) and (why := trial.rows(reach)) is not None:
+        return "never", why
+    if reach is not None and windows_fail is not None:
+        reason = f"some of its layers see {reach} tokens back ({windows_fail})"
+    else:
+        reach, reason = None, None
+    if limit is not None and (reach is None or limit < reach):
+        return f"within {limit} tokens", f"beyond {limit} tokens it scales by the cache's length"
+    return ("always", None) if reach is None else (f"within {reach} tokens", reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,11 @@ from eft_eval.engine.cache import RowCache
 from eft_eval.engine.inner_state import InnerState, keeps_inside
 from eft_eval.errors import ConfigError
 
-__all__ = ["Passes"]
+__all__ = ["Masks", "Passes"]
+
+Masks = Tensor | Mapping[str, Tensor | None] | None
+"""What a pass's tokens see: of one mask for all layers, or by the layers' kinds."""
+
 
 _STATES = ("cache", "past_key_values", "cache_params", "state")
 """What models call what they have read; transformers from 5.24 on the first, if one at all."""
@@ -84,10 +88,10 @@ class Passes:
         return output.logits[:, first - longest :], first
 
     def row_pass(
-        self, tokens: Tensor, mask: Tensor | None, positions: Tensor, cache: RowCache, keep: int
+        self, tokens: Tensor, masks: Masks, positions: Tensor, cache: RowCache, keep: int
     ) -> Tensor:
         """Read tokens on, [rows, width]; return the logits after the last ``keep``."""
-        options: dict[str, Any] = {"attention_mask": mask, self._state: cache}
+        options: dict[str, Any] = {"attention_mask": masks, self._state: cache}
         if "position_ids" in self.takes:
             options["position_ids"] = positions
         logits: Tensor = self._run(tokens, keep, use_cache=True, **options).logits[:, -keep:]

@@ -1,6 +1,6 @@
 """A `transformers` model with a cache length per row: rows join, leave and take tokens back.
 
-Models that cannot (sliding windows, recurrent layers) have a state of `eft_eval.engine.batches`.
+Models that cannot (recurrent layers, say) have a state of `eft_eval.engine.batches`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from eft_eval.engine.cache import RowCache
-from eft_eval.engine.passes import Passes
+from eft_eval.engine.cache import RowCache, Span
+from eft_eval.engine.passes import Masks, Passes
+from eft_eval.engine.windows import ALL, Window
 
 __all__ = ["RowState"]
 
@@ -23,13 +24,18 @@ class RowState:
         model: What runs the passes.
         rows: Most rows at a time.
         length: Most tokens of a row, drafts that nobody keeps apart.
+        windows: What each layer sees; None: every layer all tokens.
     """
 
-    def __init__(self, model: Passes, rows: int, length: int) -> None:
+    def __init__(
+        self, model: Passes, rows: int, length: int, windows: Sequence[Window] | None = None
+    ) -> None:
         self.passes = 0
+        windows = windows or (ALL,) * int(model.text.num_hidden_layers)
+        self._windows = tuple(dict.fromkeys(windows))
         self._model, self._device = model, model.device
         self._last_position = length - 1
-        self._cache = RowCache(int(model.text.num_hidden_layers), rows)
+        self._cache = RowCache(windows, rows)
         self._lengths: list[int] = []
         self._unread: Tensor | None = None
 
@@ -85,14 +91,22 @@ class RowState:
     def _pass(self, tokens: Tensor, first: int, starts: Sequence[int], keep: int) -> Tensor:
         """Run the model over rows from ``first`` on; return the last ``keep`` positions' logits."""
         span = self._cache.place(first, starts, tokens.shape[1])
-        mask = span.mask(self._device)
-        if mask is not None and not self._model.boolean_masks:
-            dtype = self._model.dtype
-            least = torch.finfo(dtype).min
-            mask = torch.zeros(mask.shape, dtype=dtype, device=self._device).masked_fill(
-                ~mask, least
-            )
         self.passes += 1
         # only a draft that nobody keeps lies beyond
         positions = span.index(self._device)[1].clamp(max=self._last_position)
-        return self._model.row_pass(tokens.to(self._device), mask, positions, self._cache, keep)
+        masks = self._masks(span)
+        return self._model.row_pass(tokens.to(self._device), masks, positions, self._cache, keep)
+
+    def _masks(self, span: Span) -> Masks:
+        """Return one mask, or one for every kind of layer; None: the model makes its own."""
+        masks = {one.kind: self._mask(span, one) for one in self._windows}
+        first = masks[self._windows[0].kind]
+        return first if first is None or len(masks) == 1 else masks
+
+    def _mask(self, span: Span, window: Window) -> Tensor | None:
+        mask = span.mask(window, self._device)
+        if mask is None or self._model.boolean_masks:
+            return mask
+        dtype = self._model.dtype
+        zeros = torch.zeros(mask.shape, dtype=dtype, device=self._device)
+        return zeros.masked_fill(~mask, torch.finfo(dtype).min)

@@ -21,6 +21,7 @@ from eft_eval.engine.positions import (
 )
 from eft_eval.engine.states import RowState
 from eft_eval.engine.trial import Trial
+from eft_eval.engine.windows import layer_windows
 from eft_eval.errors import ConfigError
 from eft_eval.recipe.model import HeadDtype
 
@@ -75,18 +76,22 @@ class TransformersEngine:
     def cannot_roll_back(self, length: int) -> str | None:
         """Return why the model cannot take tokens back within ``length`` tokens, or None.
 
-        A window that is shorter than that forgets; whether the model works with a length per row
-        at all is tried out once, on a few tokens, against a pass without a cache.
+        Whether the model works with a length per row, and with its windows as masks where they are
+        shorter than that, is tried out once, on a few tokens, against a pass without a cache.
         """
         self._check_causal()
         reach = attention_reach(self._config)
         if reach == 0:
             return "some of its layers are no attention over all tokens"
-        if reach is not None and reach < length:
-            return f"some of its layers see {reach} tokens back, and {length} may come"
+        beyond = reach is not None and reach < length
+        if beyond and self._windows_fail is not None:
+            return (
+                f"some of its layers see {reach} tokens back, and {length} may come "
+                f"({self._windows_fail})"
+            )
         if (limit := same_scale_until(self._config)) is not None and limit < length:
             return f"beyond {limit} tokens it scales by the cache's length, and {length} may come"
-        if self._rows_fail is not None:
+        if not beyond and self._rows_fail is not None:
             return (
                 f"{self._passes.name} does not work with a cache length per row ({self._rows_fail})"
             )
@@ -94,7 +99,9 @@ class TransformersEngine:
 
     def row_state(self, rows: int, length: int) -> RowState:
         """Return a state whose rows join, leave and take tokens back one by one."""
-        return RowState(self._passes, rows, length)
+        reach = attention_reach(self._config)
+        windows = layer_windows(self._config) if reach is not None and reach < length else None
+        return RowState(self._passes, rows, length, windows)
 
     def plain_way(self, length: int) -> PlainWay:
         """Return how it generates without taking tokens back; tried out once."""
@@ -130,6 +137,10 @@ class TransformersEngine:
     @cached_property
     def _rows_fail(self) -> str | None:
         return self._trial.rows(attention_reach(self._config))
+
+    @cached_property
+    def _windows_fail(self) -> str | None:
+        return self._trial.windows()
 
     @cached_property
     def _plain_way(self) -> PlainWay:

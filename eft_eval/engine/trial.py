@@ -17,6 +17,7 @@ from eft_eval.engine.engine import PlainWay, Rows, State
 from eft_eval.engine.numerics import batch_spread, only_numerics, root_mean_square
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.states import RowState
+from eft_eval.engine.windows import layer_windows, narrowed
 from eft_eval.streams import logger
 
 __all__ = ["Trial", "difference"]
@@ -24,6 +25,7 @@ __all__ = ["Trial", "difference"]
 log = logger("eft_eval")
 
 READ_ON = 4  # tokens that a row reads one by one
+_WINDOW = 5  # tokens of a window in the trial of windows
 _MIXED, _EQUAL = (19, 12, 5), (13, 13, 13)
 _WAYS: tuple[tuple[Rows, tuple[int, ...]], ...] = (
     ("any", _MIXED),
@@ -73,7 +75,20 @@ class Trial:
             reach: Tokens that every layer sees back; None: all.
         """
         longest = 18 * self._scale if reach is None else min(18 * self._scale, reach - 1)
-        return self._told(functools.partial(self._rolls_back, longest))
+        return self._told(functools.partial(self._rolls_back, (longest, max(longest - 7, 3))))
+
+    def windows(self) -> str | None:
+        """Return why rows do not work beyond the layers' windows; None where they do.
+
+        Windows of real models are longer than a trial: they are made shorter for its time, and
+        once more tried out as they are.
+        """
+        with narrowed(self._model.text, _WINDOW):
+            for lengths in ((18, 11), (13, 13), (18, 3)):
+                if why := self._told(functools.partial(self._rolls_back, lengths, windows=True)):
+                    return why
+        lengths = (18 * self._scale, 11 * self._scale)
+        return self._told(functools.partial(self._rolls_back, lengths, windows=True))
 
     def batch(self) -> str | None:
         """Return why a batch of unlike rows, without a cache, differs from each alone."""
@@ -99,15 +114,22 @@ class Trial:
 
     # ------------------------------------------------------------------ the trials
 
-    def _rolls_back(self, longest: int) -> str | None:
-        rows = self._rows((18, 11))
-        rows = [rows[0][:longest], rows[1][: max(longest - 7, 3)]]
-        state = RowState(self._model, len(rows), longest + 1)
+    def _rolls_back(self, lengths: Sequence[int], windows: bool = False) -> str | None:
+        """Read a block, take it back, and read on: two tokens at once, or one by one."""
+        rows = self._rows(lengths, scale=1)
+        sees = layer_windows(self._model.text) if windows else None
+        state = RowState(self._model, len(rows), max(lengths) + 1, sees)
         state.join([row[:-2] for row in rows])
         state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
-        state.rewind([len(row) - 2 for row in rows])
-        found = state.forward(torch.tensor([row[-2:] for row in rows]))
-        return self._apart(found, self._alone(rows, 2))
+        back = [len(row) - 2 for row in rows]
+        state.rewind(back)
+        last = torch.tensor([row[-2:] for row in rows])
+        expected = self._alone(rows, 2)
+        if why := self._apart(state.forward(last), expected):
+            return why
+        state.rewind(back)
+        steps = [state.forward(last[:, step : step + 1]) for step in range(2)]
+        return self._apart(torch.cat(steps, dim=1), expected)
 
     def _reads_on(self, lengths: Sequence[int], shrinks: bool) -> str | None:
         """Read on with the model's cache; the second row ends early."""
@@ -161,11 +183,12 @@ class Trial:
         """How much logits without a cache depend on the other rows of a batch."""
         return batch_spread(self._model.logits, self._rows(_MIXED), READ_ON)
 
-    def _rows(self, lengths: Sequence[int]) -> list[list[int]]:
+    def _rows(self, lengths: Sequence[int], scale: int | None = None) -> list[list[int]]:
         limit = int(self._model.text.vocab_size)
+        scale = self._scale if scale is None else scale
         return [
             [(7 * place + 5 * number + place * place + 3) % limit for place in range(length)]
-            for number, length in enumerate(one * self._scale for one in lengths)
+            for number, length in enumerate(one * scale for one in lengths)
         ]
 
     def _alone(self, rows: Sequence[Sequence[int]], last: int) -> Tensor:

@@ -39,15 +39,9 @@ DRAFTED = {
 }
 PLAIN = {
     "Falcon": ({"alibi": True, "parallel_attn": False}, "cache length per row"),
-    "Starcoder2": ({"sliding_window": 16}, "see 16 tokens back"),
     "GPTNeo": (
         {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]],
          "window_size": 8},
-        "see 8 tokens back",
-    ),
-    "Llama4": (
-        {"head_dim": 8, "intermediate_size_mlp": 64, "num_local_experts": 2,
-         "attention_chunk_size": 8, "num_hidden_layers": 4},
         "see 8 tokens back",
     ),
     "Lfm2": (
@@ -202,8 +196,10 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
 
 
 def test_beyond_its_scale_llama_4_goes_on_in_equal_rows(tmp_path: Path) -> None:
-    settings = {**PLAIN["Llama4"][0], "attention_chunk_size": 256, "floor_scale": 8}
-    base = save(tmp_path / "base", "Llama4", **settings)
+    base = save(
+        tmp_path / "base", "Llama4", head_dim=8, intermediate_size_mlp=64, num_local_experts=2,
+        num_hidden_layers=4, attention_chunk_size=256, floor_scale=8,
+    )  # fmt: skip
     decoder = check(composite_of(base, base), drafted=False)
     assert "beyond 7 tokens it scales by the cache's length" in str(decoder.statistics.plain_reason)
 

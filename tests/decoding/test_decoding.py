@@ -304,7 +304,7 @@ def windowed(folder: Path, window: int) -> str:
 
 
 @pytest.mark.parametrize("window", [8, 200])
-def test_a_sliding_window_runs_plain_beyond_itself(
+def test_a_sliding_window_drafts_beyond_itself(
     tmp_path: Path, family: dict, window: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     base = windowed(tmp_path / "base", window)
@@ -321,10 +321,9 @@ def test_a_sliding_window_runs_plain_beyond_itself(
         made = decoder.generate(ask(composite, prompts), SamplingRule(), LENGTH, batch_size=2)
     expected = [reference.generate(p, LENGTH, composite.stop_tokens) for p in prompts]
     assert [one.tokens for one in made] == expected
-    lines = [record.message for record in caplog.records if "plainly" in record.message]
-    assert len(lines) == (1 if window == 8 else 0)
-    assert (decoder.statistics.drafted > 0) == (window == 200)
-    assert (decoder.statistics.plain_reason is None) == (window == 200)
+    assert not [record.message for record in caplog.records if "plainly" in record.message]
+    assert decoder.statistics.drafted > 0
+    assert decoder.statistics.plain_reason is None
 
 
 def test_nan_is_an_error(family: dict) -> None:
