@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed
 from accelerate import Accelerator, InitProcessGroupKwargs
 
 from eft_eval.errors import ConfigError
@@ -46,12 +48,22 @@ def rank_attributes(asked: str | None) -> dict[str, Any]:
             "that each would evaluate every document: launch with `accelerate launch`, on a CPU "
             "set ACCELERATE_USE_CPU=true, or unset WORLD_SIZE"
         )
+    atexit.register(_leave)
     return {
         "accelerator": joined,
         "_device": joined.device,
         "_rank": joined.process_index,
         "_world_size": joined.num_processes,
     }
+
+
+def _leave() -> None:
+    """Leave the other processes: gloo's threads, left alone, may abort one that has done its work.
+
+    The launcher would then end every rank, also one that still judges or writes results.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:

@@ -137,12 +137,12 @@ def test_filters_by_number_keep_the_keyboard_in_place(
         page = visit.page
         page.get_by_label("at least").fill("3")
         page.keyboard.press("Enter")
-        page.wait_for_function("!document.querySelector('.pager').textContent.includes('120')")
+        page.locator(".pager").filter(has_not_text="120").first.wait_for()
         values = page.locator("td[data-head=fact_errors]").all_inner_texts()
         assert values
         assert {float(value) >= 3 for value in values} == {True}
         page.get_by_label("verdict").select_option("scored")
-        page.wait_for_function("location.hash.includes('status=scored')")
+        page.wait_for_url("**/*status=scored*")
         assert page.locator("td[data-head=fact_errors]").count() == len(values)
 
 

@@ -150,3 +150,28 @@ def test_processes_that_are_not_joined_are_one_line(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "WORLD_SIZE is 2, but accelerate sees one process here" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+JOINS = """
+import sys
+import torch.distributed
+from eft_eval.model_adapters.settings import rank_attributes
+rank = rank_attributes("cpu")["_rank"]
+torch.distributed.all_gather_object([None, None], rank)
+open(f"{sys.argv[1]}-{rank}", "w").close()
+"""
+
+
+def test_processes_that_joined_end_well(tmp_path: Path) -> None:
+    """Gloo's threads, left alone, aborted one of two processes in most of the launches."""
+    program = tmp_path / "program.py"
+    program.write_text(JOINS)
+    settings = {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    for turn in range(5):
+        done = subprocess.run(
+            [sys.executable, "-m", *launched(TORCHRUN, 2), str(program), f"rank-{turn}"],
+            cwd=tmp_path, env=clean_environ(**settings), capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert len([*tmp_path.glob("rank-*")]) == 10
