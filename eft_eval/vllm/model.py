@@ -17,7 +17,7 @@ from vllm.model_executor.models.utils import init_vllm_registered_model, maybe_p
 from vllm.transformers_utils.config import get_config
 
 from eft_eval.composite.mathematics import add_filtered_tuned, add_term
-from eft_eval.vllm.cpu_sampling import mend_expansion
+from eft_eval.vllm.cpu_sampling import mend_sampling
 
 __all__ = ["EFTForCausalLM"]
 
@@ -34,7 +34,7 @@ class EFTForCausalLM(nn.Module):
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
-        mend_expansion()
+        mend_sampling()
         config = vllm_config.model_config.hf_config
         records = config.eft_members
         self.vocabulary = int(config.eft_vocabulary)

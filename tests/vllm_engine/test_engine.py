@@ -147,6 +147,21 @@ def test_samples_follow_the_distribution(
         assert p_value(roles, 0.4, found["tokens"], place) < 1e-6  # another weight is noticed
 
 
+def test_prompts_read_in_parts_change_no_sample(folders: dict[str, str], tmp_path: Path) -> None:
+    """A seeded request whose prompt is read in parts ended vLLM's engine on a CPU."""
+    recipe = {role: folders[role] for role in ("base", "tuned", "reference")} | {"block": 3}
+    prompts = [f"{number} is a number. " * 6 for number in range(6)]
+    engine = {"enforce_eager": True, "max_num_seqs": 4, "enable_prefix_caching": False}
+    found = [
+        ask(
+            tmp_path, recipe, prompts=prompts, pairs=[], temperature=1.0, max_new_tokens=6,
+            engine=engine | more,
+        )
+        for more in ({}, {"max_num_batched_tokens": 24})
+    ]  # fmt: skip
+    assert found[0]["tokens"] == found[1]["tokens"]
+
+
 def p_value(roles: dict[str, str], weight: float, rows: list[list[int]], place: int) -> float:
     """χ² of the tokens at a place, after each beginning that occurs often enough to say anything.
 
