@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -240,7 +241,7 @@ def correct_run(
         others=(),
         sources=labels.sources,
         measure=table.measure,
-        warnings=_harder(metrics, dropped),
+        warnings=(*_unscored(items), *_harder(metrics, dropped)),
     )
     written: list[Path] = []
     for old in reversed(run.files):
@@ -253,6 +254,23 @@ def correct_run(
             revision.write()
             written.append(revision.file)
     return replace(found, others=tuple(written[:-1]))
+
+
+def _unscored(items: Sequence[Item]) -> tuple[str, ...]:
+    """Warn if the judge left responses without a score, for which the figures do not stand."""
+    statuses = Counter(
+        item.verdict_status or "not judged"
+        for item in items
+        if item.verdict_value is None and item.verdict_status != "abstained"
+    )
+    if not statuses:
+        return ()
+    number, total = sum(statuses.values()), len(items)
+    listed = ", ".join(f"{count} {name}" for name, count in statuses.items())
+    return (
+        f"{number} of {total} responses have no score ({listed}): the corrected figures and their "
+        f"intervals are of the other {total - number} alone",
+    )
 
 
 def _harder(metrics: Sequence[CorrectedMetric], dropped: Mapping[str, int]) -> tuple[str, ...]:

@@ -233,16 +233,20 @@ def bless(
     allow_incomplete: Annotated[
         bool,
         typer.Option(
-            "--allow-incomplete", help="Take a run with responses without a verdict; it says so."
+            "--allow-incomplete",
+            help="Take a run with responses without a verdict, or many without a score.",
         ),
     ] = False,
 ) -> None:
     """Write a run as the accepted baseline: aggregates and numbers per document, no texts."""
     from eft_eval.comparing.bless import bless as write_baseline
+    from eft_eval.comparing.unscored import unscored_texts
 
     blessed = write_baseline(run, out, cluster, allow_incomplete=allow_incomplete)
     for problem in blessed.problems:
         say(f"eft-eval: note: {problem.text}", sys.stderr)
+    for text in unscored_texts(blessed):
+        say(f"eft-eval: note: {text}", sys.stderr)
     counts = ", ".join(
         f"{task.name} ({max((len(p.items) for p in task.pipelines.values()), default=0)})"
         for task in blessed.tasks.values()

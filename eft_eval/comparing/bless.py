@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from eft_eval.comparing.settings import GateSettings
+from eft_eval.comparing.unscored import unscored_texts
 from eft_eval.errors import ComparabilityError
 from eft_eval.files import check_output, json_kind, write_output
 from eft_eval.runs.baseline import baseline_lines, incomplete_filters, is_baseline
@@ -28,7 +30,8 @@ def bless(
         source: The run; see `eft_eval.runs.reading.read_run`.
         out: The file.
         cluster: What makes items dependent, kept in the baseline.
-        allow_incomplete: Whether responses may lack a verdict; the file then says so.
+        allow_incomplete: Whether responses may lack a verdict, or more than a share of them
+            (`GateSettings.unscored_tolerance`) a score; the file then says so.
 
     Returns:
         The run with the tasks that were written.
@@ -49,10 +52,11 @@ def bless(
         )
     kept = replace(run, tasks=tasks)
     lacking = [f"{where}: {text}" for where, text in incomplete_filters(kept).items()]
+    lacking = lacking or unscored_texts(kept, GateSettings().unscored_tolerance)
     if lacking and not allow_incomplete:
         raise ComparabilityError(
             f"{source} cannot be a baseline: {'; '.join(lacking)}; `eft-eval judge {source}` asks "
-            "for them again, --allow-incomplete takes the run as it is"
+            "again for those without a verdict, --allow-incomplete takes the run as it is"
         )
     write_output(out, baseline_lines(kept, cluster), _BASELINE)
     return kept

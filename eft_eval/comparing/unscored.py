@@ -22,7 +22,16 @@ from eft_eval.runs.conditions import unfinished_responses
 from eft_eval.runs.records import Column, MetricKey, Pipeline, Run, TaskRun
 from eft_eval.statistics.paired import Difference, paired_difference
 
-__all__ = ["SHARES", "Extremes", "Part", "extremes", "has_unscored", "is_share", "share_rows"]
+__all__ = [
+    "SHARES",
+    "Extremes",
+    "Part",
+    "extremes",
+    "has_unscored",
+    "is_share",
+    "share_rows",
+    "unscored_texts",
+]
 
 SHARES: Mapping[str, tuple[str, ...]] = {
     "refused": ("refused",),
@@ -81,6 +90,28 @@ def is_share(metric: str) -> bool:
 def has_unscored(pipeline: Pipeline) -> bool:
     """Whether a judge left responses of a filter without a score; an abstention is an answer."""
     return any(_count(pipeline, statuses)[0] for statuses in SHARES.values())
+
+
+def unscored_texts(run: Run, above: float = 0.0) -> list[str]:
+    """Return what says how many responses of a task and filter have no score, and for what reason.
+
+    Args:
+        run: Judged or not.
+        above: The share above which it is said.
+    """
+    found = []
+    for task in run.tasks.values():
+        for name, pipeline in task.pipelines.items():
+            verdicts = pipeline.verdicts or {}
+            statuses = [one for several in SHARES.values() for one in several]
+            counts = {one: verdicts[one] for one in statuses if verdicts.get(one)}
+            number, total = sum(counts.values()), sum(verdicts.values())
+            if counts and number > above * total:
+                listed = ", ".join(f"{count} {one}" for one, count in counts.items())
+                found.append(
+                    f"{task.name}, {name}: {number} of {total} responses have no score ({listed})"
+                )
+    return found
 
 
 def extremes(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eft_eval.comparing.unscored import unscored_texts
 from eft_eval.records import plain
 from eft_eval.statistics.interval import Interval
 from eft_eval.study.contrast import Contrast, contrasts
@@ -55,6 +56,7 @@ class StudyResults:
         seeds: Of the sampling noise.
         arms: Names of the arms that are whole.
         missing: Names of those that are not.
+        unscored: Which runs have responses without a score, how many and why.
         scores: Every metric of every arm.
         carried_over: Of `scaling`.
         contrasts: Of `truncation` and `weights`.
@@ -73,6 +75,7 @@ class StudyResults:
     seeds: tuple[int, ...]
     arms: tuple[str, ...]
     missing: tuple[str, ...]
+    unscored: tuple[str, ...]
     scores: tuple[Scores, ...]
     carried_over: tuple[CarriedOver, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
@@ -107,6 +110,12 @@ def study_results(folder: StudyFolder) -> StudyResults:
         seeds=plan.design.seeds,
         arms=tuple(arms),
         missing=tuple(arm.name for arm in plan.arms if arm.name not in arms),
+        unscored=tuple(
+            f"{arm}, seed {seed}: {text}"
+            for arm, runs in arms.items()
+            for seed, run in zip(plan.design.seeds, runs, strict=True)
+            for text in unscored_texts(run)
+        ),
         scores=tuple(_scores(one, plan.design.level) for one in found),
         level=plan.design.level,
         **_parts(folder, arms, found),

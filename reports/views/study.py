@@ -37,6 +37,7 @@ def study_page(found: StudyResults) -> Page:
     notes = [f"Models: {found.description or found.family}. Seeds of the noise: {seeds}."]
     if found.missing:
         notes.append(f"Not whole, and so left out: {', '.join(found.missing)}.")
+    notes += [f"{text}; its documents are left out of every arm." for text in found.unscored]
     if found.family == "demo":
         notes.append(CAVEAT)
     return Page(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from judged_runs import counted, write_judged_run
 from scipy import stats
 from written_studies import planned, written
 
+from eft_eval.judging import Status
 from eft_eval.records import plain
 from eft_eval.reports.renderers.markdown import page_markdown
 from eft_eval.reports.views.study import study_page
@@ -112,3 +115,18 @@ def test_contrasts_are_against_the_unfiltered_arm(tmp_path: Path) -> None:
         moved = mean[arm] - mean[one.against]
         low, high = stats.t.interval(0.95, COUNT - 1, moved.mean(), stats.sem(moved))
         assert interval[:3] == pytest.approx((moved.mean(), low, high))
+
+
+def test_responses_without_a_score_are_counted_and_shown(tmp_path: Path) -> None:
+    found = planned(tmp_path / "s", "scaling", seeds=[1, 2])
+    for run in found.plan.runs:
+        verdicts = counted([float(number % 2) for number in range(20)])
+        if (run.arm.name, run.seed) == ("up-scaled", 2):
+            verdicts[3] = replace(verdicts[3], status=Status.ambiguous, value=None)
+        write_judged_run(found.place(run), verdicts)
+        found.finish(run, 1.0)
+    results = study_results(found)
+    said = "up-scaled, seed 2: eli5_fact, factuality: 1 of 20 responses have no score (1 ambiguous)"
+    assert results.unscored == (said,)
+    assert results.scores[0].dropped == 1
+    assert said in page_markdown(study_page(results))
