@@ -16,8 +16,8 @@ from eft_eval.judging import Status, VerdictStore, judge_responses
 from eft_eval.judging.batch.files import read_answers
 from eft_eval.judging.judges.adapting import Form, adapted
 from eft_eval.judging.judges.base import Failure, Reply
-from eft_eval.judging.judges.client import Answer
 from eft_eval.judging.judges.endpoint_errors import EndpointError, Kind
+from eft_eval.judging.judges.heads import Answer
 from eft_eval.judging.judges.tries import read, refused
 from eft_eval.judging.outcome import verdict_of
 

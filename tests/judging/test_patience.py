@@ -18,7 +18,7 @@ from judging_helpers import KEY, PROMPT, items, score, settings, shown, statuses
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import VerdictStore, judge_responses, patience, preflight
-from eft_eval.judging.judges.client import MOST_BYTES
+from eft_eval.judging.judges.heads import MOST_BYTES
 from eft_eval.judging.judges.rate_limit import Pacer, retry_after_s
 from eft_eval.verdicts.text import write_verdicts
 
@@ -245,7 +245,7 @@ def test_no_echoed_secret_is_kept(
     server = openai_server(answer)
     url = server.url.replace("//", "//me%40home:p%21ss%20word@")
     (verdict,) = judge_responses(items("wrong"), PROMPT, settings(url), store)
-    assert verdict.status.value == ("api_error" if failing else "scored")
+    assert verdict.status.value == ("api_error" if failing else "scored"), verdict.error
     said = write_verdicts([verdict]) + "".join(map(str, store))
     for secret in (KEY, basic, "me@home", "p!ss word", "p%21ss"):
         assert secret not in said

@@ -12,7 +12,7 @@ from random_replies import replies
 from eft_eval.judging import load_prompt
 from eft_eval.judging.judges.answers import moderated
 from eft_eval.judging.judges.base import Failure, Reply
-from eft_eval.judging.judges.client import Answer
+from eft_eval.judging.judges.heads import Answer
 from eft_eval.judging.judges.tries import read
 from eft_eval.judging.outcome import reparse, verdict_of
 

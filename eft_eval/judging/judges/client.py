@@ -9,13 +9,15 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging.judges.base import Failure, Outcome
+from eft_eval.judging.judges.direct import Direct
 from eft_eval.judging.judges.endpoint_errors import read_error
+from eft_eval.judging.judges.heads import MOST_BYTES, Answer, TooLarge, check_head
 from eft_eval.judging.settings import OPENAI_URL, JudgeSettings
 from eft_eval.secrets import secrets_of, without_credentials, without_values
 
@@ -23,11 +25,7 @@ if TYPE_CHECKING:
     import openai
 
 __all__ = [
-    "MOST_BYTES",
-    "Answer",
     "Chat",
-    "Redirected",
-    "TooLarge",
     "explain",
     "http_library",
     "make_blocking_client",
@@ -38,37 +36,12 @@ __all__ = [
 
 _CONNECT_SECONDS = 10.0
 _LONGEST_ERROR = 300
-MOST_BYTES = 16 * 2**20
-"""The largest answer that is read; replies have kilobytes."""
-_MOST_ERROR_BYTES = 2**20
-_PACKED = 100  # what is compressed may grow by as much, and more
-
-
-class Redirected(ConfigError):
-    """An endpoint sends requests on to somebody else."""
-
-
-class TooLarge(ConfigError):
-    """An answer is larger than any reply, or than any error."""
-
-    def __init__(self, message: str, *, is_error: bool = False) -> None:
-        super().__init__(message)
-        self.is_error = is_error
-
-
-class Answer(NamedTuple):
-    """What came back from a request: status, headers and the whole body."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 class Chat:
-    """Sends chat requests, each once.
+    """Sends chat requests, each once, with the openai client's headers.
 
-    The openai client's HTTP library with its headers; building each request and reading each
-    reply through the client's own types would take longer than all else.
+    Through a proxy with the client's HTTP library, else with one that takes a third of its time.
 
     Args:
         settings: The judge.
@@ -85,7 +58,8 @@ class Chat:
         async def look(response: Any) -> None:
             _check(response)
 
-        self._timeout = openai.Timeout(timeout, connect=min(_CONNECT_SECONDS, timeout))
+        connect = min(_CONNECT_SECONDS, timeout)
+        self._timeout = openai.Timeout(timeout, connect=connect)
         url = settings.base_url or OPENAI_URL
         trusted = _trust(url)
         if trusted is True:  # read once, not by every client
@@ -104,6 +78,8 @@ class Chat:
         given = {**client.auth_headers, **client.default_headers}
         self._headers = {name: text for name, text in given.items() if isinstance(text, str)}
         self._url = f"{str(client.base_url).rstrip('/')}/chat/completions"
+        proxied = proxy_for(url) is not None
+        self._direct = None if proxied else Direct(self._url, self._headers, trusted, connect)
 
     async def send(self, body: Mapping[str, Any]) -> Answer:
         """Send a request and return its whole answer.
@@ -112,9 +88,13 @@ class Chat:
             TooLarge: The answer is larger than any reply.
             Redirected: It comes from somewhere else.
             UnicodeError: The body holds half a character, which has no UTF-8.
+            ConnectFailed: Nobody answers.
+            AnswerLost: The answer did not end.
             Exception: An error of the HTTP library, see `http_library`.
         """
         sent = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        if self._direct is not None:
+            return await self._direct.send(sent)
         content = bytearray()
         if not self._idle:
             self._idle.append(self._new())
@@ -127,13 +107,15 @@ class Chat:
                 async for part in response.aiter_bytes():
                     content += part
                     if len(content) > MOST_BYTES:
-                        raise TooLarge(f"the answer has more than {MOST_BYTES:,} bytes")
+                        raise TooLarge.beyond(MOST_BYTES, response.status_code)
                 return Answer(response.status_code, response.headers, bytes(content))
         finally:
             self._idle.append(http)
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._direct is not None:
+            await self._direct.close()
         for http in self._clients:
             await http.aclose()
 
@@ -208,31 +190,9 @@ def make_blocking_client(
 
 def _check(response: Any, most_bytes: int = MOST_BYTES) -> None:
     """Refuse an answer before its body is read, or its redirect followed."""
-    asked = urlsplit(str(response.request.url))
-    given = response.headers.get("location")
-    if given is not None and 300 <= response.status_code < 400:
-        target = urlsplit(urljoin(asked.geturl(), given))
-        stays = target.hostname == asked.hostname and target.port == asked.port
-        upgraded = target.hostname == asked.hostname and target.scheme == "https"
-        if not (upgraded or (stays and target.scheme == asked.scheme)):
-            raise Redirected(
-                f"the endpoint sends requests on to {target.scheme}://{target.hostname}, which is "
-                "not followed: prompts and key go to the address that was given alone"
-            )
-        if response.request.method == "POST" and response.status_code not in (307, 308):
-            # what follows such a redirect is a GET without the prompt
-            raise Redirected(
-                f"the endpoint has moved to {target.scheme}://{target.netloc.rpartition('@')[2]}"
-                f"{target.path}; give the judge that address"
-            )
-    most = min(most_bytes, _MOST_ERROR_BYTES) if response.status_code >= 400 else most_bytes
-    if response.headers.get("content-encoding", "identity") != "identity":
-        most //= _PACKED
-    size = response.headers.get("content-length", "")
-    if size.isdecimal() and int(size) > most:
-        told = f"the answer has {int(size):,} bytes; at most {most:,} are read"
-        raise TooLarge(told, is_error=response.status_code >= 400)
-    _bound(response, most)
+    asked = response.request
+    status = response.status_code
+    _bound(response, check_head(str(asked.url), asked.method, status, response.headers, most_bytes))
 
 
 def _bound(response: Any, most: int) -> None:
@@ -249,13 +209,12 @@ def _bounded_kind() -> Callable[[Any, int], Any]:
         def __init__(self, response: Any, most: int) -> None:
             self._stream = response.stream
             self._most = self._left = most
-            self._is_error = response.status_code >= 400
+            self._status = response.status_code
 
         def _take(self, part: bytes) -> bytes:
             self._left -= len(part)
             if self._left < 0:
-                told = f"the answer has more than {self._most:,} bytes"
-                raise TooLarge(told, is_error=self._is_error)
+                raise TooLarge.beyond(self._most, self._status)
             return part
 
         def __iter__(self) -> Iterator[bytes]:

@@ -21,16 +21,15 @@ from eft_eval.judging.cost.budget import Budget
 from eft_eval.judging.judges.adapting import Form, adapted, form_at, remember
 from eft_eval.judging.judges.base import Failure, Judge, Outcome, Reply
 from eft_eval.judging.judges.client import (
-    Answer,
     Chat,
-    Redirected,
-    TooLarge,
     explain,
     http_library,
     mask,
     without_echo,
 )
+from eft_eval.judging.judges.direct import AnswerLost, ConnectFailed
 from eft_eval.judging.judges.endpoint_errors import EndpointError
+from eft_eval.judging.judges.heads import Answer, Redirected, TooLarge
 from eft_eval.judging.judges.lookup import look_up
 from eft_eval.judging.judges.rate_limit import Pacer
 from eft_eval.judging.judges.structured import response_format
@@ -290,7 +289,7 @@ class EndpointJudge(Judge):
         except (asyncio.TimeoutError, library.TimeoutException):
             why = f"no whole reply within {self.settings.timeout_s:g} s"
             return Try(Failure(why), anomaly=why, again=True, billed=True), None
-        except library.TransportError as error:
+        except (ConnectFailed, AnswerLost, library.TransportError) as error:
             lost = not type(error).__name__.startswith(("Connect", "Proxy", "Unsupported"))
             why = explain(error, self.settings)
             anomaly = "connection lost" if lost else "no connection"

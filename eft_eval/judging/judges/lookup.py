@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.judging.judges.client import Redirected, explain, make_blocking_client, mask
+from eft_eval.judging.judges.client import explain, make_blocking_client, mask
+from eft_eval.judging.judges.heads import Redirected
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.secrets import without_credentials
 

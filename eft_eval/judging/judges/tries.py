@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from eft_eval.judging.judges.answers import moderated, read_answer
 from eft_eval.judging.judges.base import Blame, Failure, Outcome, Reply, load_json
-from eft_eval.judging.judges.client import Answer, Redirected, TooLarge
 from eft_eval.judging.judges.endpoint_errors import EndpointError, Kind, read_error
+from eft_eval.judging.judges.heads import Answer, Redirected, TooLarge
 from eft_eval.judging.judges.lookup import ADDRESS_HINT
 from eft_eval.judging.judges.rate_limit import retry_after_s
 from eft_eval.judging.judges.streams import is_stream, read_stream
