@@ -28,6 +28,7 @@ from eft_eval.decoding.tracing import Trace, trace_tokens
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import Recipe
 from eft_eval.recipe.parse import weighted
+from eft_eval.streams import progress_bar
 from eft_eval.vllm.engine import VLLMEngine
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Composite(CompositeModel):
         block: int | Literal["auto"] | None = None,
         decoder: Decoder | None = None,
         on_response: Callable[[int, str], None] | None = None,
+        progress: bool | None = None,
     ) -> list[str]:
         """Return a response per prompt, without the stop string that ended it.
 
@@ -141,6 +143,7 @@ class Composite(CompositeModel):
             block: Tokens drafted per round; None: the recipe's.
             decoder: Used in place of a new one; its `statistics` go on.
             on_response: Called with place and text of each response as it ends.
+            progress: Whether a bar shows how many have ended; None: in a notebook.
 
         Raises:
             ConfigError: ``prompts`` is one text, a prompt is too long, memory is short, or an
@@ -157,14 +160,16 @@ class Composite(CompositeModel):
             )
         requests = self._requests(prompts, seed, max_new_tokens)
         responses = [""] * len(requests)
-        for places, ends in _by_reasoning(prompts, reasoning):
-            loop = _Loop(stop, batch_size, block, decoder, ends)
-            asked = [requests[place] for place in places]
-            for number, made in self._responses(asked, rule, max_new_tokens, loop):
-                place = places[number]
-                responses[place] = text = self._text(made, stop, ends, prompts[place])
-                if on_response is not None:
-                    on_response(place, text)
+        with progress_bar("Generating", len(requests), progress) as bar:
+            for places, ends in _by_reasoning(prompts, reasoning):
+                loop = _Loop(stop, batch_size, block, decoder, ends)
+                asked = [requests[place] for place in places]
+                for number, made in self._responses(asked, rule, max_new_tokens, loop):
+                    place = places[number]
+                    responses[place] = text = self._text(made, stop, ends, prompts[place])
+                    bar.update()
+                    if on_response is not None:
+                        on_response(place, text)
         return responses
 
     def _responses(
@@ -187,7 +192,11 @@ class Composite(CompositeModel):
             yield order[number], made
 
     def loglikelihood(
-        self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 8
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        batch_size: int = 8,
+        progress: bool | None = None,
     ) -> list[Scored]:
         """Return the log-probability of each continuation after its context.
 
@@ -198,6 +207,7 @@ class Composite(CompositeModel):
         Args:
             pairs: (context, continuation).
             batch_size: Rows at a time.
+            progress: Whether a bar shows how many are scored; None: in a notebook.
 
         Raises:
             ConfigError: A continuation has no token of its own, or a pair is too long.
@@ -211,12 +221,14 @@ class Composite(CompositeModel):
             return self._vllm.scores(rows)
         limit = max((len(c) + len(r.continuation) for r in rows for c in r.contexts), default=1)
         found = []
-        for start in range(0, len(rows), batch_size):
-            batch = rows[start : start + batch_size]
-            for row, log_probs in zip(
-                batch, continuation_log_probs(self, batch, limit), strict=True
-            ):
-                found.append(score_of(self, log_probs, row.continuation))
+        with progress_bar("Scoring", len(rows), progress) as bar:
+            for start in range(0, len(rows), batch_size):
+                batch = rows[start : start + batch_size]
+                for row, log_probs in zip(
+                    batch, continuation_log_probs(self, batch, limit), strict=True
+                ):
+                    found.append(score_of(self, log_probs, row.continuation))
+                bar.update(len(batch))
         return found
 
     def trace(

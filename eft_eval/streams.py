@@ -6,16 +6,18 @@ import logging
 import os
 import sys
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from eft_eval.characters import one_line, printable, shortened, visible
 from eft_eval.errors import EftEvalError
 from eft_eval.secrets import without_credentials
 
 __all__ = [
+    "in_notebook",
     "logger",
     "one_line_errors",
     "plain_error",
+    "progress_bar",
     "runs_as_command",
     "say",
     "say_error",
@@ -60,6 +62,28 @@ def _plain(record: logging.LogRecord) -> bool:
     record.msg = plain_error(record.getMessage())
     record.args = ()
     return True
+
+
+def in_notebook() -> bool:
+    """Whether the code runs in a notebook's kernel, whose standard error is no terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def progress_bar(description: str, total: int, shown: bool | None = None) -> Any:
+    """Return a bar of tqdm's, drawn as a widget in a notebook; a context with ``update(steps)``.
+
+    Args:
+        description: What is being done.
+        total: Steps in all.
+        shown: Whether it is drawn; None: in a notebook.
+    """
+    from tqdm.auto import tqdm
+
+    return tqdm(
+        total=total, desc=description, disable=not (in_notebook() if shown is None else shown)
+    )
 
 
 def runs_as_command() -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from eft_eval.composite.mathematics import total_variation
 from eft_eval.composite.prompting import view_tokens
 from eft_eval.decoding import Decoder
 from eft_eval.errors import ConfigError
+from eft_eval.judging.progress import judging_progress
 from eft_eval.recipe import parse_recipe
 
 
@@ -49,6 +52,37 @@ def load(folders: dict[str, str], **base: object) -> Composite:
 @pytest.fixture(scope="module")
 def reference(folders: dict[str, str]) -> Reference:
     return Reference(folders["base"], [(folders["tuned"], folders["reference"], 1.0)])
+
+
+def test_a_bar_shows_how_far_it_is_where_it_is_asked_for(
+    composite: Composite, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prompts, pairs = ["ab", "b"], [("a", "b"), ("b", "a"), ("a", "a")]
+    composite.generate(prompts, max_new_tokens=2)
+    composite.loglikelihood(pairs)
+    assert capfd.readouterr() == ("", "")
+    composite.generate(prompts, max_new_tokens=2, progress=True)
+    composite.loglikelihood(pairs, batch_size=2, progress=True)
+    out, said = capfd.readouterr()
+    assert out == ""
+    assert re.search(r"Generating: 100%.* 2/2 ", said)
+    assert re.search(r"Scoring: 100%.* 3/3 ", said)
+
+
+def test_a_notebook_shows_bars_by_itself(
+    composite: Composite, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kernel = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    composite.generate(["ab"], max_new_tokens=2)
+    with judging_progress("Judging", 3) as tell:
+        tell(1, 3)
+        tell(3, 3)
+    said = capfd.readouterr().err
+    assert re.search(r"Generating: 100%.* 1/1 ", said)
+    assert re.search(r"Judging: 100%.* 3/3 ", said)
+    composite.generate(["ab"], max_new_tokens=2, progress=False)
+    assert capfd.readouterr().err == ""
 
 
 def test_generation_is_the_reference(composite: Composite, reference: Reference) -> None:

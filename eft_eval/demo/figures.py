@@ -15,10 +15,11 @@ from eft_eval.demo.family import MODELS, PREFIX
 from eft_eval.demo.language import Question, question_text, statement
 from eft_eval.demo.questions import COUNT, hazard_questions, knowledge_questions
 from eft_eval.demo.world import Kind, World
+from eft_eval.judging.prompts.ranges import mean_of_metric
 from eft_eval.recipe import MemberSpec, Recipe, parse_recipe
 from eft_eval.statistics.fieller import improvement_if_apart
 from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import mean_with_interval, proportion
+from eft_eval.statistics.means import proportion
 
 __all__ = ["ALPHAS", "ArmFigures", "Survey", "arm_figures", "figures_of", "frontier", "recall",
            "relocate"]  # fmt: skip
@@ -136,7 +137,7 @@ def _values(judged: Sequence[Judged], name: str) -> list[float]:
 
 
 def _mean(judged: Sequence[Judged], name: str) -> Interval:
-    return mean_with_interval(_values(judged, name)).interval
+    return mean_of_metric(f"fact_{name}", np.array(_values(judged, name)), None).interval
 
 
 def _share(judged: Sequence[Judged], name: str) -> Interval:

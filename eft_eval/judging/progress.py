@@ -1,4 +1,4 @@
-"""Bars that show how far judging is, one per judge and judge prompt; nothing without a terminal."""
+"""Bars that show how far judging is, one per judge and judge prompt: on terminals, in notebooks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+
+from eft_eval.streams import in_notebook, progress_bar
 
 __all__ = ["Bar", "Tell", "bars", "judging_progress"]
 
@@ -19,7 +21,7 @@ Bar = Callable[[str, int], AbstractContextManager[Tell]]
 def bars() -> Iterator[Bar]:
     """Show bars while the block runs, several at once where threads ask for them."""
     if not sys.stderr.isatty():
-        yield _no_bar
+        yield _notebook_bar if in_notebook() else _no_bar
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -51,3 +53,9 @@ def judging_progress(description: str, total: int) -> Iterator[Tell]:
 @contextlib.contextmanager
 def _no_bar(description: str, total: int) -> Iterator[Tell]:
     yield lambda _done, _total: None
+
+
+@contextlib.contextmanager
+def _notebook_bar(description: str, total: int) -> Iterator[Tell]:
+    with progress_bar(description, total, shown=True) as shown:
+        yield lambda done, _total: shown.update(done - shown.n)

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from eft_eval.runs.records import Run
 
-__all__ = ["Frontier", "FrontierPoint", "Series", "find_frontiers", "trade_off_pair"]
+__all__ = ["AUTO", "Frontier", "FrontierPoint", "Series", "find_frontiers", "trade_off_pair"]
 
+AUTO = math.inf
+"""Where a run stands whose block is chosen anew in every round: at no number, so behind them."""
 _UNFILTERED = 1.0  # what weight_top_p is without a filter
 
 
@@ -21,11 +23,16 @@ class FrontierPoint(NamedTuple):
 
     Attributes:
         run: Its position among the runs.
-        value: The value that runs along the frontier.
+        value: The value that runs along the frontier; `AUTO` of a block that has none.
     """
 
     run: int
     value: float
+
+    @property
+    def text(self) -> str:
+        """The value as it is written in a recipe."""
+        return _text(self.value)
 
 
 class Series(NamedTuple):
@@ -57,6 +64,10 @@ class Frontier(NamedTuple):
     def values(self) -> tuple[float, ...]:
         """All values, each once, rising."""
         return tuple(sorted({point.value for one in self.series for point in one.points}))
+
+    def at(self, value: float) -> str:
+        """Return what stands above a value's column."""
+        return f"{self.axis} = {_text(value)}"
 
 
 class _Composite(NamedTuple):
@@ -95,9 +106,9 @@ def find_frontiers(runs: Sequence[Run]) -> tuple[Frontier, ...]:
         frontiers += _along(runs, "weight_top_p", meaning, placed)
     for group in _alike(found, lambda one: (one.deltas, one.weights, one.top_p, one.rest)):
         placed = [
-            _Placed(one.run, one.base, float(one.block))
+            _Placed(one.run, one.base, AUTO if one.block == "auto" else float(one.block))
             for one in group
-            if isinstance(one.block, int)
+            if one.block == "auto" or isinstance(one.block, int)
         ]
         meaning = "drafted tokens per round, which change the speed and no sample"
         frontiers += _along(runs, "block", meaning, placed)
@@ -185,6 +196,8 @@ def _along(
         by_base[one.base].append(FrontierPoint(one.run, one.value))
     series = []
     for points in by_base.values():
+        if sum(point.value == AUTO for point in points) > 1:  # which of them is not to be said
+            points = [point for point in points if point.value != AUTO]
         values = [point.value for point in points]
         if len(values) < 2 or len({*values}) < len(values):
             continue  # the same composite twice is no frontier
@@ -192,6 +205,10 @@ def _along(
         series.append(Series(_base(runs[points[0].run]), tuple(points)))
     if series:
         yield Frontier(axis, meaning, tuple(_told_apart(series)))
+
+
+def _text(value: float) -> str:
+    return "auto" if value == AUTO else f"{value:g}"
 
 
 def _told_apart(series: Sequence[Series]) -> Iterator[Series]:

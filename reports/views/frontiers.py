@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from eft_eval.reporting.frontier import Frontier, FrontierPoint, Series, trade_off_pair
+from eft_eval.reporting.frontier import AUTO, Frontier, FrontierPoint, Series, trade_off_pair
 from eft_eval.reporting.report import Report
 from eft_eval.reporting.scores import Score
 from eft_eval.reports.document import Block, Cell, Line, Panel, Plane, Section, Table, columns
@@ -45,6 +45,10 @@ def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
         caption += " Each base has a line of its own."
     panels: list[Panel | Line | Plane] = []
     known = [by_run[runs[0]][name] for name in drawn]
+    table = _frontier_table(report, frontier, title, names, by_run)
+    frontier = _of_numbers(frontier)
+    if not frontier.series:
+        return [table]
     if places := trade_off_pair([(score.task, score.metric) for score in known]):
         panels.append(_plane(frontier, by_run, *(drawn[place] for place in places)))
     for name in drawn:
@@ -59,7 +63,6 @@ def _frontier(report: Report, frontier: Frontier, place: int) -> list[Block]:
             for one in frontier.series
         )
         panels.append(Line(named(name, by_run[runs[0]][name].better), frontier.axis, series))
-    table = _frontier_table(report, frontier, title, names, by_run)
     return [table, *figure(f"frontier-{place}", caption, panels)]
 
 
@@ -83,10 +86,10 @@ def _frontier_table(
     heads = columns(
         "metric",
         *(["base"] if several else []),
-        numbers=tuple(f"{frontier.axis} = {value:g}" for value in frontier.values),
+        numbers=tuple(frontier.at(value) for value in frontier.values),
     )
     runs = ", ".join(
-        f"{point.value:g}{f' on {one.base}' if several else ''} is {report.runs[point.run].short}"
+        f"{point.text}{f' on {one.base}' if several else ''} is {report.runs[point.run].short}"
         for one in frontier.series
         for point in one.points
     )
@@ -109,7 +112,16 @@ def _speeds(report: Report, frontier: Frontier, one: Series) -> Iterator[tuple[s
 
 
 def _at(frontier: Frontier, point: FrontierPoint) -> str:
-    return f"{frontier.axis} = {point.value:g}"
+    return frontier.at(point.value)
+
+
+def _of_numbers(frontier: Frontier) -> Frontier:
+    """Return what can be drawn: lines of two numbers and more."""
+    lines = (
+        one._replace(points=tuple(point for point in one.points if point.value != AUTO))
+        for one in frontier.series
+    )
+    return frontier._replace(series=tuple(one for one in lines if len(one.points) > 1))
 
 
 def _plane(frontier: Frontier, by_run: _ByRun, across: str, up: str) -> Plane:

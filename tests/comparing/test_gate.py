@@ -125,6 +125,22 @@ def test_a_count_that_is_0_or_1_everywhere_is_no_rate(tmp_path: Path) -> None:
     assert row.baseline.interval[1:3] == pytest.approx(expected)
 
 
+def test_a_counts_interval_never_goes_below_none(tmp_path: Path) -> None:
+    few = [5.0] + [0.0] * 23
+    row = only_row(
+        compare(
+            tmp_path,
+            {"t": {"fact_errors": few}},
+            {"t": {"fact_errors": few}},
+            better={"fact_errors": False},
+        )
+    )
+    for side in (row.baseline, row.candidate):
+        assert side is not None
+        assert side.interval is not None
+        assert side.interval.lower == 0.0
+
+
 def test_the_number_that_would_decide_does(tmp_path: Path) -> None:
     after = flipped(BASE, 7, 3)
     row = only_row(compare(tmp_path, {"t": {"acc": BASE}}, {"t": {"acc": after}}))

@@ -191,6 +191,11 @@ def test_demo_and_report_give_the_same_figures(tmp_path: Path) -> None:
         assert one.interval.lower < one.interval.estimate < one.interval.upper
 
 
+def test_an_interval_of_errors_never_goes_below_none() -> None:
+    few = [judged(5 if number == 0 else 0, helpful=True) for number in range(24)]
+    assert figures_of({"small tuned": few})["small tuned"].errors[1] == 0.0
+
+
 def test_tuned_models_that_are_not_apart_give_no_normalised_figure() -> None:
     same = [judged(number % 3, bool(number % 2)) for number in range(30)]
     found = figures_of({"small tuned": same, "up-scaled": same[::-1], "large tuned": same})

@@ -22,7 +22,7 @@ from written_runs import write_run
 from eft_eval.comparing import GateSettings, read_run, read_runs
 from eft_eval.errors import ComparabilityError, ConfigError
 from eft_eval.reporting.arms import find_arms
-from eft_eval.reporting.frontier import find_frontiers
+from eft_eval.reporting.frontier import AUTO, find_frontiers
 from eft_eval.reporting.report import make_report
 from eft_eval.reporting.scores import align, scores_of
 from eft_eval.reports.document import Figure, Table
@@ -330,7 +330,9 @@ def test_any_value_of_the_recipe_is_an_axis_in_the_order_of_numbers(tmp_path: Pa
     for axis, configs, values in (
         ("α", [one(10.0), one(9.0), one(2.0, block=4)], (2.0, 9.0, 10.0)),
         ("weight_top_p", [one(), one(top_p=0.9), one(top_p=0.95)], (0.9, 0.95, 1.0)),
-        ("block", [one(block=16), one(block=8), one(block=0), one()], (0.0, 8.0, 16.0)),
+        ("block", [one(block=16), one(block=8), one(block=0), one()], (0.0, 8.0, 16.0, AUTO)),
+        ("block", [one(), one(block=0)], (0.0, AUTO)),
+        ("block", [one(), one(), one(block=0), one(block=10)], (0.0, 10.0)),
     ):
         named = {f"{axis}-{place}": config for place, config in enumerate(configs)}
         (found,) = find_frontiers(write_all(tmp_path, named))
@@ -383,7 +385,7 @@ def test_several_bases_are_lines_of_one_frontier(tmp_path: Path) -> None:
 
 def test_a_frontier_over_the_block_shows_the_speed(tmp_path: Path) -> None:
     configs = {}
-    for block, speed in ((4, 40.0), (16, 160.5), (0, 10.0)):
+    for block, speed in ((4, 40.0), ("auto", 200.0), (16, 160.5), (0, 10.0)):
         config = composite(
             "large-base", ("small-tuned", "small-base", 1.0),
             decoding={"requests": 1, "tokens": 10, "tokens_per_second": speed},
@@ -395,7 +397,24 @@ def test_a_frontier_over_the_block_shows_the_speed(tmp_path: Path) -> None:
     table = section.blocks[0]
     assert isinstance(table, Table)
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
-    assert rows["tokens per second"] == ["10.0", "40.0", "160.5"]
+    assert rows["tokens per second"] == ["10.0", "40.0", "160.5", "200.0"]
+    heads = [column.head for column in table.columns]
+    assert heads[1:] == ["block = 0", "block = 4", "block = 16", "block = auto"]
+    assert "16 is model (3), auto is model (2)." in table.note
+    (figure,) = (block for block in section.blocks if isinstance(block, Figure))
+    assert all("auto" not in panel.text and "inf" not in panel.text for panel in draw(figure))
+
+
+def test_plain_decoding_against_chosen_blocks_is_a_table(tmp_path: Path) -> None:
+    configs = {}
+    for block in (0, "auto"):
+        configs[f"block-{block}"] = composite("large-base", ("small-tuned", "small-base", 1.0))
+        configs[f"block-{block}"]["eft_recipe"]["decoding"] = {"block": block}
+    page = page_of(make_report(write_all(tmp_path, configs)))
+    (section,) = (one for one in page.sections if one.name == "frontiers")
+    (table,) = section.blocks
+    assert isinstance(table, Table)
+    assert [column.head for column in table.columns][1:] == ["block = 0", "block = auto"]
 
 
 # --- flips

@@ -63,7 +63,7 @@ def mean_of_metric(
     """Return the mean of a metric over documents.
 
     Its interval is Wilson's for a rate, t for another mean, clustered t where prompts repeat; a
-    count that happens to be 0 or 1 everywhere is no rate.
+    count that happens to be 0 or 1 everywhere is no rate. The ends lie within the metric's range.
 
     Args:
         metric: Its name.
@@ -75,7 +75,7 @@ def mean_of_metric(
     mean = mean_of(values, codes, level, dropped)
     is_rate = range_of(metric) in (None, UNIT) and is_binary(values)
     if codes is not None or not is_rate or not len(values):
-        return mean
+        return mean._replace(interval=within_range(metric, mean.interval) or mean.interval)
     wilson = wilson_interval(int(values.sum()), len(values), level)
     return mean._replace(interval=wilson, warnings=())
 
