@@ -75,7 +75,7 @@ def write_labels(path: Path, run: Path, draw: random.Random) -> Path:
 
 
 def measure(arguments: list[str]) -> dict[str, float]:
-    """Return seconds and peak memory (MiB) of one run of the command."""
+    """Return seconds, the processor's seconds and peak memory (MiB) of one run of the command."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "eft_eval", *arguments], stdout=subprocess.DEVNULL
@@ -84,7 +84,11 @@ def measure(arguments: list[str]) -> dict[str, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"the command failed: {arguments}")
-    return {"seconds": time.perf_counter() - start, "mib": usage.ru_maxrss / 1024}
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "mib": usage.ru_maxrss / 1024,
+    }
 
 
 def main() -> None:
@@ -107,7 +111,10 @@ def main() -> None:
         }
         figures = {name: measure(command) for name, command in commands.items()}
     for name, one in figures.items():
-        print(f"{name}: {one['seconds']:.1f} s, {one['mib']:.0f} MiB")
+        print(
+            f"{name}: {one['seconds']:.1f} s, of the processor {one['cpu_seconds']:.1f} s, "
+            f"{one['mib']:.0f} MiB"
+        )
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 

@@ -146,12 +146,12 @@ class Folder:
             now = signature(path)
             if path in self._known and self._known[path][0] == now:
                 return self._known[path]
-            return now, _content(path, now[1])
+            return now, _content(path, now[1], self._place(path))
         except (ConfigError, OSError) as error:
             return (0, 0), str(error).replace(f"{self.root}{os.sep}", "")
 
 
-def _content(path: Path, size: int) -> _Content | str:
+def _content(path: Path, size: int, place: str) -> _Content | str:
     named = path.name.startswith("results_")
     if size > _LARGEST and not named:
         return None
@@ -162,9 +162,9 @@ def _content(path: Path, size: int) -> _Content | str:
             raise
         return None
     if is_baseline(content):
-        return f"{path.name} is a baseline of `eft-eval bless`: it has scores, and no texts"
+        return f"{place} is a baseline of `eft-eval bless`: it has scores, and no texts"
     if (reason := no_results(content)) is None:
         return as_results(path, content)
     if isinstance(content, dict) and "tokens" in content and TRACE_FILE.known(path):
         return read_trace(path)
-    return f"{path.name} {reason}" if named else None
+    return f"{place} {reason}" if named else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from eft_eval.cli.options import (
     words_of,
 )
 from eft_eval.files import check_new_folder
+from eft_eval.streams import say
 
 app = typer.Typer(
     help="Who is right where judge and people differ: a blind draw, and gold labels on it.",
@@ -78,7 +80,10 @@ def sample(
         plan=GoldPlan(**words_of(draw)),
         key=key,
     )
-    print_document(gold_sample(drawn, filled_in(project)))
+    print_document(gold_sample(drawn))
+    # commands in one line each, however narrow the terminal is
+    say(f"next: {drawn.exported.next_step}")
+    say(f"then: eft-eval gold import {filled_in(project)} --key {quote(str(drawn.key))} --by WHO")
 
 
 @dataclass(frozen=True)

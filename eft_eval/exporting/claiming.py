@@ -14,7 +14,7 @@ from eft_eval.errors import ClaimError, ConfigError, nearest
 from eft_eval.exporting.claims import Claim, JudgeClaim, RunClaim, TaskClaim
 from eft_eval.exporting.figures import corrected_figure, figure_of, labels_of
 from eft_eval.exporting.judges import judge_of, load_prompts, possible_range
-from eft_eval.exporting.models import HubModel, composite_of, hub_model, public_name
+from eft_eval.exporting.models import HubModel, composite_of, hub_model, public_name, unpinned
 from eft_eval.exporting.tasks import (
     check_same_model,
     claim_of_group,
@@ -24,6 +24,7 @@ from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.prompts.ranges import range_of
 from eft_eval.runs.reading import read_run
 from eft_eval.runs.records import Column, Group, MetricKey, ResultsFile, Run, TaskRun
+from eft_eval.runs.variants import public_variant, variant_of
 
 __all__ = ["ClaimSettings", "claims_of", "read_claims"]
 
@@ -99,6 +100,8 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
         check_same_model(first, run.file_of(name))
     composite = composite_of(first.config, first.path.name)
     hub = HubModel() if composite else hub_model(first.config, run.model)
+    variant = public_variant(unpinned(first.config))
+    named = f" ({variant})" if variant else ""
     by_task: dict[str, list[_Chosen]] = {}
     for one in chosen:
         by_task.setdefault(one.name, []).append(one)
@@ -109,7 +112,7 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
         _check_limit(run, task, settings)
     return RunClaim(
         label=run.label,
-        model=composite.name if composite else hub.repository or public_name(run.model),
+        model=composite.name if composite else f"{public_name(run.model)}{named}",
         backend=str(first.config.get("model") or ""),
         repository=hub.repository,
         commit=hub.commit,
@@ -118,8 +121,9 @@ def claims_of(run: Run, settings: ClaimSettings) -> RunClaim:
         level=settings.level,
         tasks=tasks,
         notes=tuple(dict.fromkeys(notes)),
-        path=composite.name if composite else run.model,
+        path=composite.name if composite else f"{run.model}{variant_of(first.config) or ''}",
         named_by=hub.named_by,
+        variant=variant,
         below=hub.below,
     )
 

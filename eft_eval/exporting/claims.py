@@ -315,6 +315,7 @@ class RunClaim:
         path: The model's name as the run has it, perhaps a path of that machine: never exported.
         named_by: What the repository is known by, where lm-eval noted no commit.
         below: Models that a single model lies on, as an adapter does.
+        variant: What tells it from others of its name, such as its adapter or revision.
     """
 
     label: str
@@ -330,3 +331,4 @@ class RunClaim:
     path: str = ""
     named_by: str = ""
     below: tuple[str, ...] = ()
+    variant: str = ""

@@ -14,6 +14,7 @@ from eft_eval.exporting.claims import CompositeClaim, MemberClaim, MemberKind
 from eft_eval.recipe import parse_recipe
 from eft_eval.recipe.naming import canonical_name
 from eft_eval.runs.metadata import Member, members_in, model_arguments
+from eft_eval.runs.variants import laid_on, variant_of
 
 __all__ = [
     "COMMIT",
@@ -22,6 +23,7 @@ __all__ = [
     "composite_of",
     "hub_model",
     "public_name",
+    "unpinned",
 ]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -30,8 +32,6 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 """A repository on the hub with its owner."""
 _DEMO = "demo:"
 _NAMES = ("pretrained", "model")  # the arguments that name a model
-_ON_TOP = ("peft", "delta", "lora", "adapter", "steer")
-_OFF = ("", "0", "false", "none")
 _PLACES = ("placement",)  # where weights lie changes no result
 
 
@@ -95,7 +95,7 @@ def hub_model(config: Mapping[str, Any], name: str) -> HubModel:
     """
     args = model_arguments(config)
     named = {str(args[key]) for key in _NAMES if args.get(key)}
-    if any(word in key.lower() and _is_on(args[key]) for key in args for word in _ON_TOP):
+    if laid_on(config):
         return HubModel(below=tuple(sorted(named)))
     if named != {name} or not REPOSITORY.fullmatch(name):
         return HubModel()
@@ -107,8 +107,10 @@ def hub_model(config: Mapping[str, Any], name: str) -> HubModel:
     return HubModel(name, commit, "its name in the run alone")
 
 
-def _is_on(value: Any) -> bool:
-    return str(value).strip().lower() not in _OFF
+def unpinned(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what tells a model from others of its name, besides its commit."""
+    found = variant_of(config)
+    return {k: v for k, v in found.items() if k != "revision" or not COMMIT.fullmatch(v)}
 
 
 def public_name(model: str) -> str:

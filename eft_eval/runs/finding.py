@@ -17,6 +17,7 @@ from eft_eval.files import check_readable, described_start
 from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import ResultsFile
 from eft_eval.runs.shape import in_shape, no_results
+from eft_eval.runs.variants import public_variant, variant_of
 
 __all__ = ["as_results", "damage_in", "find_results", "read_json", "read_results", "stamp_of"]
 
@@ -54,7 +55,7 @@ def find_results(source: str | Path) -> list[ResultsFile]:
             f"results_*.json in it, or a baseline file by its name{''.join(others[:1])}"
         )
     if len({_identity(one) for one in found}) > 1:
-        listed = sorted({(one.model, _place(one, found)) for one in found})
+        listed = sorted({(_name(one), _place(one, found)) for one in found})
         several = ", ".join(f"{model} ({place})" for model, place in listed)
         what = "files" if any(place.endswith(".json") for _, place in listed) else "folders"
         raise ConfigError(
@@ -64,11 +65,16 @@ def find_results(source: str | Path) -> list[ResultsFile]:
 
 
 def _identity(file: ResultsFile) -> str:
-    """Return what tells models apart: the name, else the folder and the model's arguments."""
+    """Return what tells models apart: name and variant, else the folder and all arguments."""
     if name := file.content.get("model_name"):
-        return str(name)
+        return json.dumps((str(name), variant_of(file.config)), sort_keys=True)
     given = (str(file.path.parent), file.config.get("model"), model_arguments(file.config))
     return json.dumps(given, sort_keys=True, default=str)
+
+
+def _name(file: ResultsFile) -> str:
+    variant = public_variant(variant_of(file.config))
+    return f"{file.model} with {variant}" if variant else file.model
 
 
 def _place(file: ResultsFile, found: list[ResultsFile]) -> str:

@@ -100,6 +100,7 @@ def _model(run: RunClaim, task: TaskClaim, model: str) -> dict[str, Any]:
         "lm_eval_model": run.backend,
         "revision": run.commit,
         "named_by": run.named_by or None,
+        "variant": run.variant or None,
     }
     if run.composite is not None:
         composite = run.composite

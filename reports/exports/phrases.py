@@ -42,7 +42,8 @@ def known_by(run: RunClaim) -> Iterator[str]:
     """Yield what a single model's repository is known by, where lm-eval noted no commit of it."""
     if run.named_by:
         commit = "" if run.commit else "; its commit is not known"
-        yield f"model {run.repository} is known by {run.named_by}{commit}"
+        name = f"{run.repository} ({run.variant})" if run.variant else str(run.repository)
+        yield f"model {name} is known by {run.named_by}{commit}"
 
 
 def limits(run: RunClaim, task: TaskClaim) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from shlex import quote
-
 from eft_eval.agreement.paper import PaperFigure
 from eft_eval.agreement.protocol import GoldReport, GoldSample
 from eft_eval.reports.document import Document, Table, Texts, warnings
@@ -14,13 +12,8 @@ from eft_eval.reports.views.labels import dropped_lines
 __all__ = ["gold", "gold_sample", "paper_line"]
 
 
-def gold_sample(drawn: GoldSample, filled: str) -> Document:
-    """Return what was drawn, and what to do next.
-
-    Args:
-        drawn: What was drawn and written.
-        filled: What the gold labels will be read from.
-    """
+def gold_sample(drawn: GoldSample) -> Document:
+    """Return what was drawn and written."""
     draw = drawn.draw
     lines = [
         f"drawn (seed {draw.seed}): {len(draw.disagreements)} of {draw.of_disagreements} "
@@ -31,8 +24,6 @@ def gold_sample(drawn: GoldSample, filled: str) -> Document:
     lines += [
         f"the blind project: {drawn.exported.folder}",
         f"who said what, not for the adjudicator's eyes: {drawn.key}",
-        f"next: {drawn.exported.next_step}",
-        f"then: eft-eval gold import {filled} --key {quote(str(drawn.key))} --by WHO",
     ]
     return Texts(tuple(lines)), *warnings(draw.warnings)
 

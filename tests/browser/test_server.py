@@ -382,7 +382,7 @@ def test_the_command_says_its_address_and_ends_cleanly(tmp_path: Path, number: i
     assert Client(port).ask("runs")["runs"][0]["model"] == "model"
     assert Client(port).get("/")[0] == 200
     started.send_signal(number)
-    out, err = started.communicate(timeout=20)
+    out, err = started.communicate(timeout=120)
     assert (started.returncode, out.strip(), err) == (0, "set()", "")
 
 

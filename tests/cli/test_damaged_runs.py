@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damaged_files import damage_file
+from damaged_files import damage_file, pass_on
 from exported_runs import write_composite_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,6 +86,8 @@ def tried(sources: Path, source: str, seed: int) -> None:
         for _ in range(choose.randint(1, 2)):
             with contextlib.suppress(ValueError, IndexError):  # the file was damaged before
                 damage_file(choose.choice(files), choose)
+        if choose.random() < 0.3:
+            pass_on(files, seed)
         before = {path: path.read_bytes() for path in run.iterdir()}
         out = folder / "out"
         out.mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damaged_files import damage_file
+from damaged_files import damage_file, pass_on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +56,7 @@ def written(folder: Path, name: str) -> Path:
     return path
 
 
-def tried(name: str, seed: int) -> None:
+def tried(name: str, seed: int, passed_on: bool = False) -> None:
     choose = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder), name)
@@ -64,6 +64,8 @@ def tried(name: str, seed: int) -> None:
         for _ in range(choose.randint(1, 3)):
             with contextlib.suppress(ValueError, IndexError):  # the file was damaged before
                 damage_file(choose.choice(files), choose)
+        if passed_on:
+            pass_on(files, seed)
         said = "nothing"
         try:
             labels = read_labels(path).labels
@@ -89,17 +91,17 @@ def test_defects_that_were_read_wrong(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", [*TOOLS, *WRITTEN])
 @settings(max_examples=6, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_right_or_one_line(name: str, seed: int) -> None:
-    tried(name, seed)
+@given(seed=st.integers(0, 2**32), passed_on=st.booleans())
+def test_right_or_one_line(name: str, seed: int, passed_on: bool) -> None:
+    tried(name, seed, passed_on)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*TOOLS, *WRITTEN])
 @settings(max_examples=600, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_right_or_one_line_many_times(name: str, seed: int) -> None:
-    tried(name, seed)
+@given(seed=st.integers(0, 2**32), passed_on=st.booleans())
+def test_right_or_one_line_many_times(name: str, seed: int, passed_on: bool) -> None:
+    tried(name, seed, passed_on)
 
 
 people = st.lists(st.text("abcdefgh", min_size=2, max_size=5), min_size=2, max_size=4, unique=True)

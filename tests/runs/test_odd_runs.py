@@ -14,9 +14,11 @@ from written_runs import write_run
 
 from eft_eval.comparing import compare_runs, read_run
 from eft_eval.comparing.settings import GateSettings
-from eft_eval.errors import ComparabilityError, ConfigError
+from eft_eval.errors import ClaimError, ComparabilityError, ConfigError
 from eft_eval.exporting import ClaimSettings, claims_of
+from eft_eval.exporting.identity import model_id
 from eft_eval.exporting.models import hub_model
+from eft_eval.exporting.publishing import check_one_model
 from eft_eval.runs.records import MetricKey
 from eft_eval.runs.saved import open_run
 
@@ -213,3 +215,64 @@ def test_numbers_of_every_json_kind(tmp_path: Path) -> None:
     edit_lines(path, lambda line: line.update(acc=next(kinds)))
     column = read_run(folder).tasks["t"].columns[MetricKey("acc", "none")]
     assert column.values == (1.0, 0.0, 1.0, 0.0)
+
+
+VARIANTS = ("peft=o/a", "peft=o/b", "revision=step1000", "subfolder=last", "gguf_file=q4.gguf", "")
+
+
+def variant_run(folder: Path, added: str, number: int, backend: str = "hf") -> Path:
+    arguments = f"pretrained=org/m,dtype=float16{',' if added else ''}{added}"
+    return write_run(
+        folder,
+        {f"t{number}": {"acc": [1.0, 0.0]}},
+        model="org__m",
+        stamp=f"2026-11-2{number}T10-00-00.000000",
+        changes={
+            "model_name": "org/m",
+            "date": 1770000000.0 + number,
+            "config": {"model": backend, "model_args": arguments},
+        },
+    )
+
+
+def test_models_that_lm_eval_gives_one_name_are_never_one(tmp_path: Path) -> None:
+    for number, added in enumerate(VARIANTS):
+        variant_run(tmp_path / "all", added, number)  # lm-eval puts them into one folder
+        if added:
+            pair = tmp_path / f"pair{number}"
+            folder = variant_run(pair, "", 0)
+            variant_run(pair, added, 1)
+            with pytest.raises(ConfigError, match="several models; give one of their files"):
+                read_run(folder)
+    with pytest.raises(ConfigError, match=r"org/m with peft=o/a \(.*, org/m with peft=o/b \("):
+        read_run(tmp_path / "all")
+    folder = variant_run(tmp_path / "one", "", 0)
+    for number, added in ((1, "revision=main"), (2, "batch_size=4"), (3, "peft=None")):
+        variant_run(tmp_path / "one", added, number)
+    assert {*read_run(folder).tasks} == {"t0", "t1", "t2", "t3"}
+
+
+def test_claims_name_what_makes_another_model_of_one_name(tmp_path: Path) -> None:
+    found = []
+    for number, added in enumerate((*VARIANTS, "lora_local_path=/home/me/lora-7")):
+        run = read_run(variant_run(tmp_path / str(number), added, number, backend="vllm"))
+        found.append(claims_of(run, ClaimSettings()))
+    assert [one.model for one in found] == [
+        "org/m (peft=o/a)",
+        "org/m (peft=o/b)",
+        "org/m (revision=step1000)",
+        "org/m (subfolder=last)",
+        "org/m (gguf_file=q4.gguf)",
+        "org/m",
+        "org/m (lora_local_path=lora-7)",
+    ]
+    kept = ["org/m"] * 4
+    assert [one.repository for one in found] == [None, None, *kept, None]
+    names = {model_id(one, "lab", None) for one in found}
+    assert names == {"org/m", "lab/org-m--peft-o-a-", "lab/org-m--peft-o-b-",
+                     "lab/org-m--lora_local_path-lora-7-"}  # fmt: skip
+    with pytest.raises(ClaimError, match="holds one model, given are 2"):
+        check_one_model(found[:2], "model-card")
+    commit = read_run(variant_run(tmp_path / "c", f"revision={'c' * 40}", 0, backend="vllm"))
+    claimed = claims_of(commit, ClaimSettings())
+    assert (claimed.model, claimed.commit) == ("org/m", "c" * 40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,19 @@ def test_gold_on_prompts_that_repeat_is_clustered_and_ties_are_counted(
     assert "carol" not in report.read_text("utf-8") + done.out
     assert "clustered by prompt" in done.out
     assert "8 items on which people are tied" in done.out
+
+
+def test_commands_that_are_printed_stay_in_one_line(run: Run, tmp_path: Path) -> None:
+    run_dir = write_judged_run(tmp_path / "run", counted([0.0, 1.0] * 6))
+    labels = write_labels(tmp_path / "l.csv", items_in_order(run_dir), {"ann": [1.0] * 12})
+    out = tmp_path / ("a folder with " + "a long name " * 12).strip()
+    done = run(
+        *("gold", "sample", run_dir, "--labels", labels, "--out", out, "--format", "potato"),
+    )
+    assert done.code == 0
+    following = [line for line in done.out.splitlines() if line.startswith(("next: ", "then: "))]
+    assert len(following) == 2
+    for line in following:
+        words = shlex.split(line)
+        assert str(out) in " ".join(words)
+    assert following[1].endswith("--by WHO")
