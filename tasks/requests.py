@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,12 @@ class AskedTasks:
     Attributes:
         workload: Of the model.
         judged: What a judge would be asked, without the responses.
+        configs: The tasks' settings as a results file would have them.
     """
 
     workload: Workload
     judged: tuple[Ahead, ...]
+    configs: Mapping[str, Mapping[str, Any]]
 
 
 def requests_of(
@@ -38,6 +40,7 @@ def requests_of(
     limit: float | None,
     count: Callable[[str], int],
     response_tokens: int | None = None,
+    gen_kwargs: str | None = None,
 ) -> AskedTasks:
     """Return what a run of tasks would ask, of the model and of a judge; asks nobody.
 
@@ -46,6 +49,7 @@ def requests_of(
         limit: Documents per task; below 1, a share.
         count: Tells the tokens of a text.
         response_tokens: Length of the responses; None: the longest that each task allows.
+        gen_kwargs: In place of the tasks' generation settings, as lm-eval takes them.
 
     Raises:
         EftEvalError: A task is unknown, its data cannot be read, or no run takes its generation
@@ -57,14 +61,19 @@ def requests_of(
     try:
         with nobody_asked():
             found = simple_evaluate(
-                model=counter, tasks=[*tasks], limit=limit, predict_only=True, bootstrap_iters=0
+                model=counter,
+                tasks=[*tasks],
+                limit=limit,
+                gen_kwargs=gen_kwargs,
+                predict_only=True,
+                bootstrap_iters=0,
             )
     except EftEvalError:
         raise
     except Exception as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"--tasks {','.join(tasks)}: cannot be read: {why[:400]}") from error
-    return AskedTasks(counter.workload(), tuple(_judged(found)))
+    return AskedTasks(counter.workload(), tuple(_judged(found)), found["configs"])
 
 
 class _Counter(LM):  # type: ignore[misc]  # lm-eval ships no types
@@ -128,4 +137,4 @@ def _judged(found: Any) -> Iterator[Ahead]:
                 for sample in samples:
                     query = str(sample["doc"].get(field, ""))
                     text = prompt.render(query=query, response="")
-                    yield Ahead(prompt.name, text, int(config.get("repeats") or 1))
+                    yield Ahead(prompt.name, text, int(config.get("repeats") or 1), task)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eft_eval.cli.ahead import BYTES_PER_TOKEN, TaskChanges, asked_of, counter_of, judging_of
 from eft_eval.cli.options import grouped
 from eft_eval.errors import ConfigError
 
 if TYPE_CHECKING:
-    from eft_eval.judging.cost.estimate import Ahead, Estimate
+    from eft_eval.judging.cost.estimate import Ahead
     from eft_eval.plans.speed import Workload
     from eft_eval.recipe import Recipe
 
-_BYTES_PER_TOKEN = 4
 _MOST, _LONGEST = 10**12, 10**7
 
 
@@ -114,7 +113,7 @@ def plan(
     settings = PlanSettings(how.engine, how.ranks, how.batch, chance)
     work, judged = _work(parsed, asked, cost)
     found = make_plan(parsed, machine, work, settings)
-    judging, judge = _judging(judged, work, cost)
+    judging, judge = judging_of(judged, work.response_tokens, cost.judge)
     if as_json:
         show(json.dumps(plan_record(found, judging, judge), indent=2) + "\n")
     else:
@@ -134,14 +133,9 @@ def _work(recipe: Recipe, asked: RunOptions, cost: CostOptions) -> tuple[Workloa
             f"--limit is {asked.limit}; expected documents, or a share of them below 1"
         )
     if asked.tasks is not None:
-        from eft_eval import hook
-        from eft_eval.cli.harness import asks_only_ours
-        from eft_eval.tasks.requests import requests_of
-
         names = [name for name in asked.tasks.split(",") if name]
-        hook.only_our_tasks = asks_only_ours(names)
-        hook.install()
-        found = requests_of(names, asked.limit, _counter(recipe), asked.response_tokens)
+        changes = TaskChanges(asked.limit, asked.response_tokens)
+        found = asked_of(names, changes, counter_of(recipe))
         return found.workload, found.judged
     if asked.limit is not None:
         raise ConfigError("--limit is of --tasks; without tasks say how many --prompts there are")
@@ -150,32 +144,5 @@ def _work(recipe: Recipe, asked: RunOptions, cost: CostOptions) -> tuple[Workloa
     if cost.judge is None:
         return work, ()
     prompt = load_prompt(cost.judge_prompt)
-    query = "x" * _BYTES_PER_TOKEN * asked.prompt_tokens
+    query = "x" * BYTES_PER_TOKEN * asked.prompt_tokens
     return work, [Ahead(prompt.name, prompt.render(query=query, response=""), asked.prompts)]
-
-
-def _counter(recipe: Recipe) -> Callable[[str], int]:
-    """Return what counts tokens: the tuned member's tokenizer if it is here, else 4 bytes each."""
-    from eft_eval.plans.members import planned_composite
-
-    try:
-        tokenizer = planned_composite(recipe).tuned.tokenizer
-    except ConfigError:
-        return lambda text: -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
-    return lambda text: len(tokenizer(text).input_ids)
-
-
-def _judging(
-    judged: Sequence[Ahead], work: Workload, cost: CostOptions
-) -> tuple[Estimate | None, str | None]:
-    from eft_eval.judging.cost.estimate import estimate_ahead
-    from eft_eval.judging.settings import JudgeSettings
-    from eft_eval.verdicts.store import VerdictStore, default_store_path
-
-    if not judged:
-        return None, None
-    env = dict(os.environ)
-    env.setdefault("OPENAI_API_KEY", "none")  # nobody is asked
-    settings = JudgeSettings.from_environment(env, judge=cost.judge)
-    store = VerdictStore(default_store_path(), writable=False)
-    return estimate_ahead(judged, work.response_tokens, settings, store), settings.model

@@ -68,8 +68,15 @@ class RunningOptions:
     ] = None
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time; each loads its models.")] = 1
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show arms, memory and commands; run nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show arms, passes, memory and what judging costs; run nothing."
+        ),
     ] = False
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="With --dry-run: memory and time there, such as 8xA100-80GB or CPU."),
+    ] = None
 
 
 @grouped
@@ -96,11 +103,18 @@ def study(
     folder = StudyFolder(out, plan)
     folder.check()
     if running.dry_run:
+        from eft_eval.cli.study_ahead import needs_of
         from eft_eval.reports.renderers.terminal import print_document
         from eft_eval.reports.views.study_plan import study_plan
 
-        print_document(study_plan(folder))
+        print_document(study_plan(folder, needs_of(folder, running.hardware)))
         return
+    if running.hardware is not None:
+        raise ConfigError("--hardware is of --dry-run: a study runs on this machine")
+    if not all(map(folder.is_done, plan.runs)):
+        from eft_eval.cli.study_ahead import check_ahead
+
+        check_ahead(plan)
     if not _run(folder, running.jobs):
         raise typer.Exit(_NOT_WHOLE)
 

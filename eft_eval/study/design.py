@@ -113,11 +113,15 @@ class Design(Closed):
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
     @model_validator(mode="after")
-    def _each_seed_once(self) -> Design:
+    def _fits_its_analysis(self) -> Design:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("a seed appears twice")
         if self.analysis == "sequence" and len(self.seeds) < 2:
             raise ValueError("sequence weighs several samples of a prompt: give at least two seeds")
+        if self.analysis in ("tokens", "sequence") and not any(
+            arm.tuned for arm in self.arms.values()
+        ):
+            raise ValueError(f"{self.analysis} looks into composites: no arm has a tuned model")
         return self
 
 

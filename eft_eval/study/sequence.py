@@ -25,7 +25,14 @@ from eft_eval.study.numbers import ArmRuns, Metric, metrics_of
 from eft_eval.study.passes import weights_of
 from eft_eval.study.plan import StudyPlan
 
-__all__ = ["Reweighed", "SequenceWeights", "check_sequence", "effective_size", "sequence_weights"]
+__all__ = [
+    "Reweighed",
+    "SequenceWeights",
+    "check_sequence",
+    "check_temperature",
+    "effective_size",
+    "sequence_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,9 @@ def sequence_weights(folder: StudyFolder, arms: ArmRuns) -> tuple[SequenceWeight
         ConfigError: A response cannot be weighed, or was not sampled at temperature 1.
     """
     for runs in arms.values():
-        _check_sampling(runs[0])
+        for task in runs[0].tasks.values():  # what the checkpoint sets is known now, too
+            config = runs[0].file_of(task.name).config
+            check_temperature(task.name, sampling_rule(json.loads(task.generation), config))
     planned = {arm.name: arm for arm in folder.plan.arms}
     return tuple(
         _weights(folder, name, runs)
@@ -116,14 +125,21 @@ def sequence_weights(folder: StudyFolder, arms: ArmRuns) -> tuple[SequenceWeight
     )
 
 
-def _check_sampling(run: Run) -> None:
-    for task in run.tasks.values():
-        rule = sampling_rule(json.loads(task.generation), run.file_of(task.name).config)
-        if rule not in ("", "sampled"):
-            raise ConfigError(
-                f"task {task.name}: responses are {rule}; sequence weighs samples at temperature 1 "
-                "alone: study tasks with do_sample: true and nothing else of the kind"
-            )
+def check_temperature(task: str, rule: str) -> None:
+    """Check that responses are sampled as sequence-level weights need it.
+
+    Args:
+        task: Whose they are.
+        rule: How their tokens are chosen; see `sampling_rule`.
+
+    Raises:
+        ConfigError: Greedily, at another temperature, or from fewer tokens.
+    """
+    if rule not in ("", "sampled"):
+        raise ConfigError(
+            f"task {task}: responses are {rule}; sequence weighs samples at temperature 1 "
+            "alone: study tasks with do_sample: true and nothing else of the kind"
+        )
 
 
 _Table = Mapping[tuple[str, Document], Sequence[float]]  # by task and document, of every seed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from eft_eval.judging.cost.estimate import Estimate
@@ -10,7 +9,7 @@ from eft_eval.plans.plan import Plan
 from eft_eval.reports.document import Document, Table, Texts, cells, columns, warnings
 from eft_eval.secrets import without_credentials
 
-__all__ = ["plan", "plan_record"]
+__all__ = ["duration", "gib", "judging_line", "plan", "plan_record"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 48 * 3600
 
@@ -24,17 +23,17 @@ def plan(found: Plan, judging: Estimate | None, judge: str | None) -> Document:
         judge: Its name.
     """
     memory = found.memory
-    rows = [cells(f"weights: {label}", _gib(size)) for label, size in memory.weights.items()]
-    rows += [cells(f"cache: {label}", _gib(size)) for label, size in memory.caches.items()]
+    rows = [cells(f"weights: {label}", gib(size)) for label, size in memory.weights.items()]
+    rows += [cells(f"cache: {label}", gib(size)) for label, size in memory.caches.items()]
     parts = {
         "the draft's own copy": memory.draft,
         "scores": memory.scores,
         "activations": memory.activations,
         "driver and kernels": memory.runtime,
     }
-    rows += [cells(name, _gib(size)) for name, size in parts.items() if size]
-    rows.append(cells("in all", _gib(memory.total)))
-    rows.append(cells("there is", _gib(memory.available)))
+    rows += [cells(name, gib(size)) for name, size in parts.items() if size]
+    rows.append(cells("in all", gib(memory.total)))
+    rows.append(cells("there is", gib(memory.available)))
     spread = found.spread
     caption = (
         f"{found.name}, {found.engine} on {found.hardware}: GiB of the fullest device; a copy on "
@@ -49,7 +48,7 @@ def plan(found: Plan, judging: Estimate | None, judge: str | None) -> Document:
         )
         blocks.append(Texts(("It does not fit. It would with:", *tried), warn=True))
         if judging is not None:
-            blocks.append(Texts(tuple(_judging(judging, judge))))
+            blocks.append(Texts((judging_line(judging, judge),)))
     return (*blocks, *warnings(found.notes))
 
 
@@ -61,20 +60,21 @@ def _time(found: Plan, judging: Estimate | None, judge: str | None) -> Table:
         cells("tokens of prompts a second", f"{speed.reading:,.0f}"),
         cells("drafted tokens a round", f"{speed.block}"),
         cells("tokens a round", f"{speed.tokens_per_round:.2f}"),
-        cells("generation", _duration(speed.generation_seconds)),
+        cells("generation", duration(speed.generation_seconds)),
     ]
     if speed.scoring_seconds:
-        rows.append(cells("log-probabilities", _duration(speed.scoring_seconds)))
+        rows.append(cells("log-probabilities", duration(speed.scoring_seconds)))
     if judging is not None:
-        rows += [cells(*line.split(": ", 1)) for line in _judging(judging, judge)]
+        rows.append(cells(*judging_line(judging, judge).split(": ", 1)))
     note = "from bytes, passes and acceptance; loading is not counted (docs/scale.md)"
     return Table("It fits", columns("", numbers=("",)), tuple(rows), note)
 
 
-def _judging(found: Estimate, judge: str | None) -> Iterator[str]:
+def judging_line(found: Estimate, judge: str | None) -> str:
+    """Return calls and price of a judge in a line."""
     cost = "price unknown" if found.cost_usd is None else f"${found.cost_usd:,.2f}"
     worst = "" if found.worst_usd is None else f", ${found.worst_usd:,.2f} at most"
-    yield f"judge {without_credentials(judge)}, {found.new:,} calls: {cost}{worst}"
+    return f"judge {without_credentials(judge)}, {found.new:,} calls: {cost}{worst}"
 
 
 def plan_record(found: Plan, judging: Estimate | None, judge: str | None) -> dict[str, Any]:
@@ -113,12 +113,14 @@ def plan_record(found: Plan, judging: Estimate | None, judge: str | None) -> dic
     }
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """Return bytes in GiB."""
     value = size / 2**30
     return f"{value:,.2f}" if value >= 0.1 else f"{value:.1g}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds in the unit that fits."""
     for limit, unit, name in ((_MINUTE, 1, "s"), (_HOUR, _MINUTE, "min"), (_DAY, _HOUR, "h")):
         if seconds < limit:
             return f"{seconds / unit:.3g} {name}"

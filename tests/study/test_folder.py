@@ -73,11 +73,16 @@ def test_a_run_left_behind_keeps_others_out(tmp_path: Path) -> None:
 
 def test_a_dry_run_shows_the_arms_and_writes_nothing(tmp_path: Path) -> None:
     words = ["study", "scaling", "--family", "demo", "--out", str(tmp_path / "s"), "--dry-run"]
-    done = CliRunner().invoke(app, words)
+    words += ["--tasks", "demo_fact", "--limit", "3", "--seeds", "1,2"]
+    done = CliRunner().invoke(app, [*words, "--hardware", "CPU:8GB@10GBps"])
     assert done.exit_code == 0, done.output
     for arm in ("small-tuned", "up-scaled", "down-scaled", "large-tuned"):
         assert arm in done.output
-    assert "4 arms × 1 seed = 4 runs of demo" in done.output
+    assert "4 arms × 2 seeds = 8 runs of demo_fact" in done.output
+    assert "3 responses of up to 200 tokens" in done.output
+    assert "1,800" in done.output, "passes of three models"
+    assert "GiB" in done.output
+    assert "judge: nobody is asked" in done.output
     assert not (tmp_path / "s").exists()
 
 

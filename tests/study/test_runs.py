@@ -123,3 +123,37 @@ def test_a_judge_that_is_down_loses_nothing(
     other = study(*words, **{**up, "EFT_JUDGE_MODEL": "judge-2"})
     assert other.returncode == 2
     assert "its judge differ" in other.stderr
+
+
+def test_what_every_run_would_fail_of_is_refused_before_the_first(tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    task = tmp_path / "cold.yaml"
+    (tmp_path / "data.jsonl").write_text('{"q": "one"}\n')
+    task.write_text(
+        "task: cold\ndataset_path: json\noutput_type: generate_until\ntest_split: test\n"
+        f"dataset_kwargs: {{data_files: {{test: {tmp_path}/data.jsonl}}}}\n"
+        'doc_to_text: "{{q}}"\ndoc_to_target: ""\n'
+        "generation_kwargs: {until: [x], do_sample: true, temperature: 0.5}\n"
+    )
+    cold = study("sequence", "--family", "demo", "--tasks", task, "--seeds", "1,2", "--out", out)
+    assert cold.returncode == 2
+    assert "task cold: responses are sampled, temperature 0.5" in cold.stderr
+    unknown = study("scaling", "--family", "demo", "--tasks", "demo_fcat", "--out", out)
+    assert unknown.returncode == 2
+    assert "demo_fcat" in unknown.stderr
+    data = tmp_path / "hh.jsonl"
+    turn = "\n\nHuman: What is it?\n\nAssistant: A number."
+    data.write_text(json.dumps({"chosen": turn, "rejected": turn}) + "\n")
+    words = ("scaling", "--family", "demo", "--tasks", "hh_help", "--out", out)
+    nobody = study(*words, EFT_HH_DATA=str(data))
+    assert nobody.returncode == 2
+    assert "no judge to ask" in nobody.stderr
+    for done in (cold, unknown, nobody):
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+    dry = study(
+        *words, "--dry-run", "--judge", "gpt-4.1-2025-04-14", "--seeds", "1,2",
+        EFT_HH_DATA=str(data),
+    )  # fmt: skip
+    assert dry.returncode == 0, dry.stderr
+    assert "judge gpt-4.1-2025-04-14, 8 calls: $" in dry.stdout
+    assert not out.exists()

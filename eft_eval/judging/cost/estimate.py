@@ -30,11 +30,13 @@ class Ahead(NamedTuple):
         prompt: The judge prompt's name.
         text: Of the request.
         times: How often.
+        task: Whose response it is about; empty where nobody said.
     """
 
     prompt: str
     text: str
     times: int = 1
+    task: str = ""
 
 
 class Planned(NamedTuple):
