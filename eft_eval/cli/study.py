@@ -111,7 +111,7 @@ def study(
         return
     if running.hardware is not None:
         raise ConfigError("--hardware is of --dry-run: a study runs on this machine")
-    if not all(map(folder.is_done, plan.runs)):
+    if not any(map(folder.is_done, plan.runs)):  # what is whole shows that the tasks can be read
         from eft_eval.cli.study_ahead import check_ahead
 
         check_ahead(plan)

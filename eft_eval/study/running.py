@@ -7,10 +7,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from eft_eval.secrets import without_credentials
 from eft_eval.study.folder import StudyFolder
+from eft_eval.study.forks import Forks, can_fork
 from eft_eval.study.plan import ArmRun
 
 __all__ = ["Outcome", "Settings", "run_arms"]
@@ -95,49 +97,88 @@ def run_arms(folder: StudyFolder, settings: Settings) -> list[Outcome]:
 
 
 def _made(folder: StudyFolder, runs: Sequence[ArmRun], settings: Settings) -> Iterator[Outcome]:
-    children: set[subprocess.Popen[bytes]] = set()
+    maker = _Maker(folder, settings)
     waiting = list(runs)
     going: set[Future[Outcome]] = set()
     with ThreadPoolExecutor(settings.jobs) as pool:
         try:
             while waiting or going:
                 while waiting and len(going) < settings.jobs:
-                    going.add(pool.submit(_run, folder, waiting.pop(0), settings, children))
+                    going.add(pool.submit(maker.run, waiting.pop(0)))
                 finished, going = wait(going, return_when=FIRST_COMPLETED)
                 for one in finished:
                     yield one.result()
         finally:
-            for child in list(children):
-                child.terminate()
+            maker.end()
 
 
-def _run(
-    folder: StudyFolder, run: ArmRun, settings: Settings, children: set[subprocess.Popen[bytes]]
-) -> Outcome:
-    started = time.monotonic()
-    place = folder.place(run)
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "log.txt").open("ab") as log:
-        before = log.tell()
-        child = subprocess.Popen(
-            folder.plan.command(run, place, folder.responses(run)),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **settings.environment},
-            pass_fds=() if settings.lock is None else (settings.lock,),
-        )
-        children.add(child)
+class _Maker:
+    """Makes runs, each a process; those that may be forks share the imports of the libraries."""
+
+    def __init__(self, folder: StudyFolder, settings: Settings) -> None:
+        self._folder = folder
+        self._lock = settings.lock
+        self._environment = {**os.environ, **settings.environment}
+        self._forked = folder.plan.design.engine == "eft" and can_fork()
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._idle: list[Forks] = []
+        self._busy: set[Forks] = set()
+
+    def run(self, run: ArmRun) -> Outcome:
+        started = time.monotonic()
+        place = self._folder.place(run)
+        place.mkdir(parents=True, exist_ok=True)
+        log = place / "log.txt"
+        before = log.stat().st_size if log.exists() else 0
+        command = self._folder.plan.command(run, place, self._folder.responses(run))
+        code = self._fork(command, log) if self._forked else None
+        if code is None:
+            code = self._start(command, log)
+        seconds = time.monotonic() - started
+        if code == 0:
+            self._folder.finish(run, seconds)
+            return Outcome(run, "done", seconds, "")
+        said = _last_words(log.read_bytes()[before:].decode("utf-8", "replace"))
+        if code == _LACKS_VERDICTS:
+            return Outcome(run, "lacks verdicts", seconds, said)
+        return Outcome(run, "failed", seconds, said or f"exit code {code}")
+
+    def _fork(self, command: Sequence[str], log: Path) -> int | None:
+        """Return the exit code of a fork; None where there is nothing to fork from."""
+        forks = self._idle.pop() if self._idle else Forks(self._environment, self._lock)
+        self._busy.add(forks)
+        code = forks.run(command[2:], log)  # without the interpreter and its -m
+        self._busy.discard(forks)
+        if code is None:
+            forks.close()
+            self._forked = False
+        else:
+            self._idle.append(forks)
+        return code
+
+    def _start(self, command: Sequence[str], log: Path) -> int:
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                pass_fds=() if self._lock is None else (self._lock,),
+            )
+        self._children.add(child)
         code = child.wait()
-        children.discard(child)
-    seconds = time.monotonic() - started
-    if code == 0:
-        folder.finish(run, seconds)
-        return Outcome(run, "done", seconds, "")
-    said = _last_words((place / "log.txt").read_bytes()[before:].decode("utf-8", "replace"))
-    if code == _LACKS_VERDICTS:
-        return Outcome(run, "lacks verdicts", seconds, said)
-    return Outcome(run, "failed", seconds, said or f"exit code {code}")
+        self._children.discard(child)
+        return code
+
+    def end(self) -> None:
+        """End what is still running, and the processes that fork."""
+        for child in list(self._children):
+            child.terminate()
+        for busy in list(self._busy):
+            busy.terminate()
+        for forks in self._idle:
+            forks.close()
 
 
 def _last_words(log: str) -> str:
