@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,6 @@ from eft_eval.streams import say
 if TYPE_CHECKING:
     from eft_eval.study.folder import StudyFolder
     from eft_eval.study.plan import StudyPlan
-    from eft_eval.study.results import StudyResults
     from eft_eval.study.running import Outcome
 
 _NOT_WHOLE = 3
@@ -29,7 +28,10 @@ class FamilyOptions:
     """Whose models are studied."""
 
     family: Annotated[
-        str | None, typer.Option(help="A family's name, or its YAML file; `eft-eval families`.")
+        str | None,
+        typer.Option(
+            help="A family's name, or its YAML file; several with commas: `scaling` averages."
+        ),
     ] = None
     small_base: Annotated[str | None, typer.Option(help="Small pre-trained model.")] = None
     small_tuned: Annotated[str | None, typer.Option(help="Fine-tuned from it.")] = None
@@ -96,27 +98,71 @@ def study(
     Ends with exit code 3 where an arm failed or lacks verdicts; the same command goes on from
     there, and redoes nothing that is whole.
     """
-    from eft_eval.study.folder import StudyFolder
-
-    plan = _plan(name, family, design)
-    out = running.out or Path(f"study-{plan.design.analysis}-{plan.family.name}")
-    folder = StudyFolder(out, plan)
-    folder.check()
+    plans = [_plan(name, one, design) for one in _each(family)]
+    folders = _folders(plans, running.out)
     if running.dry_run:
-        from eft_eval.cli.study_ahead import needs_of
-        from eft_eval.reports.renderers.terminal import print_document
-        from eft_eval.reports.views.study_plan import study_plan
-
-        print_document(study_plan(folder, needs_of(folder, running.hardware)))
+        _show_plans(folders, running.hardware)
         return
     if running.hardware is not None:
         raise ConfigError("--hardware is of --dry-run: a study runs on this machine")
-    if not any(map(folder.is_done, plan.runs)):  # what is whole shows that the tasks can be read
-        from eft_eval.cli.study_ahead import check_ahead
+    for folder in folders:
+        if not any(map(folder.is_done, folder.plan.runs)):  # else tasks have been read already
+            from eft_eval.cli.study_ahead import check_ahead
 
-        check_ahead(plan)
-    if not _run(folder, running.jobs):
+            check_ahead(folder.plan)
+            break
+    whole = [_run(folder, running.jobs) for folder in folders]
+    if len(folders) > 1:
+        _write_averages(folders)
+    if not all(whole):
         raise typer.Exit(_NOT_WHOLE)
+
+
+def _each(options: FamilyOptions) -> list[FamilyOptions]:
+    """Return the options of every family that is named, of a list with commas."""
+    if options.family is None:
+        return [options]
+    names = [name.strip() for name in options.family.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--family {options.family!r} names no family")
+    return [replace(options, family=name) for name in names]
+
+
+def _folders(plans: Sequence[StudyPlan], out: Path | None) -> list[StudyFolder]:
+    """Return a study's folder, or one for each of several families, checked."""
+    from eft_eval.study.averages import check_families
+    from eft_eval.study.folder import StudyFolder
+
+    names = "+".join(plan.family.name for plan in plans)
+    path = out or Path(f"study-{plans[0].design.analysis}-{names}")
+    if len(plans) == 1:
+        folders = [StudyFolder(path, plans[0])]
+    else:
+        check_families(plans)
+        if (path / "study.json").exists():
+            raise ConfigError(f"{path} holds the study of one family; choose another --out")
+        folders = [StudyFolder(path / plan.family.name, plan) for plan in plans]
+    for folder in folders:
+        folder.check()
+    return folders
+
+
+def _show_plans(folders: Sequence[StudyFolder], hardware: str | None) -> None:
+    from eft_eval.cli.study_ahead import needs_of
+    from eft_eval.reports.renderers.terminal import print_document
+    from eft_eval.reports.views.study_plan import study_plan
+
+    for folder in folders:
+        print_document(study_plan(folder, needs_of(folder, hardware)))
+
+
+def _write_averages(folders: Sequence[StudyFolder]) -> None:
+    from eft_eval.cli.study_output import write_outputs
+    from eft_eval.reports.views.study_families import families_page
+    from eft_eval.study.averages import averages_of
+
+    found = averages_of(folders)
+    write_outputs(folders[0].path.parent, families_page(found), found.as_dict())
 
 
 def _plan(name: str, family: FamilyOptions, options: DesignOptions) -> StudyPlan:
@@ -155,6 +201,8 @@ def _whole_numbers(text: str) -> list[int]:
 
 def _run(folder: StudyFolder, jobs: int) -> bool:
     """Run what is not whole and write the results; whether all is whole."""
+    from eft_eval.cli.study_output import write_outputs
+    from eft_eval.reports.views.study import study_page
     from eft_eval.study.results import study_results
     from eft_eval.study.running import Settings, run_arms
 
@@ -166,7 +214,8 @@ def _run(folder: StudyFolder, jobs: int) -> bool:
         environment = {"EFT_JUDGE_MODEL": judge} if judge else {}
         outcomes = run_arms(folder, Settings(jobs, environment, lock, _tell))
         _prepare(folder)
-        _write_results(folder, study_results(folder))
+        results = study_results(folder)
+        write_outputs(folder.path, study_page(results), results.as_dict())
     wrong = [one for one in outcomes if not one.is_whole]
     for one in wrong:
         say(f"eft-eval: {one.run.name}: {one.state}: {one.reason}", sys.stderr)
@@ -207,35 +256,6 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _write_results(folder: StudyFolder, results: StudyResults) -> None:
-    """Write JSON, figures, Markdown and the page of a study, and show what it found."""
-    from eft_eval.files import make_folder, write_json, write_lines, write_whole
-    from eft_eval.reports.renderers.html.figure_files import figure_files
-    from eft_eval.reports.renderers.html.html import page_html
-    from eft_eval.reports.renderers.markdown import page_markdown
-    from eft_eval.reports.views.study import study_page
-
-    page = study_page(results)
-    write_json(folder.path / "results.json", results.as_dict())
-    lines = [page_markdown(page)]
-    drawn = list(figure_files(page))
-    for one in drawn:
-        make_folder(folder.path / "figures")
-        path = folder.path / "figures" / one.name
-        write_lines(path.with_suffix(".svg"), [one.svg])
-        write_whole(path.with_suffix(".png"), partial(Path.write_bytes, data=one.png))
-        lines.append(f"\n![{one.name}](figures/{one.name}.svg)\n")
-    write_lines(folder.path / "summary.md", lines)
-    if drawn:
-        write_lines(folder.path / "report.html", [page_html(page)])
-    for sentence in page.sentences:
-        say(sentence)
-    what = "summary.md, results.json" + (", figures and report.html" if drawn else "")
-    say(f"written: {what} in {folder.path}", sys.stderr)
-    if not drawn and results.scores:
-        say('figures and report.html need: pip install "eft-eval[report]"', sys.stderr)
 
 
 def families() -> None:

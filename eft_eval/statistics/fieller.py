@@ -6,14 +6,15 @@ Pure functions on numbers of the same documents.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import t_quantile
+from eft_eval.statistics.means import mean_of, t_quantile
 from eft_eval.statistics.paired import Codes, Values
 
-__all__ = ["improvement_if_apart", "normalised_improvement"]
+__all__ = ["improvement_if_apart", "mean_improvement", "normalised_improvement"]
 
 METHOD = "Fieller"
 
@@ -84,3 +85,29 @@ def normalised_improvement(
         return Interval(estimate, math.nan, math.nan, level, METHOD)
     half = math.sqrt(max(0.0, b * b - a * c))  # below 0 by rounding only
     return Interval(estimate, (b - half) / a, (b + half) / a, level, METHOD)
+
+
+def mean_improvement(
+    families: Sequence[Values], clusters: Codes | None = None, level: float = 0.95
+) -> Interval:
+    """Return the mean over families of their normalised improvements, with an interval.
+
+    The families are those given, no sample of others: the interval is over documents, which all
+    families share. It is the t interval of the mean of the ratios' influence values (the delta
+    method), clustered where clusters are given.
+
+    Args:
+        families: Per family the numbers of the small tuned model, the model in between and the
+            large tuned model, a column per document, shape [3, documents].
+        clusters: What each document belongs to; None where all are independent.
+        level: Confidence level.
+    """
+    estimates, influences = [], []
+    for small, arm, large in families:
+        moved, gap = arm - small, large - small
+        ratio = float(moved.mean() / gap.mean())
+        estimates.append(ratio)
+        influences.append((moved - ratio * gap) / gap.mean())
+    estimate = float(np.mean(estimates))
+    found = mean_of(estimate + np.mean(influences, axis=0), clusters, level).interval
+    return Interval(estimate, found.lower, found.upper, level, "delta method")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text, user_path
@@ -15,13 +15,35 @@ from eft_eval.recipe.model import MemberSpec
 from eft_eval.study.words import Closed, listed, problems_of
 from eft_eval.yaml_text import load_yaml
 
-__all__ = ["MEMBERS", "Family", "family_names", "find_family", "parse_family"]
+__all__ = [
+    "BETWEEN",
+    "MEMBERS",
+    "Family",
+    "Size",
+    "family_names",
+    "find_family",
+    "parse_family",
+]
 
 MEMBERS = (
     "small-base", "small-tuned", "large-base", "large-tuned", "small-helpful", "small-harmless",
 )  # fmt: skip
 """What a family's models are called; the first four are what `scaling` needs."""
+BETWEEN = ("between-base", "between-tuned")
+"""What an arm calls the models of every size between small and large, which makes an arm each."""
 _SUFFIXES = {".yaml", ".yml"}
+
+
+class Size(Closed):
+    """The models of one size.
+
+    Attributes:
+        base: The pre-trained model.
+        tuned: What was fine-tuned from it.
+    """
+
+    base: MemberSpec
+    tuned: MemberSpec | None = None
 
 
 class Family(Closed):
@@ -35,6 +57,7 @@ class Family(Closed):
         small_tuned: What was fine-tuned from it.
         large_base: The large pre-trained model.
         large_tuned: What was fine-tuned from that.
+        between: Sizes between small and large by name, rising: the rungs of a ladder.
         small_helpful: The small base tuned for helpfulness alone.
         small_harmless: The small base tuned for harmlessness alone.
         tasks: What its studies evaluate where nothing else is asked.
@@ -49,16 +72,28 @@ class Family(Closed):
     small_tuned: MemberSpec | None = None
     large_base: MemberSpec | None = None
     large_tuned: MemberSpec | None = None
+    between: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.]*$")], Size] = Field(
+        default_factory=dict
+    )
     small_helpful: MemberSpec | None = None
     small_harmless: MemberSpec | None = None
     tasks: Annotated[tuple[str, ...], BeforeValidator(listed)] = ("eli5", "hh")
     chat_template: bool = False
     model_args: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _each_model_has_one_name(self) -> Family:
+        names = {*MEMBERS, *BETWEEN}
+        if taken := [name for name in self.between if {f"{name}-base", f"{name}-tuned"} & names]:
+            raise ValueError(f"a size cannot be called {taken[0]!r}, which is a name already")
+        return self
+
     @property
     def members(self) -> dict[str, MemberSpec]:
         """Its models by name, those that there are."""
         found = {name: getattr(self, name.replace("-", "_")) for name in MEMBERS}
+        for name, size in self.between.items():
+            found |= {f"{name}-base": size.base, f"{name}-tuned": size.tuned}
         return {name: spec for name, spec in found.items() if spec is not None}
 
 

@@ -13,7 +13,7 @@ from eft_eval.errors import ConfigError, nearest
 from eft_eval.recipe import Recipe, canonical_name, parse_recipe
 from eft_eval.recipe.model import MemberSpec
 from eft_eval.study.design import Arm, Design, family_of
-from eft_eval.study.family import MEMBERS, Family
+from eft_eval.study.family import BETWEEN, MEMBERS, Family
 
 __all__ = ["ArmRun", "PlannedArm", "StudyPlan", "plan_study"]
 
@@ -137,11 +137,39 @@ def plan_study(design: Design, judge: str = "") -> StudyPlan:
         ConfigError: There is no such family, or it lacks a model that an arm names.
     """
     family = family_of(design)
-    arms = [planned for name, arm in design.arms.items() for planned in _planned(name, arm, family)]
+    arms = [
+        planned
+        for name, arm in design.arms.items()
+        for rung, one in _rungs(name, arm, family)
+        for planned in _planned(rung, one, family)
+    ]
+    if not arms:
+        raise ConfigError(f"the family {family.name} has no size between small and large: no arm")
     names = [arm.name for arm in arms]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"two arms are called {twice!r}; give one of them another name")
     return StudyPlan(design, family, design.tasks or family.tasks, tuple(arms), judge)
+
+
+def _rungs(name: str, arm: Arm, family: Family) -> Iterator[tuple[str, Arm]]:
+    """Yield an arm, or one for every size between small and large where it names these.
+
+    A size without a tuned model has no arm that names it.
+    """
+    named = {arm.base, arm.reference, *arm.tuned} & {*BETWEEN}
+    if not named:
+        yield name, arm
+        return
+    for size in family.between:
+        found = {kind: kind.replace("between", size, 1) for kind in BETWEEN}
+        if not {found[kind] for kind in BETWEEN if kind in named} <= family.members.keys():
+            continue
+        changed = {
+            "base": found.get(arm.base, arm.base),
+            "tuned": tuple(found.get(one, one) for one in arm.tuned),
+            "reference": found.get(arm.reference or "", arm.reference),
+        }
+        yield f"{name}-{size}", arm.model_copy(update=changed)
 
 
 def _planned(name: str, arm: Arm, family: Family) -> Iterator[PlannedArm]:
@@ -188,6 +216,6 @@ def _member(model: str, arm: str, family: Family) -> MemberSpec:
     if not {"/", ":", "."} & {*model}:
         raise ConfigError(
             f"arm {arm}: {model!r} is no model of a family{nearest(model, MEMBERS)}; a family has "
-            f"{', '.join(MEMBERS)}; any other model is an id OWNER/NAME or a folder"
+            f"{', '.join((*MEMBERS, *BETWEEN))}; any other model is an id OWNER/NAME or a folder"
         )
     return MemberSpec(model=model)

@@ -121,6 +121,7 @@ def families(found: Sequence[Family]) -> Document:
             f"{name}: {one.members[name].model}" if name in one.members else f"{name}: {NONE}"
             for name in MEMBERS[:4]
         ]
+        models += [f"{name}: {size.base.model}" for name, size in one.between.items()]
         rows.append(cells(one.name, one.description, "; ".join(models), one.unchecked or ""))
     table = Table("Families", columns("name", "models", "members", "unchecked"), tuple(rows))
     lines = (
