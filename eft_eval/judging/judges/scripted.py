@@ -111,6 +111,6 @@ def _rule(entry: Any, where: str) -> Rule:
         match = re.compile(entry["match"], re.DOTALL)
         # a wrong group number shows only in an expansion, and there need be no match yet
         re.sub(f"(?:{entry['match']})|$", entry.get("reply", ""), "", flags=re.DOTALL)
-    except (re.error, IndexError) as error:
+    except (re.error, IndexError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{where}: {error}") from error
     return Rule(match, **{key: value for key, value in entry.items() if key != "match"})
