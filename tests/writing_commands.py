@@ -66,6 +66,10 @@ EXPORTS = {
 }
 RUNS = {
     "judge": ["judge", "judged", "--judge", "scripted:judge.yaml"],
+    "judge panel": [
+        *("judge", "judged", "--judge", "scripted:judge.yaml", "--judge", "scripted:other.yaml"),
+    ],
+    "judge pairwise": ["judge", "judged", "--pairwise", "second", "--judge", "scripted:pair.yaml"],
     "correct a run": ["correct", "judged", "--labels", "labels.csv"],
 }
 STORES = {
@@ -92,7 +96,9 @@ def prepare_judging() -> None:
     The store's replies are unreadable in the words of the parser that it notes, and say 3 in those
     of the present one.
     """
-    Path("judge.yaml").write_text('- {match: ., reply: "Score: 1"}\n')
+    for name, reply in (("judge", "Score: 1"), ("other", "Score: 0"), ("pair", "More helpful: A")):
+        Path(f"{name}.yaml").write_text(f'- {{match: ., reply: "{reply}"}}\n')
+    write_judged_run(Path("second"), counted([0.0] * 8), response=lambda number: f"No. {number}")
     reply = {"raw": "Score: 3", "parser_version": 0, "finish_reason": "stop"}
     made = [
         replace(make_verdict(None, Status.malformed), key=f"{name}{number}", **reply)

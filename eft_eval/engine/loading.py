@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ from eft_eval.engine.gguf import check_gguf, gguf_hint, gguf_type, unpacked
 from eft_eval.engine.quantization import asked_quantization, check_quantization
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.engine.wrappers import drop_other_senses, loader_of
-from eft_eval.errors import ConfigError, nearest
+from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.files import user_path
 from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.locations import may_be_id
@@ -80,6 +78,7 @@ class Member:
             )
         self._check_folder()
         self.config = self._load_config()
+        self._check_numbers()
         self._check_packages()
 
     def __repr__(self) -> str:
@@ -119,10 +118,13 @@ class Member:
         """The checkpoint's generation settings, None where it has none."""
         from transformers import GenerationConfig
 
-        try:
-            return GenerationConfig.from_pretrained(self.spec.location, revision=self._revision)
-        except OSError:  # the file is optional
-            return None
+        with self._reading("its generation settings"):
+            try:
+                return GenerationConfig.from_pretrained(self.spec.location, revision=self._revision)
+            except OSError:  # the file is optional
+                if (user_path(self.spec.location) / "generation_config.json").exists():
+                    raise
+                return None
 
     @cached_property
     def model(self) -> Any:
@@ -274,6 +276,16 @@ class Member:
                 "give an existing model folder or a Hugging Face id (owner/name)"
             )
 
+    def _check_numbers(self) -> None:
+        text = self.text_config
+        for name in _NUMBERS:
+            value = getattr(text, name, None)
+            if not isinstance(value, (int, list, tuple, type(None))):
+                raise ConfigError(
+                    f"{self.label}: its configuration has {name}: {repr(value)[:80]}; expected a "
+                    "whole number"
+                )
+
     def _check_packages(self) -> None:
         check_quantization(self.config, self.spec.quantization, self.label)
 
@@ -292,8 +304,6 @@ class Member:
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
         """Turn the many ways a checkpoint cannot be read into one line about this member."""
-        from safetensors import SafetensorError
-
         # retries and reports of many lines; the error below says it all
         noisy = [logging.getLogger(name) for name in _NOISY]
         levels = [one.level for one in noisy]
@@ -301,10 +311,9 @@ class Member:
             one.setLevel(logging.ERROR)
         try:
             yield
-        except (
-            OSError, ValueError, ImportError, LookupError, RuntimeError, EOFError,
-            TypeError, AttributeError, SafetensorError, struct.error, pickle.UnpicklingError,
-        ) as error:  # fmt: skip
+        except EftEvalError:
+            raise
+        except Exception as error:  # whatever a library raises of somebody's files
             raise ConfigError(f"{self.label}: cannot read {what}: {_advice(error)}") from error
         finally:
             for one, level in zip(noisy, levels, strict=True):
@@ -322,6 +331,19 @@ ENGINES: dict[str, Callable[[Member], Engine]] = {
 }
 """What can run a member, by name."""
 
+
+_NUMBERS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "sliding_window",
+)
+"""What is counted in a configuration; not all kinds of models declare the types of theirs."""
 
 _NOISY = (
     "huggingface_hub",

@@ -96,7 +96,7 @@ def check_half(command: str, work: Path, before: dict[str, Any], whole: dict[str
     """Check that each file is as it was, or whole."""
     found = lying(work)
     store = found.pop("store")
-    if command == "judge":
+    if command.startswith("judge"):
         assert judge_s_own(store) == before["store"]
     else:
         assert store in (before["store"], whole["store"])
@@ -198,7 +198,7 @@ def test_a_kill_at_any_step(command: str, work: Path) -> None:
     assert step > 1
 
 
-WRITES = [*STORES, "judge"]
+WRITES = [*STORES, "judge", "judge panel", "judge pairwise"]
 
 
 @pytest.mark.parametrize("command", WRITES)

@@ -291,6 +291,37 @@ def test_half_a_checkpoint_is_one_line(whole: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden_size": "x\n::error::y"}, "cannot read its configuration"),
+        ({"vocab_size": 0.5}, "cannot read its configuration"),
+        ({"hidden_size": 33}, "cannot read its configuration"),
+        ({"sliding_window": "x"}, "its configuration has sliding_window: 'x'; expected a whole"),
+        ({"sliding_window": {"a": 1}}, "expected a whole number"),
+        ({"num_key_value_heads": 0}, "cannot read its weights"),
+    ],
+)
+def test_a_damaged_configuration_is_one_line(
+    changes: dict[str, object], said: str, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "m")
+    file = tmp_path / "m" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(ConfigError, match=said) as caught:
+        member(tmp_path / "m").model  # noqa: B018
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"eos_token_id": "x"', "\x00"])
+def test_damaged_generation_settings_are_one_line(text: str, whole: Path, tmp_path: Path) -> None:
+    """They name tokens that end a response."""
+    shutil.copytree(whole, tmp_path / "m")
+    (tmp_path / "m" / "generation_config.json").write_text(text)
+    with pytest.raises(ConfigError, match="cannot read its generation settings"):
+        member(tmp_path / "m").generation_config  # noqa: B018
+
+
 def test_a_sentencepiece_tokenizer_is_named(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
