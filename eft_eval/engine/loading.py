@@ -14,7 +14,11 @@ import torch
 
 from eft_eval.engine.engine import Engine
 from eft_eval.engine.gguf import check_gguf, gguf_hint, gguf_type, unpacked
-from eft_eval.engine.quantization import asked_quantization, check_quantization
+from eft_eval.engine.quantization import (
+    asked_quantization,
+    check_quantization,
+    declared_quantization,
+)
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.engine.wrappers import drop_other_senses, loader_of
 from eft_eval.errors import ConfigError, EftEvalError, nearest
@@ -173,9 +177,9 @@ class Member:
 
     @cached_property
     def quantization(self) -> str | None:
-        """How its weights are stored: as asked for, or the type of a GGUF file's."""
+        """How its weights are stored: as asked for or declared, or the type of a GGUF file's."""
         if self.spec.gguf_file is None:
-            return self.spec.quantization
+            return self.spec.quantization or declared_quantization(self.config)
         file = user_path(self.spec.location) / self.spec.gguf_file
         return gguf_type(file) if file.is_file() else "gguf"
 

@@ -10,7 +10,7 @@ import torch
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["asked_quantization", "check_quantization"]
+__all__ = ["asked_quantization", "check_quantization", "declared_quantization"]
 
 _PACKAGES = {
     "bitsandbytes": "bitsandbytes",
@@ -62,9 +62,7 @@ def check_quantization(config: Any, asked: str | None, label: str) -> None:
                 'pip install "eft-eval[quantization]"'
             )
         return
-    settings = declared if isinstance(declared, dict) else declared.to_dict()
-    method = str(settings.get("quant_method") or "unknown")
-    method = method.rpartition(".")[2].lower() if method.startswith("Quant") else method
+    method = _method(declared)
     if asked is not None and not method.startswith("bitsandbytes"):
         raise ConfigError(
             f"{label}: its checkpoint is quantised already ({method}): leave quantization={asked} "
@@ -78,6 +76,26 @@ def check_quantization(config: Any, asked: str | None, label: str) -> None:
             f"{label}: its checkpoint is quantised with {method}, which needs {name}: "
             f"pip install {name}"
         )
+
+
+def declared_quantization(config: Any) -> str | None:
+    """Return what a checkpoint says of its weights, such as ``gptq 4 bits``; None where nothing."""
+    declared = getattr(config, "quantization_config", None)
+    if declared is None:
+        return None
+    settings = declared if isinstance(declared, dict) else declared.to_dict()
+    method = _method(declared)
+    if method == "bitsandbytes":
+        bits: Any = 4 if settings.get("load_in_4bit") or settings.get("_load_in_4bit") else 8
+        return f"bitsandbytes {bits} bits"
+    bits = settings.get("bits") or settings.get("w_bit")
+    return f"{method} {bits} bits" if isinstance(bits, int) else method
+
+
+def _method(declared: Any) -> str:
+    settings = declared if isinstance(declared, dict) else declared.to_dict()
+    method = str(settings.get("quant_method") or "unknown")
+    return method.rpartition(".")[2].lower() if method.startswith("Quant") else method
 
 
 def _missing(package: str) -> bool:

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from eft_eval.engine.batches import BatchState
 from eft_eval.engine.engine import PlainWay, Rows, State
-from eft_eval.engine.numerics import batch_spread, only_numerics, root_mean_square
+from eft_eval.engine.numerics import (
+    NUDGE,
+    batch_spread,
+    nudge_spread,
+    only_numerics,
+    root_mean_square,
+)
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.states import RowState
 from eft_eval.engine.windows import layer_windows, narrowed
@@ -26,6 +32,7 @@ log = logger("eft_eval")
 
 READ_ON = 4  # tokens that a row reads one by one
 _WINDOW = 5  # tokens of a window in the trial of windows
+_ROUNDS = 50  # times a nudge: activations are rounded, not only weights
 _MIXED, _EQUAL = (19, 12, 5), (13, 13, 13)
 _WAYS: tuple[tuple[Rows, tuple[int, ...]], ...] = (
     ("any", _MIXED),
@@ -61,12 +68,18 @@ class Trial:
             return f"it cannot be run: {_words(error)}"
         within = whole[0, len(row) - READ_ON - 1]
         apart = max(difference(within, alone), difference(padded, alone))
-        if apart > (0.1 if self._model.exact else 0.5):  # NaN is told where it is met
+        most = 0.1 if self._model.exact else 0.5
+        if apart > most and not self._rounded(within, padded, alone):  # NaN is told where it is met
             return (
                 "what it says of a token depends on later ones "
                 f"(by {apart:.2g} standard deviations)"
             )
         return None
+
+    def _rounded(self, within: Tensor, padded: Tensor, alone: Tensor) -> bool:
+        """Whether logits differ no more than they do in batches of rows of one length."""
+        apart = max(root_mean_square(within, alone), root_mean_square(padded, alone))
+        return only_numerics(apart, self._batch_spread, 1e-3)
 
     def rows(self, reach: int | None = None) -> str | None:
         """Return why the model does not work with a cache length per row; None where it does.
@@ -74,6 +87,8 @@ class Trial:
         Args:
             reach: Tokens that every layer sees back; None: all.
         """
+        if self._model.quantized:
+            self._told(self._measure)
         longest = 18 * self._scale if reach is None else min(18 * self._scale, reach - 1)
         return self._told(functools.partial(self._rolls_back, (longest, max(longest - 7, 3))))
 
@@ -149,6 +164,13 @@ class Trial:
                 del alive[1]
         return None
 
+    def _measure(self) -> None:
+        """Note a dependence of a quantised model's logits that its type's tolerance would hide."""
+        exact = self._model.dtype in (torch.float32, torch.float64)
+        rounds = exact and self._nudge_spread > _ROUNDS * NUDGE
+        if rounds or only_numerics(0.0, self._batch_spread, self._tolerance):
+            self._note_dependence()
+
     def _scores_alike(self) -> str | None:
         rows = self._rows(_MIXED)
         found, first = self._model.logits(rows, [READ_ON] * len(rows))
@@ -160,7 +182,7 @@ class Trial:
 
     def _apart(self, found: Tensor, expected: Tensor) -> str | None:
         """Say how far logits are from the expected ones; None where numerics are all there is."""
-        most = 1e-3 if self._model.dtype in (torch.float32, torch.float64) else 0.1
+        most = self._tolerance
         apart = difference(found, expected)
         if apart <= most or self._only_numerics(found, expected, most):
             return None
@@ -169,6 +191,10 @@ class Trial:
     def _only_numerics(self, found: Tensor, expected: Tensor, most: float) -> bool:
         if not only_numerics(root_mean_square(found, expected), self.spread, most):
             return False
+        self._note_dependence()
+        return True
+
+    def _note_dependence(self) -> None:
         if not self.depends_on_batch:
             self.depends_on_batch = True
             log.warning(
@@ -176,12 +202,25 @@ class Trial:
                 " any cache, too): responses change a little with batch_size and block",
                 self._model.label, self.spread,
             )  # fmt: skip
-        return True
+
+    @property
+    def _tolerance(self) -> float:
+        return 1e-3 if self._model.dtype in (torch.float32, torch.float64) else 0.1
+
+    @functools.cached_property
+    def _batch_spread(self) -> float:
+        return batch_spread(self._model.logits, self._rows(_MIXED), READ_ON)
 
     @functools.cached_property
     def spread(self) -> float:
-        """How much logits without a cache depend on the other rows of a batch."""
-        return batch_spread(self._model.logits, self._rows(_MIXED), READ_ON)
+        """How much logits without a cache depend on the other rows of a batch, or on last bits."""
+        if not self._model.quantized:
+            return self._batch_spread
+        return max(self._batch_spread, self._nudge_spread)
+
+    @functools.cached_property
+    def _nudge_spread(self) -> float:
+        return nudge_spread(self._model.model, self._model.logits, self._rows(_MIXED), READ_ON)
 
     def _rows(self, lengths: Sequence[int], scale: int | None = None) -> list[list[int]]:
         limit = int(self._model.text.vocab_size)

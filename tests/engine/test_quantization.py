@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_models import make_model
-from transformers import BloomConfig, BloomForCausalLM
+from safetensors.torch import load_file, save_file
+from tiny_models import byte_tokenizer, make_model
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, TorchAoConfig
 
 from eft_eval import Composite
 from eft_eval.engine import quantization
 from eft_eval.engine.loading import LoadOptions, Member
-from eft_eval.engine.numerics import only_numerics
+from eft_eval.engine.numerics import batch_spread, only_numerics
 from eft_eval.engine.transformers import TransformersEngine
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec
@@ -65,6 +68,22 @@ def test_bits_of_a_checkpoint_are_not_changed() -> None:
         quantization.check_quantization(config, "8bit", "base member")
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptq 4 bits"),
+        ({"quant_method": "awq", "w_bit": 4}, "awq 4 bits"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes 4 bits"),
+        ({"quant_method": "bitsandbytes", "_load_in_8bit": True}, "bitsandbytes 8 bits"),
+        ({"quant_method": "compressed-tensors"}, "compressed-tensors"),
+        (None, None),
+    ],
+)
+def test_what_a_checkpoint_declares_is_in_the_results(settings: Any, expected: Any) -> None:
+    config = type("Config", (), {"quantization_config": settings})()
+    assert quantization.declared_quantization(config) == expected
+
+
 def rounds_over_the_batch(model: torch.nn.Module) -> None:
     """Let layers round their inputs to 8 bits with one scale for all rows, as LLM.int8 may."""
 
@@ -103,6 +122,42 @@ def test_numerics_of_the_batch_are_told_from_inability(
     assert not engine.depends_on_batch
 
 
+def rounds_each_token(model: torch.nn.Module) -> None:
+    """Let layers round their inputs to 6 bits with a scale for each token, as W8A8 does to 8."""
+
+    def rounded(_: object, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        step = inputs[0].abs().amax(-1, keepdim=True).clamp_min(1e-6) / 31
+        return ((inputs[0] / step).round() * step,)
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Linear) and name != "lm_head":
+            layer.register_forward_pre_hook(rounded)
+    model.hf_quantizer = object()  # type: ignore[assignment]  # as transformers marks such models
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rounding_token_by_token_is_no_inability(tmp_path: Path, dtype: Any) -> None:
+    """No other row of a batch matters, but the last bits of a sum become whole steps."""
+    spec = MemberSpec(model=make_model(tmp_path / "m", hidden=128, layers=3), dtype=dtype)
+    rounded = Member(spec, LoadOptions(), "tuned member")
+    rounds_each_token(rounded.model)
+    engine: Any = rounded.engine
+    assert engine.cannot_roll_back(64) is None
+    assert engine.plain_way(64).rows == "any"
+    with torch.inference_mode():
+        assert batch_spread(engine.logits, [[5, 6, 7, 8]], 2) == pytest.approx(0, abs=0.05)
+
+    class Later(torch.nn.Module):
+        def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            return hidden + 3 * hidden.mean(1, keepdim=True)  # tokens see later ones
+
+    looks = Member(spec, LoadOptions(), "tuned member")
+    rounds_each_token(looks.model)
+    looks.model.model.norm = torch.nn.Sequential(Later(), looks.model.model.norm)
+    with pytest.raises(ConfigError, match="what it says of a token depends on later ones"):
+        looks.engine.cannot_roll_back(64)
+
+
 @pytest.mark.parametrize(
     ("apart", "spread", "expected"),
     [(0.02, 0.01, True), (0.2, 0.01, False), (0.02, 0.0, False), (0.5, 0.3, True)],
@@ -135,3 +190,66 @@ def test_real_quantised_members(tmp_path: Path, bits: str) -> None:
     if bits == "4bit":  # 8 bits depend on the rest of the batch
         assert ours.generate(prompts, max_new_tokens=8, block=4) == greedy
     assert all(isinstance(one, str) for one in greedy)
+
+
+def make_torchao(folder: Path, source: str, kind: str) -> None:
+    ao = pytest.importorskip("torchao.quantization", reason="needs torchao")
+    settings = {
+        "weights": lambda: ao.Int8WeightOnlyConfig(version=2),
+        "activations": lambda: ao.Int8DynamicActivationInt8WeightConfig(version=2),
+    }[kind]()
+    model = AutoModelForCausalLM.from_pretrained(
+        source, quantization_config=TorchAoConfig(quant_type=settings), device_map="cpu"
+    )
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+
+
+def make_compressed_tensors(folder: Path, source: str) -> None:
+    """Write weights of 8 bits with a scale for each row, activations to be rounded per token."""
+    pytest.importorskip("compressed_tensors", reason="needs compressed-tensors")
+    shutil.copytree(source, folder)
+    stored = {}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        stored[name] = weight
+        if name.endswith("proj.weight"):
+            scale = weight.abs().amax(1, keepdim=True) / 127
+            stored[name] = (weight / scale).round().to(torch.int8)
+            stored[f"{name}_scale"] = scale
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    bits = {"num_bits": 8, "type": "int", "symmetric": True}
+    group = {
+        "targets": ["Linear"],
+        "weights": {**bits, "strategy": "channel"},
+        "input_activations": {**bits, "strategy": "token", "dynamic": True},
+    }
+    settings = {"quant_method": "compressed-tensors", "format": "int-quantized"}
+    settings |= {"quantization_status": "compressed", "ignore": ["lm_head"]}
+    content = json.loads((folder / "config.json").read_text())
+    content["quantization_config"] = {**settings, "config_groups": {"group_0": group}}
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["weights", "activations", "compressed-tensors"])
+@pytest.mark.filterwarnings("default")  # of those packages' imports
+def test_quantised_checkpoints_are_drafted_against(tmp_path: Path, kind: str) -> None:
+    small = make_model(tmp_path / "small", hidden=128)
+    folder = tmp_path / "quantised"
+    if kind == "compressed-tensors":
+        make_compressed_tensors(folder, small)
+    else:
+        make_torchao(folder, small, kind)
+    ours = Composite.load({"base": small, "tuned": str(folder), "reference": small})
+    tuned = ours.members["tuned"]
+    assert tuned.quantization == ("torchao" if kind != "compressed-tensors" else kind)
+    assert tuned.engine.cannot_roll_back(64) is None
+    assert tuned.engine.depends_on_batch is (kind != "weights")  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        found, _ = tuned.engine.logits([[5, 6, 7, 8]], [4])
+        whole, _ = ours.members["base"].engine.logits([[5, 6, 7, 8]], [4])
+    assert torch.corrcoef(torch.stack([found.flatten().float(), whole.flatten()]))[0, 1] > 0.99
+    prompts = ["Who works?", "One, two, three"]
+    made = ours.generate(prompts, max_new_tokens=8, block=4)
+    if kind == "weights":
+        assert made == [ours.generate([one], max_new_tokens=8, block=0)[0] for one in prompts]
