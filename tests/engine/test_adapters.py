@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import os
 import shutil
@@ -374,3 +376,35 @@ def test_tuned_and_reference_take_the_memory_of_one_model(tmp_path: Path) -> Non
     print(f"{one / 1024:.0f} MiB alone, {both / one:.3f} with an adapter, {apart / one:.2f} merged")
     assert both <= 1.1 * one
     assert apart > 1.7 * one
+
+
+@pytest.mark.slow
+def test_an_adapter_trained_on_pairs_turns_behaviour_with_its_weight(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", hidden=64, tokenizer=byte_tokenizer(chat=True))
+    pairs = tmp_path / "pairs.jsonl"
+    with pairs.open("w") as lines:
+        for number in range(40):
+            head = f"\n\nHuman: Is {number} a number?\n\nAssistant:"
+            answers = {"chosen": f"{head} Yes, {number} is.", "rejected": f"{head} Who knows?"}
+            lines.write(json.dumps(answers) + "\n")
+        several = f"{head} Yes.\n\nHuman: Why?\n\nAssistant: So."
+        lines.write(json.dumps({"chosen": several, "rejected": several}) + "\n")
+    figures = tmp_path / "figures.json"
+    words = [model, pairs, "--out", tmp_path / "adapter", "--json", figures, "--train", 24,
+             "--held-out", 16, "--epochs", 4, "--rate", 0.01, "--weights", 0, 0.5, 1,
+             "--answers", 2, "--tokens", 8]  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.adapter", *map(str, words)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(figures.read_text())["weights"]
+    assert found["0"]["margin, change"] == [0, 0]
+    changes = [found[weight]["margin, change"] for weight in ("0", "0.5", "1")]
+    for (before, _), (after, error) in itertools.pairwise(changes):
+        assert after - before > 5 * error
+    whole = Composite.load({"base": model, "tuned": str(tmp_path / "adapter"), "reference": model})
+    turns = [{"role": "user", "content": "Is 39 a number?"}]
+    prompt = whole.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    chosen, rejected = whole.loglikelihood([(prompt, "Yes, 39 is."), (prompt, "Who knows?")])
+    assert chosen.log_prob > rejected.log_prob
+    assert [*found["1"]["answers"]] == ["Is 24 a number?", "Is 25 a number?"]
