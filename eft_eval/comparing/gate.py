@@ -14,7 +14,7 @@ __all__ = ["Gated", "decide", "decide_all", "worst"]
 
 _Result = TypeVar("_Result", bound=str)
 _BADNESS = ("regression", "not comparable", "inconclusive", "pass")
-_SLACK = 1e-12  # a drop that equals the tolerance does not exceed it by rounding
+_SLACK = 1e-12  # a drop that equals the tolerance, or none, does not exceed it by rounding
 
 
 class Gated(NamedTuple):
@@ -250,7 +250,7 @@ def _what_is_open(one: Gated, levels: _Levels) -> str:
     beyond = f" beyond the tolerance of {tolerance:g}" if tolerance else ""
     if levels.is_worse:
         return f"more than chance explains, but a drop{beyond} is neither shown nor ruled out"
-    if estimate >= 0:
+    if estimate >= -_SLACK:
         return f"but a drop{beyond} is not ruled out"
     if -estimate > tolerance + _SLACK:
         return f"which chance may explain{f': the tolerance is {tolerance:g}' if tolerance else ''}"
@@ -278,7 +278,7 @@ def _detectable(gain: Difference, share: float) -> float | None:
 
 
 def _change(name: str, estimate: float) -> str:
-    if estimate == 0:
+    if abs(estimate) <= _SLACK:
         return f"{name} did not change on average"
     return f"{name} got {'worse' if estimate < 0 else 'better'} by {abs(estimate):.4g}"
 

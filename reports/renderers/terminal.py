@@ -33,7 +33,7 @@ _PIPE = 160  # columns where there is no terminal to have any
 _NARROWEST = 18  # to which a column of words is wrapped
 _FIGURES = "[±<>≈="  # what they begin with
 # what is not broken: signs with their numbers, ranges, intervals, percentages, words
-_PIECE = re.compile(r"[±<>≈=] \S+|[-+]?\d\S* to \S+|\[[^\]]*\]\S*|\S+(?: %)?")
+_PIECE = re.compile(r"[±<>≈=] \S+|[-+]?\d\S* to \S+|\[[^\]]*\]\S*|\S+(?: %\S*)?")
 _PART = re.compile(r".+?(?:[/_,](?=\w)|(?<=[a-z]{2})(?=-)|$)")  # where a long name may be broken
 
 

@@ -6,9 +6,12 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from judged_runs import PEOPLE, VERDICTS, counted, items_in_order, write_judged_run, write_labels
+from judging_helpers import score
 from reported_runs import study
 from rich.cells import cell_len
 from typer.testing import CliRunner
@@ -106,6 +109,39 @@ def test_long_names_are_whole(commands: dict[str, Callable[[], list[str]]], widt
     shown = "".join(part.strip() for part in first)
     for name in NAMES:
         assert f"{LONG}/{name},none" in shown
+
+
+def test_a_judged_run_shows_every_figure(
+    openai_server: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = openai_server(score, models=["judge"])
+    monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
+    monkeypatch.setenv("EFT_JUDGE_CACHE", str(tmp_path / "verdicts.sqlite"))
+    run = write_judged_run(tmp_path / "run", counted(VERDICTS[:12]), response="one {}".format)
+    words = ["--judge", "judge"]
+    for more in (["--dry-run"], []):
+        printed(["judge", str(run), *words, *more], WIDE)  # from here on all verdicts are stored
+        texts = {
+            width: re.sub(r"\S*results_\S*", "", printed(["judge", str(run), *words, *more], width))
+            for width in (*WIDTHS, WIDE)
+        }
+        for width in WIDTHS:
+            tables = [line for line in texts[width].splitlines() if line[:1] in "┏┃┡│└├"]
+            assert all(cell_len(line) <= width for line in tables)
+            assert "…" not in texts[width]
+            assert figures(texts[WIDE]) - figures(texts[width]) == Counter()
+
+
+@pytest.mark.slow
+def test_the_demo_shows_every_figure() -> None:
+    words = ["demo", "--questions", "4"]
+    wide = figures(printed(words, WIDE))
+    assert len(wide) > 8
+    for width in WIDTHS:
+        text = printed(words, width)
+        assert max(map(cell_len, text.splitlines())) <= width
+        assert "…" not in text
+        assert wide - figures(text) == Counter()
 
 
 def test_markdown_knows_no_width(commands: dict[str, Callable[[], list[str]]]) -> None:

@@ -260,6 +260,14 @@ def test_what_is_open_is_said_as_it_is(values: Any, tolerance: float, said: str)
     assert f"100 documents find a drop of {decision.detectable:.2g} (power 80 %)" in decision.reason
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_change_by_rounding_alone_is_no_change(sign: int) -> None:
+    values = sign * np.array([0.1, 0.2, -0.3] * 17)
+    assert 0 < abs(values.mean()) < 1e-15
+    (decision,) = decide([gated(values)], 0.05)
+    assert decision.reason.startswith("m did not change on average, but a drop is not ruled out")
+
+
 def test_a_regression_says_whether_it_is_surely_beyond_the_tolerance() -> None:
     (sure,) = decide([gated([-1.0] * 30 + [0.0] * 70, 0.1)], 0.05)
     assert "surely beyond the tolerance of 0.1" in sure.reason

@@ -224,6 +224,15 @@ def test_numbers_have_one_word_each() -> None:
     assert (number(0.5, "+.4f"), number(None, ".4g"), percent(0.615)) == ("+0.5000", "–", "61.5 %")
 
 
+@pytest.mark.parametrize("width", [20, 60, 200])
+def test_what_follows_a_percentage_stays_at_it(
+    width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "finds a drop of 0.1 (power 80 %); 61 %, 5 % more"
+    print_document((Texts((text,)),), Console(width=width))
+    assert " ".join(capsys.readouterr().out.split()) == text
+
+
 def test_the_same_blocks_are_markdown() -> None:
     document = (
         Texts(("one", "two")),
