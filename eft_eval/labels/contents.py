@@ -22,7 +22,7 @@ __all__ = ["found_in", "texts_of"]
 _EXPECTED = (
     "Potato's project folder, user_state.json, CSV, TSV or JSONL (2.x), annotated_instances.tsv or "
     ".jsonl (1.x); Label Studio's JSON, JSON-MIN, CSV or TSV; Argilla's "
-    "JSON; Prodigy's JSONL; or a CSV table with item_id in its header"
+    "JSON; Prodigy's JSONL; or a table (CSV, JSON, JSONL) with item_id in its header"
 )
 
 

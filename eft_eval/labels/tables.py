@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import csv
 import io
+import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from eft_eval.labels.entries import (
     Asked,
     Entry,
     Found,
+    Lines,
     Place,
     Remark,
     Row,
@@ -56,6 +59,7 @@ _EXPECTED = (
     "item_id, annotator, error_count, has_error, notes (our own export); or Potato's instance_id, "
     "user_id, schema.option …"
 )
+_CHOICE = "has_error"
 _LONGEST_CELL = 2**31 - 1
 
 
@@ -316,4 +320,36 @@ def export_csv(
     return Exported(out, step)
 
 
-TOOL = Tool(export_csv, from_table=_from_table)
+def _from_json(path: Path, content: Any, asked: Asked) -> Found | None:
+    """Return what a list of rows holds, as data frames are written; None for another list."""
+    if not isinstance(content, list):
+        return None
+    records = [(n, one if isinstance(one, dict) else None) for n, one in enumerate(content, 1)]
+    return _from_lines(path, records, asked)
+
+
+def _from_lines(path: Path, lines: Lines, asked: Asked) -> Found | None:
+    """Return what rows hold that are an object each; None where these have no item's id."""
+    header = tuple(dict.fromkeys(name for _, row in lines for name in row or ()))
+    named = asked.item is not None and asked.item.removeprefix("data.") in header
+    if not named and _ITEM[0] not in header:
+        return None
+    table = Table(header, [], [])
+    for number, row in lines:
+        if row is None:
+            table.broken.append(Unusable(Place(path, f"row {number}"), "broken JSON"))
+        else:
+            table.rows.append((number, {name: _cell(name, row.get(name)) for name in header}))
+    return itertools.chain(table.broken, _from_table(path, table, asked))
+
+
+def _cell(name: str, value: Any) -> str:
+    """Return a value as a table has it."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool) and name == _CHOICE:
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+TOOL = Tool(export_csv, from_json=_from_json, from_lines=_from_lines, from_table=_from_table)

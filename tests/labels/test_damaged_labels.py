@@ -32,7 +32,7 @@ PRODIGY = [
     for i in range(3)
 ]  # fmt: skip
 TOOLS = [str(path.relative_to(MADE)) for path in sorted(MADE.glob("*/*"))]
-WRITTEN = ["prodigy.jsonl", "potato", "long.csv", "wide.csv"]
+WRITTEN = ["prodigy.jsonl", "potato", "long.csv", "wide.csv", "table.jsonl"]
 
 
 def written(folder: Path, name: str) -> Path:
@@ -48,6 +48,9 @@ def written(folder: Path, name: str) -> Path:
         path.write_text("".join(json.dumps(one) + "\n" for one in PRODIGY))
     elif name == "long.csv":
         path.write_text("item_id,annotator,error_count\ni1,jo,0\ni1,al,1\ni2,jo,2\n")
+    elif name == "table.jsonl":
+        rows = [{"item_id": f"i{i}", "annotator": who, "value": i} for i in (1, 2) for who in "jk"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     elif name == "wide.csv":
         path.write_text("item_id,jo,al\ni1,0,1\ni2,2,\n")
     else:

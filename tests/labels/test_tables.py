@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -250,11 +251,12 @@ def test_maps_that_do_not_fit_are_clear(tmp_path: Path, text: str, message: str)
     ("start", "said"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "is a Git LFS pointer"),
-        (gzip.compress(b"item_id,annotator\n"), "is gzipped"),
+        (gzip.compress(b"item_id,annotator\n", mtime=0), "is gzipped"),
         (b"PK\x03\x04", "an Excel workbook"),
         (b"PAR1", "is a parquet file"),
         ("item_id,jo\n".encode("utf-16"), "is UTF-16 text"),
     ],
+    ids=["lfs", "gzip", "zip", "parquet", "utf-16"],
 )
 def test_other_files_are_named(tmp_path: Path, start: bytes, said: str) -> None:
     path = tmp_path / "labels.csv"
@@ -269,3 +271,48 @@ def test_json_of_no_tool_says_what_it_holds(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"id": 1, "data": {"text": "x"}}]))
     with pytest.raises(ConfigError, match=r"no known format \(data, id\)"):
         read_labels(path)
+
+
+ROWS = [
+    {"item_id": 1, "annotator": "jo", "has_error": True, "error_count": 2, "notes": None},
+    {"item_id": 1, "annotator": "al", "has_error": False, "error_count": 0},
+    {"item_id": 2, "annotator": "jo", "has_error": "no", "error_count": math.nan},
+]
+
+
+@pytest.mark.parametrize("array", [True, False])
+def test_tables_of_objects(tmp_path: Path, array: bool) -> None:
+    path = tmp_path / "labels.jsonl"
+    lines = [json.dumps(row) for row in ROWS]
+    path.write_text("\ufeff" + (f"[{','.join(lines)}]" if array else "\r\n".join(lines)), "utf-8")
+    labels = read_labels(path)
+    counts, words = values(labels, "error_count"), values(labels, "has_error")
+    people = {one.annotator for one in labels.labels}
+    assert len(people) == 2
+    assert sorted(counts.values()) == [0, 2]
+    assert sorted(words.items(), key=str) == sorted(
+        {("1", jo(labels)): "yes", ("1", min(people - {jo(labels)})): "no",
+         ("2", jo(labels)): "no"}.items(), key=str,
+    )  # fmt: skip
+    assert not labels.dropped
+
+
+def jo(labels: LabelSet) -> str:
+    return next(one.annotator for one in labels.labels if one.item_id == "2")
+
+
+def test_long_and_wide_tables_of_objects_with_ids_of_their_own(tmp_path: Path) -> None:
+    long = [{"q": q, "rater": who, "score": n} for n, (q, who) in enumerate(["aj", "ak", "bj"])]
+    (tmp_path / "long.json").write_text(json.dumps(long))
+    reading = FileReading(item="q")
+    given = values(read_labels(tmp_path / "long.json", reading=reading), "value")
+    assert sorted(given.values()) == [0, 1, 2]
+    assert {item for item, _ in given} == {"a", "b"}
+    (tmp_path / "wide.json").write_text(json.dumps([{"item_id": "a", "jo": 1, "al": 2}]))
+    assert len(read_labels(tmp_path / "wide.json").labels) == 2
+    with pytest.raises(ConfigError, match="no known format"):
+        read_labels(tmp_path / "long.json")
+    broken = '{"item_id": 1, "annotator": "jo", "value": 1}\n{"item_id": 2, "annot\n'
+    (tmp_path / "cut.jsonl").write_text(broken)
+    labels = read_labels(tmp_path / "cut.jsonl")
+    assert (len(labels.labels), labels.drop_counts()) == (1, {"broken JSON": 1})
