@@ -80,8 +80,9 @@ def judge_run_by_panel(
                 zip(judges, budgets or [None] * len(judges), strict=True)
             )
         ]
-        for work in works:  # before anybody is asked
-            work.look_up()
+        with ThreadPoolExecutor(len(works), thread_name_prefix="eft-look-up") as pool:
+            for found in [pool.submit(work.look_up) for work in works]:
+                found.result()  # before anybody is asked
         _at_the_same_time(works)
     missing = _missing(works)
     judged: list[Judged] = []
