@@ -189,7 +189,8 @@ def _described(
         {name: [[verdict for one in group for verdict in one] for group in groups]},
         texts,
     )
-    bounds = {f"win_rate,{name}": figures.bounds}
+    of_metric = {"win_rate": figures.bounds, **figures.order_bounds}
+    bounds = {f"{metric},{name}": found for metric, found in of_metric.items()}
     return _Judged(task, groups, figures, replace(judging, bounds=bounds))
 
 

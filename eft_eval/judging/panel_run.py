@@ -81,8 +81,8 @@ def judge_run_by_panel(
             )
         ]
         with ThreadPoolExecutor(len(works), thread_name_prefix="eft-look-up") as pool:
-            for found in [pool.submit(work.look_up) for work in works]:
-                found.result()  # before anybody is asked
+            for looked in [pool.submit(work.look_up) for work in works]:
+                looked.result()  # before anybody is asked
         _at_the_same_time(works)
     missing = _missing(works)
     judged: list[Judged] = []

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eft_eval.judging.pairs import PairedTask
-from eft_eval.judging.prompts.measures import MEASURES, ORDER_METRICS
+from eft_eval.judging.prompts.measures import MEASURES, ORDER_METRICS, UNKNOWN
 from eft_eval.judging.prompts.ranges import mean_of_metric
 from eft_eval.runs.metadata import Bounds
 from eft_eval.statistics.length_control import LengthControlled, length_controlled_rate
@@ -119,6 +119,7 @@ class Figures:
     Attributes:
         metrics: Per metric its mean over documents, with interval and standard error.
         bounds: Of the win rate, whatever the pairs without a score would have got.
+        order_bounds: The same of `ORDER_METRICS`, which all lie in [0, 1].
         length_controlled: The win rate at equal lengths; None where it was not asked for.
         prompts: How many documents have a prompt of their own; fewer than there are documents
             where prompts repeat, which are clusters then.
@@ -126,6 +127,7 @@ class Figures:
 
     metrics: Mapping[str, Mean]
     bounds: Bounds
+    order_bounds: Mapping[str, Bounds]
     length_controlled: LengthControlled | None
     prompts: int
 
@@ -152,7 +154,31 @@ def figures_of(
             clusters,
         )
     bounds = _MEASURE.bounds([[one.verdict for one in group] for group in groups])["win_rate"]
-    return Figures(metrics, bounds, length, prompts)
+    return Figures(metrics, bounds, _order_bounds(groups, columns), length, prompts)
+
+
+def _order_bounds(
+    groups: Sequence[Sequence[Orders]], columns: Sequence[Mapping[str, float | None]]
+) -> dict[str, Bounds]:
+    """Return the means over documents were every unknown pair a 0, and were it a 1."""
+    counts = [
+        (
+            sum(one.wins is not None for one in group),
+            sum(one.verdict.status in UNKNOWN for one in group),
+        )
+        for group in groups
+    ]
+    unknown = sum(lost for _, lost in counts)
+
+    def mean(name: str, filled: float) -> float | None:
+        means = [
+            ((of_document[name] or 0) * known + filled * lost) / (known + lost)
+            for of_document, (known, lost) in zip(columns, counts, strict=True)
+            if known + lost
+        ]
+        return statistics.fmean(means) if means else None
+
+    return {name: Bounds(mean(name, 0), mean(name, 1), unknown) for name in ORDER_METRICS}
 
 
 def _mean(metric: str, column: Sequence[float | None], clusters: list[str] | None) -> Mean:

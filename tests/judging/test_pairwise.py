@@ -292,6 +292,18 @@ def test_every_kind_of_reply_is_counted_and_none_is_a_number(
     assert bounds["unknown"] == 4
     assert bounds["lower"] == pytest.approx(0.5 * (N - 5) / (N - 1))
     assert bounds["upper"] == pytest.approx((0.5 * (N - 5) + 4) / (N - 1))
+    for metric, known in (
+        ("win_rate_shown_first", 1.0),  # the judge always prefers the first place
+        ("win_rate_shown_second", 0.0),
+        ("ties", 1.0),
+        ("prefers_first_shown", 1.0),
+        ("same_in_both_orders", 0.0),
+    ):
+        of_metric = found.metadata["eft_judge"]["bounds"][f"{metric},preference"]
+        lowest = known * (N - 5) / (N - 1)
+        assert of_metric["unknown"] == 4
+        assert of_metric["lower"] == pytest.approx(lowest), metric
+        assert of_metric["upper"] == pytest.approx(lowest + 4 / (N - 1)), metric
     assert f"{N - 5} documents scored" in done.out
 
 

@@ -15,10 +15,17 @@ from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.runs.metadata import Bounds
 from eft_eval.verdicts.verdict import Scale, Status, Verdict, most_votes
 
-__all__ = ["LENGTH_CONTROLLED_RATE", "MEASURES", "ORDER_METRICS", "Measure", "measure_of"]
+__all__ = [
+    "LENGTH_CONTROLLED_RATE",
+    "MEASURES",
+    "ORDER_METRICS",
+    "UNKNOWN",
+    "Measure",
+    "measure_of",
+]
 
 _UNREADABLE = (Status.truncated, Status.malformed, Status.ambiguous, Status.out_of_range)
-_UNKNOWN = (
+UNKNOWN = (
     Status.refused,
     *_UNREADABLE,
     Status.api_error,
@@ -134,7 +141,7 @@ class Measure:
             scores = [self.score(name, verdict) for verdict in group]
             known = [score for score in scores if score is not None]
             lost = sum(
-                score is None and verdict.status in (Status.scored, *_UNKNOWN)
+                score is None and verdict.status in (Status.scored, *UNKNOWN)
                 for score, verdict in zip(scores, group, strict=True)
             )
             count += lost
