@@ -13,7 +13,18 @@ import yaml
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["load_yaml"]
+__all__ = ["YAML_ERRORS", "load_yaml"]
+
+YAML_ERRORS = (
+    yaml.YAMLError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What PyYAML raises of a text: of a value that does not fit its tag (``!!bool x``) anything."""
 
 _CHARACTERS = 2**20
 _DEPTH = 40
@@ -42,8 +53,10 @@ def load_yaml(text: str, where: str, most: int = _CHARACTERS, values: int = _VAL
         if _count(node, {}) > values:
             raise ConfigError(f"{where} holds more than {values:,} values (aliases followed)")
         return loader.construct_document(node)
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
+    except YAML_ERRORS as error:
         why = " ".join(str(error).split())
+        if not isinstance(error, (yaml.YAMLError, ValueError)):
+            why = f"a value does not fit its tag ({why})"
         raise ConfigError(f"cannot read {where}: it is not YAML: {why}") from error
 
 

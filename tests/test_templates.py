@@ -169,6 +169,33 @@ def test_a_recipe_file_that_is_none_is_one_line(content: bytes, words: str, tmp_
     assert str(file) in str(refused.value)
 
 
+PARTS = [
+    *("a", "'", '"', "\n", ":", " ", "-", "[", "]", "{", "}", "&a", "*a", "? ", "|", "<<: ", "---"),
+    *(
+        f"!!{tag} "
+        for tag in ("bool", "int", "float", "timestamp", "binary", "omap", "pairs", "set")
+    ),
+    *("!!python/object:os.system ", "!<x>", "%TAG ! x\n", "%YAML 9.9\n", "1e999", "0o8", "1:99"),
+    *("2024-99-99", "0b", "_", "=", "~", "!", "@", "`", "\t", "\0", "\ud800"),
+]
+
+
+@pytest.mark.parametrize("value", ["!!bool x", "!!timestamp x", "!!int ''", "!!float ''"])
+def test_a_value_that_does_not_fit_its_tag_is_one_line(value: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"{MEMBERS}description: {value}\n")
+    with pytest.raises(ConfigError, match=r"cannot read recipe file .*mine\.yaml") as caught:
+        parse_recipe(str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=14).map("".join))
+def test_any_text_is_read_or_one_line(text: str) -> None:
+    try:
+        load_yaml(text, "it")
+    except ConfigError as error:
+        assert "\n" not in str(error)  # noqa: PT017  # most texts are read
+
+
 def test_aliases_of_aliases_are_counted(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]

@@ -23,6 +23,7 @@ from eft_eval.judging.settings import JudgeSettings
 from eft_eval.recipe import canonical_name, parse_model_args
 from eft_eval.runs.completeness import newest_results, unwritten
 from eft_eval.streams import say
+from eft_eval.yaml_text import YAML_ERRORS
 
 
 def run_harness(arguments: list[str]) -> int:
@@ -83,7 +84,7 @@ def _check_config(path: Path) -> None:
     where = f"the settings file {path}"
     try:
         content = yaml.safe_load(read_text(path, where))
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+    except YAML_ERRORS as error:
         why = " ".join(str(error).split())
         raise ConfigError(f"cannot read {where}: it is not YAML: {why}") from error
     if not isinstance(content, dict):
