@@ -36,6 +36,7 @@ _OURS = {
 }  # fmt: skip
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 _START = 64  # bytes that tell what a file is
+_LARGEST_ID = 2**53  # up to which tables and browsers hold whole numbers
 NO_FILTER = ("none",)
 
 
@@ -189,7 +190,7 @@ def _record(record: Any) -> dict[str, Any] | None:
         return None
     if isinstance(number := record.get("doc_id"), float) and number.is_integer():
         record["doc_id"] = int(number)  # as tables of floats write it
-    if not isinstance(record.get("doc_id"), int):
+    if not isinstance(record.get("doc_id"), int) or abs(record["doc_id"]) > _LARGEST_ID:
         return None
     if record.get("resps", ()) is None:
         record["resps"] = [None]  # a response that never came; trimmed lines have no place for it
