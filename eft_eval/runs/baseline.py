@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from eft_eval.errors import ConfigError
 from eft_eval.records import finite_number
@@ -216,7 +216,7 @@ def _task(name: str, content: Mapping[str, Any], path: Path) -> TaskRun:
             returned = tuple(one["judge"]["returned"])
             judge = JudgeSeen(**{**one["judge"], "returned": returned})
         pipelines[filter_name] = Pipeline(
-            filter_name, items, one["verdicts"], judge, one["repeats"]
+            filter_name, items, _counts(one["verdicts"]), judge, one["repeats"]
         )
         positions = {metric: place for place, metric in enumerate(one["columns"])}
         for metric, facts in one["metrics"].items():
@@ -240,6 +240,12 @@ def _task(name: str, content: Mapping[str, Any], path: Path) -> TaskRun:
         results_file=path,
         samples_file=None,
     )
+
+
+def _counts(value: Any) -> Mapping[str, int] | None:
+    if value is not None and not all(type(one) is int and one >= 0 for one in value.values()):
+        raise ValueError(f"{value!r:.200} are no counts of verdicts")
+    return cast("Mapping[str, int] | None", value)
 
 
 def _item(number: int, doc_hash: Any, prompt_hash: Any, cluster: Any) -> ItemSeen:

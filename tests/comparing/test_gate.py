@@ -674,6 +674,9 @@ def test_an_edited_baseline_is_damaged(tmp_path: Path) -> None:
         (("items", 0, 0), 7, "item 0 has no hashes"),
         (("items",), [], "t holds 0 of 100 documents"),
         (("columns",), ["doc_hash"], "is a damaged baseline"),
+        (("verdicts",), {"scored": "x"}, "are no counts of verdicts"),
+        (("verdicts",), {"scored": -1}, "are no counts of verdicts"),
+        (("verdicts",), [1], "is a damaged baseline"),
     ):
         content = json.loads(file.read_text())
         inner = content["tasks"]["t"]["filters"]["none"]
