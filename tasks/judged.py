@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters import build_filter_ensemble
 
 from eft_eval.errors import ConfigError, nearest
@@ -19,6 +18,7 @@ from eft_eval.model_adapters.samples import UnfinishedResponse, drop_padding
 from eft_eval.runs.records import BYPASS, bypass_note
 from eft_eval.streams import logger, one_line_errors
 from eft_eval.tasks.data import describe
+from eft_eval.tasks.loaded import LoadedTask
 from eft_eval.verdicts.store import VerdictStore, default_store_path
 from eft_eval.verdicts.text import read_verdicts
 from eft_eval.verdicts.verdict import Verdict
@@ -27,7 +27,7 @@ log = logger("lm_eval.eft")
 one_line_errors()
 
 
-class JudgedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no types
+class JudgedTask(LoadedTask):
     """A task whose responses one or several judges score; task YAML names it under ``class``.
 
     Each pipeline of ``filter_list`` with the filter eft_judge is one judge; the responses are

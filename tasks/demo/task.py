@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lm_eval.api.task import ConfigurableTask
-
 from eft_eval.demo.family import world_size
 from eft_eval.demo.judge import JUDGE, VERSION, Truth
 from eft_eval.demo.language import Question, question_text
@@ -21,6 +19,7 @@ from eft_eval.judging.metrics import fact_values
 from eft_eval.model_adapters.samples import drop_padding
 from eft_eval.runs.metadata import Judging, PromptData
 from eft_eval.streams import one_line_errors
+from eft_eval.tasks.loaded import LoadedTask
 from eft_eval.verdicts.text import read_verdicts
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def as_question(doc: Mapping[str, Any]) -> Question:
     return Question(tuple(by_name[name] for name in doc["entities"]), tuple(doc["asked"]))
 
 
-class DemoTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no types
+class DemoTask(LoadedTask):
     """A demo task; adds to lm-eval's own class what the results say of judge and data."""
 
     def __init__(self, config: dict[str, Any]) -> None:

@@ -25,6 +25,8 @@ from eft_eval.model_adapters.settings import limit_threads
 from eft_eval.recipe import parse_recipe
 from eft_eval.tasks.demo.exact_judge import ExactJudgeFilter
 from eft_eval.tasks.demo.task import as_question, fact_metrics
+from eft_eval.tasks.judged import JudgedTask
+from eft_eval.tasks.loaded import LoadedTask
 from eft_eval.verdicts.text import read_verdicts
 
 LIMIT = 24
@@ -60,6 +62,14 @@ def test_the_group_holds_three_tasks(run: Mapping[str, Any]) -> None:
     for task, metrics in METRICS.items():
         names = {key.split(",")[0] for key in run["results"][task] if "," in key}
         assert names == metrics | {f"{name}_stderr" for name in metrics}
+
+
+def test_nobody_is_advised_of_metadata(caplog: pytest.LogCaptureFixture) -> None:
+    manager = TaskManager(include_path=str(hook.task_folder()), include_defaults=False)
+    with caplog.at_level("WARNING", logger="lm_eval"):
+        assert manager.load(["demo_fact", "demo_harm"])
+    assert "--metadata" not in caplog.text
+    assert issubclass(JudgedTask, LoadedTask)
 
 
 def test_metrics_are_what_the_readings_say(run: Mapping[str, Any]) -> None:
