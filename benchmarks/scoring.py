@@ -1,10 +1,12 @@
 """Scoring a composite of three members against three `--model hf` runs of the same members.
 
     python -m benchmarks.scoring --json scoring.json
+    python -m benchmarks.scoring --shared --json shared.json
 
 Makes random Llama folders (one base, two small ones), scores the same requests with the same
 batch size, alternates the contestants and prints medians of ratios within the run. Peak memory is
-measured in processes of their own, over what the imports take.
+measured in processes of their own, over what the imports take. With ``--shared``: few-shot multiple
+choice, each shared prefix read once, against every row read as it is.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROLES = {"base": (8, 384), "tuned": (3, 192), "reference": (3, 192)}
 VOCABULARY = 16_000
 BATCH = 8
+QUESTIONS = 4
 WORKLOADS = {
     "multiple choice: 8 contexts of 128 tokens, 4 answers of 8": (8, 128, 4, 8),
     "rolling: 8 texts of 256 tokens": (8, 1, 1, 255),
@@ -52,7 +56,7 @@ def make_folders(folder: Path) -> dict[str, str]:
             intermediate_size=2 * hidden,
             num_hidden_layers=layers,
             num_attention_heads=8,
-            max_position_embeddings=512,
+            max_position_embeddings=2048,
             bos_token_id=0,
             eos_token_id=1,
         )
@@ -75,6 +79,58 @@ def requests(workload: str) -> list[tuple[tuple[str, str], list[int], list[int]]
         context = tokens(length)
         rows += [((str(number), "x"), context, tokens(answer_length)) for _ in range(answers)]
     return rows
+
+
+def few_shot() -> list[tuple[tuple[str, str], list[int], list[int]]]:
+    """Return questions of 40 to 100 tokens with 4 answers each, all after the same 600 tokens."""
+    draw = random.Random(1)
+
+    def tokens(least: int, most: int) -> list[int]:
+        return [draw.randrange(2, VOCABULARY) for _ in range(draw.randint(least, most))]
+
+    shots, rows = tokens(600, 600), []
+    for number in range(QUESTIONS):
+        context = [*shots, *tokens(40, 100)]
+        rows += [((str(number), "x"), context, tokens(2, 10)) for _ in range(4)]
+    return rows
+
+
+def measure_shared(repeats: int) -> dict[str, Any]:
+    """Score few-shot questions with shared prefixes read once, and with every row as it is."""
+    from eft_eval.engine.prefixes import order_by_prefix
+    from eft_eval.model_adapters import scoring
+
+    def by_length(rows: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], int]:
+        order = sorted(set(rows), key=lambda row: (-len(row), row))
+        return {row: rank for rank, row in enumerate(order)}
+
+    rows = few_shot()
+    raw: dict[str, Any] = {}
+    ratios: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_folders(Path(folder))
+        now, before = make_model("eft", paths), make_model("eft", paths)
+        for view in before.composite.views:  # found out once and kept: it is told otherwise
+            view.member.engine.__dict__["_trees_fail"] = "as before"
+
+        def timed(model: Any) -> tuple[float, list[tuple[float, bool]]]:
+            vars(scoring)["order_by_prefix"] = order_by_prefix if model is now else by_length
+            start = time.perf_counter()
+            found = model._loglikelihood_tokens(rows, disable_tqdm=True)
+            return time.perf_counter() - start, found
+
+        for size in (8,):
+            now.batch_size_per_gpu = before.batch_size_per_gpu = size
+            (_, one), (_, other) = timed(now), timed(before)
+            raw[f"batch {size}: largest difference"] = max(
+                abs(a - b) for (a, _), (b, _) in zip(one, other, strict=True)
+            )
+            pairs = [(timed(before)[0], timed(now)[0]) for _ in range(repeats)]
+            raw[f"batch {size}: seconds, as they are and shared"] = pairs
+            ratios[f"few_shot_as_before_to_shared_b{size}"] = statistics.median(
+                a / b for a, b in pairs
+            )
+    return {"ratios": ratios, "raw": raw, "repeats": repeats}
 
 
 def make_model(who: str, paths: dict[str, str]) -> Any:
@@ -161,6 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--json", type=Path, help="write ratios and raw figures here")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--shared", action="store_true", help="shared prefixes against rows")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
@@ -168,7 +225,7 @@ def main() -> None:
         print_peak(who, workload, json.loads(paths))
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    found = measure(options.repeats)
+    found = (measure_shared if options.shared else measure)(options.repeats)
     for name, value in found["ratios"].items():
         print(f"{name:55} {value:.3f}")
     if options.json:

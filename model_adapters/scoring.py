@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_of
+from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.model_adapters.chat import ChatTurns
 
 __all__ = ["ScoringLM"]
@@ -70,9 +71,10 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """Score continuations; requests that share all but their last token share one pass."""
         self._turns.check(self.tokenizer)
         own_prompts = any(view.prompt for view in self.composite.views)
+        ranks = order_by_prefix([tuple(request[1] + request[2]) for request in requests])
         order = Collator(
             requests,
-            sort_fn=lambda request: (-len(request[1] + request[2]), tuple(request[1] + request[2])),
+            sort_fn=lambda request: ranks[tuple(request[1] + request[2])],
             group_by="contexts" if self.logits_cache and not own_prompts else None,
             group_fn=lambda request: request[1] + request[2][:-1],
         )
@@ -130,21 +132,23 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         return self._search_batch_size(length, max(scored, 1))
 
     def _search_batch_size(self, length: int, scored: int) -> int:
-        tokens = [0] * max(length, 2)
+        size = max(length, 2)
         views = len(self.composite.views)
 
         @find_executable_batch_size(starting_batch_size=self.max_batch_size)  # type: ignore[untyped-decorator]
         def attempt(batch_size: int) -> int:
-            self._score([ScoredRow((tokens[:-scored],) * views, tokens[-scored:])] * batch_size)
+            # unlike rows: those that begin alike are read together
+            rows = [[row % self.composite.vocabulary] * size for row in range(batch_size)]
+            self._score([ScoredRow((row[:-scored],) * views, row[-scored:]) for row in rows])
             return batch_size
 
         try:
-            size: int = attempt()
+            most: int = attempt()
         except RuntimeError as error:
             if "No executable batch size found" not in str(error):
                 raise
-            size = 1
+            most = 1
         if self.world_size > 1:  # the ranks go in step
-            size = int(self.all_gather(torch.tensor([size], device=self.device)).min())
+            most = int(self.all_gather(torch.tensor([most], device=self.device)).min())
         clear_torch_cache()
-        return size
+        return most

@@ -1,7 +1,7 @@
 """Log-probabilities of given continuations under a composite, a batch at a time.
 
 Knows tokens, not text. Only positions that predict a continuation token are turned into logits,
-and one model's logits are held at a time.
+one model's logits are held at a time, and what rows of a batch begin with alike is read once.
 """
 
 from __future__ import annotations
@@ -68,11 +68,9 @@ def continuation_log_probs(
         inputs = [
             [*row.contexts[number], *row.continuation][-(max_length + 1) :][:-1] for row in rows
         ]
-        logits, first = view.member.engine.logits(inputs, lengths)
-        for row, part in enumerate(parts):
-            end = len(inputs[row]) - first
-            composite.accumulate(part, view, logits[row, end - lengths[row] : end])
-        del logits
+        for row, logits in view.member.engine.last_logits(inputs, lengths):
+            composite.accumulate(parts[row], view, logits)
+            del logits
     for part in parts:
         part.sub_(part.logsumexp(dim=-1, keepdim=True))
     return parts

@@ -6,14 +6,14 @@ form and a line in `eft_eval.engine.loading.ENGINES`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Engine", "PlainWay", "Rows", "State"]
+__all__ = ["Engine", "PlainWay", "Rows", "State", "ends_of"]
 
 Rows = Literal["any", "equal", "one"]
 
@@ -33,6 +33,15 @@ class PlainWay:
     shrinks: bool
     cache: bool
     reason: str | None
+
+
+def ends_of(
+    logits: Tensor, first: int, inputs: Sequence[Sequence[int]], lengths: Sequence[int]
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield what `Engine.last_logits` does, from what `Engine.logits` returned."""
+    for row, (tokens, length) in enumerate(zip(inputs, lengths, strict=True)):
+        end = len(tokens) - first
+        yield row, logits[row, end - length : end]
 
 
 class State(Protocol):
@@ -75,6 +84,14 @@ class Engine(Protocol):
         Returns:
             Logits [rows, positions, V'] from the first position that some row needs, and that
             position's number; token j of a row lies at position j.
+        """
+
+    def last_logits(
+        self, inputs: Sequence[Sequence[int]], lengths: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield every row's number, in any order, and its last logits, [lengths[i], V'].
+
+        Rows that begin alike may be read together.
         """
 
     def check_positions(self, length: int) -> None:

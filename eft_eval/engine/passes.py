@@ -11,6 +11,8 @@ from torch import Tensor
 
 from eft_eval.engine.cache import RowCache
 from eft_eval.engine.inner_state import InnerState, keeps_inside
+from eft_eval.engine.prefixes import Forest
+from eft_eval.engine.windows import Window
 from eft_eval.errors import ConfigError
 
 __all__ = ["Masks", "Passes"]
@@ -86,6 +88,24 @@ class Passes:
             batch[row, : len(tokens)] = torch.tensor(tokens)
         output = self._run(batch.to(self.device), longest - first, use_cache=False)
         return output.logits[:, first - longest :], first
+
+    def tree_pass(self, forest: Forest, windows: Sequence[Window]) -> Tensor:
+        """Read trees of rows without a cache; return the logits of the nodes that they keep."""
+        made = {one.kind: self.mask(forest.mask(one).to(self.device)) for one in windows}
+        masks: Masks = made if len(made) > 1 else next(iter(made.values()))
+        options: dict[str, Any] = {"attention_mask": masks, "use_cache": False}
+        if "position_ids" in self.takes:
+            options["position_ids"] = forest.positions.to(self.device)
+        tokens = forest.tokens.to(self.device)
+        logits: Tensor = self._run(tokens, forest.keep, **options).logits[:, -forest.keep :]
+        return logits
+
+    def mask(self, seen: Tensor) -> Tensor:
+        """Return a mask of truth values as the model's attention takes it."""
+        if self.boolean_masks:
+            return seen
+        zeros = torch.zeros(seen.shape, dtype=self.dtype, device=seen.device)
+        return zeros.masked_fill(~seen, torch.finfo(self.dtype).min)
 
     def row_pass(
         self, tokens: Tensor, masks: Masks, positions: Tensor, cache: RowCache, keep: int

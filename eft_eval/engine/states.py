@@ -105,8 +105,4 @@ class RowState:
 
     def _mask(self, span: Span, window: Window) -> Tensor | None:
         mask = span.mask(window, self._device)
-        if mask is None or self._model.boolean_masks:
-            return mask
-        dtype = self._model.dtype
-        zeros = torch.zeros(mask.shape, dtype=dtype, device=self._device)
-        return zeros.masked_fill(~mask, torch.finfo(dtype).min)
+        return None if mask is None else self._model.mask(mask)

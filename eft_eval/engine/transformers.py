@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from eft_eval.engine.batches import BatchState, RereadState
-from eft_eval.engine.engine import PlainWay, State
+from eft_eval.engine.engine import PlainWay, State, ends_of
 from eft_eval.engine.head import set_head_dtype
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.positions import (
@@ -19,6 +19,7 @@ from eft_eval.engine.positions import (
     counts_by_token,
     same_scale_until,
 )
+from eft_eval.engine.prefixes import Forest, forests
 from eft_eval.engine.states import RowState
 from eft_eval.engine.trial import Trial
 from eft_eval.engine.windows import layer_windows
@@ -68,6 +69,28 @@ class TransformersEngine:
         """Return the logits after the last ``lengths[i]`` tokens of every row."""
         self._check_causal()
         return self._passes.logits(inputs, lengths)
+
+    def last_logits(
+        self, inputs: Sequence[Sequence[int]], lengths: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield every row's number and its last logits; shared prefixes are read once."""
+        self._check_causal()
+        windows = layer_windows(self._config)
+        found = list(forests(inputs, lengths))
+        if not found or windows is None or not self._reads_trees(found):
+            yield from ends_of(*self._passes.logits(inputs, lengths), inputs, lengths)
+            return
+        while found:
+            forest = found.pop()
+            logits = self._passes.tree_pass(forest, windows)
+            for row, tree, places in forest.places:
+                yield row, logits[tree, places]
+
+    def _reads_trees(self, found: Sequence[Forest]) -> bool:
+        limit = same_scale_until(self._config)
+        if limit is not None and limit < max(one.tokens.shape[1] for one in found):
+            return False
+        return self._trees_fail is None
 
     def check_positions(self, length: int) -> None:
         """Raise ConfigError where a row of ``length`` tokens would change its neighbours."""
@@ -141,6 +164,10 @@ class TransformersEngine:
     @cached_property
     def _windows_fail(self) -> str | None:
         return self._trial.windows()
+
+    @cached_property
+    def _trees_fail(self) -> str | None:
+        return self._trial.trees()
 
     @cached_property
     def _plain_way(self) -> PlainWay:

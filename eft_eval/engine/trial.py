@@ -22,6 +22,7 @@ from eft_eval.engine.numerics import (
     root_mean_square,
 )
 from eft_eval.engine.passes import Passes
+from eft_eval.engine.prefixes import forests
 from eft_eval.engine.states import RowState
 from eft_eval.engine.windows import layer_windows, narrowed
 from eft_eval.streams import logger
@@ -105,6 +106,13 @@ class Trial:
         lengths = (18 * self._scale, 11 * self._scale)
         return self._told(functools.partial(self._rolls_back, lengths, windows=True))
 
+    def trees(self) -> str | None:
+        """Return why rows that begin alike cannot be read as a tree; None where they can."""
+        with narrowed(self._model.text, _WINDOW):
+            if why := self._told(self._reads_trees):
+                return why
+        return self._told(self._reads_trees)
+
     def batch(self) -> str | None:
         """Return why a batch of unlike rows, without a cache, differs from each alone."""
         return self._told(self._scores_alike)
@@ -170,6 +178,20 @@ class Trial:
         rounds = exact and self._nudge_spread > _ROUNDS * NUDGE
         if rounds or only_numerics(0.0, self._batch_spread, self._tolerance):
             self._note_dependence()
+
+    def _reads_trees(self) -> str | None:
+        windows = layer_windows(self._model.text)
+        if windows is None:
+            return "some of its layers are no attention over all tokens"
+        stem, second, one, other = self._rows((9, 8, 5, 4), scale=1)
+        rows = [stem + one, stem[:7] + other, second + other, second + one]
+        for forest in (found := list(forests(rows, [2] * len(rows)))):
+            logits = self._model.tree_pass(forest, windows)
+            for row, tree, places in forest.places:
+                if why := self._apart(logits[tree, places], self._alone([rows[row]], 2)[0]):
+                    return why
+        assert len(found) == 1
+        return None
 
     def _scores_alike(self) -> str | None:
         rows = self._rows(_MIXED)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from transformers import LlamaConfig
 from eft_eval import Composite
 from eft_eval.composite.mathematics import gumbel_noise, request_seed
 from eft_eval.decoding import Decoder, Request, SamplingRule
-from eft_eval.engine.engine import Engine, PlainWay, State
+from eft_eval.engine.engine import Engine, PlainWay, State, ends_of
 from eft_eval.engine.loading import ENGINES, LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec
@@ -76,6 +76,11 @@ class TableEngine:
         for row, tokens in enumerate(inputs):
             found[row, : len(tokens)] = _after(self.table, tokens, len(tokens))
         return found, 0
+
+    def last_logits(
+        self, inputs: Sequence[Sequence[int]], lengths: Sequence[int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        return ends_of(*self.logits(inputs, lengths), inputs, lengths)
 
     def check_positions(self, length: int) -> None:
         pass
