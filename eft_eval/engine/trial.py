@@ -99,6 +99,8 @@ class Trial:
         Windows of real models are longer than a trial: they are made shorter for its time, and
         once more tried out as they are.
         """
+        if layer_windows(self._model.text) is None:
+            return "windows that take no mask"
         with narrowed(self._model.text, _WINDOW):
             for lengths in ((18, 11), (13, 13), (18, 3)):
                 if why := self._told(functools.partial(self._rolls_back, lengths, windows=True)):

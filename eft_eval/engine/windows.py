@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from eft_eval.engine.positions import attention_reach
+
 __all__ = ["ALL", "Window", "layer_windows", "narrowed"]
 
 
@@ -66,7 +68,9 @@ def layer_windows(text: Any) -> tuple[Window, ...] | None:
         kinds = ["sliding_attention" if slides else "full_attention"] * layers
     if len(kinds) < layers or not set(kinds) <= set(_SIZES):
         return None
-    return tuple(Window(kind, _size(text, kind)) for kind in kinds)
+    windows = tuple(Window(kind, _size(text, kind)) for kind in kinds)
+    reach = min((one.size for one in windows if one.size is not None), default=None)
+    return windows if reach == attention_reach(text) else None  # as GPT-Neo's, of another name
 
 
 def _size(text: Any, kind: str) -> int | None:

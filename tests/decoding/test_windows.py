@@ -10,12 +10,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import perturb
+from transformers import GPTNeoConfig
 from windowed_models import KINDS, save_windowed
 
 from eft_eval.api import Composite
 from eft_eval.composite.mathematics import gumbel_noise
 from eft_eval.decoding import Decoder, Request, SamplingRule
 from eft_eval.engine.loading import LoadOptions
+from eft_eval.engine.windows import layer_windows
 from eft_eval.recipe import parse_recipe
 
 WINDOW, LENGTH = 6, 12
@@ -130,3 +132,10 @@ def test_any_window_and_lengths(make: Any, **way: Any) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_windows_and_lengths(make: Any, kind: str, **way: Any) -> None:
     around_the_window(make(kind), **way)
+
+
+def test_windows_of_another_name_are_not_taken_for_none() -> None:
+    """GPT-Neo masks by place in its own layers; a trial is shorter than its real window."""
+    config = GPTNeoConfig(num_layers=2, attention_types=[[["global", "local"], 1]])
+    assert config.window_size == 256
+    assert layer_windows(config) is None
