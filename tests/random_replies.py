@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from endpoint_kinds import KINDS, chunk, completion, sse
+from gateway_answers import ANSWERS
 from hypothesis import strategies as st
 
+from eft_eval.judging.judges.endpoint_errors import Kind
 from eft_eval.judging.prompts.endings import GOOD_ENDS
 
 __all__ = ["replies"]
@@ -35,6 +37,18 @@ AT_ONCE = [
     for name, one in KINDS.items()
     if one.status != "scored" or one.answer({"stream": False})[0] < 400
 ]
+NATIVE = st.sampled_from(
+    [
+        ("MAX_TOKENS", "truncated"),
+        ("SAFETY", "refused"),
+        ("refusal", "refused"),
+        ("error", "api_error"),
+        ("STOP", "scored"),
+        ("end_turn", "scored"),
+        ("a word of its own", "scored"),
+        (None, "scored"),
+    ]
+)
 FORMS = st.sampled_from(["text", "bold", "json", "fence", "words", "capitals", "number as text"])
 
 
@@ -61,9 +75,27 @@ def replies(draw: st.DrawFn) -> tuple[str, int | None, int, bytes, str]:
     judged = f"{draw(WORDS)}\n{forged.format(other)}"
     kind = draw(
         st.sampled_from(
-            ["scored", "quoting", "cut", "filtered", "failed", "stream", "broken", "two", "known"]
+            ["scored", "quoting", "cut", "filtered", "failed", "stream", "broken", "two", "known",
+             "gateway", "native", "choices"]
         )
-    )
+    )  # fmt: skip
+    if kind == "gateway":
+        answer = ANSWERS[draw(st.sampled_from(sorted(ANSWERS)))]
+        body = answer.body if isinstance(answer.body, bytes) else wire(answer.body)
+        becomes = "api_error" if answer.becomes in get_args(Kind) else answer.becomes
+        return becomes, 2 if becomes == "scored" else None, answer.status, body, judged
+    if kind in ("native", "choices"):
+        payload = completion(text)
+        expected = settled(text, score, other if forged else None)
+        if kind == "native":
+            native, becomes = draw(NATIVE)
+            payload["choices"][0]["native_finish_reason"] = native
+            expected = expected if becomes == "scored" else (becomes, None)
+        else:
+            further = {**completion(f"Score: {other}")["choices"][0], "index": 1}
+            payload["choices"].insert(draw(st.integers(0, 1)), further)
+        body = sse(as_chunk(payload)) if draw(st.booleans()) else wire(payload)
+        return (*expected, 200, body, judged)
     if kind == "known":
         one = KINDS[draw(st.sampled_from(AT_ONCE))]
         status, payload = one.answer({"stream": False})
@@ -97,6 +129,14 @@ def replies(draw: st.DrawFn) -> tuple[str, int | None, int, bytes, str]:
         body = sse(*events[:2], done=False) if missing else sse(*events)
         return ("api_error", None, 200, body, judged) if missing else (*expected, 200, body, judged)
     return (*expected, 200, wire(completion(text, ending)), judged)
+
+
+def as_chunk(payload: dict[str, Any]) -> dict[str, Any]:
+    """A completion as the one event of a stream."""
+    choices = [{**one, "delta": one["message"]} for one in payload["choices"]]
+    for one in choices:
+        del one["message"]
+    return {**payload, "choices": choices}
 
 
 def wire(payload: Any) -> bytes:
