@@ -189,6 +189,10 @@ def _plan(name: str, family: FamilyOptions, options: DesignOptions) -> StudyPlan
     checks = {"scaling": check_scaling, "frontier": check_frontier, "sequence": check_sequence}
     if plan.design.analysis in checks:
         checks[plan.design.analysis](plan)
+    if plan.design.engine == "eft-vllm":
+        from eft_eval.study.engines import check_engine
+
+        check_engine(plan)
     return plan
 
 

@@ -27,6 +27,10 @@ def check_ahead(plan: StudyPlan) -> None:
     from eft_eval.judging.settings import JudgeSettings
     from eft_eval.study.needs import check_tasks
 
+    if plan.design.engine == "eft-vllm":
+        from eft_eval.vllm.engine import check_installed
+
+        check_installed()
     found = asked_of(plan.tasks, TaskChanges(1, None, plan.design.gen_kwargs), len)
     check_tasks(plan, found.configs)
     if found.judged:
@@ -72,7 +76,7 @@ def _arm_needs(
 
     if machine is None:
         return ArmNeeds(arm)
-    engine, rows = plan.design.engine, str(plan.design.batch_size)
+    engine, rows = plan.design.engine, plan.batch_size
     settings = PlanSettings(engine, batch=int(rows) if rows.isdigit() else None)
     try:
         return ArmNeeds(arm, make_plan(arm.recipe, machine, work, settings))

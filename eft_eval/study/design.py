@@ -84,7 +84,7 @@ class Design(Closed):
         tasks: Of lm-eval; empty: the family's.
         seeds: Of the sampling noise; every arm runs with each.
         limit: Documents per task, or a share below 1.
-        batch_size: Rows at a time.
+        batch_size: Rows at a time; none: 16, of eft-vllm as many as the engine takes.
         engine: lm-eval's model: eft or eft-vllm.
         chat_template: Whether prompts go through the chat template; none: as the family says.
         gen_kwargs: In place of the tasks' generation settings, as lm-eval takes them.
@@ -104,7 +104,8 @@ class Design(Closed):
     batch_size: (
         Annotated[int, Field(ge=1)]
         | Annotated[str, Field(pattern=r"^([1-9][0-9]{0,5}|auto(:[1-9][0-9]{0,5})?)$")]
-    ) = 16
+        | None
+    ) = None
     engine: Literal["eft", "eft-vllm"] = "eft"
     chat_template: bool | None = None
     gen_kwargs: str | None = None

@@ -138,7 +138,7 @@ def _loaded(arm: PlannedArm, folder: StudyFolder) -> Composite:
     key = arm.recipe.model_dump_json()
     if key not in _LOADED:
         _LOADED.clear()
-        args = {**folder.plan.family.model_args, **folder.plan.design.model_args}
+        args = folder.plan.model_args
         options = {
             name: args[name]
             for name in ("trust_remote_code", "use_fast_tokenizer", "add_bos_token", "device")

@@ -77,6 +77,18 @@ class StudyPlan:
         asked = self.design.chat_template
         return self.family.chat_template if asked is None else asked
 
+    @property
+    def batch_size(self) -> str:
+        """Rows at a time, as lm-eval takes them."""
+        if self.design.batch_size is not None:
+            return str(self.design.batch_size)
+        return "16" if self.design.engine == "eft" else "auto"
+
+    @property
+    def model_args(self) -> dict[str, Any]:
+        """Run-time arguments of every arm."""
+        return {**self.family.model_args, **self.design.model_args}
+
     def identity(self) -> dict[str, Any]:
         """Return all that its results depend on, as JSON data."""
         design = self.design
@@ -88,11 +100,11 @@ class StudyPlan:
             "tasks": list(self.tasks),
             "seeds": list(design.seeds),
             "limit": design.limit,
-            "batch-size": design.batch_size if design.analysis == "speed" else None,
+            "batch-size": (design.batch_size or 16) if design.analysis == "speed" else None,
             "engine": design.engine,
             "chat-template": self.chat_template,
             "gen-kwargs": design.gen_kwargs,
-            "model-args": {**self.family.model_args, **design.model_args},
+            "model-args": self.model_args,
             "documents": design.documents if design.analysis in ("tokens", "sequence") else None,
             "judge": self.judge or None,
             "level": design.level,
@@ -110,7 +122,7 @@ class StudyPlan:
         words = [sys.executable, "-m", "eft_eval", "run", "--model", design.engine]
         words += ["--model_args", json.dumps(self._model_args(run, responses))]
         words += ["--tasks", ",".join(self.tasks), "--seed", f"0,1234,{run.seed},1234"]
-        words += ["--batch_size", str(design.batch_size), "--log_samples"]
+        words += ["--batch_size", self.batch_size, "--log_samples"]
         if design.limit is not None:
             words += ["--limit", f"{design.limit:.15g}"]
         if self.chat_template:
@@ -121,7 +133,7 @@ class StudyPlan:
 
     def _model_args(self, run: ArmRun, responses: Path) -> dict[str, Any]:
         recipe = run.arm.recipe
-        found = {**self.family.model_args, **self.design.model_args}
+        found = self.model_args
         found |= recipe.model_dump(exclude_none=True, exclude_defaults=True, mode="json")
         if recipe.is_base_alone:
             found.pop("deltas", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,15 +11,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from eft_eval.secrets import without_credentials
 from eft_eval.study.folder import StudyFolder
 from eft_eval.study.forks import Forks, can_fork
 from eft_eval.study.plan import ArmRun
 
-__all__ = ["Outcome", "Settings", "run_arms"]
+__all__ = ["Outcome", "Settings", "last_words", "run_arms"]
 
 _LACKS_VERDICTS = 3  # exit code of `eft-eval run`
 _ERROR = "eft-eval: error: "
+_RAISED = re.compile(r"(\([^()]*\) )?([\w.]+\.)?\w*(Error|Exception|Interrupt|Exit)(:|$)")
 
 
 class Outcome(NamedTuple):
@@ -138,7 +139,7 @@ class _Maker:
         if code == 0:
             self._folder.finish(run, seconds)
             return Outcome(run, "done", seconds, "")
-        said = _last_words(log.read_bytes()[before:].decode("utf-8", "replace"))
+        said = last_words(log.read_bytes()[before:].decode("utf-8", "replace"))
         if code == _LACKS_VERDICTS:
             return Outcome(run, "lacks verdicts", seconds, said)
         return Outcome(run, "failed", seconds, said or f"exit code {code}")
@@ -181,11 +182,11 @@ class _Maker:
             forks.close()
 
 
-def _last_words(log: str) -> str:
-    """Return the line that says why, else the last one."""
+def last_words(log: str) -> str:
+    """Return the line that says why: an error of ours, else the last one raised, else the last."""
     lines = [line.rpartition("\r")[2].strip() for line in log.splitlines()]
     lines = [line for line in lines if line]
-    errors = [line.partition(_ERROR)[2] for line in lines if line.startswith(_ERROR)]
-    if errors:
+    if errors := [line.partition(_ERROR)[2] for line in lines if line.startswith(_ERROR)]:
         return errors[-1]
-    return without_credentials(lines[-1][:300]) if lines else ""
+    raised = [line for line in lines if _RAISED.match(line)]
+    return (raised or lines or [""])[-1][:300]

@@ -13,7 +13,7 @@ from eft_eval.runs.saved import open_run
 from eft_eval.statistics.interval import Interval
 from eft_eval.statistics.means import mean_of
 from eft_eval.study.numbers import ArmRuns
-from eft_eval.study.plan import StudyPlan
+from eft_eval.study.plan import PlannedArm, StudyPlan
 
 __all__ = ["ArmSpeed", "Speeds", "speeds"]
 
@@ -43,7 +43,8 @@ class Speeds:
     Attributes:
         standard: The arm that is 1: plain decoding of the composite.
         arms: All of them.
-        same_responses: Whether all blocks gave the same responses; None where there is but one.
+        same_responses: Whether all blocks gave the same responses; None where there is but one,
+            or the engine is vLLM's.
     """
 
     standard: str
@@ -59,12 +60,12 @@ def speeds(plan: StudyPlan, arms: ArmRuns, level: float) -> Speeds | None:
         arms: Runs that are whole.
         level: Confidence level.
     """
-    plain = [arm.name for arm in plan.arms if (arm.setting, arm.value) == ("block", 0)]
+    plain = [arm.name for arm in plan.arms if _block(arm) == 0]
     standard = (plain or [plan.arms[0].name])[0]
     if standard not in arms:
         return None
-    blocks = [arm.name for arm in plan.arms if arm.setting == "block" and arm.name in arms]
-    same = _same_responses([arms[name] for name in blocks]) if len(blocks) > 1 else None
+    # vLLM draws other noise with other blocks: its samples agree in distribution only
+    same = _blocks_agree(plan, arms) if plan.design.engine == "eft" else None
     base = _rates(arms[standard])
     found = tuple(
         ArmSpeed(name, _rates(runs), _ratio(_rates(runs), base, level), _acceptance(runs))
@@ -95,8 +96,23 @@ def _acceptance(runs: Sequence[Run]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _same_responses(arms: Sequence[Sequence[Run]]) -> bool:
-    return len({_responses(runs) for runs in arms}) == 1
+def _block(arm: PlannedArm) -> int | str | None:
+    """Return how many tokens an arm drafts in a round; None where there is nothing to draft for."""
+    return None if arm.recipe.is_base_alone else arm.recipe.decoding.block
+
+
+def _blocks_agree(plan: StudyPlan, arms: ArmRuns) -> bool | None:
+    """Whether arms that differ in the block alone gave the same; None where there are none."""
+    alike: dict[str, list[str]] = {}
+    for arm in plan.arms:
+        if arm.name in arms and _block(arm) is not None:
+            decoding = arm.recipe.decoding.model_copy(update={"block": 0})
+            rest = arm.recipe.model_copy(update={"decoding": decoding})
+            alike.setdefault(rest.model_dump_json(), []).append(arm.name)
+    several = [names for names in alike.values() if len(names) > 1]
+    if not several:
+        return None
+    return all(len({_responses(arms[name]) for name in names}) == 1 for names in several)
 
 
 def _responses(runs: Sequence[Run]) -> tuple[tuple[str, ...], ...]:

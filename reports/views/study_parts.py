@@ -24,6 +24,11 @@ def parts_sentences(found: StudyResults) -> Iterator[str]:
             first, last = found.trade_off.curves[0].name, found.trade_off.curves[-1].name
             said = with_ends(found.trade_off.difference, "+.4f")
             yield f"{last} minus {first}: {said}{_none(found.trade_off.difference)}."
+    if found.analysis == "frontier" and found.trade_off is None and found.scores:
+        yield (
+            "No trade-off: it needs a curve that is whole, and harm and helpfulness, or metrics of "
+            "two tasks."
+        )
     if found.speeds is not None:
         for one in found.speeds.arms:
             if one.ratio is not None and one.arm != found.speeds.standard:

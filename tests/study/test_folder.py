@@ -12,6 +12,7 @@ from written_studies import planned
 
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
+from eft_eval.study.running import last_words
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
@@ -91,3 +92,23 @@ def test_families_are_listed() -> None:
     assert done.exit_code == 0
     for word in ("demo", "llama2", "gemma-3", "unchecked", "small-base: MODEL"):
         assert word in done.output
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("eft-eval: error: no such model\nwarned of something\n", "no such model"),
+        (
+            "Traceback (most recent call last):\n  x\nRuntimeError: engine failed\n"
+            "tracker.py:254: UserWarning: leaked\n  warnings.warn('leaked %d')\n",
+            "RuntimeError: engine failed",
+        ),
+        ("(Core pid=7) torch.OutOfMemoryError: 1 GiB\nlast\n", "torch.OutOfMemoryError: 1 GiB"),
+        ("  0%|  |\r100%|##|\nKilled\n", "Killed"),
+        ("KeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("", ""),
+    ],
+)
+def test_the_reason_is_the_line_that_says_why(log: str, said: str) -> None:
+    assert said in last_words(log)
+    assert len(last_words(log).splitlines()) <= 1

@@ -90,6 +90,14 @@ def test_a_frontier_needs_a_grid(tmp_path: Path) -> None:
         check_frontier(planned(tmp_path / "s", "frontier", alpha="0.5").plan)
 
 
+def test_one_metric_is_no_trade_off_and_that_is_said(tmp_path: Path) -> None:
+    found = planned(tmp_path / "s", "frontier", alpha="0:1:0.5")
+    written(found, lambda run: {"t": {"harm": [1.0, 0.0]}}, better={"harm": False})
+    results = study_results(found)
+    assert results.trade_off is None
+    assert "No trade-off: it needs" in page_markdown(study_page(results))
+
+
 def test_speeds_are_ratios_to_plain_decoding(tmp_path: Path) -> None:
     found = planned(tmp_path / "s", "speed", seeds=[1, 2, 3])
     rate = {arm.name: 10.0 * (place + 1) for place, arm in enumerate(found.plan.arms)}
@@ -133,6 +141,33 @@ def test_another_response_with_another_block_is_seen(tmp_path: Path) -> None:
     assert speeds is not None
     assert speeds.same_responses is False
     assert "NOT the same" in page_markdown(study_page(study_results(found)))
+
+
+def test_arms_of_one_block_each_are_as_a_list_of_blocks(tmp_path: Path) -> None:
+    """The one without drafts is 1 wherever it stands, and equal composites are compared."""
+    up = {"base": "large-base", "tuned": "small-tuned", "reference": "small-base"}
+    arms = {
+        "alone": {"base": "large-tuned", "block": 0},
+        "four": {**up, "block": 4},
+        "plain": {**up, "block": 0},
+        "half": {**up, "weight": 0.5, "block": 4},
+    }
+    found = planned(tmp_path / "s", "speed", arms=arms)
+    responses = {"half": ["another"], "alone": ["a third"]}
+    for place, run in enumerate(found.plan.runs):
+        alone = planned(tmp_path / "s", "speed", arms=arms)
+        alone.plan.__dict__["runs"] = (found.plan.runs[place],)
+        written(alone, lambda run: {"t": {"score": [1.0]}}, better={"score": True},
+                responses=responses.get(run.arm.name, ["one"]))  # fmt: skip
+    speeds = study_results(found).speeds
+    assert speeds is not None
+    assert speeds.standard == "plain"
+    assert speeds.same_responses is True
+    (file,) = found.place(found.plan.runs[1]).glob("*/samples_*.jsonl")
+    file.write_text(file.read_text().replace('"one"', '"other"', 1))
+    changed = study_results(found).speeds
+    assert changed is not None
+    assert changed.same_responses is False
 
 
 ASKED = [dialogue(f"Tell me everything about {name}.") for name in ("Toni Maldan", "Ada Bo", "Bo")]
