@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
+from transformers import DynamicCache
 
 from eft_eval.engine.cache import GROWTH
 from eft_eval.engine.loading import Member
+from eft_eval.engine.passes import Passes
 from eft_eval.engine.wrappers import loader_of
 from eft_eval.recipe import bytes_per_weight
 
@@ -16,6 +19,8 @@ __all__ = ["WeightCounts", "cache_bytes", "parameter_count", "weight_bytes", "we
 
 _COUNTS: WeakKeyDictionary[Member, WeightCounts] = WeakKeyDictionary()
 _SAME: dict[tuple[type, str], WeightCounts] = {}  # members of equal configurations
+
+_LATENT: dict[tuple[type, str], int] = {}
 
 
 class WeightCounts(NamedTuple):
@@ -75,10 +80,46 @@ def cache_bytes(member: Member, rows: int, length: int) -> int:
     text = member.text_config
     if getattr(text, "num_attention_heads", None) is None:
         return 0  # no attention, no such cache
+    width = torch.empty(0, dtype=member.dtype).element_size()
+    steps = -(-length // GROWTH) * GROWTH
+    return int(text.num_hidden_layers * _cached_numbers(member) * rows * steps * width)
+
+
+def _cached_numbers(member: Member) -> int:
+    """Return how many numbers an attention layer keeps of a token."""
+    text = member.text_config
+    if getattr(text, "kv_lora_rank", None):
+        key = type(member.config), member.config.to_json_string()
+        if key not in _LATENT:
+            _LATENT[key] = _latent_numbers(member)
+        return _LATENT[key]
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     if getattr(text, "multi_query", False) and not getattr(text, "new_decoder_architecture", False):
         heads = 1  # of Falcon and GPT-BigCode; newer Falcons keep a copy for every head
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    width = torch.empty(0, dtype=member.dtype).element_size()
-    steps = -(-length // GROWTH) * GROWTH
-    return int(2 * text.num_hidden_layers * heads * size * rows * steps * width)
+    return int(2 * heads * size)
+
+
+def _latent_numbers(member: Member) -> int:
+    """Return what latent attention keeps, which transformers unpacks or not, by its version.
+
+    Its first layer is asked, on no device; where that cannot be, it is an upper bound.
+    """
+    text = member.text_config
+    key = (getattr(text, "qk_nope_head_dim", None) or 0) + (text.qk_rope_head_dim or 0)
+    unpacked = int(text.num_attention_heads * (key + text.v_head_dim))
+    config = copy.deepcopy(member.config)
+    config.get_text_config(decoder=True).num_hidden_layers = 1
+    cache: Any = DynamicCache()
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            model: Any = loader_of(config, member.label).from_config(config)
+            one = torch.zeros(1, 1, dtype=torch.long)
+            passes = Passes(model.eval(), torch.device("meta"), member.label)
+            passes.row_pass(one, None, one, cache, 1)
+    except Exception:  # noqa: BLE001  # of any model's code: what was kept before it counts
+        pass
+    kept = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
+    if not kept:
+        return unpacked
+    return sum(int(one.shape[1] * one.shape[3]) for one in (kept[0].keys, kept[0].values))

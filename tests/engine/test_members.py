@@ -9,17 +9,19 @@ import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from tiny_models import make_model
+from tiny_models import byte_tokenizer, make_model
 from tokenizer_kinds import KINDS, size_of, tokenizer_of
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from eft_eval import Composite
-from eft_eval.engine.footprint import parameter_count
+from eft_eval.engine.footprint import cache_bytes, parameter_count
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
@@ -342,3 +344,27 @@ def test_a_member_that_nobody_uses_any_more_leaves_memory(whole: Path) -> None:
     del one
     gc.collect()
     assert weights() is None
+
+
+@pytest.mark.parametrize("name", ["DeepseekV2", "DeepseekV3", "Glm4MoeLite"])
+def test_caches_of_latent_attention_are_counted_as_this_transformers_keeps_them(
+    tmp_path: Path, name: str
+) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4}
+    latent = {"q_lora_rank": 12, "kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4}
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=259, v_head_dim=7, first_k_dense_replace=1, pad_token_id=None,
+        **sizes, **heads, **latent, **experts,
+    )  # fmt: skip
+    getattr(transformers, f"{name}ForCausalLM")(config).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    member = Member(MemberSpec(model=str(tmp_path)), LoadOptions())
+    expected = cache_bytes(member, 3, 20)
+    assert member.engine.cannot_roll_back(64) is None
+    state: Any = member.engine.row_state(3, 20)
+    state.join([[1, 2, 3]] * 3)
+    state.forward(torch.tensor([[1]] * 3))
+    kept = [kind for layer in state._cache.layers for kind in (layer.keys, layer.values)]
+    assert expected == sum(one.numel() * one.element_size() for one in kept)
