@@ -121,7 +121,8 @@ def train(composite: Composite, pairs: Sequence[Pair], given: argparse.Namespace
         if spent * (step + 1) / step > 60 * given.minutes:
             print(f"stopped after {step} of {len(batches)} steps: --minutes {given.minutes:g}")
             break
-    adapted.peft_config["default"].base_model_name_or_path = str(given.model)
+    below = composite.recipe.base.model  # of a GGUF file its folder
+    adapted.peft_config["default"].base_model_name_or_path = below
     adapted.save_pretrained(given.out)
 
 
