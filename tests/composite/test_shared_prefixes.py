@@ -117,7 +117,8 @@ def test_each_prefix_is_read_once_and_nothing_changes(tmp_path: Path, kind: str)
     recipe = {"base": base, "tuned": tuned, "reference": reference}
     dtype = "float64" if exact else "float32"
     composite = Composite.load({**recipe, "dtype": dtype}, device="cpu")
-    most = 1e-6 if exact else 1e-5 if kind == "llama" else 1e-4
+    rounded = {"llama": 1e-5, "Gemma2": 1e-5}  # float32; a softmax in it
+    most = rounded.get(kind, 1e-9 if exact else 1e-4)
     rows = rows_of(composite)
     alone = [continuation_log_probs(composite, [row], 256)[0] for row in rows]
     together: list[torch.Tensor] = []
