@@ -141,8 +141,10 @@ class _Maker:
             return Outcome(run, "done", seconds, "")
         said = last_words(log.read_bytes()[before:].decode("utf-8", "replace"))
         if code == _LACKS_VERDICTS:
-            return Outcome(run, "lacks verdicts", seconds, said)
-        return Outcome(run, "failed", seconds, said or f"exit code {code}")
+            why = said or f"responses were left without one; {log} says why"
+            return Outcome(run, "lacks verdicts", seconds, why)
+        ended = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
+        return Outcome(run, "failed", seconds, said or f"{ended}; {log} says more")
 
     def _fork(self, command: Sequence[str], log: Path) -> int | None:
         """Return the exit code of a fork; None where there is nothing to fork from."""
@@ -183,10 +185,10 @@ class _Maker:
 
 
 def last_words(log: str) -> str:
-    """Return the line that says why: an error of ours, else the last one raised, else the last."""
+    """Return the line that says why: an error of ours, else the last one raised; empty without."""
     lines = [line.rpartition("\r")[2].strip() for line in log.splitlines()]
     lines = [line for line in lines if line]
     if errors := [line.partition(_ERROR)[2] for line in lines if line.startswith(_ERROR)]:
         return errors[-1]
     raised = [line for line in lines if _RAISED.match(line)]
-    return (raised or lines or [""])[-1][:300]
+    return raised[-1][:300] if raised else ""
