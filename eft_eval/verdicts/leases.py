@@ -37,6 +37,9 @@ _ROWS_PER_STATEMENT = 100
 _POLL_SECONDS = 0.2
 _HURRY_SECONDS = 0.5
 
+_ended: set[str] = set()
+"""Callers of this process that have ended and whose claims could not be given back."""
+
 Taken = Literal["mine", "stored", "taken", "batched"]
 """``mine``: ask now; ``stored``: the verdict is there; ``taken``: another process is asking;
 ``batched``: the request is in a Batch API job that is not collected."""
@@ -68,7 +71,8 @@ class Claims:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._try("DELETE FROM claims WHERE owner=?", self._owner)
+        if not self._try("DELETE FROM claims WHERE owner=?", self._owner):
+            _ended.add(self._owner)  # no later call of this process is to wait for them
         self._quick.close()
         self._durable.close()
 
@@ -139,10 +143,12 @@ class Claims:
             "UPDATE claims SET expires=? WHERE owner=?", time.time() + self.lease_s, self._owner
         )
 
-    def _try(self, statement: str, *values: object) -> None:
+    def _try(self, statement: str, *values: object) -> bool:
         """Do what need not succeed, as leases run out by themselves; and so wait for no lock."""
         with contextlib.suppress(sqlite3.Error), self._store.patience(self._quick, _HURRY_SECONDS):
             self._quick.execute(statement, values)
+            return True
+        return False
 
     def _states(self, keys: Sequence[str]) -> list[Taken]:
         marks = ",".join("?" * len(keys))
@@ -261,7 +267,9 @@ def _place() -> str:
 
 
 def is_gone(owner: str) -> bool:
-    """Whether the claim's process surely runs no more; False where that cannot be told."""
+    """Whether the claim's process, or call, surely runs no more; False where nobody can tell."""
+    if owner in _ended:
+        return True
     place, pid, _ = owner.rsplit("/", 2)
     if place != _place() or os.name != "posix" or not pid.isdecimal():
         return False

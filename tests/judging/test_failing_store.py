@@ -20,6 +20,7 @@ from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 from eft_eval.judging import Status, Verdict, VerdictStore, judge_responses
 from eft_eval.verdicts import store as store_module
+from eft_eval.verdicts.leases import Claims
 
 Start = Callable[..., Any]
 MANY = [f"response {number} " + "wrong " * (number % 4) for number in range(80)]
@@ -136,6 +137,22 @@ def test_a_store_that_fails_before_anything_was_paid_is_one_error(
         judge_responses(items("a"), PROMPT, settings(server.url), store)
     held.close()
     assert server.chats == []
+
+
+def test_claims_that_could_not_be_given_back_are_not_waited_for(
+    store: VerdictStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eft_eval.verdicts.leases._HURRY_SECONDS", 0.01)
+    with Claims(store) as claims:
+        assert claims.take(["a"]) == ["mine"]
+        with Claims(store) as others:
+            assert others.take(["a"]) == ["taken"]
+        held = lock(store)
+    held.close()
+    with store.connection() as connection:
+        assert connection.execute("SELECT key FROM claims").fetchall() == [("a",)]
+    with Claims(store) as later:
+        assert later.take(["a"]) == ["mine"]
 
 
 @pytest.mark.usefixtures("hurried")
