@@ -21,6 +21,11 @@ from eft_eval.study.scaling import CarriedOver
 
 __all__ = ["study_page"]
 
+_NOTHING = {
+    False: "No arm is whole yet: there is nothing to say.",
+    True: "The arms that are whole leave nothing to compare; their scores are below.",
+}
+
 
 def study_page(found: StudyResults) -> Page:
     """Return the page of a study."""
@@ -44,7 +49,7 @@ def study_page(found: StudyResults) -> Page:
         title=f"{found.analysis}, {found.family}",
         tone="plain",
         verdict="Study",
-        sentences=tuple(_sentences(found)) or ("No arm is whole yet: there is nothing to say.",),
+        sentences=tuple(_sentences(found)) or (_NOTHING[bool(found.arms)],),
         sections=tuple(one for one in sections if one is not None),
         notes=tuple(notes),
         footer=f"Made by eft-eval {found.version}, from the study's runs alone.",

@@ -98,6 +98,13 @@ def test_one_metric_is_no_trade_off_and_that_is_said(tmp_path: Path) -> None:
     assert "No trade-off: it needs" in page_markdown(study_page(results))
 
 
+def test_one_arm_alone_is_whole_and_leaves_nothing_to_compare(tmp_path: Path) -> None:
+    arms = {"up": {"base": "large-base", "tuned": "small-tuned", "reference": "small-base"}}
+    found = planned(tmp_path / "s", "speed", arms=arms)
+    written(found, lambda run: {"t": {"score": [1.0, 0.0]}}, better={"score": True})
+    assert "nothing to compare" in page_markdown(study_page(study_results(found)))
+
+
 def test_speeds_are_ratios_to_plain_decoding(tmp_path: Path) -> None:
     found = planned(tmp_path / "s", "speed", seeds=[1, 2, 3])
     rate = {arm.name: 10.0 * (place + 1) for place, arm in enumerate(found.plan.arms)}
