@@ -109,8 +109,9 @@ def main() -> None:
     try:
         try:
             app()
-        finally:
+        except SystemExit:
             sys.stdout.flush()  # as the interpreter ends nobody could say that it fails
+            raise
     except BrokenPipeError:  # who read had enough
         _drop_output()
         sys.exit(1)
@@ -118,7 +119,9 @@ def main() -> None:
         of_lm_eval = sys.argv[:1] == ["lm_eval"] and not isinstance(error, EftEvalError)  # `run`
         if of_lm_eval or os.environ.get("EFT_EVAL_TRACEBACK") == "1":
             raise
-        if isinstance(error, OSError):
+        try:
+            sys.stdout.flush()
+        except OSError:
             _drop_output()
         say_error(error)
         sys.exit(2)
