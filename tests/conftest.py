@@ -7,6 +7,7 @@ import functools
 import gc
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a test must never wait for a network that 
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models run several times faster on one than on two
+# The background jobs of a shell ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # A terminal's size, which readline tells to the workers of xdist; what we print asks for it.
 for size in ("COLUMNS", "LINES"):
     os.environ.pop(size, None)
