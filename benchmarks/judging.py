@@ -3,10 +3,10 @@
     python -m benchmarks.judging --json judging.json
 
 Verdicts: 256 from a server process on loopback that answers each after 200 ms and has room for 32
-at a time (more are refused with 429). Panel: three judges at once, at a server that has such room
-for each, against each of them alone, over a saved run of 256 responses. Store: 1,000,000 verdicts,
-opened and looked up in, in a process of its own, whose memory is measured. Reading: 50,000 stored
-replies read again.
+at a time (more are refused with 429); it is also taken for a proxy. Panel: three judges at once, at
+a server that has such room for each, against each of them alone, over a saved run of 256 responses.
+Store: 1,000,000 verdicts, opened and looked up in, in a process of its own, whose memory is
+measured. Reading: 50,000 stored replies read again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from eft_eval.judging.judge import JudgeItem, judge_responses
 from eft_eval.judging.outcome import reparse
@@ -111,19 +112,22 @@ def response(number: int) -> str:
     return f"Response {number}. " + "Some text. " * 50
 
 
-def verdicts_wall_s(concurrency: int, folder: Path) -> float:
-    """Return the seconds that ITEMS verdicts take, import and first connection included not."""
-    with served() as url:
-        settings = JudgeSettings("judge", url, "none", concurrency=concurrency)
+def verdicts_s(concurrency: int, folder: Path, *, proxied: bool = False) -> tuple[float, float]:
+    """Return the seconds, and the processor's, of ITEMS verdicts; without import and first one."""
+    with served() as url, mock.patch.dict(os.environ):
+        address = "http://judge.invalid/v1" if proxied else url
+        if proxied:
+            os.environ["http_proxy"] = url.removesuffix("/v1")
+        settings = JudgeSettings("judge", address, "none", concurrency=concurrency)
         store = VerdictStore(folder / f"{random.random()}.sqlite3")
         prompt = load_prompt("factuality")
         judge_responses([JudgeItem("warm up")], prompt, settings, store)
         items = [JudgeItem(response(i)) for i in range(ITEMS)]
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         found = judge_responses(items, prompt, settings, store)
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
     assert all(verdict.status is Status.scored for verdict in found)
-    return seconds
+    return seconds, processor
 
 
 def panel_wall_s(folder: Path) -> tuple[dict[str, float], float]:
@@ -279,9 +283,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for bound in (ROOM, 2 * ROOM):
-            walls = [verdicts_wall_s(bound, folder) for _ in range(options.repeats)]
+            times = [verdicts_s(bound, folder) for _ in range(options.repeats)]
+            walls = [wall for wall, _ in times]
             found[f"wall_to_ideal_bound_{bound}"] = statistics.median(walls) / IDEAL_S
             found[f"wall_s_bound_{bound}"] = walls
+        for name, proxied in (("", False), ("_through_a_proxy", True)):
+            times = [verdicts_s(ROOM, folder, proxied=proxied) for _ in range(options.repeats)]
+            processor = statistics.median(seconds for _, seconds in times)
+            found[f"processor_s_of_a_reply{name}"] = processor / ITEMS
         panels = [panel_wall_s(folder / f"panel-{i}") for i in range(options.repeats)]
         found["panel_to_slowest"] = [whole / max(alone.values()) for alone, whole in panels]
         found["panel_wall_s"] = panels

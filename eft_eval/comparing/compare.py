@@ -257,12 +257,12 @@ def _comparable(
     Raises:
         ComparabilityError: A task with a gated metric, or its filter, may not.
     """
+    concerned = {*needed, *(() if settings.gated else _lost(baseline))}
     against = [
         f"{run.label}: {problem.text}"
         for run in (baseline, candidate)
         for problem in run.problems
-        if problem.severity == "error"
-        and (problem.task is None or problem.task in needed or _lost(run, problem.task, settings))
+        if problem.severity == "error" and (problem.task is None or problem.task in concerned)
     ]
     notes = [
         f"{run.label}: {problem.text}"
@@ -306,10 +306,13 @@ def _comparable(
     return matched, list(dict.fromkeys(notes))
 
 
-def _lost(run: Run, name: str, settings: GateSettings) -> bool:
-    """Whether a damaged samples file holds nothing of a task that would else be gated."""
-    task = run.tasks[name]
-    return not settings.gated and task.samples_file is not None and not task.pipelines
+def _lost(baseline: Run) -> set[str]:
+    """Return the tasks whose samples file holds nothing, and which would else be gated."""
+    return {
+        name
+        for name, task in baseline.tasks.items()
+        if task.samples_file is not None and not task.pipelines
+    }
 
 
 def _only_in_candidate(baseline: Run, candidate: Run) -> list[str]:

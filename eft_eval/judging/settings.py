@@ -215,10 +215,10 @@ def _keys(text: str) -> dict[str, str]:
     texts = isinstance(found, dict) and all(isinstance(one, str) for one in found.values())
     if not texts:
         raise ConfigError(f"EFT_JUDGE_KEYS cannot be read (it is not shown); {_KEYS_LIKE}")
-    for host in found:
-        if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]+", host):
-            raise ConfigError(f"EFT_JUDGE_KEYS has {host[:80]!r}, which is no host; {_KEYS_LIKE}")
-    return {host.lower(): key for host, key in found.items()}
+    if not all(re.fullmatch(r"[A-Za-z0-9.:\[\]_-]+", host) for host in found):
+        # what is in a host's place may be a key
+        raise ConfigError(f"EFT_JUDGE_KEYS has a name that is no host (not shown); {_KEYS_LIKE}")
+    return {re.sub(r"[\[\]]", "", host.lower()): key for host, key in found.items()}
 
 
 def _as_base(url: str) -> str:

@@ -70,8 +70,8 @@ class Difference(NamedTuple):
         error, units = self.standard_error, self.freedom + 1
         if not error > 0:
             return error
-        squares = error**2 * units * (units - 1) + 2 * self.furthest**2
-        return max(error, math.sqrt(squares / (units * (units + 1))))
+        spread = math.hypot(error * math.sqrt(units * (units - 1)), math.sqrt(2) * self.furthest)
+        return max(error, spread / math.sqrt(units * (units + 1)))
 
     def negated(self) -> Difference:
         """Return the difference the other way round."""
@@ -185,9 +185,11 @@ def _shape(differences: Values, clusters: Codes | None, units: int) -> tuple[flo
     apart = differences - differences.mean()
     if clusters is not None:  # a cluster's share of the mean, in the mean's unit
         apart = np.bincount(clusters, weights=apart) * (units / len(differences))
+    furthest = float(np.abs(apart).max())
+    apart = apart / furthest  # powers of very large and very small numbers are none
     # codes without an item add zeros, which the sums do not feel
     second, third = float((apart**2).sum()) / units, float((apart**3).sum()) / units
-    return third / second**1.5, float(np.abs(apart).max())
+    return third / second**1.5, furthest
 
 
 def is_binary(*columns: Values) -> bool:

@@ -123,6 +123,8 @@ def test_without_a_look_before_the_first_answer_ends_the_sending(
         (302, "https://other.invalid/", "sends requests on to https://other"),
         (301, "/v2/chat/completions", "has moved to "),
         (308, "//other.invalid/x", "sends requests on to http://other"),
+        (307, "http://[", "sends requests on to what is no address"),
+        (307, "http://127.0.0.1:99999/", "sends requests on to what is no address"),
     ],
 )
 def test_redirects(
@@ -198,21 +200,29 @@ def test_a_proxy_that_lets_nobody_through(
 
 
 @pytest.fixture
-def tls_server(tmp_path: Path) -> Iterator[int]:
-    """A server with a certificate that nobody trusts."""
+def tls_server(tmp_path: Path) -> Iterator[tuple[int, str]]:
+    """A judge with a certificate that nobody trusts: port and certificate."""
     names = [str(tmp_path / name) for name in ("key.pem", "cert.pem")]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-keyout", names[0], "-out", names[1], "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(names[1], names[0])
+    message = {"role": "assistant", "content": "Reason: r.\nScore: 2"}
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
 
     def accept() -> None:
         while True:
             try:
                 connection, _ = listener.accept()
                 with context.wrap_socket(connection, server_side=True) as wrapped:
-                    wrapped.recv(1)
+                    with wrapped.makefile("rb") as asked:
+                        lines = iter(lambda: asked.readline().strip().lower(), b"")
+                        fields = dict(line.partition(b":")[::2] for line in lines)
+                        asked.read(int(fields.get(b"content-length", 0)))
+                    wrapped.sendall(head.encode() + body)
             except ssl.SSLError:
                 continue
             except OSError:
@@ -221,13 +231,24 @@ def tls_server(tmp_path: Path) -> Iterator[int]:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1]
+        yield listener.getsockname()[1], names[1]
 
 
-def test_an_untrusted_certificate_is_one_line(tls_server: int) -> None:
+def test_an_untrusted_certificate_is_one_line(tls_server: tuple[int, str]) -> None:
     with pytest.raises(ConfigError, match="certificate is not trusted: SSL_CERT_FILE") as caught:
-        preflight(settings(f"https://localhost:{tls_server}/v1"))
+        preflight(settings(f"https://localhost:{tls_server[0]}/v1"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_judge_is_asked_over_tls_where_its_certificate_is_trusted(
+    tls_server: tuple[int, str], store: VerdictStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings(f"https://localhost:{tls_server[0]}/v1")
+    (refused,) = judge_responses(items("a"), PROMPT, asked, store)
+    assert "certificate verify failed" in str(refused.error)
+    monkeypatch.setenv("SSL_CERT_FILE", tls_server[1])
+    (found,) = judge_responses(items("a"), PROMPT, asked, store)
+    assert (found.value, found.error) == (2, None)
 
 
 def test_https_where_there_is_none(openai_server: Start) -> None:

@@ -485,6 +485,7 @@ def test_settings_from_the_environment() -> None:
         ("x@20@https://b:1/v1", "http://b/v1", "x@20", "https://b:1/v1", "no-key"),
         ("m@http://b/v2", "http://b/v1", "m", "http://b/v2", KEY),
         ("gpt@https://api.openai.com/v1", "http://b/v1", "gpt", "https://api.openai.com/v1", KEY),
+        ("m@http://[::1]:8000/v1", "", "m", "http://[::1]:8000/v1", "key-six"),
         ("@cf/m", "http://b/v1", "@cf/m", "http://b/v1", KEY),
         ("m", "http://a:1/v1", "m", "http://a:1/v1", "key-a1"),
         ("m", "", "m", "https://api.openai.com/v1", KEY),
@@ -496,7 +497,7 @@ def test_a_key_goes_to_its_own_host(
     env = {
         "OPENAI_API_KEY": KEY,
         "EFT_JUDGE_BASE_URL": base,
-        "EFT_JUDGE_KEYS": '{"A": "key-a", "a:1": "key-a1"}',
+        "EFT_JUDGE_KEYS": '{"A": "key-a", "a:1": "key-a1", "[::1]:8000": "key-six"}',
     }
     for found in (
         JudgeSettings.from_environment(env, judge=judge),
@@ -505,7 +506,10 @@ def test_a_key_goes_to_its_own_host(
         assert (found.model, judge_for(found).place, found.api_key) == (model, place, key)
 
 
-@pytest.mark.parametrize("keys", ["sk-secret", '["sk-secret"]', '{"h": 1}', '{"http://h": "k"}'])
+@pytest.mark.parametrize(
+    "keys",
+    ["sk-secret", '["sk-secret"]', '{"h": 1}', '{"http://h": "k"}', '{"sk/secret=": "a.b"}'],
+)
 def test_keys_that_cannot_be_read_are_not_shown(keys: str) -> None:
     with pytest.raises(ConfigError, match="EFT_JUDGE_KEYS") as caught:
         JudgeSettings.from_environment({"OPENAI_API_KEY": KEY, "EFT_JUDGE_KEYS": keys})

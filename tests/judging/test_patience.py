@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import resource
 import socket
 import threading
@@ -186,6 +187,7 @@ def endless() -> Iterator[Callable[[str, bytes], str]]:
 SPACES = b" " * 2**20
 PACKED = zlib.compressobj(wbits=31)
 BOMB = PACKED.compress(SPACES * 200) + PACKED.flush()
+SMALL_BOMB = gzip.compress(SPACES * 20)  # read at once
 
 
 @pytest.mark.parametrize(
@@ -195,9 +197,10 @@ BOMB = PACKED.compress(SPACES * 200) + PACKED.flush()
         ("400 Bad Request", SPACES, "api_error"),
         ("500 Internal Server Error", SPACES, "api_error"),
         ("200 OK\r\nContent-Encoding: gzip", BOMB, "malformed"),
+        ("200 OK\r\nContent-Encoding: GZIP", SMALL_BOMB, "malformed"),
         ("500 Internal Server Error\r\nContent-Encoding: gzip", BOMB, "api_error"),
     ],
-    ids=["reply", "400", "500", "packed", "packed 500"],
+    ids=["reply", "400", "500", "packed", "packed at once", "packed 500"],
 )
 def test_an_answer_without_end_is_read_no_further(
     head: str, part: bytes, status: str, endless: Callable[[str, bytes], str], store: VerdictStore
@@ -225,6 +228,17 @@ def test_a_reply_that_says_it_is_too_large_is_not_read(
     assert statuses(verdicts) == ["scored", "malformed", "scored"]
     with pytest.raises(ConfigError, match="16,777,216 are read"):
         preflight(judge)
+
+
+def test_a_reply_with_long_headers_is_read(
+    openai_server_module: Any, openai_server: Start, store: VerdictStore
+) -> None:
+    headers = {"Content-Security-Policy": "a" * 20_000}
+    server = openai_server(
+        lambda prompt, body: openai_server_module.Reply("Reason: r.\nScore: 2", headers=headers)
+    )
+    (verdict,) = judge_responses(items("a"), PROMPT, settings(server.url), store)
+    assert verdict.value == 2
 
 
 @pytest.mark.parametrize("failing", [False, True])

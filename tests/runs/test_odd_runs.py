@@ -125,6 +125,16 @@ def test_an_emptied_samples_file_is_no_pass(genuine: Copied) -> None:
     assert found.outcome == "pass"
 
 
+def test_an_emptied_samples_file_of_a_task_of_the_candidate_alone_is_a_note(tmp_path: Path) -> None:
+    known = {"t": {"acc": [1.0, 0.0, 1.0]}}
+    more = write_run(tmp_path / "more", {**known, "u": {"acc": [1.0, 0.0]}})
+    (samples,) = more.glob("samples_u_*")
+    samples.write_text("")
+    found = compare_runs(read_run(write_run(tmp_path / "known", known)), [read_run(more)])
+    assert found.outcome == "pass"
+    assert "holds no samples" in " ".join(found.candidates[0].notes)
+
+
 def test_a_metric_that_no_document_has_a_number_of_gates_nothing(tmp_path: Path) -> None:
     odd = {"t": {"acc": [1.0, 0.0, 1.0], "loss": [INF, NAN, INF]}}
     none = read_run(write_run(tmp_path / "a", odd))

@@ -86,6 +86,16 @@ def test_a_p_value_grows_as_its_limit_falls(raw: list[int], limit: float, less: 
         assert (found.p_below(limit) <= 0.05) == (found.bound(0.95).upper <= limit + 1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-120, 1e120])
+def test_numbers_of_any_size_have_bounds(scale: float) -> None:
+    values = np.exp(numbers(3, 30))
+    small, found = paired_difference(values), paired_difference(values * scale)
+    assert found.bound(0.95)[1:3] == pytest.approx(
+        tuple(scale * end for end in small.bound(0.95)[1:3])
+    )
+    assert found.negated().p_below() == pytest.approx(small.negated().p_below())
+
+
 def test_bounds_of_clusters_are_those_of_their_sums() -> None:
     differences, groups = numbers(2, 120) ** 3, np.repeat(np.arange(24), 5)
     found = paired_difference(differences, groups)

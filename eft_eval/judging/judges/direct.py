@@ -20,6 +20,7 @@ __all__ = ["AnswerLost", "ConnectFailed", "Direct"]
 
 _MOST_REDIRECTS = 5
 _ANY_OF_ZLIB = 47  # gzip or deflate, told by its beginning
+_MOST_HEADER_BYTES = 2**16  # gateways send long ones; the library's own limit is 8 KB
 
 
 class ConnectFailed(Exception):
@@ -44,7 +45,7 @@ class Direct:
         self, url: str, headers: Mapping[str, str], trusted: ssl.SSLContext, connect_s: float
     ) -> None:
         parts = urlsplit(url)
-        self._url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        self._url = _without_user(url)
         self._headers = {**headers, "Accept-Encoding": "identity"}
         self._user = (unquote(parts.username or ""), unquote(parts.password or ""))
         self._trusted = trusted
@@ -71,7 +72,7 @@ class Direct:
                     answer = await _answer(url, response)
                 if answer.status not in (307, 308) or "location" not in answer.headers:
                     return answer
-                url = urljoin(url, answer.headers["location"])
+                url = _without_user(urljoin(url, answer.headers["location"]))
             raise AnswerLost(f"more than {_MOST_REDIRECTS} redirects")
         except asyncio.TimeoutError:
             raise
@@ -98,20 +99,27 @@ class Direct:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
             auto_decompress=False,
+            max_line_size=_MOST_HEADER_BYTES,
+            max_field_size=_MOST_HEADER_BYTES,
         )
 
 
 async def _answer(url: str, response: Any) -> Answer:
     most = check_head(url, "POST", response.status, response.headers)
-    packed = response.headers.get("content-encoding", "identity") in ("gzip", "deflate")
+    packed = response.headers.get("content-encoding", "").lower() in ("gzip", "deflate")
     unpack = zlib.decompressobj(_ANY_OF_ZLIB) if packed else None
     content, size = bytearray(), 0
     async for part in response.content.iter_any():
         size += len(part)
-        content += part if unpack is None else unpack.decompress(part, MOST_BYTES)
+        content += part if unpack is None else unpack.decompress(part, MOST_BYTES + 1)
         if size > most or len(content) > MOST_BYTES:
-            raise TooLarge.beyond(min(most, MOST_BYTES), response.status)
+            raise TooLarge.beyond(most if size > most else MOST_BYTES, response.status)
     return Answer(response.status, response.headers, bytes(content))
+
+
+def _without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _words(error: Exception) -> str:

@@ -62,7 +62,10 @@ def check_head(
     """
     given = headers.get("location")
     if given is not None and 300 <= status < 400:
-        _refuse_redirect(url, urljoin(url, given), method, status)
+        try:
+            _refuse_redirect(url, urljoin(url, given), method, status)
+        except ValueError:
+            raise Redirected("the endpoint sends requests on to what is no address") from None
     most = min(most_bytes, _MOST_ERROR_BYTES) if status >= 400 else most_bytes
     if headers.get("content-encoding", "identity") != "identity":
         most //= _PACKED
