@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,13 +58,17 @@ def asked_of(tasks: Sequence[str], changes: TaskChanges, count: Callable[[str], 
 def _quiet() -> Iterator[None]:
     """Let lm-eval say nothing of requests that nobody is going to make; warnings of ours stay."""
     levels = {"lm_eval": logging.ERROR, "lm_eval.eft": logging.WARNING}
+    last = logging.lastResort
+    logging.lastResort = logging.StreamHandler(sys.stderr)  # of logs without a stream of their own
+    logging.lastResort.setLevel(logging.WARNING)
     before = {name: logging.getLogger(name).level for name in levels}
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # progress bars; logs have their stream
+        with contextlib.redirect_stderr(io.StringIO()):  # progress bars
             yield
     finally:
+        logging.lastResort = last
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
 

@@ -139,9 +139,13 @@ def _folders(plans: Sequence[StudyPlan], out: Path | None) -> list[StudyFolder]:
         folders = [StudyFolder(path, plans[0])]
     else:
         check_families(plans)
-        if (path / "study.json").exists():
+        if StudyFolder(path, plans[0]).has_begun:
             raise ConfigError(f"{path} holds the study of one family; choose another --out")
         folders = [StudyFolder(path / plan.family.name, plan) for plan in plans]
+        ours = {folder.path.name for folder in folders}
+        others = path.is_dir() and any(one.name not in ours for one in path.iterdir())
+        if others and not any(folder.has_begun for folder in folders):
+            raise ConfigError(f"{path} is not empty and holds no study; choose another --out")
     for folder in folders:
         folder.check()
     return folders

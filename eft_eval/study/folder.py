@@ -37,6 +37,11 @@ class StudyFolder:
         self.path = path
         self.plan = plan
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it holds a study."""
+        return (self.path / _FILE).exists()
+
     def check(self) -> None:
         """Check that the folder is new, empty, or of this very study.
 
@@ -47,14 +52,13 @@ class StudyFolder:
             return
         if not self.path.is_dir():
             raise ConfigError(f"{self.path} is no folder; choose another --out")
-        file = self.path / _FILE
-        if not file.exists():
+        if not self.has_begun:
             if any(name.name != ".lock" for name in self.path.iterdir()):
                 raise ConfigError(
                     f"{self.path} is not empty and holds no study; choose another --out"
                 )
             return
-        kept = read_record_file(file, "the settings of a study")
+        kept = read_record_file(self.path / _FILE, "the settings of a study")
         known, asked = kept.get("study") or {}, self._settings()
         other = [key for key in sorted({*known, *asked}) if known.get(key) != asked.get(key)]
         if kept.get("format") != _FORMAT or other:
@@ -85,7 +89,7 @@ class StudyFolder:
         with lock:
             _lock(lock.fileno(), waiting)
             self.check()  # another process may have begun another study meanwhile
-            if not (self.path / _FILE).exists():
+            if not self.has_begun:
                 write_json(self.path / _FILE, {"format": _FORMAT, "study": self._settings()})
             yield None if sys.platform == "win32" else lock.fileno()
 

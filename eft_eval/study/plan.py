@@ -80,9 +80,11 @@ class StudyPlan:
     @property
     def batch_size(self) -> str:
         """Rows at a time, as lm-eval takes them."""
-        if self.design.batch_size is not None:
-            return str(self.design.batch_size)
-        return "16" if self.design.engine == "eft" else "auto"
+        return str(self._rows)
+
+    @property
+    def _rows(self) -> int | str:
+        return self.design.batch_size or (16 if self.design.engine == "eft" else "auto")
 
     @property
     def model_args(self) -> dict[str, Any]:
@@ -100,7 +102,7 @@ class StudyPlan:
             "tasks": list(self.tasks),
             "seeds": list(design.seeds),
             "limit": design.limit,
-            "batch-size": (design.batch_size or 16) if design.analysis == "speed" else None,
+            "batch-size": self._rows if design.analysis == "speed" else None,
             "engine": design.engine,
             "chat-template": self.chat_template,
             "gen-kwargs": design.gen_kwargs,

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from eft_eval.secrets import without_credentials
 from eft_eval.study.folder import StudyFolder
 from eft_eval.study.forks import Forks, can_fork
 from eft_eval.study.plan import ArmRun
@@ -124,13 +125,15 @@ class _Maker:
         self._children: set[subprocess.Popen[bytes]] = set()
         self._idle: list[Forks] = []
         self._busy: set[Forks] = set()
+        self._ended = False
 
     def run(self, run: ArmRun) -> Outcome:
         started = time.monotonic()
         place = self._folder.place(run)
         place.mkdir(parents=True, exist_ok=True)
         log = place / "log.txt"
-        before = log.stat().st_size if log.exists() else 0
+        log.touch()
+        before = log.stat().st_size
         command = self._folder.plan.command(run, place, self._folder.responses(run))
         code = self._fork(command, log) if self._forked else None
         if code is None:
@@ -150,6 +153,8 @@ class _Maker:
         """Return the exit code of a fork; None where there is nothing to fork from."""
         forks = self._idle.pop() if self._idle else Forks(self._environment, self._lock)
         self._busy.add(forks)
+        if self._ended:  # since this run was asked for
+            forks.terminate()
         code = forks.run(command[2:], log)  # without the interpreter and its -m
         self._busy.discard(forks)
         if code is None:
@@ -170,12 +175,15 @@ class _Maker:
                 pass_fds=() if self._lock is None else (self._lock,),
             )
         self._children.add(child)
+        if self._ended:
+            child.terminate()
         code = child.wait()
         self._children.discard(child)
         return code
 
     def end(self) -> None:
-        """End what is still running, and the processes that fork."""
+        """End what is still running, and the processes that fork; nothing goes on after it."""
+        self._ended = True
         for child in list(self._children):
             child.terminate()
         for busy in list(self._busy):
@@ -191,4 +199,4 @@ def last_words(log: str) -> str:
     if errors := [line.partition(_ERROR)[2] for line in lines if line.startswith(_ERROR)]:
         return errors[-1]
     raised = [line for line in lines if _RAISED.match(line)]
-    return raised[-1][:300] if raised else ""
+    return str(without_credentials(raised[-1]))[:300] if raised else ""

@@ -101,6 +101,8 @@ def _time_left(folder: StudyFolder, needs: StudyNeeds) -> str:
     planned = {one.arm.name: _seconds(one) for one in needs.arms}
     estimates = [planned[arm.name] for arm in left]
     if None in estimates:
+        if any(one.plan or one.problem for one in needs.arms):
+            return "time: unknown: not every arm that is left has one"
         return "time: unknown; --hardware NAME estimates it, and memory"
     in_all = sum(one for one in estimates if one is not None)
     return f"time: about {duration(in_all)}, loading not counted (docs/scale.md)"

@@ -116,7 +116,6 @@ def test_a_judged_run_shows_every_figure(
 ) -> None:
     server = openai_server(score, models=["judge"])
     monkeypatch.setenv("EFT_JUDGE_BASE_URL", server.url)
-    monkeypatch.setenv("EFT_JUDGE_CACHE", str(tmp_path / "verdicts.sqlite"))
     run = write_judged_run(tmp_path / "run", counted(VERDICTS[:12]), response="one {}".format)
     words = ["--judge", "judge"]
     for more in (["--dry-run"], []):

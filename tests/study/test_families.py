@@ -180,3 +180,14 @@ def test_families_that_cannot_be_averaged_are_one_line(tmp_path: Path) -> None:
         check_families(plans("scaling", one, two.model_copy(update={"name": "../x"})))
     done = CliRunner().invoke(app, ["study", "tokens", "--family", "demo,smollm2"])
     assert "tokens takes one family" in str(done.exception)
+
+
+def test_averages_go_into_no_folder_with_other_things(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("mine")
+    words = ["study", "scaling", "--family", "demo,smollm2", "--tasks", "demo_fact", "--dry-run"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path)])
+    assert "is not empty and holds no study" in str(done.exception)
+    with planned(tmp_path / "demo", "scaling", tasks="demo_fact").held(lambda: None):
+        pass
+    done = CliRunner().invoke(app, [*words, "--seeds", "7", "--out", str(tmp_path)])
+    assert "its seeds differ" in str(done.exception), "it goes on with the folder of these families"

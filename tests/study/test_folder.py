@@ -12,7 +12,7 @@ from written_studies import planned
 
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
-from eft_eval.study.running import last_words
+from eft_eval.study.running import Settings, _Maker, last_words
 
 
 def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
@@ -105,6 +105,7 @@ def test_families_are_listed() -> None:
         ),
         ("(Core pid=7) torch.OutOfMemoryError: 1 GiB\nlast\n", "torch.OutOfMemoryError: 1 GiB"),
         ("KeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("HTTPError: 401 for https://me:word@host/x\n", "HTTPError: 401 for https://***@host/x"),
         ("", ""),
     ],
 )
@@ -115,3 +116,26 @@ def test_the_reason_is_the_line_that_says_why(log: str, said: str) -> None:
 def test_a_run_that_says_no_reason_has_none() -> None:
     """A process that was killed leaves what it said last; its exit code is the reason then."""
     assert last_words("  0%|  |\r100%|##|\nsaved\n  warnings.warn('leaked')\n") == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_nothing_is_run_once_the_study_has_ended(tmp_path: Path) -> None:
+    """A study that is stopped while the libraries are imported does not begin its run after it."""
+    folder = planned(tmp_path / "s", "scaling", tasks="demo_fact", limit=1)
+    maker = _Maker(folder, Settings(1, {}, None, lambda outcome: None))
+    maker.end()
+    outcome = maker.run(folder.plan.runs[0])
+    assert (outcome.state, outcome.is_whole) == ("failed", False)
+    assert outcome.reason.startswith("ended by signal 15")
+    assert [path.name for path in folder.place(outcome.run).iterdir()] == ["log.txt"]
+
+
+def test_speeds_are_of_one_batch_size(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("analysis: speed\ntasks: demo_fact\narms:\n  a: {base: large-tuned}\n")
+    for engine, rows in (("eft", 16), ("eft-vllm", "auto")):
+        with planned(tmp_path / engine, str(file), engine=engine).held(lambda: None):
+            pass
+        planned(tmp_path / engine, str(file), engine=engine, batch_size=rows).check()
+        with pytest.raises(ConfigError, match="its batch-size differ"):
+            planned(tmp_path / engine, str(file), engine=engine, batch_size=4).check()

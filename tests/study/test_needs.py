@@ -10,7 +10,9 @@ from written_studies import planned
 from eft_eval.errors import ConfigError
 from eft_eval.judging.cost.estimate import Ahead
 from eft_eval.plans.speed import Workload
-from eft_eval.study.needs import check_tasks, judged_in_all, passes_of
+from eft_eval.reports.document import Texts
+from eft_eval.reports.views.study_plan import study_plan
+from eft_eval.study.needs import ArmNeeds, StudyNeeds, check_tasks, judged_in_all, passes_of
 from eft_eval.study.plan import plan_study
 
 SAMPLED = {"output_type": "generate_until", "generation_kwargs": {"do_sample": True}}
@@ -61,3 +63,15 @@ def test_what_would_fail_after_the_runs_is_refused_before(tmp_path: Path) -> Non
     alone = {"large-tuned": {"base": "large-tuned"}}
     with pytest.raises(ConfigError, match="no arm has a tuned model"):
         plan_study(planned(tmp_path / "s", "tokens", arms=alone).plan.design)
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [("", "time: unknown; --hardware NAME"), ("no", "time: unknown: not every arm that is left")],
+)
+def test_why_the_time_is_unknown(tmp_path: Path, problem: str, said: str) -> None:
+    folder = planned(tmp_path / "s", "scaling")
+    arms = tuple(ArmNeeds(arm, problem=problem) for arm in folder.plan.arms)
+    _, lines, *_ = study_plan(folder, StudyNeeds(None, "", arms))
+    assert isinstance(lines, Texts)
+    assert [line for line in lines.lines if line.startswith(said)]

@@ -148,8 +148,11 @@ def test_what_every_run_would_fail_of_is_refused_before_the_first(tmp_path: Path
     nobody = study(*words, EFT_HH_DATA=str(data))
     assert nobody.returncode == 2
     assert "no judge to ask" in nobody.stderr
-    for done in (cold, unknown, nobody):
-        assert len(done.stderr.splitlines()) == 1, done.stderr
+    few = "fewer than n_prompts=256: all of them are used"
+    for done, warned in ((cold, ()), (unknown, ()), (nobody, (few,))):
+        *warnings, error = done.stderr.splitlines()
+        assert error.startswith("eft-eval: error: "), done.stderr
+        assert [one[-len(few) :] for one in warnings] == [*warned], done.stderr
     dry = study(
         *words, "--dry-run", "--judge", "gpt-4.1-2025-04-14", "--seeds", "1,2",
         EFT_HH_DATA=str(data),
