@@ -56,12 +56,13 @@ def test_a_fork_is_as_a_process_of_its_own(tmp_path: Path, environment: dict[str
     assert log.read_text().count("out") == 2, "what was there stays"
     waiting = threading.Thread(target=forks.run, args=(["made_for_forks", "stays"], log))
     waiting.start()
-    while not (tmp_path / "here").exists() or not (tmp_path / "here").read_text():
+    here = tmp_path / "here"
+    while waiting.is_alive() and not (here.exists() and here.read_text()):
         time.sleep(0.05)
     forks.terminate()
     waiting.join()
     forks.close()
-    child = int((tmp_path / "here").read_text())
+    child = int(here.read_text())
     while is_alive(child):
         time.sleep(0.05)
 
