@@ -106,7 +106,6 @@ def measure_shared(repeats: int) -> dict[str, Any]:
 
     rows = few_shot()
     raw: dict[str, Any] = {}
-    ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = make_folders(Path(folder))
         now, before = make_model("eft", paths), make_model("eft", paths)
@@ -119,17 +118,13 @@ def measure_shared(repeats: int) -> dict[str, Any]:
             found = model._loglikelihood_tokens(rows, disable_tqdm=True)
             return time.perf_counter() - start, found
 
-        for size in (8,):
-            now.batch_size_per_gpu = before.batch_size_per_gpu = size
-            (_, one), (_, other) = timed(now), timed(before)
-            raw[f"batch {size}: largest difference"] = max(
-                abs(a - b) for (a, _), (b, _) in zip(one, other, strict=True)
-            )
-            pairs = [(timed(before)[0], timed(now)[0]) for _ in range(repeats)]
-            raw[f"batch {size}: seconds, as they are and shared"] = pairs
-            ratios[f"few_shot_as_before_to_shared_b{size}"] = statistics.median(
-                a / b for a, b in pairs
-            )
+        (_, one), (_, other) = timed(now), timed(before)
+        raw["largest difference"] = max(
+            abs(a - b) for (a, _), (b, _) in zip(one, other, strict=True)
+        )
+        pairs = [(timed(before)[0], timed(now)[0]) for _ in range(repeats)]
+        raw["seconds, as they are and shared"] = pairs
+    ratios = {"few_shot_as_before_to_shared": statistics.median(a / b for a, b in pairs)}
     return {"ratios": ratios, "raw": raw, "repeats": repeats}
 
 

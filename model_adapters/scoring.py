@@ -126,7 +126,9 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """Return the largest batch (up to ``max_batch_size``) that fits into memory."""
         length, scored = self.max_length, self.max_length - 1
         if requests:
-            _, context, continuation = requests[pos]
+            # those that begin alike lie together: a longer one may come later
+            longest = max(requests[pos:], key=lambda one: len(one[1]) + len(one[2]))
+            _, context, continuation = longest
             length = min(len(context) + len(continuation), self.max_length)
             scored = min(len(continuation), length - 1)
         return self._search_batch_size(length, max(scored, 1))

@@ -19,6 +19,7 @@ __all__ = ["Forest", "common_prefix", "forests", "order_by_prefix"]
 _WORTH_IT = 0.75  # nodes over padded tokens, beyond which rows are read as they are
 _SHARED = 0.5  # of a row, so that it joins the tree of the row before it
 _LARGEST = 2  # nodes of a tree over tokens of the longest row: attention grows with the square
+_MOST_NODES = 8192  # of a tree: so does its mask, which rows as they are do without
 
 
 class Forest(NamedTuple):
@@ -73,7 +74,8 @@ class _Tree:
         seen = torch.zeros(size, size, dtype=torch.bool)
         for before, start, end in self._joins:
             seen[start:end, before] = True
-            seen[start:end, start:end] = torch.ones(end - start, end - start).tril().bool()
+            own = torch.ones(end - start, end - start, dtype=torch.bool)
+            seen[start:end, start:end] = own.tril()
         return seen
 
     def order(self) -> list[int]:
@@ -110,14 +112,16 @@ def _alike(one: Sequence[int], other: Sequence[int], shared: int) -> bool:
 
 
 def forests(inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> Iterator[Forest]:
-    """Yield passes over shared prefixes; nothing where they save too little.
+    """Yield passes over shared prefixes; nothing where they save too little or are too large.
 
     Args:
         inputs: Rows of tokens.
         lengths: Per row, the last tokens whose logits are wanted.
     """
-    trees = _trees(inputs, lengths)
     longest, most = max(map(len, inputs)), len(inputs) * max(lengths)
+    if longest > _MOST_NODES:
+        return
+    trees = _trees(inputs, lengths)
     if len(trees) * max(len(tree.tokens) for tree in trees) > _WORTH_IT * len(inputs) * longest:
         return
     trees.sort(key=lambda tree: -len(tree.wanted))
@@ -132,7 +136,7 @@ def forests(inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> Iterator
 
 def _trees(inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[_Tree]:
     rows = [list(tokens) for tokens in inputs]
-    largest = _LARGEST * max(map(len, rows))
+    largest = min(_LARGEST * max(map(len, rows)), _MOST_NODES)
     trees: list[_Tree] = []
     last: list[int] = []
     for row in sorted(range(len(rows)), key=rows.__getitem__):

@@ -76,7 +76,7 @@ class TransformersEngine:
         """Yield every row's number and its last logits; shared prefixes are read once."""
         self._check_causal()
         windows = layer_windows(self._config)
-        found = list(forests(inputs, lengths))
+        found = [] if windows is None else list(forests(inputs, lengths))
         if not found or windows is None or not self._reads_trees(found):
             yield from ends_of(*self._passes.logits(inputs, lengths), inputs, lengths)
             return
@@ -85,6 +85,7 @@ class TransformersEngine:
             logits = self._passes.tree_pass(forest, windows)
             for row, tree, places in forest.places:
                 yield row, logits[tree, places]
+            del logits  # before the next pass makes its own
 
     def _reads_trees(self, found: Sequence[Forest]) -> bool:
         limit = same_scale_until(self._config)

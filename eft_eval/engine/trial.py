@@ -59,7 +59,10 @@ class Trial:
 
     @torch.inference_mode()
     def causal(self) -> str | None:
-        """Return why the model is no causal language model; None where it is one."""
+        """Return why the model is no causal language model; None where it is one.
+
+        Of a quantised one it is also measured whether its logits depend on the rest of a batch.
+        """
         row = self._rows((24,))[0]
         try:
             whole, _ = self._model.logits([row], [len(row)])
@@ -75,6 +78,8 @@ class Trial:
                 "what it says of a token depends on later ones "
                 f"(by {apart:.2g} standard deviations)"
             )
+        if self._model.quantized:
+            self._told(self._measure)
         return None
 
     def _rounded(self, within: Tensor, padded: Tensor, alone: Tensor) -> bool:
@@ -88,8 +93,6 @@ class Trial:
         Args:
             reach: Tokens that every layer sees back; None: all.
         """
-        if self._model.quantized:
-            self._told(self._measure)
         longest = 18 * self._scale if reach is None else min(18 * self._scale, reach - 1)
         return self._told(functools.partial(self._rolls_back, (longest, max(longest - 7, 3))))
 

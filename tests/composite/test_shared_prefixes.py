@@ -74,6 +74,12 @@ def test_rows_that_begin_alike_are_neighbours_and_long_ones_come_first() -> None
     ]  # fmt: skip
 
 
+def test_rows_too_long_for_a_mask_are_read_as_they_are() -> None:
+    for length, passes in ((1000, 1), (9000, 0)):
+        rows = [[7] * length + [number] for number in range(4)]
+        assert len([*forests(rows, [1] * 4)]) == passes
+
+
 def rows_of(composite: Composite) -> list[ScoredRow]:
     """Two questions with four choices each after the same shots, one without, and one twice."""
     shots = [(5 * n + n * n) % 200 + 20 for n in range(40)]

@@ -158,6 +158,14 @@ def test_rounding_token_by_token_is_no_inability(tmp_path: Path, dtype: Any) -> 
         looks.engine.cannot_roll_back(64)
 
 
+def test_a_quantised_member_that_only_scores_is_measured_too(tmp_path: Path) -> None:
+    member = Member(MemberSpec(model=make_model(tmp_path / "m", hidden=128)), LoadOptions())
+    rounds_each_token(member.model)
+    engine: Any = member.engine
+    engine.logits([[5, 6, 7, 8]], [1])
+    assert engine.depends_on_batch
+
+
 @pytest.mark.parametrize(
     ("apart", "spread", "expected"),
     [(0.02, 0.01, True), (0.2, 0.01, False), (0.02, 0.0, False), (0.5, 0.3, True)],

@@ -129,6 +129,23 @@ def test_batch_sizes_auto(paths: Paths, tasks: TaskManager) -> None:
         assert set(results["config"]["batch_sizes"]) == {8}
 
 
+def test_an_automatic_batch_has_room_for_the_longest_row_to_come(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = EFTLM(**paths, batch_size="auto", max_batch_size=4, device="cpu")
+    stem = [40, 41, 42]  # rows that begin alike lie together, not by length
+    rows: list[Any] = [(None, [*stem, 50], [51]), (None, [*stem, *[60] * 30], [61])]
+    lengths, search = [], model._search_batch_size
+
+    def noted(length: int, scored: int) -> int:
+        lengths.append(length)
+        return search(length, scored)
+
+    monkeypatch.setattr(model, "_search_batch_size", noted)
+    model._loglikelihood_tokens(rows, disable_tqdm=True)
+    assert lengths == [34]
+
+
 NOT_ALIKE = {
     "_model": "the composite's is loaded at first use",
     "_config": "another object for the same folder",
