@@ -90,7 +90,8 @@ class Forks:
 
 def _serve() -> None:
     """Fork for every line of standard input, and say how that ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the study ends this process
+    # a terminal's interrupt is the study's, which ends this process
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     told = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from eft_eval import hook
@@ -106,6 +107,7 @@ def _serve() -> None:
         log, *words = json.loads(line)
         child = os.fork()
         if child == 0:
+            signal.signal(signal.SIGINT, interrupted)
             _become(log, words)
         signal.signal(signal.SIGTERM, _ending(child))
         _, status = os.waitpid(child, 0)
@@ -124,7 +126,6 @@ def _ending(child: int) -> Callable[[int, FrameType | None], NoReturn]:
 
 def _become(log: str, words: Sequence[str]) -> NoReturn:
     """Be the module that is named, as if this process had been started with it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(output, 1)

@@ -22,7 +22,8 @@ import os, signal, sys, time
 seen = sys.modules.keys() >= {"torch", "lm_eval"}
 print("out", sys.argv[1:], seen, sys.stdin.read() == "", os.environ["WHOSE"], flush=True)
 print("err", file=sys.stderr)
-assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+assert ignored == (os.environ["IGNORED"] == "True"), "as of this process: nohup, a shell's &"
 if sys.argv[1] == "stays":
     open("here", "w").write(str(os.getpid()))
     time.sleep(600)
@@ -38,7 +39,9 @@ sys.exit(int(sys.argv[1]))
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     (tmp_path / "made_for_forks.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
-    return {**os.environ, "PYTHONPATH": str(tmp_path), "WHOSE": "ours", "OMP_NUM_THREADS": "1"}
+    ignored = str(signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+    ours = {"PYTHONPATH": str(tmp_path), "WHOSE": "ours", "IGNORED": ignored}
+    return {**os.environ, **ours, "OMP_NUM_THREADS": "1"}
 
 
 def test_a_fork_is_as_a_process_of_its_own(tmp_path: Path, environment: dict[str, str]) -> None:
