@@ -6,13 +6,16 @@ results say is the same as with ``eft``.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import io
 import time
 from typing import Any
 
 import torch
 from lm_eval.api.model import CacheHook
 from lm_eval.models.utils import configure_pad_token, postprocess_generated_text
+from tqdm import tqdm
 
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.model import CompositeModel
@@ -43,6 +46,17 @@ from eft_eval.vllm.engine import (
 log = logger("lm_eval.eft")
 one_line_errors()
 check_installed()
+
+
+def _keep_from_bars(llm: Any) -> None:
+    """Let vLLM draw no bar where bars are disabled (``TQDM_DISABLE``): it divides by their time."""
+    generate = llm.generate
+
+    @functools.wraps(generate)
+    def without_bar(*arguments: Any, **options: Any) -> Any:
+        return generate(*arguments, **{**options, "use_tqdm": False})
+
+    llm.generate = without_bar
 
 
 def _stock_model() -> Any:
@@ -135,6 +149,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self._seconds = 0.0
         engine = dict(arguments.values)
         super().__init__(pretrained=engine.pop("model"), **ours, **engine, disable_log_stats=False)
+        if self.data_parallel_size == 1 and tqdm(file=io.StringIO()).disable:
+            _keep_from_bars(self.model)
         self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=self._config)
 
     # ------------------------------------------------------------------ prompts
