@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from eft_eval.characters import in_json
 from eft_eval.comparing.comparison import Comparison
@@ -21,8 +22,17 @@ def _text(found: Comparison) -> str:
 
 
 def _json(found: Comparison) -> str:
-    text = json.dumps(found.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    return f"{in_json(text)}\n"
+    content = _rounded(found.to_dict())
+    return f"{in_json(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))}\n"
+
+
+def _rounded(value: Any) -> Any:
+    """Return what JSON holds with 12 significant digits: processors differ in the last."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _markdown(found: Comparison) -> str:
