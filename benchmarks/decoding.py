@@ -310,9 +310,9 @@ def cost_curve(folder: Path, device: str, dtype: str) -> list[dict[str, float]]:
     return found
 
 
-def main() -> None:
-    """Parse the command line and print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+def run(description: str, measure: Callable[[int, str, str], dict[str, Any]]) -> dict[str, Any]:
+    """Parse the command line, measure, print the ratios and write all where asked; return all."""
+    parser = argparse.ArgumentParser(description=description.split("\n", 1)[0])
     parser.add_argument("--json", type=Path, help="write ratios and raw figures here")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
@@ -324,7 +324,8 @@ def main() -> None:
         print(f"{name:40} {value:.3f}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure)

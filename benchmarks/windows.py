@@ -10,16 +10,13 @@ alternate within a run; ratios are medians over the repeats.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.decoding import COST, LIMIT, Contest, alternate, make_family
+from benchmarks.decoding import COST, LIMIT, Contest, alternate, make_family, run
 
 WINDOW = 32
 PATTERN = 6  # every sixth layer sees all
@@ -97,22 +94,6 @@ def decoded(contest: Contest) -> Any:
     return decoder.statistics.record()
 
 
-def main() -> None:
-    """Parse the command line and print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", type=Path, help="write ratios and raw figures here")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    options = parser.parse_args()
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    found = measure(options.repeats, options.device, options.dtype)
-    for name, value in found["ratios"].items():
-        print(f"{name:40} {value:.3f}")
-    print(f"acceptance {found['acceptance']}; before: {found['why_plain_before']}")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    told = run(__doc__, measure)
+    print(f"acceptance {told['acceptance']}; before: {told['why_plain_before']}")

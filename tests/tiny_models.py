@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -101,6 +102,20 @@ def make_model(
             model.get_output_embeddings().weight.mul_(scale)
     model.save_pretrained(folder)
     (tokenizer or byte_tokenizer()).save_pretrained(folder)
+    return str(folder)
+
+
+def save_drawn(model: Any, folder: Path) -> str:
+    """Draw a model's matrices anew, large enough that its tokens differ; save it, return the path.
+
+    Its tokenizer is the one of bytes.
+    """
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.normal_(0, 0.25)
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
     return str(folder)
 
 

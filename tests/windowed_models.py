@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from tiny_models import byte_tokenizer
+from tiny_models import save_drawn
 
 MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
 _SHAPE = {
@@ -50,11 +50,4 @@ def save_windowed(folder: Path, kind: str, window: int) -> str:
         del config.attention_chunk_size
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = transformers.AutoModelForCausalLM.from_config(config)
-        with torch.no_grad():
-            for weights in model.parameters():
-                if weights.dim() > 1:
-                    weights.normal_(0, 0.25)
-    model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return str(folder)
+        return save_drawn(transformers.AutoModelForCausalLM.from_config(config), folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -30,6 +30,7 @@ __all__ = [
     "Unusable",
     "Values",
     "answers",
+    "numbered",
     "shown_in",
 ]
 
@@ -188,6 +189,13 @@ class Table(NamedTuple):
 
 Found: TypeAlias = Iterator[Entry | Unusable | Remark]
 Lines: TypeAlias = list[tuple[int, dict[str, Any] | None]]
+
+
+def numbered(content: Sequence[Any]) -> Lines:
+    """Return a list's objects with their numbers from 1 on; None for what is no object."""
+    return [(n, one if isinstance(one, dict) else None) for n, one in enumerate(content, 1)]
+
+
 Values: TypeAlias = dict[str, list[tuple[object, bool]]]
 """One row's answers by field, each with whether it is free text; a field should have one."""
 

@@ -20,6 +20,7 @@ from eft_eval.labels.entries import (
     Unusable,
     Values,
     answers,
+    numbered,
     shown_in,
 )
 from eft_eval.labels.project import Tool
@@ -31,10 +32,7 @@ _NO_TEXTS = {"answer", "label", "user_input", "item_id"}
 
 
 def _from_json(path: Path, content: Any, asked: Asked) -> Found | None:
-    if not isinstance(content, list):
-        return None
-    whole = [(i, one if isinstance(one, dict) else None) for i, one in enumerate(content, 1)]
-    return _from_lines(path, whole, asked)
+    return _from_lines(path, numbered(content), asked) if isinstance(content, list) else None
 
 
 def _from_lines(path: Path, lines: Lines, asked: Asked) -> Found | None:

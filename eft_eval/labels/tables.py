@@ -28,6 +28,7 @@ from eft_eval.labels.entries import (
     Unusable,
     Values,
     answers,
+    numbered,
     shown_in,
 )
 from eft_eval.labels.people import known_by_file, scrub
@@ -322,10 +323,7 @@ def export_csv(
 
 def _from_json(path: Path, content: Any, asked: Asked) -> Found | None:
     """Return what a list of rows holds, as data frames are written; None for another list."""
-    if not isinstance(content, list):
-        return None
-    records = [(n, one if isinstance(one, dict) else None) for n, one in enumerate(content, 1)]
-    return _from_lines(path, records, asked)
+    return _from_lines(path, numbered(content), asked) if isinstance(content, list) else None
 
 
 def _from_lines(path: Path, lines: Lines, asked: Asked) -> Found | None:

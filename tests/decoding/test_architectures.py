@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from lm_eval.api.instance import Instance
-from tiny_models import byte_tokenizer, make_model, perturb
+from tiny_models import byte_tokenizer, make_model, perturb, save_drawn
 
 from eft_eval.api import Composite
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs
@@ -93,14 +93,7 @@ def save(folder: Path, kind: str, **settings: Any) -> str:
     config = getattr(transformers, name)(**{**SHAPE, **settings})
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = transformers.AutoModelForCausalLM.from_config(config).double()
-        with torch.no_grad():
-            for weights in model.parameters():
-                if weights.dim() > 1:
-                    weights.normal_(0, 0.25)
-    model.save_pretrained(folder)
-    byte_tokenizer().save_pretrained(folder)
-    return str(folder)
+        return save_drawn(transformers.AutoModelForCausalLM.from_config(config).double(), folder)
 
 
 def composite_of(base: str, tuned: str, dtype: str = "float64") -> Composite:
@@ -218,13 +211,7 @@ def test_a_multimodal_checkpoint_answers_as_its_language_model(tmp_path: Path, k
     )
     torch.manual_seed(4)
     model = transformers.AutoModelForImageTextToText.from_config(config).double()
-    with torch.no_grad():
-        for weights in model.parameters():
-            if weights.dim() > 1:
-                weights.normal_(0, 0.25)
-    model.save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
-    folder = str(tmp_path)
+    folder = save_drawn(model, tmp_path)
     decoder = check(composite_of(folder, folder), drafted=False)
     assert decoder.statistics.plain_reason is None
     for prompt in PROMPTS[:2]:

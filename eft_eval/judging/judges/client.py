@@ -41,7 +41,7 @@ _LONGEST_ERROR = 300
 class Chat:
     """Sends chat requests, each once, with the openai client's headers.
 
-    Through a proxy with the client's HTTP library, else with one that takes a third of its time.
+    Through a proxy with the client's HTTP library, else with one that takes half of its time.
 
     Args:
         settings: The judge.
