@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 from urllib.parse import urlsplit
 
 from eft_eval.errors import ConfigError
@@ -189,22 +189,29 @@ def _key_for(
 ) -> tuple[str | None, str]:
     """Return the key for an address (None is OpenAI's), and the variable that it is from."""
     keys = _keys(known.get("EFT_JUDGE_KEYS", "{}"))
-    host, port = _host(address or OPENAI_URL)
-    own = keys.get(f"{host}:{port}", keys.get(host))
+    place = _place(address or OPENAI_URL)
+    own = keys.get(f"{place.host}:{place.port}", keys.get(place.host))
     if own is not None:
         return own, "EFT_JUDGE_KEYS"
-    meant = address == base_url or (host, port) in (_host(OPENAI_URL), _host(base_url or ""))
+    meant = address == base_url or place in (_place(OPENAI_URL), _place(base_url or ""))
     key = known.get("OPENAI_API_KEY") if meant else None
     source = "OPENAI_API_KEY" if meant else "EFT_JUDGE_KEYS"
     return key or (None if address is None else _PLACEHOLDER_KEY), source
 
 
-def _host(url: str) -> tuple[str, int | None]:
+class _Place(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+
+
+def _place(url: str) -> _Place:
     try:
         parts = urlsplit(url)
-        return parts.hostname or "", parts.port
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return _Place(parts.scheme, parts.hostname or "", port)
     except ValueError:  # such an address is refused later
-        return "", None
+        return _Place("", "", 0)
 
 
 def _keys(text: str) -> dict[str, str]:

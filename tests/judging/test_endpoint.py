@@ -485,6 +485,8 @@ def test_settings_from_the_environment() -> None:
         ("x@20@https://b:1/v1", "http://b/v1", "x@20", "https://b:1/v1", "no-key"),
         ("m@http://b/v2", "http://b/v1", "m", "http://b/v2", KEY),
         ("gpt@https://api.openai.com/v1", "http://b/v1", "gpt", "https://api.openai.com/v1", KEY),
+        ("gpt@http://api.openai.com/v1", "", "gpt", "http://api.openai.com/v1", "no-key"),
+        ("m@https://c/v1", "", "m", "https://c/v1", "key-c"),
         ("m@http://[::1]:8000/v1", "", "m", "http://[::1]:8000/v1", "key-six"),
         ("@cf/m", "http://b/v1", "@cf/m", "http://b/v1", KEY),
         ("m", "http://a:1/v1", "m", "http://a:1/v1", "key-a1"),
@@ -497,7 +499,8 @@ def test_a_key_goes_to_its_own_host(
     env = {
         "OPENAI_API_KEY": KEY,
         "EFT_JUDGE_BASE_URL": base,
-        "EFT_JUDGE_KEYS": '{"A": "key-a", "a:1": "key-a1", "[::1]:8000": "key-six"}',
+        "EFT_JUDGE_KEYS": '{"A": "key-a", "a:1": "key-a1", "[::1]:8000": "key-six", '
+        '"c:443": "key-c"}',
     }
     for found in (
         JudgeSettings.from_environment(env, judge=judge),
