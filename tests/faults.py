@@ -58,6 +58,11 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def make_read_only(folder: Path) -> None:
+    """Let nobody write to a `small_disk` any more, root included."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+
+
 def fill(folder: Path, room: int) -> Path:
     """Leave some bytes free on a disk; return the file that takes up the rest."""
     ballast = folder / "ballast"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import command_killed_at, fill, full_disk, killed_at, small_disk, tree
+from faults import command_killed_at, fill, full_disk, killed_at, make_read_only, small_disk, tree
 from writing_commands import (
     EXPORTS,
     FILES,
@@ -175,6 +175,19 @@ def test_a_disk_fills_up(command: str, work: Path) -> None:
             check_half(command, work, before, whole)
             again(command, work, before, whole)
         assert fell
+        os.chdir(work.parent)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_disk_that_can_only_be_read(command: str, work: Path) -> None:
+    with small_disk(work, 4 * 2**20):
+        os.chdir(work)
+        anew(work)
+        make_read_only(work)
+        before = tree(work)
+        assert failed(run(COMMANDS[command], "out"))
+        assert tree(work) == before
         os.chdir(work.parent)
 
 
