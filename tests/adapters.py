@@ -29,7 +29,7 @@ def make_adapter(folder: Path, model: str, *, seed: int = 1, rows: int = 0, **co
     whole = AutoModelForCausalLM.from_pretrained(model)
     if rows:
         whole.resize_token_embeddings(rows, mean_resizing=False)
-        config["modules_to_save"] = ["embed_tokens", "lm_head"]
+        config = {"modules_to_save": ["embed_tokens", "lm_head"], **config}
     given = {"r": 4, "target_modules": LAYERS, "init_lora_weights": False, **config}
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that tables are saved; of transformers 5

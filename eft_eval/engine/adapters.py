@@ -7,8 +7,9 @@ are those of the model itself: one copy of the weights in memory, and no switchi
 from __future__ import annotations
 
 import copy
+import re
 import warnings
-from collections.abc import Container, Iterator, Set
+from collections.abc import Container, Iterable, Iterator, Set
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,10 +37,20 @@ _FULL_WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_TABLES = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings")
+_TABLE = re.compile(
+    r"\.(embed_tokens|lm_head|wte|embed_in|embed_out|word_embeddings)"
+    r"(\.(base_layer|original_module|modules_to_save|token_adapter|default))*\.weight$"
+)
+"""The whole table of a model's tokens, not what an adapter adds to it."""
+_OUTPUTS = ("lm_head", "embed_out")
 _OTHER_KINDS = ("XLORA", "POLY", "ADAPTION_PROMPT", "SHADOW")  # need more than a pass of a model
 _SAVED_TWICE = ".modules_to_save"  # of tables that stand in the file by their own name, too
 _KEEP_THE_BASE = ("gaussian", "eva", "orthogonal")
+_BEGUN_BY_CHANCE = "pissa_niter"  # by a decomposition with random starts
+_NOT_QUITE = (
+    ", and what is taken off them is drawn anew at each load: not quite what was trained; save it "
+    "as a LoRA (path_initial_model_for_weight_conversion of peft's save_pretrained), or merged"
+)
 
 
 class AdaptedMember(Member):
@@ -75,8 +86,14 @@ class AdaptedMember(Member):
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of logits; an adapter may come with a longer table of embeddings."""
-        return self._table or self.base.vocabulary_size
+        """Number of logits that are known; an adapter may come with longer tables of embeddings.
+
+        Where it holds one of two tables, nobody knows what the other's new rows were.
+        """
+        below, table = self.base.vocabulary_size, self._table or self.base.vocabulary_size
+        if table > below and len(self._tables) < 2 and not self._tied:
+            return below
+        return table
 
     @property
     def own_parameters(self) -> int:
@@ -120,11 +137,14 @@ class AdaptedMember(Member):
         if not self._weight_files:
             raise ConfigError(f"{self.label}: the adapter has no {' or '.join(_WEIGHTS)}")
         below = self.base.spec
-        named = found.base in (None, below.model, below.location)
-        if not named and not is_base_of(found, below):
+        if found.base is not None and not is_base_of(found, below):
+            made_on, under = (
+                _named(found.base, found.base_revision),
+                _named(below.model, below.revision),
+            )
             log.warning(
-                "%s: its adapter was made on %r, by its %s, and is applied to %r",
-                self.label, found.base, ADAPTER_CONFIG, below.model,
+                "%s: its adapter was made on %s, by its %s, and is applied to %s",
+                self.label, made_on, ADAPTER_CONFIG, under,
             )  # fmt: skip
 
     def _load_config(self) -> Any:
@@ -142,15 +162,24 @@ class AdaptedMember(Member):
         files = (self._file(name) for name in _WEIGHTS)
         return [file for file in files if file is not None][:1]
 
-    @cached_property
+    @property
     def _table(self) -> int | None:
         """Rows of the embeddings that come with the adapter, None where it has none."""
+        return next(iter(self._tables.values()), None)
+
+    @cached_property
+    def _tables(self) -> dict[bool, int]:
+        """Rows of the tables that come with the adapter, by whether they are of the output."""
+        found: dict[bool, int] = {}
         with self._reading("its adapter"):
             for name, shape in _shapes(self._weight_files[0]):
-                own = "lora_" not in name and len(shape) == 2
-                if own and any(f".{table}." in name for table in _TABLES):
-                    return shape[0]
-        return None
+                if len(shape) == 2 and (table := _TABLE.search(name)):
+                    found[table[1] in _OUTPUTS] = shape[0]
+        return found
+
+    @property
+    def _tied(self) -> bool:
+        return bool(getattr(self.text_config, "tie_word_embeddings", True))
 
     def _peft_config(self) -> Any:
         from peft import PeftConfig
@@ -166,17 +195,25 @@ class AdaptedMember(Member):
         rewrites = getattr(config, "init_lora_weights", True)
         if isinstance(rewrites, str) and rewrites not in _KEEP_THE_BASE:
             twin = copy.deepcopy(model)
+            drawn = rewrites.startswith(_BEGUN_BY_CHANCE)
             log.warning(
                 "%s: the adapter was begun with %s, which changes the model's own weights: they "
-                "are held twice", self.label, rewrites,
+                "are held twice%s", self.label, rewrites, _NOT_QUITE if drawn else "",
             )  # fmt: skip
         else:
             twin = shared_copy(model)
         if self._table is not None and self._table != self.base.vocabulary_size:
             _resize(twin, self._table)
+            if self.vocabulary_size < self._table:
+                log.warning(
+                    "%s: its tables of embeddings had %d rows, of which the adapter's file holds "
+                    "one table only: its %d added tokens are left out", self.label, self._table,
+                    self._table - self.vocabulary_size,
+                )  # fmt: skip
         before = _state(model)
         names = {name for name, _ in _shapes(self._weight_files[0])}
         with torch.random.fork_rng(), warnings.catch_warnings():  # layers are drawn, then read
+            torch.manual_seed(0)
             warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
             adapted = PeftModel(twin, config, "default")
             _own(adapted, names, before)
@@ -190,10 +227,11 @@ class AdaptedMember(Member):
             )
         unknown = [
             key
-            for key in found.unexpected_keys
+            for key in _not_shared(adapted, found.unexpected_keys, ".default")
             if _SAVED_TWICE not in key or key.replace(_SAVED_TWICE, "") not in names
         ]
-        self._check_weights({"missing_keys": found.missing_keys, "unexpected_keys": unknown})
+        missing = _not_shared(adapted, found.missing_keys)
+        self._check_weights({"missing_keys": missing, "unexpected_keys": unknown})
         whole = adapted.get_base_model()
         if self.dtype == torch.float64:
             for one in whole.parameters():
@@ -205,6 +243,14 @@ class AdaptedMember(Member):
 def _state(model: nn.Module) -> dict[int, tuple[int, int]]:
     """Return what tells whether somebody wrote into a model's parameters, by their identity."""
     return {id(one): (one.data_ptr(), one._version) for one in model.parameters()}
+
+
+def _not_shared(adapted: nn.Module, names: Iterable[str], end: str = "") -> list[str]:
+    """Return those names whose parameters are not read under another one."""
+    every = {name: id(one) for name, one in adapted.named_parameters(remove_duplicate=False)}
+    lacked = {f"{name}{end}" for name in names}
+    read = {one for name, one in every.items() if name not in lacked}
+    return [name for name in names if every.get(f"{name}{end}") not in read]
 
 
 def _own(adapted: nn.Module, names: Set[str], shared: Container[int]) -> None:
@@ -308,6 +354,10 @@ def _shapes(file: str) -> Iterator[tuple[str, list[int]]]:
     else:
         for name, tensor in torch.load(file, map_location="meta", weights_only=True).items():
             yield name, list(tensor.shape)
+
+
+def _named(model: str, revision: str | None) -> str:
+    return repr(model) + (f" (revision {revision})" if revision else "")
 
 
 def _is_alora(config: Any) -> bool:

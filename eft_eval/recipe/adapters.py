@@ -116,10 +116,13 @@ def is_base_of(adapter: AdapterFolder, spec: MemberSpec) -> bool:
     """Whether a member is the model that an adapter names, by name or by a folder's content."""
     if adapter.base is None:
         return False
+    local = user_path(spec.location).is_dir()
     if adapter.base in (spec.model, spec.location):
-        return adapter.base_revision in (None, spec.revision) or spec.revision is None
+        if adapter.base_revision is None or local:
+            return True
+        return adapter.base_revision == (spec.revision or "main")
     named, folder = user_path(adapter.base), user_path(spec.location)
-    if not (named.is_dir() and folder.is_dir()):
+    if not (named.is_dir() and local):
         return False
     first, second = str(named.resolve()), str(folder.resolve())
     return first == second or folder_digest(first) == folder_digest(second)

@@ -18,6 +18,7 @@ import torch
 from adapters import make_adapter, merged, rewrite
 from safetensors.torch import load_file, save_file
 from tiny_models import byte_tokenizer, make_model
+from transformers import AutoModelForCausalLM
 
 from eft_eval import Composite
 from eft_eval.engine.adapters import AdaptedMember, read_adapter
@@ -163,6 +164,61 @@ def test_what_an_adapter_brings_whole_is_its_own(home: Path, tmp_path: Path, con
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_tokens_of_its_own_are_no_table(home: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path / "some", str(home / "small"), trainable_token_indices=[3, 7])
+    weights = load_file(f"{adapter}/adapter_model.safetensors")
+    added = next(name for name in weights if "trainable_tokens" in name)
+    weights[added] += 0.5
+    save_file(weights, f"{adapter}/adapter_model.safetensors")
+    ours, expected = composite(home, adapter), load_merged(adapter)
+    assert ours.members["tuned"].vocabulary_size == 259
+    rows = [[5, 3, 7, 8]]
+    with torch.inference_mode():
+        found, _ = ours.members["tuned"].engine.logits(rows, [4])
+        torch.testing.assert_close(found, expected(torch.tensor(rows)).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_layers_share_are_read_once(home: Path, tmp_path: Path) -> None:
+    from peft import VBLoRAConfig, get_peft_model
+
+    model = AutoModelForCausalLM.from_pretrained(home / "small")
+    config = VBLoRAConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], vector_length=8,
+                          num_vectors=16, topk=2, init_vector_bank_bound=1.0)  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = get_peft_model(model, config).eval()
+    adapted.save_pretrained(tmp_path)
+    rows = [[5, 6, 7, 8]]
+    with torch.inference_mode():
+        expected = adapted(torch.tensor(rows)).logits
+        found, _ = composite(home, str(tmp_path)).members["tuned"].engine.logits(rows, [4])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_new_rows_that_no_file_holds_are_no_tokens(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With LoRA on one table peft saves that one; the other's new rows were drawn at random."""
+    small = str(home / "small")
+    adapter = make_adapter(
+        tmp_path / "longer", small, rows=263, modules_to_save=None, target_modules=["embed_tokens"]
+    )
+    byte_tokenizer(extra=("<a>", "<b>", "<c>", "<d>")).save_pretrained(adapter)
+    ours = composite(home, adapter, base=small)  # the tuned member alone
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        assert ours.members["tuned"].model.get_output_embeddings().weight.shape[0] == 263
+    assert "its 4 added tokens are left out" in caplog.text
+    assert ours.vocabulary == 259
+    with pytest.raises(ConfigError, match="token 260 .* not every member has"):
+        ours.check_tokens([5, 260])
+    whole = AutoModelForCausalLM.from_pretrained(merged(adapter))
+    rows = [[5, 6, 7, 8]]
+    with torch.inference_mode():
+        found, _ = ours.members["tuned"].engine.logits(rows, [4])
+        expected = whole(torch.tensor(rows)).logits
+    torch.testing.assert_close(found[..., :259], expected[..., :259], rtol=1e-5, atol=1e-5)
+
+
 def load_merged(adapter: str) -> torch.nn.Module:
     """Return what peft makes of an adapter on a model of its own."""
     from peft import AutoPeftModelForCausalLM
@@ -187,9 +243,24 @@ def test_an_adapter_that_changes_its_base_leaves_the_reference_alone(
     with caplog.at_level(logging.WARNING, logger="eft_eval"):
         _ = ours.members["tuned"].model
     assert "held twice" in caplog.text
+    assert "not quite what was trained" not in caplog.text
     after = ours.members["reference"].model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert scores(ours) == pytest.approx(scores(composite(home, merged(adapter))), abs=1e-3)
+
+
+def test_a_base_that_is_found_by_chance_is_told(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config: dict = {"init_lora_weights": "pissa_niter_4", "target_modules": ["q_proj"]}
+    adapter = make_adapter(tmp_path / "pissa", str(home / "small"), **config)
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        with caplog.at_level(logging.WARNING, logger="eft_eval"):
+            found.append(scores(composite(home, adapter)))
+    assert "not quite what was trained" in caplog.text
+    assert found[0] == found[1]
 
 
 def test_a_model_that_is_not_here_is_the_reference(

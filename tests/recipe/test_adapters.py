@@ -73,6 +73,19 @@ def test_an_adapter_of_another_model_keeps_it(tmp_path: Path) -> None:
     assert tuned_of(lora, whole(tmp_path / "mine")) == MemberSpec(model=other, adapter=lora)
 
 
+@pytest.mark.parametrize(
+    ("says", "reference", "loaded"),
+    [(None, "v2", "v2"), ("v2", "v2", "v2"), ("main", None, None), ("v2", None, "v2"),
+     ("v2", "v3", "v2"), ("v2", "main", "v2")],
+)  # fmt: skip
+def test_an_adapter_of_a_revision_is_applied_to_that_one(
+    tmp_path: Path, says: str | None, reference: str | None, loaded: str | None
+) -> None:
+    lora = adapter(tmp_path / "lora", "org/small", revision=says)
+    keys = {} if reference is None else {"reference.revision": reference}
+    assert tuned_of(lora, **keys).revision == loaded
+
+
 def test_an_adapter_of_the_base_is_loaded_as_the_base_is(tmp_path: Path) -> None:
     lora = adapter(tmp_path / "lora", "org/large")
     assert tuned_of(lora, **{"base.dtype": "float16"}) == MemberSpec(
