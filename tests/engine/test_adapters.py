@@ -209,7 +209,7 @@ def test_new_rows_that_no_file_holds_are_no_tokens(
         assert ours.members["tuned"].model.get_output_embeddings().weight.shape[0] == 263
     assert "its 4 added tokens are left out" in caplog.text
     assert ours.vocabulary == 259
-    with pytest.raises(ConfigError, match="token 260 .* not every member has"):
+    with pytest.raises(ConfigError, match=r"token 260 .* not every member has"):
         ours.check_tokens([5, 260])
     whole = AutoModelForCausalLM.from_pretrained(merged(adapter))
     rows = [[5, 6, 7, 8]]
