@@ -258,13 +258,13 @@ def flip_rates(contest: Contest) -> dict[str, float]:
     for model in contest.models:
         model.to(before)
     return {
-        "bfloat16_against_float32": _flips(half, whole),
-        "bfloat16_block_8_against_plain": _flips(half_drafted, half),
-        "float32_block_8_against_plain": _flips(whole_drafted, whole),
+        "bfloat16_against_float32": flips(half, whole),
+        "bfloat16_block_8_against_plain": flips(half_drafted, half),
+        "float32_block_8_against_plain": flips(whole_drafted, whole),
     }
 
 
-def _flips(one: list[list[int]], other: list[list[int]]) -> float:
+def flips(one: list[list[int]], other: list[list[int]]) -> float:
     flips, compared = 0, 0
     for first, second in zip(one, other, strict=True):
         same = 0
