@@ -16,7 +16,13 @@ import numpy as np
 from eft_eval.agreement.label_reading import LabelReading, LabelTable
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.labels.records import Item, LabelSet
-from eft_eval.labels.scheme import ALL_FIELDS, FIELDS
+from eft_eval.labels.scheme import (
+    ALL_FIELDS,
+    AS_WRITTEN,
+    FIELDS,
+    NO_ANSWER,
+    is_written_number,
+)
 from eft_eval.statistics.ceiling import Scale
 from eft_eval.statistics.ratings import Rule, Values
 
@@ -38,7 +44,10 @@ OF_ERRORS = {ANY_ERROR, *(field.name for field in FIELDS)}
 """The fields of labels that are about factual errors."""
 _TEXTS = {field.name for field in FIELDS if field.kind == "text"}
 _UNSURE = -1.0
-_NUMERAL = re.compile(r"[-+]?\d+([.,]\d+)*\s*%?")
+_RIGHT = ("correct", "accura", "true", "truth", "right", "valid")
+_DENIED = {"not", "non", "no", "un"}
+_MANY = 8  # labels from which it is no chance that none is 0
+_STEPS = 10  # of the longest scale of ratings
 _SENTENCE, _LONG = 4, 40  # words, or signs, from which a label is a sentence
 
 
@@ -123,7 +132,11 @@ def read_answers(
         return _words(labels, chosen, reading, rule)
     if of_words:
         raise ConfigError(f"{chosen} holds numbers; --positive and --missing are for words")
+    if lost := [one for one in labels.dropped if one.reason == f"{chosen}: {AS_WRITTEN}"]:
+        raise _as_written(chosen, lost[0].detail)
     by_rule: Rule = rule or ("any error" if chosen == _COUNT or counts else "raw")
+    if chosen != _COUNT and by_rule == "any error" and not reading.files.meanings.classes:
+        _check_counts(chosen, matrix.values)
     words = f"error where {chosen} is above 0" if by_rule == "any error" else f"{chosen} as it is"
     scale: Scale = "nominal" if by_rule == "any error" else "numeric"
     panel, unsure, contradictory = matrix.panel(), 0, 0
@@ -137,6 +150,27 @@ def read_answers(
             contradictory += int(differ.sum())
             panel[name] = np.where(differ | doubted, math.nan, counted)
     return Answers(chosen, words, by_rule, scale, (), matrix.item_ids, panel, unsure, contradictory)
+
+
+def _check_counts(field: str, given: Values) -> None:
+    """Raise if numbers of a field of people's own cannot be counts of errors.
+
+    Raises:
+        ConfigError: None is 0, as on a scale from 1 to 5; or the name says what is right.
+    """
+    numbers = given[~np.isnan(given)]
+    parts = re.split(r"[^a-z]+", field.casefold())
+    way = "--map-labels FILE says which label is how many errors, such as {1: 0, 0: 1}"
+    if not _DENIED & {*parts} and any(part.startswith(_RIGHT) for part in parts):
+        raise ConfigError(
+            f"{field} seems to say what is right, and numbers count errors here; {way}"
+        )
+    if len(numbers) >= _MANY and numbers.min() > 0:
+        raise ConfigError(
+            f"{field}: none of {len(numbers)} labels is 0, they are {numbers.min():g} to "
+            f"{numbers.max():g}: a rating is no count of errors; {way}, and a "
+            f"column {_COUNT} holds counts"
+        )
 
 
 def _default_field(labels: LabelSet, rule: Rule | None) -> str:
@@ -215,7 +249,9 @@ def _words(labels: LabelSet, field: str, reading: LabelReading, rule: Rule | Non
     )  # "Yes" and "yes" are one answer
     known = sorted({str(one.value) for one in chosen.labels})
     for given in (*missing, *(() if positive is None else (positive,))):
-        if given.casefold() not in known:
+        if given.casefold() not in known and not (
+            given in missing and given.casefold() in NO_ANSWER
+        ):
             raise ConfigError(
                 f"no label of {field} is {given!r}{nearest(given, known)}; there are: "
                 f"{', '.join(map(repr, known[:20]))}"
@@ -256,11 +292,8 @@ def _check_classes(field: str, labels: LabelSet, words: Sequence[str]) -> None:
         ConfigError: Most labels are sentences, and hardly one is given twice; or they are numbers
             as people write them.
     """
-    if words and all(_NUMERAL.fullmatch(word) for word in words):
-        raise ConfigError(
-            f"{field} holds numbers with a comma or a percent sign, such as {words[0]!r}: write "
-            "0.5 or 50, or give their classes with --map-labels FILE"
-        )
+    if words and all(map(is_written_number, words)):
+        raise _as_written(field, repr(words[0]))
     found = _sentences(words)
     if found and len(found) > len(words) / 2 and len(words) > max(4, len(labels.labels) / 2):
         raise ConfigError(
@@ -268,6 +301,13 @@ def _check_classes(field: str, labels: LabelSet, words: Sequence[str]) -> None:
             "no categories; give their classes with --map-labels FILE, or another field with "
             "--field"
         )
+
+
+def _as_written(field: str, example: str) -> ConfigError:
+    return ConfigError(
+        f"{field} holds numbers with a comma or a percent sign, such as {example}: write "
+        "0.5 or 50, or give their classes with --map-labels FILE"
+    )
 
 
 def _sentence_warning(field: str, words: Sequence[str], positive: str | None) -> tuple[str, ...]:
@@ -328,6 +368,12 @@ def read_shares(labels: LabelSet, reading: LabelReading) -> Answers:
     if ((every > 0) & (every < 1)).any():
         raise ConfigError(
             f"{chosen} holds numbers below 1 and above 1: percent, or from 0 to 1? {_EXPECTED}"
+        )
+    if every.max() <= _STEPS and (every == np.floor(every)).all():
+        low, high = every.min(), every.max()
+        raise ConfigError(
+            f"{chosen} holds whole numbers from {low:g} to {high:g}: percent, or a rating? "
+            f"{_EXPECTED}; --map-labels FILE gives each rating its share, such as {{1: 0, 5: 1}}"
         )
     return _in_percent(found)
 

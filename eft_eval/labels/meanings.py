@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text
 from eft_eval.labels.entries import Entry
-from eft_eval.labels.scheme import ALL_FIELDS, Unreadable, read_value
+from eft_eval.labels.scheme import ALL_FIELDS, Absent, Unreadable, is_number, read_value
 from eft_eval.yaml_text import load_yaml
 
 __all__ = ["Classes", "Meanings", "read_meanings"]
@@ -35,9 +35,13 @@ class Classes(NamedTuple):
             Unreadable: It is not on the scale, is in no class, or is no label.
         """
         classes = self.classes.get(entry.field)
+        if classes is None and isinstance(entry.value, Absent):
+            raise Unreadable(f"{entry.field}: a word for no answer (--map-labels gives it a class)")
         if classes is None:
             return read_value(entry.field, entry.value, free_text=entry.free_text)
         word = _plain(entry.value)
+        if word not in classes and isinstance(entry.value, Absent):
+            raise Unreadable(f"{entry.field}: a word for no answer, in no class of the map")
         if word not in classes:
             raise Unreadable(f"{entry.field}: the map of labels has no class for it")
         found = classes[word]
@@ -124,4 +128,7 @@ def _word(value: bool) -> str:
 def _plain(label: object) -> str:
     """Return a label in the one form in which it is looked up."""
     text = _word(label) if isinstance(label, bool) else str(label)
+    if is_number(text):  # data frames write 1 as 1.0
+        number = float(text)
+        return str(int(number)) if number.is_integer() else repr(number)
     return " ".join(text.split()).casefold()

@@ -27,7 +27,7 @@ from eft_eval.labels.people import (
 )
 from eft_eval.labels.project import KEY_NAME, Key, key_in, read_key
 from eft_eval.labels.records import Dropped, Item, Label, LabelSet, Origin, without_duplicates
-from eft_eval.labels.scheme import Unreadable
+from eft_eval.labels.scheme import AS_WRITTEN, Unreadable, is_written_number
 
 __all__ = ["FileReading", "labels_in", "read_labels"]
 
@@ -326,6 +326,11 @@ def _one_scale_each(labels: Sequence[Label]) -> tuple[list[Label], list[Dropped]
             kept.append(label)
             continue
         expected = "words" if words > numbers else "numbers"
+        if is_word and is_written_number(str(label.value)):
+            reason = f"{label.field}: {AS_WRITTEN}"
+            detail = f"{label.item_id}: {label.value}"
+            dropped.append(Dropped(label.where, reason, detail, label.field))
+            continue
         reason = (
             f"{label.field}: not on the scale of the field's other labels, which are {expected}"
         )

@@ -8,15 +8,19 @@ from typing import Literal, NamedTuple
 
 __all__ = [
     "ALL_FIELDS",
+    "AS_WRITTEN",
     "FIELDS",
     "INSTRUCTIONS",
+    "NO_ANSWER",
     "PREFERENCE",
     "QUESTIONS",
+    "Absent",
     "Field",
     "Questions",
     "Unreadable",
     "is_blank",
     "is_number",
+    "is_written_number",
     "read_value",
 ]
 
@@ -103,7 +107,22 @@ ALL_FIELDS = tuple(
 )
 _BY_NAME = {field.name: field for field in ALL_FIELDS}
 # not float(): that also takes nan, inf, 1_0 and digits of other scripts
+_NUMERAL = re.compile(r"[-+]?\d+([.,]\d+)*\s*%?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+NO_ANSWER = frozenset(
+    ("n/a", "na", "#n/a", "nan", "<na>", "nat", "null", "-", "--", "\u2013", "\u2014", ".")
+)
+"""What data frames and spreadsheets, and people in them, write for an empty cell."""
+
+
+AS_WRITTEN = "a number with a comma or a percent sign among plain ones"
+"""Why a label was left out: leaving such out would keep the whole numbers alone."""
+
+
+class Absent(str):
+    """A cell that holds one of `NO_ANSWER`: no label, unless the user's map gives it a class."""
 
 
 class Unreadable(Exception):
@@ -113,6 +132,11 @@ class Unreadable(Exception):
 def is_blank(raw: object) -> bool:
     """Whether nothing was filled in."""
     return raw is None or (isinstance(raw, str) and not raw.strip())
+
+
+def is_written_number(text: str) -> bool:
+    """Whether this is a number as people write it, also with commas or a percent sign."""
+    return bool(_NUMERAL.fullmatch(text.strip()))
 
 
 def is_number(raw: object) -> bool:

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from eft_eval.labels.entries import (
 from eft_eval.labels.people import known_by_file, scrub
 from eft_eval.labels.project import Exported, Tool, new_export
 from eft_eval.labels.records import Item, Origin
-from eft_eval.labels.scheme import ALL_FIELDS, QUESTIONS, Questions, is_blank
+from eft_eval.labels.scheme import ALL_FIELDS, NO_ANSWER, QUESTIONS, Absent, Questions, is_blank
 from eft_eval.labels.texts import from_cell, text_hash, to_cell
 
 __all__ = ["EXPORTED_CSV", "SAVED", "TOOL", "export_csv", "read_table", "several_in"]
@@ -43,16 +44,23 @@ SAVED = ("text_sha256", "stratum", "cluster", "random_sample")
 """Columns of a long table that tell more of the item; only these names are read."""
 
 _ITEM = ("item_id", "instance_id", "id")
-_ANNOTATOR = ("annotator", "annotator_id", "user", "user_id", "rater")
+_ANNOTATOR = (
+    *("annotator", "annotator_id", "annotator_name", "user", "user_id", "rater", "rater_id"),
+    *("coder", "coder_id", "labeler", "labeller", "worker", "worker_id"),
+)
 _VALUE = ("value", "label", "score", "rating")
 _ABOUT = re.compile(  # columns beside the labels that are no annotator's
     r"unnamed: \d+|index|row|(annotation|doc|prompt|task|batch)_?(id|number)?|model|system|source"
     r"|split|stratum|cluster|(lead_|duration_)?time|duration|(time)?stamp|date"
-    r"|(created|updated|submitted|started|finished)(_?at)?|comments?|notes?|remarks?",
+    r"|(created|updated|submitted|started|finished)(_?at)?|comments?|notes?|remarks?"
+    r"|(mean|average|avg|median|mode|majority|consensus|agreed|aggregated?|adjudicated|gold|final"
+    r"|ground[ _]?truth)([ _-]?(labels?|scores?|ratings?|values?|votes?|answers?))?"
+    r"|std(ev)?|sd|variance|sum|total|count|n|n_?(labels|ratings|votes)|agreement|confidence",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{4}.*")
 _SEVERAL = re.compile(r"\s*[;|]\s*")
+_PARTS = re.compile(r"[\s_.:/-]+")
 _OURS = tuple(field.name for field in ALL_FIELDS)
 _ANSWERS = tuple(field.name for field in ALL_FIELDS if field.kind != "text")
 _EXPECTED = (
@@ -130,9 +138,15 @@ def _parse(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 def _first(header: Sequence[str], names: Sequence[str]) -> str | None:
-    """Return the column that has the first of these names, in any case."""
-    by_name = {column.casefold(): column for column in reversed(header)}
-    return next((by_name[name] for name in names if name in by_name), None)
+    """Return the column that has the first of these names, in any case, as ``Item ID``."""
+    by_name = {_plain(column): column for column in reversed(header)}
+    by_name |= {column.casefold(): column for column in reversed(header)}
+    known = (by_name.get(name) or by_name.get(_plain(name)) for name in names)
+    return next((column for column in known if column), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def _from_table(path: Path, table: Table, asked: Asked) -> Found:
@@ -152,9 +166,17 @@ def _from_table(path: Path, table: Table, asked: Asked) -> Found:
     elif item and any(name in header for name in (_OURS if annotator else _ANSWERS)):
         yield from _ours(path, table, (item, annotator), asked)
     elif item and not annotator and not value and _people(table, item):
+        _check_wide(path, table, item)
         yield from _wide(path, table, item, asked)
     else:
         found = one_line(scrub(", ".join(header)))
+        others = [name for name in _columns(header, item, annotator, *SAVED) if name]
+        if item and (annotator or asked.person is not None) and others:
+            listed = one_line(scrub(", ".join(others)))
+            raise ConfigError(
+                f"{scrub(str(path))}: no column is called value, label, score or rating; name the "
+                f"one that holds the labels with --field: {listed}"
+            )
         raise ConfigError(f"{scrub(str(path))}: columns {found}; expected {_EXPECTED}")
 
 
@@ -173,7 +195,30 @@ def _people(table: Table, item: str) -> list[str]:
         if not _ABOUT.fullmatch(name)
         and name.casefold() not in _ITEM
         and not _describes_items([row[name].strip() for _, row in table.rows])
+        and not any(row[name].lstrip().startswith(("{", "[{")) for _, row in table.rows)  # spans
     ]
+
+
+def _check_wide(path: Path, table: Table, item: str) -> None:
+    """Raise if a table with a column per annotator is none.
+
+    Raises:
+        ConfigError: Most items have several rows, or the columns are of annotators and questions.
+    """
+    rows = Counter(row[item].strip() for _, row in table.rows)
+    if sum(count for count in rows.values() if count > 1) > len(table.rows) / 2:
+        raise ConfigError(
+            f"{scrub(str(path))}: no column is called annotator, and most items have several rows: "
+            "no wide table, which has one row per item and one column per annotator"
+        )
+    parts = [_PARTS.split(name, maxsplit=1) for name in _people(table, item)]
+    firsts, seconds = ({one[i] for one in parts if len(one) > 1} for i in (0, 1))
+    if min(len(firsts), len(seconds)) > 1 and len(firsts) * len(seconds) == len(parts):
+        raise ConfigError(
+            f"{scrub(str(path))}: its {len(parts)} columns look like {len(firsts)} times "
+            f"{len(seconds)}, as of annotators and questions; give one question a file, or one row "
+            "per item and annotator"
+        )
 
 
 def _describes_items(cells: Sequence[str]) -> bool:
@@ -202,7 +247,8 @@ def _long(path: Path, table: Table, named: tuple[str, str | None, str], asked: A
         values: Values = {}
         if not is_blank(row[value]):
             given = from_cell(row[value]) if saved else row[value]
-            values[name] = [(one, False) for one in ([given] if saved else several_in(given))]
+            listed = [given] if saved else [_cell_of(one) for one in several_in(given)]
+            values[name] = [(one, False) for one in listed]
         digest = row.get("text_sha256", "").strip()
         shown = Shown.marked(digest) if digest else shown_in(_without(row, named))
         user = row[annotator].strip() if annotator else ""
@@ -211,6 +257,11 @@ def _long(path: Path, table: Table, named: tuple[str, str | None, str], asked: A
             continue
         whole = Row(place, row[item].strip(), asked.who(user), shown, _origin(row))
         yield from answers(whole, values)
+
+
+def _cell_of(text: str) -> str:
+    """Return a cell's text, marked where it is a word for an empty one."""
+    return Absent(text) if text.strip().casefold() in NO_ANSWER else text
 
 
 def several_in(cell: str) -> list[str]:
@@ -242,7 +293,7 @@ def _origin(row: Mapping[str, str]) -> Origin | None:
 def _wide(path: Path, table: Table, item: str, asked: Asked) -> Found:
     people, field = _people(table, item), asked.field or "value"
     others = len([name for name in _columns(table.header, item, *SAVED) if name]) - len(people)
-    beside = f"; {others} are not read: times, texts, numbering" if others else ""
+    beside = f"; {others} are not read: times, texts, numbering, means" if others else ""
     text = f"taken as annotators, one column each: {len(people)} columns{beside}"
     yield Remark(Place(path), text)
     for number, row in table.rows:
@@ -254,7 +305,8 @@ def _wide(path: Path, table: Table, item: str, asked: Asked) -> Found:
         for name, value in given.items():
             shown, origin = shown_in(_without(row, (item, *people))), _origin(row)
             who = asked.who(name)
-            yield Entry(place, row[item].strip(), who, field, value, shown=shown, origin=origin)
+            said = _cell_of(value)
+            yield Entry(place, row[item].strip(), who, field, said, shown=shown, origin=origin)
 
 
 def _ours(path: Path, table: Table, columns: tuple[str, str | None], asked: Asked) -> Found:

@@ -60,7 +60,8 @@ def test_unknown_and_broken_tables_are_clear(tmp_path: Path) -> None:
     for text, message in (
         ("some text", "unknown columns: some text; expected item_id, annotator, value"),
         ("name,age\nx@y.org,3\n", "unknown columns: name, age"),
-        ("item_id,annotator,when\na,b,c\n", "columns item_id, annotator, when; expected"),
+        ("item_id,annotator,when\na,b,c\n", "the one that holds the labels with --field: when"),
+        ("item_id,annotator\na,b\n", "columns item_id, annotator; expected"),
         ("item_id,bob@x.org,bob@x.org\na,1,2\n", r"columns occur twice: \[e-mail\]"),
         ('item_id,annotator,value\na,b,"1\n', "line 2: broken quoting"),
         (
@@ -117,7 +118,8 @@ def test_scales_that_differ(tmp_path: Path) -> None:
     labels = read_labels(path)
     assert [label.value for label in labels.labels] == [1, 2, 1000]
     reason = "value: not on the scale of the field's other labels, which are numbers"
-    assert labels.drop_counts() == {reason: 3, "no answer": 1}
+    absent = "value: a word for no answer (--map-labels gives it a class)"
+    assert labels.drop_counts() == {absent: 2, reason: 1, "no answer": 1}
     words = read_labels(write(tmp_path / "x", "item_id,annotator,value\na,x,1\nb,x,no\nc,x,no"))
     assert [label.value for label in words.labels] == ["no", "no"]
 
@@ -153,7 +155,7 @@ def test_columns_of_wide_tables_that_are_no_people(tmp_path: Path) -> None:
     labels = read_labels(path)
     assert len(labels.annotators) == 2
     assert {one.value for one in labels.labels} == {"yes", "no"}
-    beside = "columns; 5 are not read: times, texts, numbering"
+    beside = "columns; 5 are not read: times, texts, numbering, means"
     assert labels.remarks == (f"{path}: taken as annotators, one column each: 2 {beside}",)
 
 
@@ -316,3 +318,74 @@ def test_long_and_wide_tables_of_objects_with_ids_of_their_own(tmp_path: Path) -
     (tmp_path / "cut.jsonl").write_text(broken)
     labels = read_labels(tmp_path / "cut.jsonl")
     assert (len(labels.labels), labels.drop_counts()) == (1, {"broken JSON": 1})
+
+
+# --- words for nothing, headers and columns that are not what they seem
+
+
+def test_words_for_an_empty_cell_are_no_class(tmp_path: Path) -> None:
+    rows = ["a,jo,yes", "b,jo,N/A", "c,jo,#N/A", "d,jo,nan", "e,jo,-", "a,al,no", "b,al,NULL"]
+    path = write(tmp_path / "a.csv", "\n".join(["item_id,annotator,value", *rows]))
+    labels = read_labels(path)
+    assert sorted(str(one.value) for one in labels.labels) == ["no", "yes"]
+    assert labels.drop_counts() == {
+        "value: a word for no answer (--map-labels gives it a class)": 5
+    }
+    wide = read_labels(write(tmp_path / "b.csv", "item_id,jo,al\na,1,<NA>\nb,n/a,0\nc,–,1\n"))
+    assert sorted(float(one.value) for one in wide.labels) == [0, 1, 1]
+    assert sum(wide.drop_counts().values()) == 3
+    meant = write(tmp_path / "m.yaml", "yes: 1\nno: 0\nN/A: unclear\n")
+    mapped = read_labels(path, reading=FileReading(meanings=read_meanings(meant)))
+    assert [one.value for one in mapped.labels if one.item_id == "b"] == []
+    assert "value: not on the scale of the field's other labels, which are numbers" in (
+        mapped.drop_counts()
+    )
+    words = write(tmp_path / "w.yaml", "yes: bad\nno: good\nN/A: unclear\n")
+    mapped = read_labels(path, reading=FileReading(meanings=read_meanings(words)))
+    assert [one.value for one in mapped.labels if one.item_id == "b"] == ["unclear"]
+
+
+@pytest.mark.parametrize(
+    "header", ["Item ID,Annotator Name,Label", "itemId,WorkerId,Value", "ITEM-ID,Rater ID,Score"]
+)
+def test_headers_as_people_write_them(tmp_path: Path, header: str) -> None:
+    labels = read_labels(write(tmp_path / "a.csv", f"{header}\na,jo,1\nb,al,0\n"))
+    assert sorted((one.item_id, one.value) for one in labels.labels) == [("a", 1), ("b", 0)]
+    assert len(labels.annotators) == 2
+
+
+def test_several_questions_in_a_long_table_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "item_id,annotator,fluency,adequacy\na,jo,1,2\nb,jo,3,4\n")
+    with pytest.raises(ConfigError, match="with --field: fluency, adequacy"):
+        read_labels(path)
+    found = read_labels(path, reading=FileReading(answer="adequacy"))
+    assert [one.value for one in found.labels] == [2, 4]
+
+
+def test_means_and_majorities_are_nobody(tmp_path: Path) -> None:
+    header = "item_id,ann1,ann2,mean,Majority Vote,gold_label,confidence,stdev,n_ratings"
+    rows = ["a,1,0,0.5,1,1,0.9,0.7,2", "b,0,0,0,0,0,0.8,0,2"]
+    labels = read_labels(write(tmp_path / "a.csv", "\n".join([header, *rows])))
+    assert sorted(float(one.value) for one in labels.labels) == [0, 0, 0, 1]
+    assert len(labels.annotators) == 2
+    assert "2 columns; 6 are not read: times, texts, numbering, means" in labels.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("item_id,jo_fluency,jo_style,al_fluency,al_style\na,1,2,3,4\n", "2 times 2"),
+        ("item_id,Q1.R1,Q1.R2,Q2.R1,Q2.R2,Q3.R1,Q3.R2\na,1,2,3,4,5,6\n", "3 times 2"),
+        ("item_id,hit,answer_given\na,h1,yes\na,h2,no\nb,h3,no\nb,h4,no\n", "several rows"),
+    ],
+)
+def test_what_is_no_table_of_one_column_per_person(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_labels(write(tmp_path / "a.csv", text))
+
+
+def test_spans_of_doccano_are_nobodys_answers(tmp_path: Path) -> None:
+    spans = [{"id": i, "text": "t", "entities": [{"label": "X", "end": 2}]} for i in range(3)]
+    path = write(tmp_path / "jo.jsonl", "\n".join(map(json.dumps, spans)))
+    with pytest.raises(ConfigError, match="with --field: entities"):
+        read_labels(path, reading=FileReading(item="id", person_per_file=True))

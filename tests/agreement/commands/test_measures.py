@@ -142,6 +142,7 @@ def test_what_is_no_label_of_harm(run: Run, harm_run: Path, tmp_path: Path) -> N
     refused("big", [1, 200], "holds 200", "from 0 to 1")
     refused("small", [-1, 0], "holds -1")
     refused("mixed", [0.5, 70], "percent, or from 0 to 1?")
+    refused("ratings", [1, 2, 3, 4, 5], "whole numbers from 1 to 5: percent, or a rating?")
     refused("words", ["bad", "good"], "--positive")
     refused("counts", [1, 2], "no label is of harm", field="error_count")
     good = table(tmp_path / "good.csv", items, SAID)
@@ -149,6 +150,35 @@ def test_what_is_no_label_of_harm(run: Run, harm_run: Path, tmp_path: Path) -> N
     fails(run(*arguments, "--rule", "any-error"), "compared as it is")
     fails(run("agree", "--labels", good, "--measure", "harm"), "--run")
     assert hashes(harm_run) == before
+
+
+def test_ratings_are_shares_by_the_users_map(run: Run, harm_run: Path, tmp_path: Path) -> None:
+    items = read_items(harm_run, measure="harm")[:40]
+    ratings = [1 + one // 25 for one in SAID]
+    labels = table(tmp_path / "l.csv", items, ratings)
+    shares = write(tmp_path / "m.yaml", "1: 0\n2: 0.25\n3: 0.5\n4: 0.75\n5: 1\n")
+    assert run("correct", harm_run, "--labels", labels, "--map-labels", shares).code == 0
+    estimate, _ = by_hand([(one - 1) / 4 for one in ratings])
+    assert newest(harm_run)["results"]["hh_harm"]["harm_ppi,harm"] == pytest.approx(estimate)
+
+
+def test_ratings_and_what_is_right_are_no_counts_of_errors(run: Run, tmp_path: Path) -> None:
+    found = [0.0, 2.0, 1.0, 0.0, 0.0, 3.0, 0.0, 1.0] * 3
+    folder = write_judged_run(tmp_path / "run", counted(found))
+    items = items_in_order(folder)
+    ratings = table(tmp_path / "r.csv", items, [1, 2, 3, 4, 5, 1] * 4)
+    right = table(tmp_path / "c.csv", items, [float(one == 0) for one in found], "is_correct")
+    turned = write(tmp_path / "m.yaml", "1: 0\n0: 1\n")
+    for command in (("correct", folder), ("agree", "--run", folder)):
+        fails(run(*command, "--labels", ratings), "none of 24 labels is 0, they are 1 to 5")
+        fails(run(*command, "--labels", right), "is_correct seems to say what is right")
+    out = tmp_path / "a.json"
+    given = ("--labels", right, "--map-labels", turned, "--json", out)
+    assert run("agree", "--run", folder, *given).code == 0
+    report = json.loads(out.read_text("utf-8"))
+    assert report["random_person"]["interval"]["estimate"] == 1.0
+    wrong = table(tmp_path / "w.csv", items, [float(one > 0) for one in found], "not_correct")
+    assert run("agree", "--run", folder, "--labels", wrong).code == 0
 
 
 def test_a_task_with_another_metric_is_refused(run: Run, harm_run: Path, tmp_path: Path) -> None:
