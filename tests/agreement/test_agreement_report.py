@@ -363,7 +363,7 @@ def test_numbers_as_people_write_them_are_no_categories(
     path.write_text("item_id;jo;al\ni1;{0};{0}\ni2;{1};{0}\n".format(*numbers))
     with pytest.raises(ConfigError, match="numbers with a comma or a percent sign"):
         agree_files([path])
-    path.write_text("item_id;jo;al\ni1;{0};0\ni2;1;0\ni3;0;1\n".format(*numbers))
+    path.write_text(f"item_id;jo;al\ni1;{numbers[0]};0\ni2;1;0\ni3;0;1\n")
     with pytest.raises(ConfigError, match=f"percent sign, such as i1: {numbers[0]}: write"):
         agree_files([path])  # left out, they would leave the whole numbers alone
     path.write_text("item_id;jo;al\ni1;{0};{0}\ni2;{1};{0}\n".format(*numbers))
