@@ -140,7 +140,7 @@ def _mapping(name: str, given: Any) -> dict[str, Any]:
     """Return a mapping that may be given as JSON text."""
     try:
         found = json.loads(given) if isinstance(given, str) else given or {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = given
     if not isinstance(found, Mapping):
         raise ConfigError(

@@ -311,6 +311,8 @@ def _json_rows(text: str, name: str, *, lines: bool) -> Iterator[tuple[str, obje
         if not error.msg.startswith("Extra data"):
             raise ConfigError(f"{name}, line {error.lineno}: not JSON ({error.msg})") from error
         lines = True
+    except (ValueError, RecursionError) as error:  # endless numbers and nesting
+        raise ConfigError(f"{name}: no JSON to be read ({first_line(error)})") from error
     if lines:
         yield from _json_lines(text, name)
     elif isinstance(whole, list):
@@ -326,6 +328,9 @@ def _json_lines(text: str, name: str) -> Iterator[tuple[str, object]]:
                 yield f"line {number}", json.loads(line)
             except json.JSONDecodeError as error:
                 raise ConfigError(f"{name}, line {number}: not JSON ({error.msg})") from error
+            except (ValueError, RecursionError) as error:
+                said = first_line(error)
+                raise ConfigError(f"{name}, line {number}: no JSON to be read ({said})") from error
 
 
 def _parquet_rows(path: Path, name: str) -> Iterator[tuple[str, object]]:

@@ -145,7 +145,8 @@ def _decide(one: Gated, levels: _Levels) -> Decision:
     least, most = one.ends
     upper, lower = most.bound(1 - levels.worse).upper, least.bound(1 - levels.kept).lower
     found = _outcome(one, levels, lower, upper)
-    accepted = found.outcome == "inconclusive" and one.accept_inconclusive
+    nothing = math.isnan(one.gain.interval.estimate)
+    accepted = found.outcome == "inconclusive" and one.accept_inconclusive and not nothing
     return Decision(
         outcome="pass" if accepted else found.outcome,
         reason=f"{found.reason} (undecided, accepted by policy)" if accepted else found.reason,
@@ -160,6 +161,7 @@ def _decide(one: Gated, levels: _Levels) -> Decision:
         items_to_decide=found.needed,
         detectable=_detectable(one.gain, levels.worse),
         accepted=accepted,
+        incomplete=nothing,
     )
 
 

@@ -177,7 +177,8 @@ def compare_target(
         found = extremes(parts, average, difference, settings.level)
     absent = ""
     without_verdict = any(has_unscored(part.new.pipelines[part.key.filter]) for part in parts)
-    if pairs.documents and pairs.candidate_missing == pairs.documents and not without_verdict:
+    lost = pairs.candidate_missing == pairs.documents > pairs.baseline_missing
+    if lost and not without_verdict:
         absent = f"none of {pairs.documents} documents has a number"
     test = paired_test(
         pairs.baseline, pairs.candidate, pairs.clusters, settings.flips, settings.seed

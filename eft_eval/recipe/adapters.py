@@ -50,7 +50,7 @@ class AdapterFolder(NamedTuple):
         """Return it from the text of ``adapter_config.json``."""
         try:
             config = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{where}: {ADAPTER_CONFIG} is no JSON: {error}") from error
         if not isinstance(config, dict):
             raise ConfigError(f"{where}: {ADAPTER_CONFIG} holds no mapping")

@@ -235,7 +235,7 @@ class Recipe(_Closed):
     def _from_json(cls, value: Any) -> Any:
         try:
             return json.loads(value) if isinstance(value, str) else value
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"no JSON mapping of token to token: {error}") from error
 
     @model_validator(mode="after")

@@ -88,6 +88,21 @@ def test_all_lost_is_no_regression_and_no_pass(tmp_path: Path) -> None:
     assert "no document with a number in both runs: 40 scores are unknown" in reason.reason
 
 
+@pytest.mark.parametrize("status", [Status.refused, Status.malformed, Status.abstained])
+def test_runs_without_one_score_in_common_are_never_accepted(
+    tmp_path: Path, status: Status
+) -> None:
+    """No share grew, as the baseline has no score either; still nothing was compared."""
+    lost = verdicts(BASE, dict.fromkeys(range(40), status))
+    for demands in (GateSettings(), GateSettings(accept_inconclusive=True, tolerance=0.5)):
+        found = compare(tmp_path, lost, lost, demands)
+        assert (found.outcome, found.exit_code) == ("inconclusive", 3)
+        decision = row_of(found, "fact_any_error").decision
+        assert decision is not None
+        assert (decision.outcome, decision.incomplete) == ("inconclusive", True)
+        assert "no document with a number in both runs" in decision.reason
+
+
 @pytest.mark.parametrize("status", LOST)
 def test_a_worse_model_whose_bad_answers_have_no_score_does_not_pass(
     tmp_path: Path, status: Status

@@ -159,6 +159,9 @@ def test_json_file_with_one_object_per_line_is_read(tmp_path: Path) -> None:
     [
         ("q.jsonl", b'{"question": "a"}\n{"question"', r"q\.jsonl, line 2: not JSON"),
         ("q.json", b'[{"question": "a"},\n}', r"q\.json, line 2: not JSON"),
+        ("q.json", b"[" * 99_999, r"q\.json: no JSON to be read \(maximum recursion"),
+        ("q.jsonl", b'{"a": ' * 99_999, r"q\.jsonl, line 1: no JSON to be read"),
+        ("q.json", b'[{"question": %s}]' % (b"9" * 5000), r"q\.json: no JSON .*4300 digits"),
         ("q.json", b'{"question": "a"}', "a list of JSON objects is needed, not dict"),
         ("q.jsonl", b"5", "line 1: a JSON object is needed, not int"),
         ("q.json", b"[5]", "item 1: a JSON object is needed, not int"),

@@ -122,7 +122,7 @@ def _read_own(file: Path, where: str, _changed: int, _size: int) -> dict[str, An
 def _checked(text: str, where: str) -> dict[str, Any]:
     try:
         table = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: is no JSON: {error}") from error
     if not isinstance(table, dict) or not isinstance(table.get("models"), dict):
         raise ConfigError(f'{where}: must be {{"date": ..., "models": {{NAME: prices}}}}')
