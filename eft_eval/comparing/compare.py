@@ -278,8 +278,7 @@ def _comparable(
         shared = _matched(task, other)
         reasons = list(reasons_against(task, other, shared, settings.allow_prompt_change))
         if not other.bypassed and not (task.pipelines and other.pipelines):
-            which = candidate.label if task.pipelines else baseline.label
-            reasons.append(f"task {name!r} has no samples in {which} (--log_samples)")
+            reasons.append(_no_samples(candidate if task.pipelines else baseline, name))
         for filter_name, changes in judge_changes(task, other, shared).items():
             if filter_name in needed.get(name, ()):
                 reasons += changes
@@ -304,6 +303,14 @@ def _comparable(
             + (f"; and {rest} more reason(s)" if rest > 0 else "")
         )
     return matched, list(dict.fromkeys(notes))
+
+
+def _no_samples(run: Run, task: str) -> str:
+    """Return what is missing: samples, or just the unpacking of them."""
+    said = (one.text for one in run.problems if one.task == task and "compressed" in one.text)
+    if packed := next(said, ""):
+        return f"{run.label}: {packed}: unpack it"
+    return f"task {task!r} has no samples in {run.label} (--log_samples)"
 
 
 def _lost(baseline: Run) -> set[str]:

@@ -306,6 +306,13 @@ def _notes(
             baseline.tasks[name], candidate.tasks[name], dict(matched[name]), target.key.filter
         )
         notes += of_task
+    ways = [target.column.higher_is_better, _column(candidate, target).higher_is_better]
+    if None not in ways and ways[0] != ways[1]:
+        words = ["higher" if way else "lower" for way in ways]
+        notes.append(
+            f"better is {words[0]} in the baseline, which counts here, and {words[1]} in the "
+            "candidate: the task was changed"
+        )
     if pairs.dropped:
         notes.append(
             f"{pairs.dropped} of {pairs.documents} documents left out: without a number in the "

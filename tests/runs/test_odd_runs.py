@@ -150,6 +150,16 @@ def test_a_metric_that_no_document_has_a_number_of_gates_nothing(tmp_path: Path)
         compare_runs(alone, [alone])
 
 
+def test_directions_that_differ_are_said(tmp_path: Path) -> None:
+    columns = {"t": {"acc": [1.0, 0.0, 1.0, 0.0], "loss": [1.0, 2.0, 3.0, 4.0]}}
+    old = read_run(write_run(tmp_path / "a", columns))
+    new = read_run(write_run(tmp_path / "b", columns, better={"loss": False}))
+    rows = {row.metric: row for row in compare_runs(old, [new]).candidates[0].rows}
+    said = "better is higher in the baseline, which counts here, and lower in the candidate"
+    assert [said in " ".join(rows[name].notes) for name in ("acc", "loss")] == [False, True]
+    assert rows["loss"].better == "higher"
+
+
 def test_a_text_among_the_figures_blocks_no_other(genuine: Copied) -> None:
     folder = genuine("0.4.8")
     change(folder, lambda content: content["results"]["sums_gen"].update({"note,strict": "n/a"}))
@@ -180,6 +190,8 @@ def test_compressed_samples_are_named(genuine: Copied) -> None:
     path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
     assert f"the samples of 'sums_gen' are compressed: {path.name}.gz" in notes_of(folder)
+    with pytest.raises(ComparabilityError, match=r"are compressed: samples_.*\.gz: unpack it"):
+        compare_runs(read_run(GENUINE / "0.4.8"), [read_run(folder)])
     saved = open_run(folder)
     with pytest.raises(ConfigError, match=r"only samples_sums_gen_.*\.gz: unpack it"):
         saved.lines(saved.task("sums_gen"))
