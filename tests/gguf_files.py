@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,10 +23,18 @@ _NAMES = {
 }
 
 
-def write_gguf(model_folder: str, file: Path, kind: str = "F32") -> str:
+def write_gguf(
+    model_folder: str,
+    file: Path,
+    kind: str = "F32",
+    *,
+    settings: Mapping[str, object] = MappingProxyType({}),
+    tensors: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> str:
     """Write a Llama model and its byte tokenizer as a GGUF file whose matrices are of ``kind``.
 
-    Readers want a merge: the tokenizer must have the token ``qq``.
+    Readers want a merge: the tokenizer must have the token ``qq``. Further settings of the
+    architecture and tensors are written as they are.
     """
     import gguf
 
@@ -37,11 +47,16 @@ def write_gguf(model_folder: str, file: Path, kind: str = "F32") -> str:
     out.add_head_count(config.num_attention_heads)
     out.add_head_count_kv(config.num_key_value_heads)
     out.add_layer_norm_rms_eps(config.rms_norm_eps)
-    out.add_rope_freq_base(10000.0)
+    out.add_rope_freq_base(config.rope_parameters["rope_theta"])
     out.add_vocab_size(config.vocab_size)
+    add = {str: out.add_string, int: out.add_uint32, float: out.add_float32}
+    for name, value in settings.items():
+        add[type(value)](f"llama.{name}", value)
     _add_tokenizer(out, model_folder)
     for name, tensor in model.state_dict().items():
         _add_tensor(out, name, tensor, config, kind)
+    for name, values in tensors.items():
+        out.add_tensor(name, values)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from eft_eval.errors import ConfigError
+from eft_eval.files import user_path
+from eft_eval.streams import logger
 
-__all__ = ["check_gguf", "gguf_hint", "gguf_type", "unpacked"]
+__all__ = [
+    "check_gguf",
+    "finish",
+    "gguf_contents",
+    "gguf_hint",
+    "local_gguf",
+    "readable_length",
+    "unpacked",
+]
+
+log = logger("eft_eval")
+
+_DIVISORS = "rope_freqs.weight"
+_SCALES: dict[str, tuple[float, ...]] = {
+    "attn_logit_softcapping": (0,),
+    "final_logit_softcapping": (0,),
+    "logit_scale": (0, 1),
+    "embedding_scale": (0, 1),
+    "residual_scale": (0, 1),
+    "attention.scale": (0,),
+    "attention.clamp_kqv": (0,),
+}
+"""Settings that change logits, with the values that do not."""
+_READ_WHOLE = ("qwen35", "qwen35moe", "lfm2", "gemma4")
+"""Architectures whose rotary frequencies transformers takes from the file, or has its own of."""
 
 
 def check_gguf(folder: Path, file: str, label: str) -> None:
@@ -52,13 +82,161 @@ def unpacked() -> dict[str, Any]:
     return {} if config is None else {"quantization_config": config(dequantize=True)}
 
 
-@lru_cache(maxsize=16)
-def gguf_type(file: Path) -> str:
-    """Return the type of most of a file's weights, such as ``gguf Q4_1``."""
-    from gguf import GGUFReader
+class GgufContents(NamedTuple):
+    """What a file says beside the values of its weights.
 
-    sizes: Counter[str] = Counter()
-    for tensor in GGUFReader(file).tensors:
-        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
-    (most, _), *_ = sizes.most_common(1) or [("of no tensors", 0)]
-    return f"gguf {most}"
+    Attributes:
+        architecture: As llama.cpp calls it.
+        settings: Of its architecture and of its tokenizer, without lists.
+        sizes: Elements of every tensor.
+        kind: The type of most of its weights.
+        divisors: Of the rotary frequencies, as files of Llama 3.1 and later have them.
+    """
+
+    architecture: str
+    settings: dict[str, Any]
+    sizes: dict[str, int]
+    kind: str
+    divisors: tuple[float, ...]
+
+    def says(self, name: str) -> Any:
+        """Return a setting of the architecture, None where it is not said."""
+        return self.settings.get(f"{self.architecture}.{name}")
+
+
+@lru_cache(maxsize=16)
+def gguf_contents(file: Path) -> GgufContents:
+    """Return what a file says."""
+    from gguf import GGUFReader, GGUFValueType
+
+    reader = GGUFReader(file)
+    settings = {
+        name: field.contents()
+        for name, field in reader.fields.items()
+        if field.types[:1] != [GGUFValueType.ARRAY] and len(field.data) == 1
+    }
+    kinds: Counter[str] = Counter()
+    divisors: tuple[float, ...] = ()
+    for tensor in reader.tensors:
+        kinds[tensor.tensor_type.name] += int(tensor.n_elements)
+        if tensor.name == _DIVISORS:
+            divisors = tuple(map(float, tensor.data.reshape(-1)))
+    (most, _), *_ = kinds.most_common(1) or [("of no tensors", 0)]
+    sizes = {str(one.name): int(one.n_elements) for one in reader.tensors}
+    architecture = str(settings.get("general.architecture", ""))
+    return GgufContents(architecture, settings, sizes, f"gguf {most}", divisors)
+
+
+def local_gguf(location: str, file: str, revision: str) -> Path:
+    """Return the path of a member's file, which lies here once its model is loaded."""
+    folder = user_path(location)
+    if folder.is_dir():
+        return folder / file
+    from transformers.utils import cached_file
+
+    return Path(str(cached_file(location, file, revision=revision)))
+
+
+def finish(model: Any, file: Path, label: str) -> None:
+    """Give a model what its file says and transformers leaves out, or refuse it.
+
+    Args:
+        model: As transformers made it of the file.
+        file: The file.
+        label: What errors call the member.
+
+    Raises:
+        ConfigError: It would not be the model of the file.
+    """
+    found, text = gguf_contents(file), model.config.get_text_config(decoder=True)
+    wrong = [*_tensors_left_out(model, text, found), *_settings_left_out(model, text, found)]
+    factor = _linear(found)
+    lengths = {one.numel() for one in _frequencies(model)}
+    if found.divisors and lengths != {len(found.divisors)}:
+        wrong.append(_DIVISORS)
+    if wrong:
+        raise ConfigError(
+            f"{label}: transformers leaves out of {file.name} what changes its answers: "
+            f"{', '.join(wrong[:4])}; give the checkpoint that the file was made of"
+        )
+    for one in _frequencies(model):
+        one.div_(torch.tensor(found.divisors, device=one.device) if found.divisors else factor)
+
+
+def _tensors_left_out(model: Any, text: Any, found: GgufContents) -> list[str]:
+    """Return the tensors that are not in the model: transformers checks the other direction."""
+    sizes = {name: size for name, size in found.sizes.items() if name != _DIVISORS}
+    if getattr(text, "tie_word_embeddings", False):
+        sizes.pop("output.weight", None)  # files of Falcon and Bloom have their one table twice
+    held = {one.data_ptr(): one.numel() for one in model.state_dict().values()}
+    if sum(sizes.values()) <= sum(held.values()):
+        return []
+    left = Counter(held.values())
+    unknown = []
+    for name, size in sizes.items():
+        left[size] -= 1
+        if left[size] < 0:
+            unknown.append(name)
+    return unknown or ["some of its tensors"]
+
+
+def _settings_left_out(model: Any, text: Any, found: GgufContents) -> Iterator[str]:
+    """Yield the settings that are not in the model's configuration."""
+    for name, neutral in _SCALES.items():
+        value = found.says(name)
+        own = getattr(text, name.rpartition(".")[2], None)
+        if value is not None and not any(_close(value, one) for one in (*neutral, own)):
+            yield f"{name} {value:g}"
+    if found.architecture in _READ_WHOLE or not (frequencies := _frequencies(model)):
+        return
+    base, width = found.says("rope.freq_base"), found.says("rope.dimension_count")
+    if base is not None and not any(_close(base, one) for one in _bases(text)):
+        yield f"rope.freq_base {base:g}"
+    if width is not None and all(2 * one.numel() != width for one in frequencies):
+        yield f"rope.dimension_count {width}"
+    kind, rope = found.says("rope.scaling.type"), getattr(text, "rope_parameters", None) or {}
+    if kind not in (None, "none", "linear", rope.get("rope_type")):
+        yield f"rope.scaling.type {kind}"
+
+
+def _linear(found: GgufContents) -> float:
+    """Return what linear scaling divides all rotary frequencies by, but those of windows."""
+    linear = found.says("rope.scaling.type") in (None, "linear")
+    factor = found.says("rope.scaling.factor") or found.says("rope.scale_linear")
+    return float(factor or 1) if linear else 1.0
+
+
+def _frequencies(model: Any) -> list[torch.Tensor]:
+    """Return the rotary frequencies of layers that see all tokens."""
+    return [
+        one
+        for name, one in model.named_buffers()
+        if name.endswith("inv_freq") and "sliding_attention" not in name
+    ]
+
+
+def _bases(text: Any) -> Iterator[float]:
+    """Yield the bases of a configuration's rotary frequencies, of one kind or of each of layers."""
+    rope = getattr(text, "rope_parameters", None) or {}
+    for one in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+        if (base := one.get("rope_theta")) is not None:
+            yield float(base)
+
+
+def _close(one: Any, other: Any) -> bool:
+    return other is not None and math.isclose(float(one), float(other), rel_tol=1e-5)
+
+
+def readable_length(file: Path, text: Any, label: str) -> int | None:
+    """Return the tokens that a model reads as its file says, None where that is all.
+
+    Windows that transformers leaves out (Phi-3's) are none as long as nothing lies beyond them.
+    """
+    window = gguf_contents(file).says("attention.sliding_window")
+    if not window or getattr(text, "sliding_window", None) == window:
+        return None
+    log.warning(
+        "%s: some of its layers see %d tokens back, which transformers leaves out of a GGUF file: "
+        "it reads no longer texts", label, window,
+    )  # fmt: skip
+    return int(window)

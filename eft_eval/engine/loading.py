@@ -8,12 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from eft_eval.engine.engine import Engine
-from eft_eval.engine.gguf import check_gguf, gguf_hint, gguf_type, unpacked
+from eft_eval.engine.gguf import (
+    check_gguf,
+    finish,
+    gguf_contents,
+    gguf_hint,
+    local_gguf,
+    readable_length,
+    unpacked,
+)
 from eft_eval.engine.quantization import (
     asked_quantization,
     check_quantization,
@@ -153,6 +162,8 @@ class Member:
                 **options,
             )
         self._check_weights(loaded)
+        if self.spec.gguf_file is not None:
+            finish(model, self._gguf(self.spec.gguf_file), self.label)
         if "device_map" not in options:
             model.to(self.device)
         drop_other_senses(model)
@@ -181,7 +192,7 @@ class Member:
         if self.spec.gguf_file is None:
             return self.spec.quantization or declared_quantization(self.config)
         file = user_path(self.spec.location) / self.spec.gguf_file
-        return gguf_type(file) if file.is_file() else "gguf"
+        return gguf_contents(file).kind if file.is_file() else "gguf"
 
     @property
     def device(self) -> torch.device:
@@ -220,7 +231,7 @@ class Member:
         """Tokens that the model can read; None where it does not say."""
         for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             if (limit := getattr(self.text_config, name, None)) is not None:
-                return int(limit)
+                return min(int(limit), self._window or int(limit))
         limit = getattr(self.tokenizer, "model_max_length", None)
         return int(limit) if limit is not None and limit < 10**9 else None
 
@@ -251,6 +262,16 @@ class Member:
             return chosen
         declared = getattr(self.config, "dtype", None)
         return declared if isinstance(declared, torch.dtype) else torch.float32
+
+    @cached_property
+    def _window(self) -> int | None:
+        """Tokens that a model reads as its GGUF file says; None: all."""
+        if (file := self.spec.gguf_file) is None:
+            return None
+        return readable_length(self._gguf(file), self.text_config, self.label)
+
+    def _gguf(self, file: str) -> Path:
+        return local_gguf(self.spec.location, file, self._revision)
 
     @property
     def _revision(self) -> str:

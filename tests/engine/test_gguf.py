@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gguf_files import write_gguf
 from real_weights import smollm2
 from tiny_models import byte_tokenizer, make_model
+from transformers import AutoModelForCausalLM
 
 from eft_eval import Composite
+from eft_eval.engine.gguf import finish
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec, canonical_name, parse_recipe
@@ -92,6 +96,91 @@ def test_a_composite_of_files(home: Path) -> None:
     again = {"base": str(moved / "model.gguf"), "tuned": file, "reference": str(home / "model")}
     assert canonical_name(parse_recipe(again)) == ours.name
     assert ours.name.startswith("eft_model+model-vs-model_")
+
+
+def with_rope(home: Path, folder: Path, **rope: object) -> str:
+    """Save the model with other rotary frequencies."""
+    whole = AutoModelForCausalLM.from_pretrained(home / "model")
+    whole.config.rope_parameters = {"rope_theta": 500000.0, **rope}
+    whole.save_pretrained(folder)
+    byte_tokenizer(extra=("qq",)).save_pretrained(folder)
+    return str(folder)
+
+
+def test_frequencies_of_llama_3_are_the_files(home: Path, tmp_path: Path) -> None:
+    """Files of Llama 3.1 and later say in a tensor what the frequencies are divided by."""
+    asked = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaled = with_rope(
+        home, tmp_path / "l3", rope_type="llama3", original_max_position_embeddings=64, **asked
+    )
+    plain = 500000.0 ** -(np.arange(0, 8, 2) / 8)
+    waves = 2 * np.pi / plain
+    smooth = (64 / waves - 1.0) / (4.0 - 1.0)
+    between = 1 / ((1 - smooth) / 8.0 + smooth)
+    divisors = np.where(waves < 64 / 4.0, 1.0, np.where(waves > 64 / 1.0, 8.0, between))
+    file = write_gguf(
+        scaled, tmp_path / "l3.gguf", tensors={"rope_freqs.weight": divisors.astype(np.float32)}
+    )
+    ours, whole = member(file), member(scaled)
+    torch.testing.assert_close(logits(ours), logits(whole), rtol=1e-5, atol=1e-5)
+    plain_file = write_gguf(scaled, tmp_path / "plain.gguf")
+    assert not torch.allclose(logits(member(plain_file)), logits(whole), atol=0.01)
+
+
+def test_linear_scaling_is_the_files(home: Path, tmp_path: Path) -> None:
+    scaled = with_rope(home, tmp_path / "linear", rope_type="linear", factor=4.0)
+    settings = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
+    file = write_gguf(scaled, tmp_path / "linear.gguf", settings=settings)
+    torch.testing.assert_close(logits(member(file)), logits(member(scaled)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_window_that_is_left_out_is_not_gone_beyond(home: Path, tmp_path: Path) -> None:
+    file = write_gguf(
+        str(home / "model"), tmp_path / "w.gguf", settings={"attention.sliding_window": 40}
+    )
+    assert member(file).max_length == 40
+    assert member(str(home / "model.gguf")).max_length == 256
+
+
+@pytest.mark.parametrize(
+    ("settings", "tensors", "match"),
+    [
+        ({"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}, {}, "rope.scaling.type yarn"),
+        ({"final_logit_softcapping": 30.0}, {}, "final_logit_softcapping 30"),
+        ({"attention.scale": 0.1}, {}, "attention.scale 0.1"),
+        ({}, {"blk.0.attn_q.bias": np.ones(32, np.float32)}, "blk.0.attn_q.bias"),
+        ({}, {"rope_freqs.weight": np.ones(3, np.float32)}, "rope_freqs.weight"),
+        ({}, {"rope_factors_long.weight": np.ones(4, np.float32)}, "rope_factors_long.weight"),
+    ],
+)
+def test_what_transformers_leaves_out_of_a_file_is_refused(
+    home: Path, tmp_path: Path, settings: dict, tensors: dict, match: str
+) -> None:
+    file = write_gguf(
+        str(home / "model"), tmp_path / "more.gguf", settings=settings, tensors=tensors
+    )
+    with pytest.raises(ConfigError, match=f"^tuned member: .*answers: {re.escape(match)};"):
+        _ = member(file).model
+
+
+def test_frequencies_that_a_configuration_does_not_have_are_refused(
+    home: Path, tmp_path: Path
+) -> None:
+    """As of StarCoder2, whose base transformers leaves out, and Phi-4-mini, whose width it does."""
+    whole = member(str(home / "model")).model
+    settings: dict = {"rope.dimension_count": 6}
+    file = Path(write_gguf(str(home / "model"), tmp_path / "width.gguf", settings=settings))
+    with pytest.raises(ConfigError, match=r"answers: rope\.dimension_count 6;"):
+        finish(whole, file, "tuned member")
+    other = with_rope(home, tmp_path / "base", rope_type="default")
+    with pytest.raises(ConfigError, match=r"answers: rope\.freq_base 500000;"):
+        finish(whole, Path(write_gguf(other, tmp_path / "base.gguf")), "tuned member")
+
+
+def test_settings_that_change_nothing_pass(home: Path, tmp_path: Path) -> None:
+    settings = {"rope.scaling.type": "none", "rope.dimension_count": 8, "logit_scale": 1.0}
+    file = write_gguf(str(home / "model"), tmp_path / "same.gguf", settings=settings)
+    torch.testing.assert_close(logits(member(file)), logits(member(str(home / "model.gguf"))))
 
 
 def test_what_is_no_file_is_one_line(home: Path, tmp_path: Path) -> None:
