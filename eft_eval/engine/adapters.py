@@ -81,7 +81,7 @@ class AdaptedMember(Member):
         """The model with the adapter in its layers."""
         model = self.base.model
         log.info("applying the adapter of %s", self.label)
-        with self._reading("its adapter"):
+        with self._reading("its adapter"), torch.inference_mode(False), torch.no_grad():
             return self._applied(model)
 
     @property

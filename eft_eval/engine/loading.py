@@ -153,7 +153,8 @@ class Member:
             options["device_map"] = "auto"
         elif self.spec.quantization is not None:
             options["device_map"] = {"": str(self.device)}
-        with self._reading("its weights"):
+        # else what is loaded in the midst of a pass could never be changed, as an adapter needs
+        with self._reading("its weights"), torch.inference_mode(False), torch.no_grad():
             model, loaded = loader_of(self.config, self.label).from_pretrained(
                 self.spec.location,
                 output_loading_info=True,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from adapters import make_adapter, rewrite
 from gguf_files import write_gguf
 from real_weights import smollm2
 from tiny_models import byte_tokenizer, make_model
@@ -96,6 +97,23 @@ def test_a_composite_of_files(home: Path) -> None:
     again = {"base": str(moved / "model.gguf"), "tuned": file, "reference": str(home / "model")}
     assert canonical_name(parse_recipe(again)) == ours.name
     assert ours.name.startswith("eft_model+model-vs-model_")
+
+
+def test_an_adapter_on_a_file_that_is_loaded_in_the_midst_of_scoring(
+    home: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft", reason="adapters need eft-eval[peft]")
+    adapter = make_adapter(tmp_path / "adapter", str(home / "model"))
+    pairs = [("Who works here?", " Toni works.")]
+
+    def scored(below: str) -> float:
+        recipe = {"base": below, "tuned": adapter, "reference": below}
+        made = Composite.load(recipe, weight=0.5, device="cpu")
+        return made.loglikelihood(pairs)[0].log_prob
+
+    rewrite(adapter, base_model_name_or_path=None)  # what the reference is
+    whole = scored(str(home / "model"))
+    assert scored(str(home / "model.gguf")) == pytest.approx(whole, abs=1e-4)
 
 
 def with_rope(home: Path, folder: Path, **rope: object) -> str:
