@@ -69,8 +69,8 @@ class ByPurpose(TyperGroup):
 def _plain_usage_errors() -> Iterator[None]:
     try:
         yield
-    except Exception as error:
-        if (message := getattr(error, "format_message", None)) is not None:  # typer's own
+    except Exception as error:  # typer's are of no one public class
+        if (message := getattr(error, "format_message", None)) is not None:
             said = plain_error(message())
             error.format_message = lambda: said  # type: ignore[attr-defined]
         raise

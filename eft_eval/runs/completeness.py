@@ -8,10 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eft_eval.runs.records import CORRECTED, LENGTH_CONTROLLED, Column, MetricKey, Problem, TaskRun
+from eft_eval.runs.records import (
+    CORRECTED,
+    LENGTH_CONTROLLED,
+    Column,
+    Group,
+    MetricKey,
+    Problem,
+    TaskRun,
+)
 from eft_eval.runs.samples import Numbers, SamplesRead
 
 __all__ = [
+    "check_groups",
     "check_task",
     "differing_counts",
     "differing_figures",
@@ -36,6 +45,28 @@ def same_mean(reported: float | None, values: Sequence[float | None]) -> bool:
     return math.isclose(
         reported, _mean(numbers), rel_tol=_RELATIVE, abs_tol=_RELATIVE * _largest(numbers)
     )
+
+
+def check_groups(groups: Mapping[str, Group], tasks: Mapping[str, TaskRun]) -> Iterator[Problem]:
+    """Yield notes on groups' figures that are beyond those of all their tasks: no mean of them."""
+    for group in groups.values():
+        if not group.tasks or not all(name in tasks for name in group.tasks):
+            continue
+        for key, column in group.columns.items():
+            columns = [tasks[name].columns.get(key) for name in group.tasks]
+            of_tasks = [one.reported for one in columns if one is not None]
+            known = [value for value in of_tasks if value is not None]
+            if column.reported is None or not known or len(known) < len(of_tasks):
+                continue
+            low, high = min(known), max(known)
+            slack = _RELATIVE * _largest(known)
+            if not low - slack <= column.reported <= high + slack:
+                yield Problem(
+                    "note",
+                    None,
+                    f"group {group.name!r}: {key} is {column.reported:.6g}, and its tasks have "
+                    f"{low:.6g} to {high:.6g}: no mean of these",
+                )
 
 
 def check_task(task: TaskRun, read: SamplesRead | None, expected_hash: str | None) -> list[Problem]:

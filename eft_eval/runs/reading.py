@@ -11,7 +11,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.runs.baseline import is_baseline, run_of_baseline
 from eft_eval.runs.belonging import packed_samples, task_hash
 from eft_eval.runs.columns import columns_of, filters_of, groups_of
-from eft_eval.runs.completeness import check_task
+from eft_eval.runs.completeness import check_groups, check_task
 from eft_eval.runs.finding import as_results, damage_in, read_json
 from eft_eval.runs.metadata import model_arguments
 from eft_eval.runs.records import BYPASS, Group, Problem, ResultsFile, Run, TaskRun
@@ -65,6 +65,8 @@ def read_run(source: str | Path, cluster: str = PROMPT) -> Run:
         with damage_in(task.file):
             tasks[name], wrong = _task(run, task, cluster)
         problems += wrong
+    same_file = {name: one for name, one in tasks.items() if one.results_file == newest.path}
+    problems += check_groups(groups, same_file)
     return Run(
         label=str(source),
         model=newest.model,

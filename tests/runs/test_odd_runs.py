@@ -150,6 +150,24 @@ def test_a_metric_that_no_document_has_a_number_of_gates_nothing(tmp_path: Path)
         compare_runs(alone, [alone])
 
 
+@pytest.mark.parametrize(("figure", "said"), [(0.5, False), (0.45, False), (0.9, True)])
+def test_a_groups_figure_beyond_all_its_tasks_is_said(
+    tmp_path: Path, figure: float, said: bool
+) -> None:
+    columns = {"t": {"acc": [1.0, 0.0, 1.0, 0.0]}, "u": {"acc": [1.0, 0.0, 0.0, 0.0, 0.0]}}
+    folder = write_run(tmp_path / "a", columns)
+    group = {"alias": "g", "acc,none": figure}
+
+    def edit(content: dict[str, Any]) -> None:
+        content["groups"] = {"g": group}
+        content["results"]["g"] = group
+        content["group_subtasks"] = {"g": ["t", "u"]}
+
+    change(folder, edit)
+    beyond = "group 'g': acc,none is 0.9, and its tasks have 0.2 to 0.5: no mean of these"
+    assert (beyond in notes_of(folder)) is said
+
+
 def test_directions_that_differ_are_said(tmp_path: Path) -> None:
     columns = {"t": {"acc": [1.0, 0.0, 1.0, 0.0], "loss": [1.0, 2.0, 3.0, 4.0]}}
     old = read_run(write_run(tmp_path / "a", columns))
