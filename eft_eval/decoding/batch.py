@@ -157,7 +157,11 @@ class Batch:
             marks.append(self._clock.mark())
             seen = Round(len(self.rows), block, tuple(watched), reading=reading, margins=margins)
             ended = self._take(made)
-        self._observe(seen, marks)
+            before = self._clock.mark()
+            if self.rows:
+                for view, state in enumerate(self._states):
+                    self._time(view, state.settle)
+        self._observe(seen, marks, (before, self._clock.mark()))
         return ended
 
     # ------------------------------------------------------------------ the parts of a round
@@ -327,7 +331,7 @@ class Batch:
         self._timed.append((view, start, self._clock.mark()))
         return result
 
-    def _observe(self, seen: Round, marks: list[Any]) -> None:
+    def _observe(self, seen: Round, marks: list[Any], settling: tuple[Any, Any]) -> None:
         draft, verify, *rest = (self._clock.seconds(*pair) for pair in itertools.pairwise(marks))
         counts = self._statistics
         counts.rounds += 1
@@ -339,7 +343,12 @@ class Batch:
             counts.tested += sum(min(run + 1, seen.block) for run in seen.runs)
         bonus = rest[0] if len(rest) > 1 else None
         self._blocks.observe(
-            seen._replace(draft_seconds=draft, verify_seconds=verify, bonus_seconds=bonus)
+            seen._replace(
+                draft_seconds=draft,
+                verify_seconds=verify,
+                bonus_seconds=bonus,
+                settle_seconds=self._clock.seconds(*settling),
+            )
         )
         self._account(marks[0], self._clock.mark())
 

@@ -45,6 +45,7 @@ class Round(NamedTuple):
         verify_seconds: Of all other members and the choice.
         bonus_seconds: Of the draft member's extra pass after a fully accepted block (and in plain
             rounds, where it is the member's only one); None where it was not needed.
+        settle_seconds: Of passes between rounds that read tokens of recurrent members again.
         reading: Whether prompts were read in the same passes, so that the times say little.
         margins: Per drafted position, each row's distance between the draft's best and
             second-best value; empty where nobody looked.
@@ -56,6 +57,7 @@ class Round(NamedTuple):
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     bonus_seconds: float | None = None
+    settle_seconds: float = 0.0
     reading: bool = False
     margins: tuple[Sequence[float], ...] = ()
 
@@ -204,6 +206,7 @@ class _Costs:
         self.since_drafted = 0
         self.widest = _FIRST
         self._tokens, self._seconds = 0.0, 0.0
+        self._drafted, self._settle = 0.0, 0.0  # rounds with drafts, and what came after them
         self._draft: deque[float] = deque(maxlen=_KEPT)
         self._verify: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
@@ -219,11 +222,14 @@ class _Costs:
         self.since_drafted = 0 if seen.block else self.since_drafted + 1
         if seen.block:
             self._draft.append(seen.draft_seconds / seen.block)
+            self._drafted = _FORGET * self._drafted + 1
+            self._settle = _FORGET * self._settle + seen.settle_seconds
         if seen.bonus_seconds is not None:
             self._draft.append(seen.bonus_seconds)
         self._verify[seen.block + 1].append(seen.verify_seconds)
         made = seen.rows + (sum(seen.runs) if seen.block else 0)
         took = seen.draft_seconds + seen.verify_seconds + (seen.bonus_seconds or 0.0)
+        took += seen.settle_seconds
         self._tokens = _FORGET * self._tokens + made
         self._seconds = _FORGET * self._seconds + took
 
@@ -232,7 +238,9 @@ class _Costs:
         all_accepted = 1.0
         for one in acceptance[:block]:
             all_accepted *= one
-        return (block + all_accepted) * self._one_draft() + self._verification(block + 1)
+        settling = self._settle / self._drafted if block and self._drafted else 0.0
+        drafting = (block + all_accepted) * self._one_draft()
+        return drafting + self._verification(block + 1) + settling
 
     def another(self) -> float:
         """Return what one more draft costs, with its part of the verification."""

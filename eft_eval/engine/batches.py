@@ -1,7 +1,7 @@
 """A `transformers` model over whole batches: it reads on, and takes nothing back.
 
-For models that cannot keep a length per row (`eft_eval.engine.states.RowState`): windows, recurrent
-layers, state-space models. `BatchState` uses the model's own cache or state, whatever it is;
+For models that cannot keep a length per row (`eft_eval.engine.states.RowState`,
+`eft_eval.engine.recurrent.RecurrentState`). `BatchState` uses the model's own cache or state, whatever it is;
 `RereadState` serves models that have none that works.
 """
 
@@ -84,6 +84,9 @@ class BatchState:
         else:
             self._rows = [self._rows[row] for row in rows]
 
+    def settle(self) -> None:
+        """Do nothing: nothing is taken back."""
+
     def _pass(self, tokens: Tensor, positions: Tensor) -> Tensor:
         self.passes += 1
         logits, self._cache = self._model.read_on(
@@ -127,6 +130,9 @@ class RereadState:
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order, and drop the rest."""
         self._rows = [self._rows[row] for row in rows]
+
+    def settle(self) -> None:
+        """Do nothing: every pass reads all."""
 
 
 def _selected(cache: Any, chosen: Tensor) -> Any:

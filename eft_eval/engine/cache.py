@@ -15,24 +15,25 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from eft_eval.engine.windows import Window
 
-__all__ = ["GROWTH", "RowCache", "Span", "to_device"]
+__all__ = ["GROWTH", "RowCache", "RowLayer", "Span", "to_device"]
 
 GROWTH = 128  # positions; growing copies, so it is done in steps
 
 
 def to_device(values: Sequence[int], device: torch.device) -> Tensor:
     """Return numbers on a device; the host does not wait for a GPU's work."""
-    tensor = torch.tensor(values)
+    tensor = torch.tensor(values, dtype=torch.long)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 class Span:
-    """Where the tokens of one pass go: a range of rows, each from its own position on."""
+    """Where the tokens of one pass go: some rows, each from its own position on."""
 
-    def __init__(self, first_row: int, starts: Sequence[int], width: int) -> None:
-        self.rows = slice(first_row, first_row + len(starts))
+    def __init__(self, rows: Sequence[int], starts: Sequence[int], width: int) -> None:
+        self._numbers = rows
+        self.together = slice(rows.start, rows.stop) if isinstance(rows, range) else None
         self.width = width
         self.visible = max(starts) + width
         self._earliest = min(starts)
@@ -44,7 +45,7 @@ class Span:
         """Return row numbers, [rows, 1], and positions, [rows, width]."""
         if device not in self._index:  # layers may lie on several devices
             starts = to_device(self._starts, device)[:, None]
-            numbers = torch.arange(self.rows.start, self.rows.stop, device=device)[:, None]
+            numbers = to_device(self._numbers, device)[:, None]
             self._index[device] = numbers, starts + torch.arange(self.width, device=device)
         return self._index[device]
 
@@ -64,7 +65,7 @@ class Span:
         return window.mask(cached, self.index(device)[1][:, None, :, None])
 
 
-class _RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no types here
+class RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no types here
     """One attention layer's keys and values, [rows, heads, positions, size]."""
 
     def __init__(self, cache: RowCache, window: Window) -> None:
@@ -91,14 +92,15 @@ class _RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no t
         span = self._cache.span
         assert span is not None
         for store, new in ((self.keys, key_states), (self.values, value_states)):
-            if span.common_start is not None:
+            if span.common_start is not None and span.together is not None:
                 end = span.common_start + span.width
-                store[span.rows, :, span.common_start : end] = new
+                store[span.together, :, span.common_start : end] = new
             else:
                 rows, positions = span.index(store.device)
                 store[rows, :, positions] = new.transpose(1, 2)
         seen = span.seen(self._window)
-        return self.keys[span.rows, :, seen], self.values[span.rows, :, seen]
+        of = span.together or span.index(self.keys.device)[0][:, 0]
+        return self.keys[of, :, seen], self.values[of, :, seen]
 
     def resize(self) -> None:
         """Follow the cache's new capacity."""
@@ -142,13 +144,13 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers has no types here
     def __init__(self, windows: Sequence[Window], rows: int) -> None:
         self.rows, self.capacity = rows, 0
         self.span: Span | None = None
-        super().__init__(layers=[_RowLayer(self, window) for window in windows])
+        super().__init__(layers=[RowLayer(self, window) for window in windows])
 
-    def place(self, first_row: int, starts: Sequence[int], width: int) -> Span:
+    def place(self, rows: Sequence[int], starts: Sequence[int], width: int) -> Span:
         """Say where the next pass writes.
 
         Args:
-            first_row: The pass's rows begin here.
+            rows: Those of the pass; a range is quicker.
             starts: Per row of the pass, the number of tokens that it keeps so far.
             width: Tokens per row in the pass.
         """
@@ -156,11 +158,13 @@ class RowCache(Cache):  # type: ignore[misc]  # transformers has no types here
         if needed > self.capacity:
             self.capacity = -(-needed // GROWTH) * GROWTH
             for layer in self.layers:
-                layer.resize()
-        self.span = Span(first_row, starts, width)
+                if isinstance(layer, RowLayer):
+                    layer.resize()
+        self.span = Span(rows, starts, width)
         return self.span
 
     def copy_row(self, source: int, target: int, length: int) -> None:
         """Copy a row's first ``length`` positions to another row, in every layer."""
         for layer in self.layers:
-            layer.copy_row(source, target, length)
+            if isinstance(layer, RowLayer):
+                layer.copy_row(source, target, length)

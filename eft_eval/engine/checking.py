@@ -76,7 +76,9 @@ def _drafts(model: Passes, trial: Trial) -> tuple[str, str | None]:
     """Return whether tokens can be taken back, and why not always."""
     reach, limit = attention_reach(model.text), same_scale_until(model.text)
     if reach == 0:
-        return "never", "some of its layers are no attention over all tokens"
+        if (why := trial.recurrent()) is None:
+            return "always", None
+        return "never", f"some of its layers are no attention over all tokens ({why})"
     windows_fail = trial.windows() if reach is not None else None
     if (reach is None or windows_fail) and (why := trial.rows(reach)) is not None:
         return "never", why

@@ -66,6 +66,9 @@ class State(Protocol):
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order, and drop the rest; row i comes from rows[i] >= i."""
 
+    def settle(self) -> None:
+        """Run the passes that taking tokens back has made due, between rounds; often none."""
+
 
 class Engine(Protocol):
     """One loaded model. ``V'`` is the number of its logits, padding included."""

@@ -1,6 +1,7 @@
 """A `transformers` model with a cache length per row: rows join, leave and take tokens back.
 
-Models that cannot (recurrent layers, say) have a state of `eft_eval.engine.batches`.
+Models with recurrent layers have a state of `eft_eval.engine.recurrent`, those that cannot at all
+one of `eft_eval.engine.batches`.
 """
 
 from __future__ import annotations
@@ -88,9 +89,13 @@ class RowState:
                 self._cache.copy_row(source, target, self._lengths[source])
         self._lengths = [self._lengths[row] for row in rows]
 
+    def settle(self) -> None:
+        """Do nothing: tokens are taken back by a smaller length."""
+
     def _pass(self, tokens: Tensor, first: int, starts: Sequence[int], keep: int) -> Tensor:
         """Run the model over rows from ``first`` on; return the last ``keep`` positions' logits."""
-        span = self._cache.place(first, starts, tokens.shape[1])
+        rows = range(first, first + len(starts))
+        span = self._cache.place(rows, starts, tokens.shape[1])
         self.passes += 1
         # only a draft that nobody keeps lies beyond
         positions = span.index(self._device)[1].clamp(max=self._last_position)

@@ -20,6 +20,7 @@ from eft_eval.engine.positions import (
     same_scale_until,
 )
 from eft_eval.engine.prefixes import Forest, forests
+from eft_eval.engine.recurrent import RecurrentState
 from eft_eval.engine.states import RowState
 from eft_eval.engine.trial import Trial
 from eft_eval.engine.windows import layer_windows
@@ -100,13 +101,16 @@ class TransformersEngine:
     def cannot_roll_back(self, length: int) -> str | None:
         """Return why the model cannot take tokens back within ``length`` tokens, or None.
 
-        Whether the model works with a length per row, and with its windows as masks where they are
-        shorter than that, is tried out once, on a few tokens, against a pass without a cache.
+        Whether the model works with a length per row, with its windows as masks where they are
+        shorter than that, and with states of recurrent layers that are kept, is tried out once, on
+        a few tokens, against a pass without a cache.
         """
         self._check_causal()
         reach = attention_reach(self._config)
         if reach == 0:
-            return "some of its layers are no attention over all tokens"
+            if self._recurrent_fail is None:
+                return None
+            return f"some of its layers are no attention over all tokens ({self._recurrent_fail})"
         beyond = reach is not None and reach < length
         if beyond and self._windows_fail is not None:
             return (
@@ -121,9 +125,11 @@ class TransformersEngine:
             )
         return None
 
-    def row_state(self, rows: int, length: int) -> RowState:
+    def row_state(self, rows: int, length: int) -> State:
         """Return a state whose rows join, leave and take tokens back one by one."""
         reach = attention_reach(self._config)
+        if reach == 0:
+            return RecurrentState(self._passes, rows, length)
         windows = layer_windows(self._config) if reach is not None and reach < length else None
         return RowState(self._passes, rows, length, windows)
 
@@ -165,6 +171,10 @@ class TransformersEngine:
     @cached_property
     def _windows_fail(self) -> str | None:
         return self._trial.windows()
+
+    @cached_property
+    def _recurrent_fail(self) -> str | None:
+        return self._trial.recurrent()
 
     @cached_property
     def _trees_fail(self) -> str | None:

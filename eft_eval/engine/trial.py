@@ -6,6 +6,7 @@ alone and from its beginning. What fails is told with its reason, never in silen
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 
@@ -22,9 +23,11 @@ from eft_eval.engine.numerics import (
     root_mean_square,
 )
 from eft_eval.engine.passes import Passes
+from eft_eval.engine.positions import attention_reach
 from eft_eval.engine.prefixes import forests
+from eft_eval.engine.recurrent import RecurrentState
 from eft_eval.engine.states import RowState
-from eft_eval.engine.windows import layer_windows, narrowed
+from eft_eval.engine.windows import layer_windows, narrowed, recurrent_windows
 from eft_eval.streams import logger
 
 __all__ = ["Trial", "difference"]
@@ -35,6 +38,9 @@ READ_ON = 4  # tokens that a row reads one by one
 _WINDOW = 5  # tokens of a window in the trial of windows
 _ROUNDS = 50  # times a nudge: activations are rounded, not only weights
 _MIXED, _EQUAL = (19, 12, 5), (13, 13, 13)
+_AGAIN = 10  # tokens that a row with recurrent layers reads
+_STEPS = ((3, (1, 3, 2)), (3, (2, 1, 2)), (2, (1, 2, 1)), (1, (1,)), (3, (1, 2, 1)), (2, (2, 1)))
+_LEAVES, _JOINS, _SETTLES = 2, 4, 1
 _WAYS: tuple[tuple[Rows, tuple[int, ...]], ...] = (
     ("any", _MIXED),
     ("equal", _EQUAL),
@@ -111,6 +117,19 @@ class Trial:
         lengths = (18 * self._scale, 11 * self._scale)
         return self._told(functools.partial(self._rolls_back, lengths, windows=True))
 
+    def recurrent(self) -> str | None:
+        """Return why rows of a model with recurrent layers cannot take tokens back, or None."""
+        if recurrent_windows(self._model.text) is None:
+            return "layers of an unknown kind"
+        if why := self._told(self._reads_from_a_state):
+            return why
+        for size in (None, _WINDOW) if attention_reach(self._model.text) else (None,):
+            with narrowed(self._model.text, size) if size else contextlib.nullcontext():
+                for lengths in (_MIXED, _EQUAL, _MIXED[:1]):
+                    if why := self._told(functools.partial(self._reads_again, lengths)):
+                        return why
+        return None
+
     def trees(self) -> str | None:
         """Return why rows that begin alike cannot be read as a tree; None where they can."""
         with narrowed(self._model.text, _WINDOW):
@@ -158,6 +177,60 @@ class Trial:
         state.rewind(back)
         steps = [state.forward(last[:, step : step + 1]) for step in range(2)]
         return self._apart(torch.cat(steps, dim=1), expected)
+
+    def _reads_from_a_state(self) -> str | None:
+        """Read several tokens at once and one by one, after states that cannot be overlooked.
+
+        Those that a trial's few tokens leave may be too small to tell that a model forgets them.
+        """
+        rows = self._rows(_EQUAL, scale=1)
+        length = len(rows[0])
+        state = RecurrentState(self._model, len(rows), length + READ_ON)
+        state.join(rows)
+        state.settle(most=0)
+        draw = torch.Generator().manual_seed(5)
+        for place, one in enumerate(state.kept):
+            drawn = torch.randn(one.shape, generator=draw, dtype=torch.float32)
+            state.kept[place] = drawn.to(one.device, one.dtype)
+        block = torch.tensor([row[-READ_ON:] for row in rows])
+        together = state.forward(block)
+        state.rewind([length - 1] * len(rows))
+        return self._apart(together, _one_by_one(state, block))
+
+    def _reads_again(self, lengths: Sequence[int]) -> str | None:
+        """Take back unequal numbers of tokens of rows with recurrent layers; one leaves, one joins.
+
+        A step is: how many of a block's tokens are a row's own, by row; the rest is taken back.
+        """
+        rows = self._rows([length + _AGAIN for length in lengths])
+        expected = [self._alone([row], _AGAIN)[0] for row in rows]
+        state = RecurrentState(self._model, len(rows), max(map(len, rows)) + 3)
+        state.join([row[: -_AGAIN + 1] for row in rows])
+        done, alive = [0] * len(rows), list(range(len(rows)))
+        for number, (width, own) in enumerate(_STEPS):
+            if number == _LEAVES and len(alive) > 1:
+                state.keep([len(alive) - 1, *range(1, len(alive) - 1)])
+                alive = [alive[-1], *alive[1:-1]]
+            if number == _JOINS and len(alive) < len(rows):
+                state.join([rows[0][: -_AGAIN + 1]])
+                alive.append(0)
+                done[0] = 0
+            block = torch.zeros(len(alive), width, dtype=torch.long)
+            for place, row in enumerate(alive):
+                first = len(rows[row]) - _AGAIN + done[row]
+                stays = own[place % len(own)]
+                block[place, :stays] = torch.tensor(rows[row][first : first + stays])
+            logits = state.forward(block) if number else _one_by_one(state, block)
+            for place, row in enumerate(alive):
+                stays = own[place % len(own)]
+                there = slice(done[row], done[row] + stays)
+                if why := self._apart(logits[place, :stays], expected[row][there]):
+                    return f"at step {number + 1}, {why}"
+                done[row] += stays
+            state.rewind([len(rows[row]) - _AGAIN + done[row] for row in alive])
+            if number == _SETTLES:
+                state.settle(most=0)
+        return None
 
     def _reads_on(self, lengths: Sequence[int], shrinks: bool) -> str | None:
         """Read on with the model's cache; the second row ends early."""
@@ -274,6 +347,11 @@ _LOST = {
     "one": "one response at a time",
     "reread": "every token reads its row from the beginning (slow)",
 }
+
+
+def _one_by_one(state: State, block: Tensor) -> Tensor:
+    columns = block.split(1, dim=1)
+    return torch.cat([state.forward(column) for column in columns], dim=1)
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

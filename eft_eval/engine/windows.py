@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eft_eval.engine.positions import attention_reach
 
-__all__ = ["ALL", "Window", "layer_windows", "narrowed"]
+__all__ = ["ALL", "Window", "layer_windows", "narrowed", "recurrent_windows"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,26 @@ def layer_windows(text: Any) -> tuple[Window, ...] | None:
     windows = tuple(Window(kind, _size(text, kind)) for kind in kinds)
     reach = min((one.size for one in windows if one.size is not None), default=None)
     return windows if reach == attention_reach(text) else None  # as GPT-Neo's, of another name
+
+
+_NO_ATTENTION = ("linear_attention", "conv", "moe", "mlp", "mamba", "dense", "sparse")
+_ATTENTION_BESIDE = {"hybrid": "full_attention", "hybrid_sliding": "sliding_attention"}
+
+
+def recurrent_windows(text: Any) -> tuple[Window, ...] | None:
+    """Return what the attention of every layer sees, where some layers are recurrent.
+
+    Args:
+        text: A language model's configuration.
+
+    Returns:
+        `ALL` for layers without attention; None where there are layers of an unknown kind.
+    """
+    kinds = list(getattr(text, "layer_types", None) or ())[: int(text.num_hidden_layers)]
+    kinds = [_ATTENTION_BESIDE.get(kind, kind) for kind in kinds]
+    if not kinds or not set(kinds) <= {*_SIZES, *_NO_ATTENTION}:
+        return None
+    return tuple(ALL if one in _NO_ATTENTION else Window(one, _size(text, one)) for one in kinds)
 
 
 def _size(text: Any, kind: str) -> int | None:

@@ -58,6 +58,9 @@ class TableState:
     def keep(self, rows: Sequence[int]) -> None:
         self._rows = [self._rows[row] for row in rows]
 
+    def settle(self) -> None:
+        pass
+
 
 class TableEngine:
     """Logits by the last two tokens: ``table[before] + table[last]`` rolled by one."""
