@@ -27,10 +27,6 @@ KINDS: dict[str, dict[str, Any]] = {
         **_MAMBA, "layer_types": ["mamba", "attention", "mamba"], "num_local_experts": 0,
         "shared_intermediate_size": 48, "mamba_expand": 2,
     },
-    "Jamba": {
-        "attn_layer_offset": 1, "attn_layer_period": 2, "num_experts": 1, "mamba_d_state": 8,
-        "mamba_dt_rank": 4,
-    },
     "Lfm2": {"layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False},
     "Mamba2": {"state_size": 8, "num_heads": 8, "n_groups": 1, "expand": 2},
     "NemotronH": {

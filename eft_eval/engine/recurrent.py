@@ -18,9 +18,9 @@ from transformers import cache_utils
 
 from eft_eval.engine.cache import RowCache, RowLayer, to_device
 from eft_eval.engine.passes import Masks, Passes
-from eft_eval.engine.windows import ALL, Window, recurrent_windows
+from eft_eval.engine.windows import Window, recurrent_windows
 
-__all__ = ["RecurrentState"]
+__all__ = ["RecurrentCache", "RecurrentState"]
 
 _UNREAD = 16  # tokens that a row may have unread; more are read in a pass of their own
 _SHORTEST_CHUNK = 16
@@ -276,7 +276,7 @@ class RecurrentState:
         full = {one.kind: span.mask(one, self._device) for one in self._windows}
         masks: Masks = None
         if self._attends and any(mask is not None for mask in full.values()):
-            masks = {kind: None for kind in _LINEAR_KINDS}
+            masks = dict.fromkeys(_LINEAR_KINDS)
             masks |= {k: None if m is None else self._model.mask(m) for k, m in full.items()}
         with _chunks_of(self._chunks, tokens.shape[1]):
             logits = self._model.row_pass(tokens, masks, positions, self._cache, keep)

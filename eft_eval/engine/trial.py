@@ -125,7 +125,7 @@ class Trial:
             return why
         for size in (None, _WINDOW) if attention_reach(self._model.text) else (None,):
             with narrowed(self._model.text, size) if size else contextlib.nullcontext():
-                for lengths in (_MIXED, _EQUAL, _MIXED[:1]):
+                for lengths in (_MIXED, _MIXED[:1]):
                     if why := self._told(functools.partial(self._reads_again, lengths)):
                         return why
         return None
@@ -195,7 +195,9 @@ class Trial:
         block = torch.tensor([row[-READ_ON:] for row in rows])
         together = state.forward(block)
         state.rewind([length - 1] * len(rows))
-        return self._apart(together, _one_by_one(state, block))
+        if self._apart(together, _one_by_one(state, block)) is None:
+            return None
+        return "several tokens, read at once, forget what was read before them"
 
     def _reads_again(self, lengths: Sequence[int]) -> str | None:
         """Take back unequal numbers of tokens of rows with recurrent layers; one leaves, one joins.

@@ -36,6 +36,8 @@ DRAFTED = {
     "Gemma2": {"head_dim": 8, "sliding_window": 200},
     "Qwen3": {"head_dim": 8},
     "Phi3": {},
+    "Lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
+    "Bamba": {**MAMBA, "attn_layer_indices": [1]},
 }
 PLAIN = {
     "Falcon": ({"alibi": True, "parallel_attn": False}, "cache length per row"),
@@ -44,11 +46,11 @@ PLAIN = {
          "window_size": 8},
         "see 8 tokens back",
     ),
-    "Lfm2": (
-        {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
-        "no attention over all tokens",
+    "Jamba": (
+        {"attn_layer_offset": 1, "attn_layer_period": 2, "num_experts": 1, "mamba_d_state": 8,
+         "mamba_dt_rank": 4},
+        "several tokens, read at once, forget what was read before them",
     ),
-    "Bamba": ({**MAMBA, "attn_layer_indices": [1]}, "no attention over all tokens"),
 }  # fmt: skip
 
 EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4, "moe_intermediate_size": 16}
@@ -127,6 +129,8 @@ def check(composite: Composite, drafted: bool) -> Decoder:
     return decoder
 
 
+# reference implementations of recurrent layers say that quicker ones are not installed
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", DRAFTED)
 def test_drafted(tmp_path: Path, kind: str) -> None:
     base = save(tmp_path / "base", kind, **DRAFTED[kind])
@@ -134,7 +138,6 @@ def test_drafted(tmp_path: Path, kind: str) -> None:
     check(composite_of(base, tuned), drafted=True)
 
 
-# reference implementations of recurrent layers say that quicker ones are not installed
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", PLAIN)
 def test_plain_with_a_line(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from cacheless import LENGTH, check, chosen, composite_of, requests_of, stopped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recurrent_models import KINDS, save_recurrent
-from tiny_models import make_model, perturb
+from tiny_models import perturb
 
 from eft_eval.api import Composite
 from eft_eval.decoding import Decoder, SamplingRule
@@ -40,9 +38,13 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
-@pytest.mark.parametrize("heat", [0.0, 1.0])
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != QUICK)) for kind in KINDS]
+    ("kind", "heat"),
+    [
+        pytest.param(kind, heat, marks=[pytest.mark.slow] * ((kind, heat) != (QUICK, 1.0)))
+        for kind in KINDS
+        for heat in (0.0, 1.0)
+    ],
 )
 def test_tokens_are_those_of_passes_without_a_cache(make: Any, kind: str, heat: float) -> None:
     for block, size in ((0, 7), (1, 1), (3, 4), (16, 7), ("auto", 4)):
@@ -67,7 +69,7 @@ def any_way(composite: Composite, lengths: list[int], block: int, size: int, hea
 
 
 @given(**WAYS)
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_lengths(make: Any, **way: Any) -> None:
     any_way(make(QUICK), **way)
 

@@ -1,0 +1,94 @@
+"""The state of a model with recurrent layers, against passes without a cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from recurrent_models import save_recurrent
+from transformers import AutoModelForCausalLM
+
+from eft_eval.engine.passes import Passes
+from eft_eval.engine.recurrent import RecurrentCache, RecurrentState
+from eft_eval.engine.trial import Trial
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def passes(tmp_path_factory: pytest.TempPathFactory) -> Passes:
+    path = save_recurrent(tmp_path_factory.mktemp("model"), "Lfm2")
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float64).eval()
+    return Passes(model, torch.device("cpu"), "Lfm2")
+
+
+def rows_of(*lengths: int) -> list[list[int]]:
+    return [[(13 * n + 7 * i) % 250 + 5 for i in range(length)] for n, length in enumerate(lengths)]
+
+
+def alone(passes: Passes, row: list[int], last: int) -> torch.Tensor:
+    return passes.logits([row], [last])[0][0, -last:]
+
+
+def read(state: RecurrentState, rows: list[list[int]], lengths: list[int], width: int) -> Any:
+    pairs = zip(rows, lengths, strict=True)
+    return state.forward(torch.tensor([row[at : at + width] for row, at in pairs]))
+
+
+@torch.inference_mode()
+def test_what_stands_is_read_again_with_the_next_block(passes: Passes) -> None:
+    rows, lengths = rows_of(60, 60), [30, 30]
+    state = RecurrentState(passes, 2, 64)
+    state.join([row[:31] for row in rows])
+    assert state.passes == 1
+    for stays in ((1, 4), (2, 4), (3, 4)):
+        for row, at, found in zip(rows, lengths, read(state, rows, lengths, 4), strict=True):
+            expected = alone(passes, row[: at + 4], 4)
+            torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+        lengths = [at + one for at, one in zip(lengths, stays, strict=True)]
+        state.rewind(lengths)
+        state.settle()
+    assert state.passes == 1 + 3  # a row of them never stood whole: it has 6 tokens unread
+    state.settle(most=5)
+    assert state.passes == 5
+    found = read(state, rows, lengths, 1)
+    assert state.passes == 6
+    for row, at, logits in zip(rows, lengths, found, strict=True):
+        torch.testing.assert_close(logits, alone(passes, row[: at + 1], 1), rtol=1e-6, atol=1e-8)
+
+
+@torch.inference_mode()
+def test_drafts_are_taken_back_without_a_pass(passes: Passes) -> None:
+    rows = rows_of(20, 20, 20)
+    state = RecurrentState(passes, 3, 24)
+    state.join([row[:11] for row in rows])
+    for step in range(4):
+        read(state, rows, [10 + step] * 3, 1)
+    before, back = state.passes, [11, 14, 12]
+    state.rewind(back)
+    state.settle(most=0)
+    assert state.passes == before
+    for row, at, logits in zip(rows, back, read(state, rows, back, 1), strict=True):
+        torch.testing.assert_close(logits, alone(passes, row[: at + 1], 1), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("broken", ["install", "rewind", "settle"])
+def test_the_trial_tells_states_that_are_not_kept(
+    passes: Passes, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial(passes)
+    assert trial.recurrent() is None
+
+    def taken_for_read(self: RecurrentState, lengths: Any = None, most: int = 0) -> None:
+        lengths = lengths or [n + len(u) for n, u in zip(self._lengths, self._unread, strict=True)]
+        if self._since:
+            self.kept = self._since[-1].states
+        self._since, self._lengths = [], list(lengths)
+        self._unread = [one[:0] for one in self._unread]
+
+    if broken == "install":
+        monkeypatch.setattr(RecurrentCache, "install", lambda self, states: None)
+    else:
+        monkeypatch.setattr(RecurrentState, broken, taken_for_read)
+    assert Trial(passes).recurrent() is not None
