@@ -67,7 +67,7 @@ def deep_enough(source: str, small: str, cost: float) -> Any:
     from benchmarks.deepening import cost_per_token
 
     tuned = AutoModelForCausalLM.from_pretrained(small).eval()
-    layers = 2 * PATTERN
+    layers = PATTERN
     while True:
         made = hybrid(source, layers)
         own, other = cost_per_token([made, tuned])
@@ -119,16 +119,5 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     told = run(__doc__, measure)
-    print(
-        {
-            name: told[name]
-            for name in (
-                "layers",
-                "acceptance",
-                "passes",
-                "rounds",
-                "rounds_by_block",
-                "why_plain_before",
-            )
-        }
-    )
+    names = "layers", "acceptance", "passes", "rounds", "rounds_by_block", "why_plain_before"
+    print({name: told[name] for name in names})

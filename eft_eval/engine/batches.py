@@ -1,8 +1,8 @@
 """A `transformers` model over whole batches: it reads on, and takes nothing back.
 
-For models that cannot keep a length per row (`eft_eval.engine.states.RowState`,
-`eft_eval.engine.recurrent.RecurrentState`). `BatchState` uses the model's own cache or state, whatever it is;
-`RereadState` serves models that have none that works.
+For models that can keep neither a length nor a state per row (`eft_eval.engine.states.RowState`,
+`eft_eval.engine.recurrent.RecurrentState`). `BatchState` uses the model's own cache or state,
+whatever it is; `RereadState` serves models that have none that works.
 """
 
 from __future__ import annotations

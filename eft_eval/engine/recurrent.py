@@ -188,10 +188,7 @@ class RecurrentState:
                 inputs[row, : len(before)] = before
                 inputs[row, len(before) : len(before) + width] = tokens[row]
         logits, after = self._pass(inputs, range(rows), keep=longest - shortest + width)
-        if self._since:
-            valid = [True] * rows
-        else:
-            valid = [one == longest for one in unread]
+        valid = [True if self._since else one == longest for one in unread]
         self._since.append(_Read(tokens, after, valid))
         if longest == shortest:
             return logits
