@@ -53,9 +53,8 @@ def hybrid(source: str, layers: int) -> Any:
     assert not unknown, unknown
     with torch.no_grad():
         for layer in made.model.layers[trained:]:
-            for part in (layer.mamba, layer.self_attn):
-                if part is not None:
-                    getattr(part, "out_proj", getattr(part, "o_proj", None)).weight.zero_()
+            last = layer.self_attn.o_proj if layer.mamba is None else layer.mamba.out_proj
+            last.weight.zero_()
             layer.shared_mlp.output_linear.weight.zero_()
     return made
 

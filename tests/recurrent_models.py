@@ -14,7 +14,8 @@ _SHAPE = {
     "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
     "intermediate_size": 48, "max_position_embeddings": 256, "head_dim": 8,
 }  # fmt: skip
-_MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
+_MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
+          "mamba_chunk_size": 32}  # fmt: skip
 _DELTA = {
     "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8,
     "linear_value_head_dim": 8, "layer_types": ["linear_attention", "full_attention"] * 2,
@@ -28,9 +29,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "shared_intermediate_size": 48, "mamba_expand": 2,
     },
     "Lfm2": {"layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False},
-    "Mamba2": {"state_size": 8, "num_heads": 8, "n_groups": 1, "expand": 2},
+    "Mamba2": {"state_size": 8, "num_heads": 8, "n_groups": 1, "expand": 2, "chunk_size": 32},
     "NemotronH": {
         "ssm_state_size": 8, "mamba_num_heads": 8, "mamba_head_dim": 8, "n_groups": 1,
+        "chunk_size": 32,
     },
     "OlmoHybrid": {},
     "Qwen3Next": {

@@ -352,8 +352,8 @@ _LOST = {
 
 
 def _one_by_one(state: State, block: Tensor) -> Tensor:
-    columns = block.split(1, dim=1)
-    return torch.cat([state.forward(column) for column in columns], dim=1)
+    columns = range(block.shape[1])
+    return torch.cat([state.forward(block[:, n : n + 1]) for n in columns], dim=1)
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

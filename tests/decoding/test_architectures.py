@@ -27,7 +27,8 @@ SHAPE = {
     **TOKENS, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 256,
 }  # fmt: skip
-MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
+         "mamba_chunk_size": 16}  # fmt: skip
 DRAFTED = {
     "OPT": {"ffn_dim": 64, "word_embed_proj_dim": 32},
     "GPTNeoX": {},
