@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -10,6 +11,7 @@ from eft_eval.comparing.rows import Target
 from eft_eval.comparing.settings import GateSettings, MetricSettings
 from eft_eval.comparing.unscored import is_share
 from eft_eval.errors import ConfigError, nearest
+from eft_eval.judging.prompts.ranges import range_of
 from eft_eval.runs.records import Column, Run
 
 __all__ = ["check_patterns", "demands_on", "gated_of", "targets_of"]
@@ -102,5 +104,20 @@ def check_patterns(settings: GateSettings, targets: Sequence[Target], baseline: 
 
 
 def gated_of(baseline: Run, targets: Sequence[Target], settings: GateSettings) -> list[Target]:
-    """Return the targets that the gate decides on."""
-    return [one for one in targets if _is_gated(one, settings) and not _empty(baseline, one)]
+    """Return the targets that the gate decides on.
+
+    Raises:
+        ConfigError: A tolerance is as large as all that its metric could lose.
+    """
+    found = [one for one in targets if _is_gated(one, settings) and not _empty(baseline, one)]
+    for target in found:
+        tolerance = demands_on(target, settings).tolerance or 0.0
+        low, high = range_of(target.key.metric) or (-math.inf, math.inf)
+        if math.isfinite(high) and tolerance >= high - low:
+            name = f"{target.name}/{target.key.metric}"
+            raise ConfigError(
+                f"tolerance {tolerance:g} of {name}: it lies from {low:g} to {high:g}, so no drop "
+                f"could fail; 0.05 is 5 points of a share (one metric's own: "
+                f'[gate.metrics."{name}"])'
+            )
+    return found
