@@ -39,7 +39,7 @@ from eft_eval.tasks.sources import (
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["describe", "load_eli5", "load_hh"]
+__all__ = ["HH_REPOSITORY", "HH_REVISION", "describe", "load_eli5", "load_hh"]
 
 _log = logger("eft_eval.tasks")
 _N_PROMPTS = 256  # as in the paper
@@ -66,11 +66,13 @@ _ELI5 = _Task(
     columns="question, input, title, prompt, instruction or messages",
     question=eli5_question,
 )
+HH_REPOSITORY = "Anthropic/hh-rlhf"
+HH_REVISION = "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa"
 _HH = _Task(
     name="hh",
     env="EFT_HH_DATA",
-    hubs=(Hub("Anthropic/hh-rlhf", ("harmless-base/test.jsonl*", "helpful-base/test.jsonl*")),),
-    revision="09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa",
+    hubs=(Hub(HH_REPOSITORY, ("harmless-base/test.jsonl*", "helpful-base/test.jsonl*")),),
+    revision=HH_REVISION,
     max_words=None,
     columns="chosen and rejected, or prompt, question, instruction or messages",
     question=hh_question,

@@ -27,6 +27,7 @@ from eft_eval.cli.report import report
 from eft_eval.cli.serve import serve
 from eft_eval.cli.study import families, study
 from eft_eval.cli.trace import trace
+from eft_eval.cli.train_pair import train_pair
 from eft_eval.cli.view import view
 from eft_eval.errors import EftEvalError
 from eft_eval.streams import plain_error, say_error
@@ -34,7 +35,7 @@ from eft_eval.version import __version__
 
 PURPOSES = {
     "Run": ("run", "recipes", "check-model", "plan", "serve", "demo", "trace"),
-    "Study": ("study", "families"),
+    "Study": ("study", "families", "train-pair"),
     "Judge": ("judge", "verdicts"),
     "Trust the judge": ("labels", "agree", "gold", "correct"),
     "Decide": ("compare", "bless", "report", "view"),
@@ -87,6 +88,7 @@ app.add_typer(demo.app, name="demo")
 app.command()(trace)
 app.command()(study)
 app.command()(families)
+app.command("train-pair")(train_pair)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command("check-model")(check_model)
 app.command()(plan)

@@ -19,7 +19,7 @@ from eft_eval.study.plan import ArmRun, StudyPlan
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["StudyFolder"]
+__all__ = ["StudyFolder", "lock_file"]
 
 _FORMAT = "eft-eval study"
 _FILE = "study.json"
@@ -87,7 +87,7 @@ class StudyFolder:
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {error.strerror or error}") from error
         with lock:
-            _lock(lock.fileno(), waiting)
+            lock_file(lock.fileno(), waiting)
             self.check()  # another process may have begun another study meanwhile
             if not self.has_begun:
                 write_json(self.path / _FILE, {"format": _FORMAT, "study": self._settings()})
@@ -123,7 +123,8 @@ class StudyFolder:
         return found
 
 
-def _lock(file: int, waiting: Callable[[], None]) -> None:
+def lock_file(file: int, waiting: Callable[[], None]) -> None:
+    """Lock an open file for this process, by its number; ``waiting`` is called where it waits."""
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):  # a file system without locks

@@ -26,6 +26,7 @@ from eft_eval.recipe import parse_model_args, parse_recipe
 from eft_eval.study.design import find_design
 from eft_eval.study.family import find_family
 from eft_eval.study.plan import plan_study
+from eft_eval.training.settings import find_training
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,6 +60,7 @@ READERS: Mapping[str, Callable[[Path], object]] = {
     "strict.yaml": load_script,
     "mine.yaml": lambda path: parse_recipe({"model": str(path)}),
     "my-family.yaml": lambda path: find_family(str(path)),
+    "my-pair.yaml": lambda path: find_training(str(path), {}),
     "my-study.yaml": lambda path: plan_study(find_design(str(path), {})),
     "prices.json": prices,
     "pyproject.toml": entry_points,
