@@ -63,7 +63,7 @@ _ELI5 = _Task(
     hubs=(Hub("facebook/kilt_tasks", ("eli5/test-*.parquet",)), Hub("Pavithree/eli5", ("*test*",))),
     revision="main",
     max_words=30,
-    columns="question, input, title, prompt, instruction or messages",
+    columns="question, input, title, prompt, instruction, messages or conversations",
     question=eli5_question,
 )
 HH_REPOSITORY = "Anthropic/hh-rlhf"
@@ -74,7 +74,7 @@ _HH = _Task(
     hubs=(Hub(HH_REPOSITORY, ("harmless-base/test.jsonl*", "helpful-base/test.jsonl*")),),
     revision=HH_REVISION,
     max_words=None,
-    columns="chosen and rejected, or prompt, question, instruction or messages",
+    columns="chosen and rejected, or prompt, question, instruction, messages or conversations",
     question=hh_question,
 )
 _TASKS = {task.name: task for task in (_ELI5, _HH)}

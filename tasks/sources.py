@@ -85,6 +85,13 @@ PROMPTS_DIFFER = LeftOut("prompts of chosen and rejected differ")
 MULTI_TURN = LeftOut("multi-turn", "skipped")
 SYSTEM = LeftOut("system message", "skipped")
 INPUT = LeftOut("instruction with an input", "skipped")
+TEMPLATED = LeftOut("a chat template's marks in the prompt")
+_MARKS = re.compile(  # what renderings of a chat begin with
+    r"\s*(<s>|<\|begin_of_text\|>|<bos>|<\|endoftext\|>)?\s*"
+    r"(<\|(im_start|start_header_id|user|system)\|>|\[INST\]|<start_of_turn>|<\uff5cUser\uff5c>"
+    r"|### Instruction:|Below is an instruction that describes a task)"
+)
+_ROLES = {"human": "user", "gpt": "assistant"}  # of ShareGPT
 _PROMPTS = ("prompt", "question", "instruction")  # TRL and DPO, ours, UltraFeedback
 _FORM = {"instruction", "input"}  # Alpaca
 
@@ -150,11 +157,19 @@ def _of_form(row: Mapping[str, object]) -> str | LeftOut:
 
 def _of_dialogue(row: Mapping[str, object]) -> str | LeftOut:
     """Return the only user's turn of a row's messages, whose last is the answer."""
-    messages = row.get("messages")
+    messages = _first(row, "messages", "conversations")
     if not isinstance(messages, list):
         return NO_COLUMN
+    messages = [_as_message(one) for one in messages]
     is_answer = any(one.get("role") == "assistant" for one in _objects(messages[-1:]))
     return _of_messages(messages[:-1] if is_answer else messages)
+
+
+def _as_message(one: object) -> object:
+    """Return a turn as OpenAI's chats have it; ShareGPT's are ``from`` and ``value``."""
+    if not isinstance(one, dict) or not {"from", "value"} <= one.keys():
+        return one
+    return {"role": _ROLES.get(str(one["from"]), one["from"]), "content": one["value"]}
 
 
 def prompt_of(dialogue: str) -> str | None:
@@ -194,7 +209,14 @@ def _of_messages(messages: list[object]) -> str | LeftOut:
         return EMPTY
     if any(role == "system" for role, _ in turns):
         return SYSTEM
-    return _bare(turns[0][1]) if [role for role, _ in turns] == ["user"] else MULTI_TURN
+    return _bare(_text_in(turns[0][1])) if [role for role, _ in turns] == ["user"] else MULTI_TURN
+
+
+def _text_in(content: object) -> object:
+    """Return the text of a message's content, also where that is one part of it."""
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        return content[0].get("text") if content[0].get("type") == "text" else content
+    return content
 
 
 def _first(row: Mapping[str, object], *columns: str) -> object:
@@ -208,7 +230,7 @@ def _bare(text: object) -> str | LeftOut:
         return text
     if not isinstance(text, str) or any("\ud800" <= sign <= "\udfff" for sign in text):
         return NOT_TEXT
-    return text.strip() or EMPTY
+    return TEMPLATED if _MARKS.match(text) else text.strip() or EMPTY
 
 
 def _is_data_file(path: Path) -> bool:

@@ -175,7 +175,7 @@ def test_json_file_with_one_object_per_line_is_read(tmp_path: Path) -> None:
         (
             "q.jsonl",
             b'{"text": "a", "id": 1}\n{"id": 2}',
-            r"^q\.jsonl: no column question, input, .* or messages; its columns are: id, text$",
+            r"^q\.jsonl: no column question, input, .* or conversations; its columns are: id, tex",
         ),
     ],
 )
@@ -246,7 +246,7 @@ def test_hh_rows_are_kept_skipped_or_rejected_by_reason(tmp_path: Path) -> None:
     }
 
 
-def says(role: str, text: str) -> dict[str, str]:
+def says(role: str, text: object) -> dict[str, object]:
     return {"role": role, "content": text}
 
 
@@ -324,6 +324,31 @@ def test_prompts_are_whole_or_left_out(tmp_path: Path) -> None:
     assert set(load_eli5(eli5_data=simple, n_prompts=3)["test"]["question"]) == {
         "Three?", "Four?", "Five?",
     }  # fmt: skip
+
+
+def test_chats_of_other_tools_and_prompts_that_were_rendered_for_a_model(tmp_path: Path) -> None:
+    """ShareGPT's turns and parts of OpenAI's are read; a chat template's marks are no question."""
+    turns = [{"from": "human", "value": "One?"}, {"from": "gpt", "value": "a"}]
+    part = {"type": "text", "text": "Two?"}
+    picture = {"type": "image_url", "image_url": {"url": "x"}}
+    rows = [
+        {"conversations": turns},
+        {"messages": [says("user", [part])]},
+        {"messages": [says("user", [part, picture])]},
+        {"conversations": turns * 2},
+        {"prompt": "<|im_start|>user\nThree?<|im_end|>\n<|im_start|>assistant\n"},
+        {"prompt": "<s>[INST] Four? [/INST]"},
+        {"prompt": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nFive?<|eot_id|>"},
+        {"prompt": "What does [INST] mean?"},
+    ]
+    for name, load in (("eli5", load_eli5), ("hh", load_hh)):
+        lines = write(tmp_path / f"{name}.jsonl", *rows)
+        settings = {f"{name}_data": lines, "n_prompts": 3}
+        found = load(**settings)["test"]["question"]  # type: ignore[operator]
+        assert set(found) == {"One?", "Two?", "What does [INST] mean?"}
+        made = describe(name, **settings)
+        assert made.rejected == {"a chat template's marks in the prompt": 3, "not text": 1}
+        assert made.skipped == {"multi-turn": 1}
 
 
 def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
