@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -162,7 +162,11 @@ class Member:
                 **self._source,
                 **options,
             )
-        self._check_weights(loaded)
+        own = {name for name, _ in model.named_buffers()}
+        unknown = [
+            key for key in map(_key_name, loaded["unexpected_keys"]) if not _computed(key, own)
+        ]
+        self._check_weights({**loaded, "unexpected_keys": unknown})
         if self.spec.gguf_file is not None:
             finish(model, self._gguf(self.spec.gguf_file), self.label)
         if "device_map" not in options:
@@ -386,6 +390,14 @@ _UNFIT = {
 
 def _key_name(key: Any) -> str:
     return str(key if isinstance(key, str) else next(iter(key)))  # a key with its two shapes
+
+
+def _computed(key: str, buffers: Set[str]) -> bool:
+    """Whether a tensor that no model reads is one that it computes: masks, rotary frequencies.
+
+    Older versions of transformers saved them (GPT-J, GPT-Neo, GPT-2, …).
+    """
+    return key in buffers or key.endswith((".attn.bias", ".masked_bias", ".inv_freq"))
 
 
 def _few(names: list[str]) -> str:

@@ -15,10 +15,16 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_models import byte_tokenizer, make_model
+from tiny_models import byte_tokenizer, make_model, save_drawn
 from tokenizer_kinds import KINDS, size_of, tokenizer_of
 from tokenizers import Tokenizer, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from eft_eval import Composite
 from eft_eval.engine.footprint import cache_bytes, parameter_count
@@ -69,6 +75,34 @@ def test_weights_that_do_not_fit_are_refused(
     broken = member(changed(whole, tmp_path / "model", change), "tuned member")
     with pytest.raises(ConfigError, match=f"^tuned member: .*{match}"):
         _ = broken.model
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("gptj", ["attn.bias", "attn.masked_bias"]),
+        ("gpt_neo", ["attn.attention.bias", "attn.attention.masked_bias"]),
+        ("gpt2", ["attn.bias", "attn.masked_bias"]),
+        ("falcon", ["self_attention.maybe_rotary.inv_freq"]),
+    ],
+)
+def test_masks_and_frequencies_in_older_checkpoints_are_no_weights(
+    tmp_path: Path, kind: str, names: list[str]
+) -> None:
+    shape: dict = {"n_embd": 8, "n_layer": 1, "n_head": 2, "rotary_dim": 4}
+    if kind in ("gpt_neo", "falcon"):
+        shape = {"hidden_size": 8, "num_layers": 1, "num_hidden_layers": 1, "num_heads": 2,
+                 "num_attention_heads": 2}  # fmt: skip
+    if kind == "gpt_neo":
+        shape["attention_types"] = [[["global"], 1]]
+    config = AutoConfig.for_model(kind, vocab_size=259, **shape)
+    saved = Path(save_drawn(AutoModelForCausalLM.from_config(config), tmp_path / "saved"))
+    older = {f"transformer.h.0.{name}": torch.ones(1, 1, 16, 16) for name in names}
+    found = member(changed(saved, tmp_path / "older", lambda w: {**w, **older}), "m")
+    rows = [[5, 6, 7]]
+    logits, _ = found.engine.logits(rows, [3])
+    expected, _ = member(saved, "m").engine.logits(rows, [3])
+    torch.testing.assert_close(logits, expected)
 
 
 def test_weights_of_another_shape_are_refused(whole: Path, tmp_path: Path) -> None:
