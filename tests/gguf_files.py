@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,13 +28,16 @@ def write_gguf(
     file: Path,
     kind: str = "F32",
     *,
+    splits: str = "gpt-2",
+    merges: Sequence[str] = ("q q",),
     settings: Mapping[str, object] = MappingProxyType({}),
     tensors: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> str:
     """Write a Llama model and its byte tokenizer as a GGUF file whose matrices are of ``kind``.
 
-    Readers want a merge: the tokenizer must have the token ``qq``. Further settings of the
-    architecture and tensors are written as they are.
+    Readers want a merge: the tokenizer must have the token ``qq``, or those of other ``merges``.
+    How texts are split before, further settings of the architecture and tensors are written as
+    they are.
     """
     import gguf
 
@@ -52,7 +55,7 @@ def write_gguf(
     add = {str: out.add_string, int: out.add_uint32, float: out.add_float32}
     for name, value in settings.items():
         add[type(value)](f"llama.{name}", value)
-    _add_tokenizer(out, model_folder)
+    _add_tokenizer(out, model_folder, splits, merges)
     for name, tensor in model.state_dict().items():
         _add_tensor(out, name, tensor, config, kind)
     for name, values in tensors.items():
@@ -64,15 +67,15 @@ def write_gguf(
     return str(file)
 
 
-def _add_tokenizer(out: object, folder: str) -> None:
+def _add_tokenizer(out: object, folder: str, splits: str, merges: Sequence[str]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
     special = set(tokenizer.all_special_ids)
     out.add_tokenizer_model("gpt2")  # type: ignore[attr-defined]
-    out.add_tokenizer_pre("gpt-2")  # type: ignore[attr-defined]
+    out.add_tokenizer_pre(splits)  # type: ignore[attr-defined]
     out.add_token_list(tokens)  # type: ignore[attr-defined]
     out.add_token_types([3 if i in special else 1 for i in range(len(tokens))])  # type: ignore[attr-defined]
-    out.add_token_merges(["q q"])  # type: ignore[attr-defined]
+    out.add_token_merges(list(merges))  # type: ignore[attr-defined]
     out.add_bos_token_id(tokenizer.bos_token_id)  # type: ignore[attr-defined]
     out.add_eos_token_id(tokenizer.eos_token_id)  # type: ignore[attr-defined]
     if tokenizer.chat_template:

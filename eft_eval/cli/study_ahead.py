@@ -21,16 +21,19 @@ def check_ahead(plan: StudyPlan) -> None:
     """Refuse what every run would fail of, or what could not be analysed after them.
 
     Raises:
-        EftEvalError: A task cannot be read or does not fit the study, or no judge is set up.
+        EftEvalError: Tokenizers of a family differ, a task cannot be read or does not fit the
+            study, or no judge is set up.
     """
     from eft_eval.judging.judges.registry import judge_for
     from eft_eval.judging.settings import JudgeSettings
     from eft_eval.study.needs import check_tasks
+    from eft_eval.study.tokenizers import check_tokenizers
 
     if plan.design.engine == "eft-vllm":
         from eft_eval.vllm.engine import check_installed
 
         check_installed()
+    check_tokenizers(plan, fetch=True)
     found = asked_of(plan.tasks, TaskChanges(1, None, plan.design.gen_kwargs), len)
     check_tasks(plan, found.configs)
     if found.judged:
@@ -45,12 +48,15 @@ def needs_of(folder: StudyFolder, hardware: str | None) -> StudyNeeds:
         hardware: What it would run on; None: nothing is said of its time.
 
     Raises:
-        ConfigError: The tasks do not fit the study, or there is no such hardware.
+        ConfigError: Tokenizers of the family differ, the tasks do not fit the study, or there is
+            no such hardware.
     """
     from eft_eval.plans.hardware import parse_hardware
     from eft_eval.study.needs import ArmNeeds, StudyNeeds, check_tasks, judged_in_all
+    from eft_eval.study.tokenizers import check_tokenizers
 
     plan = folder.plan
+    check_tokenizers(plan, fetch=False)
     machine = None if hardware is None else parse_hardware(hardware)
     composites = [arm.recipe for arm in plan.arms if not arm.recipe.is_base_alone]
     count = counter_of((composites or [plan.arms[0].recipe])[0])

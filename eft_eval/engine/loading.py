@@ -23,6 +23,7 @@ from eft_eval.engine.gguf import (
     readable_length,
     unpacked,
 )
+from eft_eval.engine.gguf_tokenizers import split_as_said
 from eft_eval.engine.quantization import (
     asked_quantization,
     check_quantization,
@@ -110,7 +111,10 @@ class Member:
     @cached_property
     def tokenizer(self) -> Any:
         """The member's own tokenizer."""
-        return self._tokenizer_of(self.spec.location, self._source)
+        tokenizer = self._tokenizer_of(self.spec.location, self._source)
+        if (file := self.spec.gguf_file) is not None:
+            split_as_said(tokenizer, self._gguf(file), self.label)
+        return tokenizer
 
     def _tokenizer_of(self, location: str, source: Mapping[str, Any]) -> Any:
         from transformers import AutoTokenizer

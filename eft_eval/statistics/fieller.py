@@ -63,12 +63,14 @@ def normalised_improvement(
     Returns:
         The ratio; 0 is the small tuned model and 1 the large one, and it may lie outside. The
         ends are NaN where the tuned models do not differ at this level: then there is nothing to
-        carry over, and the estimate should not be read either. All NaN if their means are equal.
+        carry over, and the estimate should not be read either; and where the data give their
+        difference no interval, as one document does, or the same difference in all. All NaN if
+        their means are equal.
     """
     moved, gap = arm - small, large - small
     units = len(gap) if clusters is None else len(np.unique(clusters))
     top, bottom = (float(one.mean()) if units else math.nan for one in (moved, gap))
-    if units < 2 or bottom == 0:
+    if math.isnan(mean_of(gap, clusters, level).interval.lower) or bottom == 0:
         estimate = top / bottom if units and bottom != 0 else math.nan
         return Interval(estimate, math.nan, math.nan, level, METHOD)
     residuals = np.stack([moved - top, gap - bottom])  # [2, documents]

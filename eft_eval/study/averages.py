@@ -111,7 +111,8 @@ def averages_of(folders: Sequence[StudyFolder]) -> FamiliesResults:
     ]
     runs = {f"{name}/{arm}": arms[arm] for name, arms in whole.items() for arm in shared}
     between = [arm for arm in shared if arm not in ENDS]
-    columns = [measured(runs, metric) for metric in metrics_of(runs)]
+    metrics = [one for one in metrics_of(runs) if one.higher_is_better is not None]
+    columns = [measured(runs, metric) for metric in metrics]
     return FamiliesResults(
         families=tuple(whole),
         missing=tuple(name for name in found if name not in whole),

@@ -104,6 +104,7 @@ def trade_off(
 
 
 def _pair(found: Sequence[Measured]) -> tuple[Measured, Measured] | None:
+    found = [one for one in found if one.metric.higher_is_better is not None]
     places = trade_off_pair([(one.metric.task, one.metric.key.metric) for one in found])
     return None if places is None else (found[places[0]], found[places[1]])
 
@@ -136,7 +137,7 @@ def _objective(
     worst: float,
 ) -> Objective:  # fmt: skip
     rows = [np.stack([one.values[arm] for _, arm in points]) for points in (first, second)]
-    return Objective(rows[0], rows[1], worst, one.metric.higher_is_better, one.clusters)
+    return Objective(rows[0], rows[1], worst, bool(one.metric.higher_is_better), one.clusters)
 
 
 def _curve(

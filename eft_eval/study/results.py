@@ -12,7 +12,15 @@ from eft_eval.statistics.interval import Interval
 from eft_eval.study.contrast import Contrast, contrasts
 from eft_eval.study.folder import StudyFolder
 from eft_eval.study.frontier import TradeOff, trade_off
-from eft_eval.study.numbers import ArmRuns, Measured, measured, metrics_of, read_arms
+from eft_eval.study.numbers import (
+    Aggregate,
+    ArmRuns,
+    Measured,
+    aggregates_of,
+    measured,
+    metrics_of,
+    read_arms,
+)
 from eft_eval.study.plan import StudyPlan
 from eft_eval.study.scaling import CarriedOver, carried_over
 from eft_eval.study.sequence import SequenceWeights, sequence_weights
@@ -29,7 +37,7 @@ class Scores:
 
     Attributes:
         metric: Its name.
-        higher_is_better: Whether high numbers are good ones.
+        higher_is_better: Whether high numbers are good ones; None where nobody says it.
         means: Per arm the mean with its interval, over documents.
         documents: Documents that every run has a number for.
         clusters: Number of clusters; None where documents are independent.
@@ -37,7 +45,7 @@ class Scores:
     """
 
     metric: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     means: Mapping[str, Interval]
     documents: int
     clusters: int | None
@@ -57,7 +65,8 @@ class StudyResults:
         arms: Names of the arms that are whole.
         missing: Names of those that are not.
         unscored: Which runs have responses without a score, how many and why.
-        scores: Every metric of every arm.
+        scores: Every metric of every arm that is a mean of documents.
+        aggregates: The other metrics, and those of groups, as lm-eval reports them.
         carried_over: Of `scaling`.
         contrasts: Of `truncation` and `weights`.
         trade_off: Of `frontier`.
@@ -77,6 +86,7 @@ class StudyResults:
     missing: tuple[str, ...]
     unscored: tuple[str, ...]
     scores: tuple[Scores, ...]
+    aggregates: tuple[Aggregate, ...] = ()
     carried_over: tuple[CarriedOver, ...] = ()
     contrasts: tuple[Contrast, ...] = ()
     trade_off: TradeOff | None = None
@@ -101,6 +111,7 @@ def study_results(folder: StudyFolder) -> StudyResults:
     plan = folder.plan
     arms = read_arms(folder)
     found = [measured(arms, metric) for metric in metrics_of(arms)]
+    aggregates = aggregates_of(arms, found)
     found = [one for one in found if one.documents]
     return StudyResults(
         analysis=plan.design.analysis,
@@ -117,6 +128,7 @@ def study_results(folder: StudyFolder) -> StudyResults:
             for text in unscored_texts(run)
         ),
         scores=tuple(_scores(one, plan.design.level) for one in found),
+        aggregates=aggregates,
         level=plan.design.level,
         **_parts(folder, arms, found),
     )

@@ -26,6 +26,7 @@ class CarriedOver:
 
     Attributes:
         metric: Its name.
+        higher_is_better: Whether high numbers are good ones.
         gap: Large tuned minus small tuned, with its paired interval.
         improvements: Per arm between them the normalised improvement with Fieller's interval;
             None where the large tuned model is not clearly the better one.
@@ -34,6 +35,7 @@ class CarriedOver:
     """
 
     metric: str
+    higher_is_better: bool
     gap: Interval
     improvements: Mapping[str, Interval | None]
     documents: int
@@ -61,19 +63,26 @@ def carried_over(found: Sequence[Measured], level: float) -> tuple[CarriedOver, 
         found: The metrics.
         level: Confidence level.
     """
-    return tuple(_one(one, level) for one in found if set(ENDS) <= one.values.keys())
+    return tuple(
+        _one(one, one.metric.higher_is_better, level)
+        for one in found
+        if set(ENDS) <= one.values.keys() and one.metric.higher_is_better is not None
+    )
 
 
-def _one(found: Measured, level: float) -> CarriedOver:
+def _one(found: Measured, higher_is_better: bool, level: float) -> CarriedOver:
     small, large = (found.values[end] for end in ENDS)
-    lower = not found.metric.higher_is_better
     between = [arm for arm in found.values if arm not in ENDS]
     return CarriedOver(
         metric=found.metric.name,
+        higher_is_better=higher_is_better,
         gap=paired_difference(large - small, found.clusters, level).interval,
         improvements={
             arm: improvement_if_apart(
-                np.stack([small, found.values[arm], large]), lower, found.clusters, level
+                np.stack([small, found.values[arm], large]),
+                not higher_is_better,
+                found.clusters,
+                level,
             )
             for arm in between
         },

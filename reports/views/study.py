@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isnan
 
 from eft_eval.reports.document import Block, Cell, Page, Panel, Section, Table, columns
 from eft_eval.reports.numbers import documents, ends, number, reported, with_ends
@@ -16,7 +17,8 @@ from eft_eval.reports.views.study_parts import (
     speed,
     trade_off,
 )
-from eft_eval.study.results import StudyResults
+from eft_eval.study.numbers import Aggregate
+from eft_eval.study.results import Scores, StudyResults
 from eft_eval.study.scaling import CarriedOver
 
 __all__ = ["study_page"]
@@ -37,6 +39,7 @@ def study_page(found: StudyResults) -> Page:
         distances(found),
         sequence(found),
         _scores(found),
+        _aggregates(found),
     )
     seeds = ", ".join(map(str, found.seeds))
     notes = [f"Models: {found.description or found.family}. Seeds of the noise: {seeds}."]
@@ -74,6 +77,10 @@ def _sentences(found: StudyResults) -> Iterator[str]:
 def _carried_sentence(one: CarriedOver) -> str:
     gap = f"large tuned - small tuned is {with_ends(one.gap, '+.4f')}"
     known = {arm: interval for arm, interval in one.improvements.items() if interval is not None}
+    if not known and isnan(one.gap.lower) and one.gap.estimate:
+        return f"{gap}, without an interval: nothing is said of the arms between."
+    if not known and (one.gap.lower > 0 or one.gap.upper < 0):
+        return f"{gap}: the large tuned model is the worse one, no improvement to carry over."
     if not known:
         return f"{gap}, too little to divide by: nothing is said of the arms between."
     said = ", ".join(f"{arm} {with_ends(interval, '.2f')}" for arm, interval in known.items())
@@ -136,12 +143,18 @@ def _contrasts(found: StudyResults) -> Section | None:
     return Section("differences", "Differences", "Each arm minus one of them.", blocks)
 
 
+def _named(one: Scores | Aggregate) -> str:
+    if one.higher_is_better is None:
+        return one.metric
+    return named(one.metric, "higher" if one.higher_is_better else "lower")
+
+
 def _scores(found: StudyResults) -> Section | None:
     if not found.scores:
         return None
     rows, panels = [], []
     for one in found.scores:
-        name = named(one.metric, "higher" if one.higher_is_better else "lower")
+        name = _named(one)
         count = documents(one.documents, one.clusters)
         row = [Cell(name), Cell(f"{count} ({one.dropped} dropped)" if one.dropped else count)]
         row += [Cell(*reported(one.means[arm].estimate, one.means[arm])) for arm in found.arms]
@@ -158,3 +171,19 @@ def _scores(found: StudyResults) -> Section | None:
     caption = f"Scores with {_level(found)} intervals. ↑ higher, ↓ lower is better."
     blocks: tuple[Block, ...] = (table, *figure("scores", caption, panels))
     return Section("scores", "Scores", "Every metric of every arm.", blocks)
+
+
+def _aggregates(found: StudyResults) -> Section | None:
+    if not found.aggregates:
+        return None
+    rows = []
+    for one in found.aggregates:
+        figures = [one.values[arm] for arm in found.arms]
+        row = [Cell(_named(one)), *(Cell("no number" if f is None else number(f)) for f in figures)]
+        rows.append((*row, Cell(one.reason)))
+    several = f" Means over {len(found.seeds)} seeds." if len(found.seeds) > 1 else ""
+    note = f"Without intervals, so that nothing follows from a difference.{several}"
+    heads = (*columns("metric", numbers=found.arms), *columns("why"))
+    table = Table("As lm-eval reports them", heads, tuple(rows), note)
+    lead = "Metrics that are no mean over documents that all runs share."
+    return Section("aggregates", "Further metrics", lead, (table,))

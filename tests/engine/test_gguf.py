@@ -67,6 +67,30 @@ def test_a_tokenizer_beside_the_file_comes_first(home: Path, tmp_path: Path) -> 
     assert found.chat_template is None
 
 
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ("gpt-2", ["12", "3", "a", "Ġ", "qq", "q", "Ġ1"]),
+        ("smollm", ["1", "2", "3", "a", "Ġ", "qq", "q", "Ġ", "1"]),
+        ("falcon", ["12", "3", "a", "Ġ", "qq", "q", "Ġ", "1"]),
+        ("llama-bpe", ["12", "3", "a", "Ġqqq", "Ġ", "1"]),
+        ("nobody's", ["12", "3", "a", "Ġ", "qq", "q", "Ġ1"]),
+    ],
+)
+def test_texts_are_split_as_the_file_says(
+    tmp_path: Path, splits: str, expected: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of Llama 3 a word that is a token is one, whatever its merges; of SmolLM digits are alone."""
+    extra = ("qq", "12", "Ġ1", "Ġqqq")
+    model = make_model(tmp_path / "m", vocabulary=263, tokenizer=byte_tokenizer(extra=extra))
+    file = write_gguf(model, tmp_path / "m.gguf", splits=splits, merges=("q q", "1 2", "Ġ 1"))
+    with caplog.at_level("WARNING", logger="eft_eval"):
+        tokenizer = member(file).tokenizer
+    found = tokenizer.convert_ids_to_tokens(tokenizer("123a qqq 1").input_ids)
+    assert found == expected
+    assert ("put the tokenizer.json" in caplog.text) == (splits == "nobody's")
+
+
 def test_blocks_are_unpacked_and_the_type_is_told(home: Path) -> None:
     from gguf import GGMLQuantizationType, quants
 

@@ -1,0 +1,76 @@
+"""Tokenizers of GGUF files: how a file says that texts are split, where transformers reads less."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, pre_tokenizers
+
+from eft_eval.engine.gguf import gguf_contents
+from eft_eval.streams import logger
+
+__all__ = ["split_as_said"]
+
+log = logger("eft_eval")
+
+_WHOLE_WORDS = frozenset(
+    {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+     "tekken"}
+)  # fmt: skip
+"""Kinds in which a word that is a token is that token, whatever its merges."""
+_DIGITS = frozenset({"command-r", "smollm", "starcoder", "refact", "codeshell", "exaone"})
+"""Kinds that split as GPT-2 does, and every digit from all else before that."""
+_AS_GPT_2 = frozenset({"gpt-2", "phi-2", "olmo", "jais", "trillion", "exaone4", "mellum"})
+
+
+def split_as_said(tokenizer: Any, file: Path, label: str) -> None:
+    """Let a file's tokenizer split texts as the file says; warn where it cannot be told how.
+
+    Args:
+        tokenizer: As transformers made it; of a ``tokenizer.json`` beside the file it is whole.
+        file: The file.
+        label: What warnings call the member.
+    """
+    if (file.parent / "tokenizer.json").exists():
+        return
+    said = gguf_contents(file).settings
+    kind = said.get("tokenizer.ggml.pre")
+    if said.get("tokenizer.ggml.model") != "gpt2" or kind is None:
+        return
+    backend = tokenizer.backend_tokenizer
+    if kind in _WHOLE_WORDS:
+        backend.model.ignore_merges = True
+    elif kind in _DIGITS:
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), _words()]
+        )
+    elif kind == "falcon":
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Punctuation("contiguous"),
+                _words(),
+                pre_tokenizers.Digits(individual_digits=False),
+                pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+            ]
+        )
+    elif kind not in _AS_GPT_2 and kind not in _known():
+        log.warning(
+            "%s: %s splits texts in a way (%r) that transformers does not know, and is read as "
+            "GPT-2's: put the tokenizer.json of the checkpoint that it was made of beside it",
+            label, file.name, kind,
+        )  # fmt: skip
+
+
+def _words() -> Any:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False)
+
+
+def _known() -> frozenset[str]:
+    """Return the ways to split that this transformers knows."""
+    try:
+        mapping = import_module("transformers.integrations.gguf.gguf_tokenizer_mapping")
+    except ImportError:
+        return frozenset()
+    return frozenset(getattr(mapping, "GGUF_PRE_TOKENIZER_SPLITS", ()))
