@@ -30,10 +30,6 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "Lfm2": {"layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False},
     "Mamba2": {"state_size": 8, "num_heads": 8, "n_groups": 1, "expand": 2, "chunk_size": 32},
-    "NemotronH": {
-        "ssm_state_size": 8, "mamba_num_heads": 8, "mamba_head_dim": 8, "n_groups": 1,
-        "chunk_size": 32,
-    },
     "OlmoHybrid": {},
     "Qwen3Next": {
         **_DELTA, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
@@ -46,8 +42,6 @@ KINDS: dict[str, dict[str, Any]] = {
 def save_recurrent(folder: Path, kind: str) -> str:
     """Save a random model of ``kind``, float32, with its tokenizer; return the path."""
     settings = {**_SHAPE, **KINDS[kind]}
-    if kind == "NemotronH":  # its own pattern of layers
-        del settings["num_hidden_layers"]
     config = getattr(transformers, f"{kind}Config")(**settings)
     with torch.random.fork_rng():
         torch.manual_seed(3)

@@ -8,6 +8,7 @@ that stand are unread, and the next pass reads them again before its own.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,7 @@ class RecurrentCache(RowCache):
     """
 
     def __init__(self, config: Any, windows: Sequence[Window], rows: int) -> None:
-        super().__init__(windows, rows)
+        super().__init__(windows, rows, horizon=sys.maxsize)  # what it has unread lies behind
         theirs = cache_utils.DynamicCache(config=config).layers
         if len(theirs) != len(windows) or _Linear is None:
             raise ValueError("a cache whose layers this transformers does not tell apart")
@@ -275,6 +276,7 @@ class RecurrentState:
         if self._attends and any(mask is not None for mask in full.values()):
             masks = dict.fromkeys(_LINEAR_KINDS)
             masks |= {k: None if m is None else self._model.mask(m) for k, m in full.items()}
+            masks["hybrid"] = masks.get("full_attention")
         with _chunks_of(self._chunks, tokens.shape[1]):
             logits = self._model.row_pass(tokens, masks, positions, self._cache, keep)
         after = self._cache.states()

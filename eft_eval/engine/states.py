@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from eft_eval.engine.cache import RowCache, Span
+from eft_eval.engine.cache import HORIZON, RowCache, Span
 from eft_eval.engine.passes import Masks, Passes
 from eft_eval.engine.windows import ALL, Window
 
@@ -26,18 +26,25 @@ class RowState:
         rows: Most rows at a time.
         length: Most tokens of a row, drafts that nobody keeps apart.
         windows: What each layer sees; None: every layer all tokens.
+        horizon: Tokens that layers with windows keep beyond these, to take tokens back; grows.
     """
 
     def __init__(
-        self, model: Passes, rows: int, length: int, windows: Sequence[Window] | None = None
+        self,
+        model: Passes,
+        rows: int,
+        length: int,
+        windows: Sequence[Window] | None = None,
+        horizon: int | None = None,
     ) -> None:
         self.passes = 0
         windows = windows or (ALL,) * int(model.text.num_hidden_layers)
         self._windows = tuple(dict.fromkeys(windows))
         self._model, self._device = model, model.device
         self._last_position = length - 1
-        self._cache = RowCache(windows, rows)
+        self._cache = RowCache(windows, rows, HORIZON if horizon is None else horizon)
         self._lengths: list[int] = []
+        self._kept: list[int] = []  # the lengths that rows may have again
         self._unread: Tensor | None = None
 
     def join(self, prompts: Sequence[Sequence[int]]) -> None:
@@ -50,6 +57,7 @@ class RowState:
         unread = [list(prompt[:-1]) for prompt in prompts]
         lengths = list(map(len, unread))
         self._lengths += lengths
+        self._kept += lengths
         if max(lengths) == 0:
             return
         if first == 0 and len(set(lengths)) == 1:
@@ -59,7 +67,7 @@ class RowState:
         padded = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
         for row, tokens in enumerate(unread):
             padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-        self._pass(padded, first, starts, keep=1)
+        self._pass(padded, first, starts, keep=1, ends=lengths)
 
     @property
     def reading(self) -> bool:
@@ -80,7 +88,7 @@ class RowState:
     def rewind(self, lengths: Sequence[int]) -> None:
         """Take tokens back: per row the number of tokens that stay read."""
         assert all(new <= old for new, old in zip(lengths, self._lengths, strict=True))
-        self._lengths = list(lengths)
+        self._lengths, self._kept = list(lengths), list(lengths)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order, and drop the rest; row i comes from rows[i] >= i."""
@@ -88,14 +96,25 @@ class RowState:
             if source != target:
                 self._cache.copy_row(source, target, self._lengths[source])
         self._lengths = [self._lengths[row] for row in rows]
+        self._kept = [self._kept[row] for row in rows]
 
     def settle(self) -> None:
         """Do nothing: tokens are taken back by a smaller length."""
 
-    def _pass(self, tokens: Tensor, first: int, starts: Sequence[int], keep: int) -> Tensor:
+    def _pass(
+        self,
+        tokens: Tensor,
+        first: int,
+        starts: Sequence[int],
+        keep: int,
+        ends: Sequence[int] | None = None,
+    ) -> Tensor:
         """Run the model over rows from ``first`` on; return the last ``keep`` positions' logits."""
-        rows = range(first, first + len(starts))
-        span = self._cache.place(rows, starts, tokens.shape[1])
+        rows, width = range(first, first + len(starts)), tokens.shape[1]
+        behind = 0
+        if ends is None:
+            behind = max(s + width - k for s, k in zip(starts, self._kept, strict=True))
+        span = self._cache.place(rows, starts, width, ends, behind)
         self.passes += 1
         # only a draft that nobody keeps lies beyond
         positions = span.index(self._device)[1].clamp(max=self._last_position)
@@ -105,8 +124,9 @@ class RowState:
     def _masks(self, span: Span) -> Masks:
         """Return one mask, or one for every kind of layer; None: the model makes its own."""
         masks = {one.kind: self._mask(span, one) for one in self._windows}
-        first = masks[self._windows[0].kind]
-        return first if first is None or len(masks) == 1 else masks
+        if all(mask is None for mask in masks.values()):
+            return None
+        return masks if len(masks) > 1 else next(iter(masks.values()))
 
     def _mask(self, span: Span, window: Window) -> Tensor | None:
         mask = span.mask(window, self._device)

@@ -36,6 +36,7 @@ log = logger("eft_eval")
 
 READ_ON = 4  # tokens that a row reads one by one
 _WINDOW = 5  # tokens of a window in the trial of windows
+_HORIZON = 3  # tokens that can be taken back in it
 _ROUNDS = 50  # times a nudge: activations are rounded, not only weights
 _MIXED, _EQUAL = (19, 12, 5), (13, 13, 13)
 _AGAIN = 10  # tokens that a row with recurrent layers reads
@@ -165,7 +166,7 @@ class Trial:
         """Read a block, take it back, and read on: two tokens at once, or one by one."""
         rows = self._rows(lengths, scale=1)
         sees = layer_windows(self._model.text) if windows else None
-        state = RowState(self._model, len(rows), max(lengths) + 1, sees)
+        state = RowState(self._model, len(rows), max(lengths) + 1, sees, horizon=_HORIZON)
         state.join([row[:-2] for row in rows])
         state.forward(torch.tensor([[row[-3], 0, 0] for row in rows]))
         back = [len(row) - 2 for row in rows]
@@ -195,9 +196,11 @@ class Trial:
         block = torch.tensor([row[-READ_ON:] for row in rows])
         together = state.forward(block)
         state.rewind([length - 1] * len(rows))
-        if self._apart(together, _one_by_one(state, block)) is None:
+        singly = _one_by_one(state, block)
+        if self._apart(together, singly) is None:
             return None
-        return "several tokens, read at once, forget what was read before them"
+        apart = difference(together, singly)
+        return f"its tokens, read at once or one by one, differ by {apart:.2g} standard deviations"
 
     def _reads_again(self, lengths: Sequence[int]) -> str | None:
         """Take back unequal numbers of tokens of rows with recurrent layers; one leaves, one joins.

@@ -50,7 +50,7 @@ PLAIN = {
     "Jamba": (
         {"attn_layer_offset": 1, "attn_layer_period": 2, "num_experts": 1, "mamba_d_state": 8,
          "mamba_dt_rank": 4},
-        "several tokens, read at once, forget what was read before them",
+        "its tokens, read at once or one by one, differ by",
     ),
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from eft_eval.api import Composite
 from eft_eval.decoding import Decoder, SamplingRule
 
 LENGTHS = (1, 5, 19, 6, 2, 30, 12)
-WITHOUT_FLOAT64 = ("NemotronH", "Qwen3Next")  # mixtures of experts
+WITHOUT_FLOAT64 = ("Qwen3Next",)  # mixtures of experts
 QUICK = "Lfm2"
 
 # reference implementations of recurrent layers say that quicker ones are not installed

@@ -1,4 +1,7 @@
-"""Layers with windows and chunks: drafted, token-equal to passes without a cache, in any batch."""
+"""Layers with windows and chunks: drafted, token-equal to passes without a cache, in any batch.
+
+Also where what lies out of the windows is dropped, which the cache does behind a horizon.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from windowed_models import KINDS, save_windowed
 
 from eft_eval.api import Composite
 from eft_eval.decoding import Decoder, SamplingRule
+from eft_eval.engine import states
 from eft_eval.engine.windows import layer_windows
 
 WINDOW = 6
@@ -39,11 +43,15 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
+@pytest.mark.parametrize("horizon", [3, 128], ids=["dropped", "kept"])
 @pytest.mark.parametrize("heat", [0.0, 1.0])
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != QUICK)) for kind in KINDS]
 )
-def test_tokens_are_those_of_passes_without_a_cache(make: Any, kind: str, heat: float) -> None:
+def test_tokens_are_those_of_passes_without_a_cache(
+    make: Any, kind: str, heat: float, horizon: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "HORIZON", horizon)
     for block, size in ((0, 7), (1, 1), (3, 4), (16, 7), ("auto", 4)):
         check(make(kind), LENGTHS, block, size, heat)
 
@@ -54,14 +62,22 @@ WAYS = {
     "block": st.integers(0, 16),
     "size": st.sampled_from([1, 4, 7]),
     "heat": st.sampled_from([0.0, 1.0]),
+    "horizon": st.sampled_from([1, 5, 18, 128]),  # smaller ones grow
 }
 
 
 def around_the_window(
-    composite: Composite, window: int, lengths: list[int], block: int, size: int, heat: float
+    composite: Composite,
+    window: int,
+    lengths: list[int],
+    block: int,
+    size: int,
+    heat: float,
+    horizon: int,
 ) -> None:
     for member in {view.member for view in composite.views}:
         member.model.config.sliding_window = window  # read at every pass
+    before, states.HORIZON = states.HORIZON, horizon
     try:
         made = Decoder(composite, block).generate(
             requests_of(composite, lengths), SamplingRule(heat), LENGTH, stopped, batch_size=size
@@ -69,6 +85,7 @@ def around_the_window(
         for request, one in zip(requests_of(composite, lengths), made, strict=True):
             assert one.tokens == chosen(composite, request, one.tokens, heat)
     finally:
+        states.HORIZON = before
         for view in composite.views:
             view.member.model.config.sliding_window = WINDOW
 
