@@ -119,7 +119,7 @@ def read_labels(
     judges = {item.judge for item in (by_id or {}).values() if item.judge is not None}
     names, named_judge = _names(files, judge, reading.letter, judges)
     personal = owners((found for file in files for found in file.found), names)
-    mixed = (_MIXED,) if is_mixed(set(names) - {judge}) else ()
+    mixed = [*([_MIXED] if is_mixed(set(names) - {judge}) else []), *_alike(names)]
     found = _joined(
         files,
         (names, personal),
@@ -217,6 +217,18 @@ def _names(
             + (f"; or the run's judge: {', '.join(sorted(judges))}" if judges else "")
         )
     return names, names.get(wanted, wanted)
+
+
+def _alike(names: Mapping[str, str]) -> Iterator[str]:
+    """Remark on names that may be one person's: they differ in case or white space alone."""
+    folded: dict[str, list[str]] = {}
+    for name, shown in names.items():
+        folded.setdefault("".join(name.split()).casefold(), []).append(shown)
+    if alike := sorted(", ".join(sorted(one)) for one in folded.values() if len(one) > 1):
+        yield (
+            "annotators whose names differ in capitals or blanks alone, each taken as a person "
+            f"of its own: {'; '.join(alike)}"
+        )
 
 
 def _given_key(path: Path) -> Key:

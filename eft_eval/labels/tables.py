@@ -55,7 +55,9 @@ _ABOUT = re.compile(  # columns beside the labels that are no annotator's
     r"|(created|updated|submitted|started|finished)(_?at)?|comments?|notes?|remarks?"
     r"|(mean|average|avg|median|mode|majority|consensus|agreed|aggregated?|adjudicated|gold|final"
     r"|ground[ _]?truth)([ _-]?(labels?|scores?|ratings?|values?|votes?|answers?))?"
-    r"|std(ev)?|sd|variance|sum|total|count|n|n_?(labels|ratings|votes)|agreement|confidence",
+    r"|std(ev)?|sd|variance|sum|total|count|n|n_?(labels|ratings|votes)|agreement|confidence"
+    r"|.+[ _.:-](comments?|notes?|remarks?|reason(s|ing)?|rationale|explanation|(time)?stamp|time"
+    r"|duration|seconds|confidence)",
     re.IGNORECASE,
 )
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{4}.*")

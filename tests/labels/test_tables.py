@@ -389,3 +389,20 @@ def test_spans_of_doccano_are_nobodys_answers(tmp_path: Path) -> None:
     path = write(tmp_path / "jo.jsonl", "\n".join(map(json.dumps, spans)))
     with pytest.raises(ConfigError, match="with --field: entities"):
         read_labels(path, reading=FileReading(item="id", person_per_file=True))
+
+
+def test_notes_beside_each_persons_answers_are_nobodys(tmp_path: Path) -> None:
+    rows = ["a,1,0,ok,", "b,0,0,,bad", "c,1,1,fine,ok"]
+    text = "\n".join(["item_id,jo,al,jo_notes,al comment", *rows])
+    labels = read_labels(write(tmp_path / "a.csv", text))
+    assert len(labels.annotators) == 2
+    assert sorted(float(one.value) for one in labels.labels) == [0, 0, 0, 1, 1, 1]
+
+
+def test_names_that_differ_in_capitals_alone_are_remarked_on(tmp_path: Path) -> None:
+    rows = ["a,Bob Low,1", "b,bob low,1", "a,al,0", "b,BobLow,0"]
+    labels = read_labels(write(tmp_path / "a.csv", "\n".join(["item_id,annotator,value", *rows])))
+    (remark,) = labels.remarks
+    assert "differ in capitals or blanks alone" in remark
+    assert len(remark.rpartition(": ")[2].split(", ")) == 3
+    assert len(labels.annotators) == 4
