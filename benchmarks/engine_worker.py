@@ -42,10 +42,18 @@ def main(job: Answer) -> None:
         "generate": engine.generate,
         "memory": engine.memory,
         "cost": engine.cost,
+        "hardware": hardware,
     }
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(orders[order.pop("do")](**order)), flush=True)
+
+
+def hardware() -> Answer:
+    """Return this CPU's figures, by processor time: on one thread, other work does not count."""
+    from eft_eval.plans.processor import measured_processor
+
+    return {"processor": measured_processor(time.process_time)}
 
 
 class _Engine:
@@ -54,13 +62,19 @@ class _Engine:
     def __init__(self, job: Answer) -> None:
         self.job = job
         self.before = 0
-        self.weights = 0
+        self.loading = 0
 
     def begin(self) -> None:
         """Note the memory of the imports."""
         gc.collect()
         forget_peak()
         self.before = resident()
+
+    def loaded(self) -> None:
+        """Begin the record of the peak: files that were mapped while they were read are gone."""
+        gc.collect()
+        self.loading = most_resident() - self.before
+        forget_peak()
 
     def requests(self, prompts: list[list[int]]) -> list[Any]:
         from eft_eval.decoding.requests import Request
@@ -93,6 +107,7 @@ class OnVLLM(_Engine):
         self.engine = self.composite._vllm
         for cache in self._runner().kv_caches:  # as if all were in use: what is zero takes no room
             cache.fill_(0.0)
+        self.loaded()
 
     def _runner(self) -> Any:
         core = self.engine.llm.llm_engine.engine_core.engine_core
@@ -104,17 +119,17 @@ class OnVLLM(_Engine):
 
         asked = self.requests(prompts)
         groups = [[one] for one in asked] if rows == 1 else [asked]
-        start = time.perf_counter()
+        spent, start = time.process_time(), time.perf_counter()
         made = [
             answer.tokens
             for group in groups
             for _, answer in self.engine.responses(group, SamplingRule(), limit)
         ]
         seconds = time.perf_counter() - start
-        return {"tokens": made, "seconds": seconds}
+        return {"tokens": made, "seconds": seconds, "processor": time.process_time() - spent}
 
     def memory(self) -> Answer:
-        """Return the peak over that of the imports, the weights, and the caches as vLLM has them."""
+        """Return the peak over that of the imports, and vLLM's own weights and caches."""
         statistics = self.engine.statistics().record().as_dict()
         runner = self._runner()
         models = [runner.model, getattr(getattr(runner, "drafter", None), "model", None)]
@@ -130,6 +145,7 @@ class OnVLLM(_Engine):
         }
         return {
             "peak": most_resident() - self.before,
+            "peak_while_loading": self.loading,
             "weights": sum(weights.values()),
             "caches": sum(caches.values()),
             "statistics": statistics,
@@ -151,21 +167,23 @@ class OnTransformers(_Engine):
         for view in self.composite.views:
             _ = view.member.engine
         self.decoder = Decoder(self.composite, job["block"])
+        self.loaded()
 
     def generate(self, prompts: list[list[int]], rows: int, limit: int) -> Answer:
         """Generate, ``rows`` at a time."""
         from eft_eval.decoding.requests import SamplingRule
 
-        start = time.perf_counter()
-        made = self.decoder.generate(
-            self.requests(prompts), SamplingRule(), limit, batch_size=rows
-        )
-        return {"tokens": [one.tokens for one in made], "seconds": time.perf_counter() - start}
+        spent, start = time.process_time(), time.perf_counter()
+        made = self.decoder.generate(self.requests(prompts), SamplingRule(), limit, batch_size=rows)
+        seconds = time.perf_counter() - start
+        tokens = [one.tokens for one in made]
+        return {"tokens": tokens, "seconds": seconds, "processor": time.process_time() - spent}
 
     def memory(self) -> Answer:
         """Return the peak over that of the imports."""
         return {
             "peak": most_resident() - self.before,
+            "peak_while_loading": self.loading,
             "statistics": self.decoder.statistics.record().as_dict(),
         }
 

@@ -1,11 +1,13 @@
-"""Engines for composites on a CPU: vLLM, our own over transformers, and three servers mixed outside.
+"""Engines of composites on a CPU: vLLM, our own over transformers, three servers mixed outside.
 
     python -m benchmarks.engines --json engines.json        (in an environment with vLLM)
+    python -m benchmarks.engines --drafts 2 4 6 8
 
-The demo family's trained members in realistic shapes (`benchmarks.widening`): a vocabulary of 32,000,
-heads of 32, a base of over ten times the tuned member's cost. Every contestant is a process of
-its own, kept alive; they take turns, and ratios are medians over the repeats. Times are for the
-same prompts, greedily, until the response ends or reaches the limit.
+The demo family's trained members in realistic shapes (`benchmarks.widening`): a vocabulary of
+32,000, heads of 32, a base of over ten times the tuned member's cost. Every contestant is a process
+of its own, kept alive; they take turns, and ratios are medians over the repeats. Times are for the
+same prompts, greedily, until the response ends or reaches the limit; processor time, of all
+processes of a contestant, says the same on a machine with other work.
 
 How it is done without eft-eval: three vLLM servers, of which a client asks every token's 20 best
 log-probabilities and sums them. It needs a round trip per token, and sees 20 of 32,000 tokens: a
@@ -15,6 +17,7 @@ token that a list lacks is given the list's last value.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -26,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from benchmarks.mixing_client import Servers, mixed_responses
+from benchmarks.mixing_client import Servers, mixed_responses, processor_seconds
 
 __all__ = ["Size", "main", "make_members"]
 
@@ -38,36 +41,53 @@ class Size(NamedTuple):
 
     base: tuple[int, int, int, int]
     """Hidden width, heads, neurons and layers of the base."""
-    small: tuple[int, int, int]
-    """Hidden width, heads and neurons of the others."""
+    small: tuple[int, int, int, int]
+    """The same of the others."""
     vocabulary: int
     prompts: int
     limit: int
     repeats: int
 
 
-FULL = Size((384, 12, 1024, 20), (128, 4, 352), 32_000, 64, 32, 3)
-SMOKE = Size((128, 4, 336, 4), (64, 4, 160), 2_000, 4, 6, 1)
+FULL = Size((384, 12, 1024, 20), (128, 4, 352, 2), 32_000, 64, 32, 2)
+SMOKE = Size((160, 4, 336, 4), (96, 4, 160, 2), 2_000, 4, 6, 1)
 OURS_ROWS = 32
+HEAD = 32  # the smallest that vLLM's kernels for CPUs take
+POSITIONS = 512
 CACHE_TOKENS = 128  # a page of vLLM's caches on a CPU: what a row takes at least
 
 
 def make_members(folder: Path, size: Size) -> dict[str, str]:
     """Save the members; return their folders by role."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     from benchmarks.widening import Shape, widen
     from eft_eval.recipe.locations import location_of
 
-    hidden, heads, neurons, layers = size.base
-    narrow, few, less = size.small
-    shapes = {
-        "base": Shape(hidden, heads, 32, neurons, layers, size.vocabulary),
-        "tuned": Shape(narrow, few, 32, less, None, size.vocabulary),
-    }
-    shapes["reference"] = shapes["tuned"]
-    return {
-        role: widen(str(location_of(f"demo:{name}")), folder / role, shapes[role])
-        for role, name in ROLES.items()
-    }
+    found = {}
+    for role, name in ROLES.items():
+        source, target = str(location_of(f"demo:{name}")), folder / role
+        trained = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+        hidden, heads, inner, layers = size.base if role == "base" else size.small
+        shape = Shape(
+            hidden, inner, layers, heads, heads, HEAD, size.vocabulary, True, role == "reference"
+        )
+        model = widen(trained, shape, POSITIONS, torch.device("cpu"), torch.float32)
+        model.save_pretrained(target)
+        AutoTokenizer.from_pretrained(source).save_pretrained(target)
+        name_unused(target / "tokenizer.json", size.vocabulary)
+        found[role] = str(target)
+    return found
+
+
+def name_unused(file: Path, size: int) -> None:
+    """Give a tokenizer names for tokens that no text has, up to a vocabulary's size."""
+    kept = json.loads(file.read_text())
+    vocabulary = kept["model"]["vocab"]
+    for number in range(max(vocabulary.values()) + 1, size):
+        vocabulary[f"\u0000unused{number}"] = number
+    file.write_text(json.dumps(kept, ensure_ascii=False))
 
 
 def cache_bytes(members: dict[str, str], rows: int) -> int:
@@ -83,10 +103,12 @@ def cache_bytes(members: dict[str, str], rows: int) -> int:
 class Worker:
     """A contestant in a process of its own, which answers orders line by line."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any], threads: int | None = None) -> None:
+        given = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.engine_worker", json.dumps(job)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=environment() | given,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -129,8 +151,8 @@ def measure(size: Size, servers: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         members = make_members(Path(folder), size)
         prompts = prompts_of(members["tuned"], size.prompts)
-        job = {"members": members, "rows": size.prompts, "caches": cache_bytes(members, size.prompts)}
-        found: dict[str, Any] = {"size": size._asdict(), "prompts": len(prompts)}
+        job = job_of(members, size)
+        found: dict[str, Any] = {"size": size._asdict()}
         with (
             Worker(job | {"engine": "vllm", "block": 0}) as plain,
             Worker(job | {"engine": "vllm", "block": 4}) as drafted,
@@ -150,6 +172,33 @@ def measure(size: Size, servers: bool) -> dict[str, Any]:
         return found
 
 
+def draft_lengths(size: Size, blocks: Sequence[int]) -> dict[str, Any]:
+    """Run eft-vllm plainly and with each length of drafts; return the figures."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as alive:
+        members = make_members(Path(folder), size)
+        prompts = prompts_of(members["tuned"], size.prompts)
+        contestants, workers = {}, {}
+        for block in (0, *blocks):
+            job = job_of(members, size) | {"engine": "vllm", "block": block}
+            worker = workers[block] = alive.enter_context(Worker(job))
+            name = f"eft-vllm, {block} drafted" if block else "eft-vllm"
+            contestants[name] = (worker, prompts, size.prompts)
+            contestants[f"{name}, batch 1"] = (worker, prompts[:4], 1)
+        found = take_turns(contestants, members, size, servers=False)
+        found |= {"size": size._asdict()}
+        found["acceptance"] = {
+            block: worker.ask(do="memory")["statistics"]["acceptance"]
+            for block, worker in workers.items()
+        }
+        return found
+
+
+def job_of(members: dict[str, str], size: Size) -> dict[str, Any]:
+    """Return what a contestant has to know."""
+    caches = cache_bytes(members, size.prompts)
+    return {"members": members, "rows": size.prompts, "caches": caches}
+
+
 def take_turns(
     contestants: dict[str, tuple[Worker, list[list[int]], int]],
     members: dict[str, str],
@@ -159,29 +208,36 @@ def take_turns(
     """Let contestants answer in turn, the first time for warmth; return speeds and responses."""
     speeds: dict[str, list[float]] = {}
     responses: dict[str, list[list[int]]] = {}
+    processor: dict[str, list[float]] = {}
     unseen = 0.0
 
-    def record(name: str, made: list[list[int]], seconds: float, warm: bool) -> None:
-        responses[name] = made
+    def record(name: str, answer: dict[str, Any], warm: bool) -> None:
+        responses[name] = answer["tokens"]
+        tokens = sum(map(len, answer["tokens"]))
+        print(f"turn {turn}, {name}: {tokens} tokens, {answer['seconds']:.2f} s", file=sys.stderr)
         if warm:
-            speeds.setdefault(name, []).append(sum(map(len, made)) / seconds)
+            speeds.setdefault(name, []).append(tokens / answer["seconds"])
+            processor.setdefault(name, []).append(1000 * answer["processor"] / tokens)
 
     for turn in range(size.repeats + 1):
         for name, (worker, prompts, rows) in contestants.items():
             answer = worker.ask(do="generate", prompts=prompts, rows=rows, limit=size.limit)
-            record(name, answer["tokens"], answer["seconds"], turn > 0)
+            record(name, answer, turn > 0)
     if servers:
         everything = next(iter(contestants.values()))[1]
         with Servers(members, environment()) as addresses:
             for turn in range(2):
-                started = time.perf_counter()
+                spent, started = processor_seconds(), time.perf_counter()
                 mixed = mixed_responses(addresses, everything, size.limit, stop=0)
                 seconds = time.perf_counter() - started
-                record("three servers, mixed", mixed.tokens, seconds, turn > 0)
+                answer = {"tokens": mixed.tokens, "seconds": seconds}
+                answer["processor"] = processor_seconds() - spent  # other contestants sleep
+                record("three servers, mixed", answer, turn > 0)
                 unseen = mixed.unseen
     exact = responses["eft-vllm"]
     return {
         "tokens_per_second": speeds,
+        "processor_ms_per_token": processor,
         "equal_responses": {
             name: sum(a == b for a, b in zip(made, exact, strict=False)) / len(made)
             for name, made in responses.items()
@@ -206,28 +262,20 @@ def prompts_of(folder: str, count: int) -> list[list[int]]:
 def ratios(found: dict[str, Any]) -> dict[str, float]:
     """Return what the targets are about."""
     speed = {name: statistics.median(one) for name, one in found["tokens_per_second"].items()}
-    pairs = {
-        "eft-vllm over three servers": ("eft-vllm", "three servers, mixed"),
-        "eft-vllm over the transformers engine": (
-            "eft-vllm",
-            f"transformers engine, batch {OURS_ROWS}",
-        ),
-        "drafted over plain, eft-vllm, batch 1": (
-            "eft-vllm, drafted, batch 1",
-            "eft-vllm, batch 1",
-        ),
-        "drafted over plain, eft-vllm, whole batch": ("eft-vllm, drafted", "eft-vllm"),
-    }
-    result = {
-        name: speed[one] / speed[other]
-        for name, (one, other) in pairs.items()
-        if one in speed and other in speed
-    }
+    spent = {n: statistics.median(one) for n, one in found["processor_ms_per_token"].items()}
+    pairs = [("eft-vllm", name) for name in speed if not name.startswith("eft-vllm")]
+    for name in speed:
+        if "drafted" in name:
+            pairs.append((name, "eft-vllm, batch 1" if name.endswith("batch 1") else "eft-vllm"))
+    result = {}
+    for one, other in pairs:
+        result[f"{one} over {other}"] = speed[one] / speed[other]
+        result[f"{one} over {other}, by processor time"] = spent[other] / spent[one]
     for name in ("memory", "memory_drafted"):
-        memory = found[name]
-        result[f"peak {name} over weights and caches"] = memory["peak"] / (
-            memory["weights"] + memory["caches"]
-        )
+        if name in found:
+            memory = found[name]
+            held = memory["weights"] + memory["caches"]
+            result[f"peak {name} over weights and caches"] = memory["peak"] / held
     return result
 
 
@@ -235,15 +283,24 @@ def main(words: Sequence[str] | None = None) -> dict[str, Any]:
     """Parse the command line, measure, print; return all figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--smoke", action="store_true", help="tiny members, no servers: does it run?")
+    parser.add_argument("--smoke", action="store_true", help="tiny members, no servers")
+    parser.add_argument("--drafts", type=int, nargs="+", help="compare these lengths of drafts")
     options = parser.parse_args(words)
-    found = measure(SMOKE if options.smoke else FULL, servers=not options.smoke)
+    size = SMOKE if options.smoke else FULL
+    if options.drafts:
+        found = draft_lengths(size, options.drafts)
+    else:
+        found = measure(size, servers=not options.smoke)
     found["ratios"] = ratios(found)
     for name, speeds in found["tokens_per_second"].items():
         equal = found["equal_responses"][name]
-        print(f"{name:38} {statistics.median(speeds):9.1f} tokens/s, {equal:.0%} as eft-vllm")
+        spent = statistics.median(found["processor_ms_per_token"][name])
+        print(
+            f"{name:32} {statistics.median(speeds):9.1f} tokens/s, {spent:7.2f} ms of processors a "
+            f"token, {equal:.0%} of responses as eft-vllm's"
+        )
     for name, value in found["ratios"].items():
-        print(f"{name:48} {value:.2f}")
+        print(f"{name:64} {value:.2f}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     return found

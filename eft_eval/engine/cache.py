@@ -8,6 +8,7 @@ are used in turn.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,7 +119,9 @@ class RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no ty
 
     def __init__(self, cache: RowCache, window: Window) -> None:
         super().__init__()
-        self._cache, self._window = cache, window
+        # a weak one: caches of ended batches must not wait for the collector of cycles
+        self._cache: RowCache = weakref.proxy(cache)
+        self._window = window
         self.is_sliding = window.size is not None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

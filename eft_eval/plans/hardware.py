@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from eft_eval.errors import ConfigError, nearest
+import torch
 
-__all__ = ["DEVICES", "Device", "Hardware", "measured_cpu", "parse_hardware"]
+from eft_eval.composite.memory import available_bytes
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.plans.processor import Processor, measured_processor
+
+__all__ = ["DEVICES", "GIB", "Device", "Hardware", "parse_hardware"]
 
 GIB = 2**30
 
@@ -23,6 +26,7 @@ class Device(NamedTuple):
         bandwidth: Of its memory, bytes a second.
         compute: Dense 16-bit matrix products, floating-point operations a second.
         cpu: Whether it is a CPU, whose figures are what was measured and not a maker's peak.
+        measured: What else was measured of this machine's CPU.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Device(NamedTuple):
     bandwidth: float
     compute: float
     cpu: bool = False
+    measured: Processor | None = None
 
 
 class Hardware(NamedTuple):
@@ -164,52 +169,28 @@ def _number(text: str, where: str) -> float:
 def _cpu(given: str, text: str) -> Device:
     """Return a CPU: what is not given is measured on this machine."""
     if not given:
-        return measured_cpu()
+        return _this_cpu()
     own = _OWN.fullmatch(given)
     if own is None or own["unit"] is None:
         raise _unknown(text)
     if own["bandwidth"] is None:
         if own["compute"] is not None:
             raise _unknown(text)
-        return measured_cpu()._replace(name=f"CPU:{given}", memory=_bytes(own, text))
+        return _this_cpu()._replace(name=f"CPU:{given}", memory=_bytes(own, text))
     device = _own_device(own, f"CPU:{given}", text)
     if own["compute"] is None:
         device = device._replace(compute=device.bandwidth * _CPU_OPERATIONS_PER_BYTE)
     return device._replace(cpu=True)
 
 
-_CPU_OPERATIONS_PER_BYTE = 8.0
-_STREAMED = 64 << 20  # float32 numbers; larger than caches
-
-
-def measured_cpu() -> Device:
-    """Return this machine's CPU, its speed measured in about a second.
-
-    Bandwidth is that of a matrix times a vector, which is what a decoding step does; arithmetic
-    that of a product of matrices; both float32, on as many threads as torch uses.
-    """
-    import torch
-
-    from eft_eval.composite.memory import available_bytes
-
+def _this_cpu() -> Device:
     memory = available_bytes(torch.device("cpu"))
     if memory is None:
         raise ConfigError(
             "--hardware is 'CPU': the memory of this machine is unknown; say both: CPU:16GB@40GBps"
         )
-    with torch.inference_mode():
-        matrix = torch.ones(_STREAMED // 4096, 4096)
-        vector = torch.ones(4096, 1)
-        streamed = matrix.numel() * 4 / _least_seconds(lambda: matrix @ vector)
-        square = torch.ones(1024, 1024)
-        computed = 2 * 1024**3 / _least_seconds(lambda: square @ square)
-    return Device("CPU", memory, streamed, computed, True)
+    found = measured_processor()
+    return Device("CPU", memory, found.bandwidth, found.compute, True, found)
 
 
-def _least_seconds(run: Callable[[], object], times: int = 5) -> float:
-    least = float("inf")
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        least = min(least, time.perf_counter() - start)
-    return least
+_CPU_OPERATIONS_PER_BYTE = 8.0

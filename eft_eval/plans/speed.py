@@ -43,8 +43,9 @@ class Efficiency(NamedTuple):
 
 def efficiency_of(engine: str, device: Device) -> Efficiency:
     """Return what an engine reaches: all assumed, for want of measurements; see docs/scale.md."""
-    if device.cpu:  # its figures are what was reached, so that only a layer's time is assumed
-        return Efficiency(1.0, 1.0, 0.15e-3 if engine == "eft" else 0.1e-3)
+    if device.cpu:  # its figures are what was reached
+        layer = 0.4e-3 if device.measured is None else device.measured.layer
+        return Efficiency(1.0, 1.0, layer)
     if engine == "eft":  # every kernel is started by Python
         return Efficiency(0.7, 0.4, 0.5e-3)
     return Efficiency(0.75, 0.5, 0.01e-3)
@@ -145,11 +146,14 @@ class _Timing:
         """Return the seconds of a pass over tokens of rows that are so long already."""
         device, reached = self._device, self._reached
         read = work.bytes_read(tokens) + rows * work.cache_of(length)
-        computed = tokens * (work.operations + work.attention * length)
-        seconds = max(
-            read / (device.bandwidth * self._abreast * reached.bandwidth),
-            computed / (device.compute * self._abreast * reached.compute),
-        )
+        attended = tokens * work.attention * length
+        streamed = read / (device.bandwidth * self._abreast * reached.bandwidth)
+        arithmetic = device.compute * self._abreast * reached.compute
+        if device.measured is None:
+            seconds = max(streamed, (tokens * work.operations + attended) / arithmetic)
+        else:  # a CPU does not load the next weights while it multiplies
+            products = work.operations / 2 * device.measured.per_weight(tokens)
+            seconds = streamed + (products + attended / device.compute) / self._abreast
         if self._abreast > 1:
             moved = tokens * work.hidden * 2 / _LINK
             seconds += 2 * work.layers * (_REDUCTION + moved)

@@ -27,10 +27,10 @@ def test_known_devices(text: str, number: int, name: str) -> None:
 def test_devices_of_ones_own() -> None:
     found = parse_hardware("3x80GB@2TB/s@300TFLOPS")
     assert found.number == 3
-    assert found.device[1:] == (80_000_000_000, 2e12, 3e14, False)
+    assert found.device[1:5] == (80_000_000_000, 2e12, 3e14, False)
     assert parse_hardware("24GiB@1000GBps").device.memory == 24 * 2**30
     cpu = parse_hardware("CPU:64GB@40GBps@2TFLOPS").device
-    assert cpu[1:] == (64_000_000_000, 4e10, 2e12, True)
+    assert cpu[1:5] == (64_000_000_000, 4e10, 2e12, True)
 
 
 def test_this_machine_is_measured() -> None:
