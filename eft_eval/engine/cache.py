@@ -120,7 +120,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no ty
     def __init__(self, cache: RowCache, window: Window) -> None:
         super().__init__()
         # a weak one: caches of ended batches must not wait for the collector of cycles
-        self._cache: RowCache = weakref.proxy(cache)
+        self._cache: Any = weakref.proxy(cache)
         self._window = window
         self.is_sliding = window.size is not None
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import torch
 
+from eft_eval.engine.layer_cost import layer_seconds, least_seconds
+
 __all__ = ["Processor", "measured_processor"]
 
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 256)
-_MATRIX = (2048, 8192)  # float32, 64 MiB: larger than caches
-_LAYERS = (2, 10)
-_TIMES = 4
+_MATRIX = (16384, 1024)  # float32, 64 MiB: larger than caches
 
 
 class Processor(NamedTuple):
@@ -60,38 +60,14 @@ def measured_processor(clock: Callable[[], float] = time.perf_counter) -> Proces
     Args:
         clock: Seconds; ``time.process_time`` on one thread, so that other work does not count.
     """
-    found = []
+    matrix = torch.ones(_MATRIX)
+    products = [(rows, _product_seconds(matrix, rows, clock)) for rows in _ROWS]
+    return Processor(tuple(products), layer_seconds(clock))
+
+
+def _product_seconds(matrix: torch.Tensor, rows: int, clock: Callable[[], float]) -> float:
+    """Return the seconds per weight of a product with so many rows."""
+    given = torch.ones(rows, matrix.shape[1])
     with torch.inference_mode():
-        matrix = torch.ones(_MATRIX)
-        for rows in _ROWS:
-            given = torch.ones(rows, _MATRIX[1])
-            seconds = _least(lambda given=given: torch.nn.functional.linear(given, matrix), clock)
-            found.append((rows, seconds / matrix.numel()))
-    return Processor(tuple(found), _layer_seconds(clock))
-
-
-def _layer_seconds(clock: Callable[[], float]) -> float:
-    few, many = (_step_seconds(layers, clock) for layers in _LAYERS)
-    return max(0.0, (many - few) / (_LAYERS[1] - _LAYERS[0]))
-
-
-def _step_seconds(layers: int, clock: Callable[[], float]) -> float:
-    from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=8, hidden_size=64, intermediate_size=64, num_hidden_layers=layers,
-        num_attention_heads=2, max_position_embeddings=64,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config).eval()
-    cache, token = DynamicCache(config=config), torch.ones(1, 1, dtype=torch.long)
-    with torch.inference_mode():
-        return _least(lambda: model(token, past_key_values=cache, use_cache=True), clock)
-
-
-def _least(run: Callable[[], object], clock: Callable[[], float]) -> float:
-    least = float("inf")
-    for _ in range(_TIMES):
-        start = clock()
-        run()
-        least = min(least, clock() - start)
-    return least
+        seconds = least_seconds(lambda: torch.nn.functional.linear(given, matrix), clock)
+    return seconds / matrix.numel()
