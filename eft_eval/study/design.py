@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, model
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import read_text, user_path
 from eft_eval.study.family import Family, find_family, parse_family
-from eft_eval.study.words import Closed, grid, listed, problems_of
+from eft_eval.study.words import Closed, grid, listed, no_flag, problems_of
 from eft_eval.yaml_text import load_yaml
 
 __all__ = ["Analysis", "Arm", "Design", "design_names", "family_of", "find_design", "own_family"]
@@ -24,6 +24,16 @@ def _each(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else [value]
 
 
+def _own(value: Any) -> Any:
+    """Return a family that is written out as one; its name or file as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return parse_family(value, "family")
+    except ConfigError as error:
+        raise ValueError(str(error).removeprefix("family: ")) from None
+
+
 def _numbers(value: Any) -> Any:
     if isinstance(value, str):
         try:
@@ -33,7 +43,7 @@ def _numbers(value: Any) -> Any:
     return _each(value)
 
 
-_Weights = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
+_Weights = Annotated[tuple[float, ...], BeforeValidator(_numbers), BeforeValidator(no_flag)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
 
 
@@ -55,8 +65,12 @@ class Arm(Closed):
     reference: str | None = None
     weight: _Weights = (1.0,)
     alpha: _Weights = ()
-    weight_top_p: Annotated[tuple[float | None, ...], BeforeValidator(_each)] = (None,)
-    block: Annotated[tuple[int | Literal["auto"], ...], BeforeValidator(_each)] = ("auto",)
+    weight_top_p: Annotated[
+        tuple[float | None, ...], BeforeValidator(_each), BeforeValidator(no_flag)
+    ] = (None,)
+    block: Annotated[
+        tuple[int | Literal["auto"], ...], BeforeValidator(_each), BeforeValidator(no_flag)
+    ] = ("auto",)
 
     @model_validator(mode="after")
     def _fits(self) -> Arm:
@@ -95,12 +109,14 @@ class Design(Closed):
 
     analysis: Analysis
     arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")], Arm] = Field(min_length=1)
-    family: str | Family | None = None
+    family: Annotated[str | Family | None, BeforeValidator(_own)] = None
     tasks: _Names = ()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(_each)] = (
-        Field(default=(1234,), min_length=1)
-    )
-    limit: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+        BeforeValidator(_each),
+        BeforeValidator(no_flag),
+    ] = (1234,)
+    limit: Annotated[FiniteFloat | None, Field(gt=0), BeforeValidator(no_flag)] = None
     batch_size: (
         Annotated[int, Field(ge=1)]
         | Annotated[str, Field(pattern=r"^([1-9][0-9]{0,5}|auto(:[1-9][0-9]{0,5})?)$")]
@@ -115,8 +131,16 @@ class Design(Closed):
 
     @model_validator(mode="after")
     def _fits_its_analysis(self) -> Design:
+        if not self.seeds:
+            raise ValueError("an empty list of seeds makes no run")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("a seed appears twice")
+        if len(set(self.tasks)) != len(self.tasks):
+            raise ValueError("a task appears twice")
+        if self.limit is not None and self.limit > 1 and not self.limit.is_integer():
+            raise ValueError(
+                f"limit: got {self.limit:g}: a whole number of documents, or a share below 1"
+            )
         if self.analysis == "sequence" and len(self.seeds) < 2:
             raise ValueError("sequence weighs several samples of a prompt: give at least two seeds")
         if self.analysis in ("tokens", "sequence") and not any(

@@ -30,6 +30,7 @@ _LIBRARIES = (
 )  # fmt: skip
 _ACCELERATORS = ("nvidia*", "kfd", "dri", "dxg", "accel*", "davinci*")
 _READY = "ready\n"
+_PATIENCE = 10.0  # seconds for a process that has nothing to do to end by itself
 
 
 def can_fork() -> bool:
@@ -83,9 +84,17 @@ class Forks:
         self._process.terminate()
 
     def close(self) -> None:
-        """Wait for the end of the process, which is making no run."""
+        """End the process, which is making no run; what its runs left behind is not waited for."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with contextlib.suppress(OSError):
-            self._process.communicate()
+            self._process.stdin.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
 
 
 def _serve() -> None:
@@ -107,6 +116,7 @@ def _serve() -> None:
         log, *words = json.loads(line)
         child = os.fork()
         if child == 0:
+            told.close()  # or whoever listens would wait for what the run leaves behind
             signal.signal(signal.SIGINT, interrupted)
             _become(log, words)
         signal.signal(signal.SIGTERM, _ending(child))

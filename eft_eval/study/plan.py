@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.recipe import Recipe, canonical_name, parse_recipe
+from eft_eval.recipe import (
+    Recipe,
+    canonical_name,
+    parse_model_args,
+    parse_recipe,
+    split_recipe,
+)
 from eft_eval.recipe.model import MemberSpec
 from eft_eval.study.design import Arm, Design, family_of
 from eft_eval.study.family import BETWEEN, MEMBERS, Family
@@ -112,6 +118,29 @@ class StudyPlan:
             "level": design.level,
         }
 
+    def check_arguments(self) -> None:
+        """Check that the run-time arguments are some, and leave to the arms what they sum.
+
+        Raises:
+            ConfigError: A key is unknown, or one changes an arm's composite.
+        """
+        for arm in self.arms:
+            given = self._model_args(ArmRun(arm, 0), Path("responses"))
+            try:
+                if self.design.engine == "eft":
+                    found = parse_model_args(given).recipe
+                else:
+                    found = parse_recipe(split_recipe(given)[0])
+            except ConfigError as error:
+                said = str(error).removeprefix("model_args: ")
+                raise ConfigError(f"model-args: {said}") from error
+            if _summed(found) != _summed(arm.recipe) or "resume" in self.model_args:
+                raise ConfigError(
+                    f"model-args: {', '.join(self.model_args)} would change what arm {arm.name} "
+                    "is; models, weights, blocks and filters are the arms', and the study resumes "
+                    "by itself"
+                )
+
     def command(self, run: ArmRun, output: Path, responses: Path) -> list[str]:
         """Return the command that makes a run.
 
@@ -144,6 +173,14 @@ class StudyPlan:
         return found
 
 
+def _summed(recipe: Recipe) -> tuple[object, ...]:
+    """Return what a study's arms differ in."""
+    models = [(role, spec.model, spec.revision) for role, spec in recipe.members]
+    decoding = recipe.decoding
+    weights = [delta.weight for delta in recipe.deltas]
+    return models, weights, decoding.block, decoding.weight_top_p
+
+
 def plan_study(design: Design, judge: str = "") -> StudyPlan:
     """Return the plan of a design.
 
@@ -159,10 +196,12 @@ def plan_study(design: Design, judge: str = "") -> StudyPlan:
     ]
     if not arms:
         raise ConfigError(f"the family {family.name} has no size between small and large: no arm")
-    names = [arm.name for arm in arms]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    names = [arm.name.casefold() for arm in arms]  # folders, which some systems take for the same
+    if twice := next((arm.name for arm in arms if names.count(arm.name.casefold()) > 1), None):
         raise ConfigError(f"two arms are called {twice!r}; give one of them another name")
-    return StudyPlan(design, family, design.tasks or family.tasks, tuple(arms), judge)
+    plan = StudyPlan(design, family, design.tasks or family.tasks, tuple(arms), judge)
+    plan.check_arguments()
+    return plan
 
 
 def _rungs(name: str, arm: Arm, family: Family) -> Iterator[tuple[str, Arm]]:

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.secrets import without_secrets
 
-__all__ = ["Closed", "grid", "listed", "problems_of"]
+__all__ = ["Closed", "grid", "listed", "no_flag", "problems_of"]
 
 _MOST = 1000  # points of a grid
+_NEAR = Decimal("1e-6")  # of a step: how far its multiples may miss the end by rounding
+_KINDS = ("int", "float", "str", "constrained-int", "constrained-str")  # pydantic's, of unions
 
 
 class Closed(BaseModel):
@@ -29,6 +31,15 @@ def listed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def no_flag(value: Any) -> Any:
+    """Return a value that is to be a number, or a list of some; true and false are none."""
+    flags = [one for one in (value if isinstance(value, (list, tuple)) else [value])
+             if isinstance(one, bool)]  # fmt: skip
+    if flags:
+        raise ValueError(f"{str(flags[0]).lower()} is no number")
+    return value
 
 
 def grid(text: str, name: str) -> list[float]:
@@ -51,14 +62,23 @@ def grid(text: str, name: str) -> list[float]:
     start, stop, step = parts
     if (stop - start) / step > _MOST:
         raise ConfigError(f"{name}: {text} has more than {_MOST} points")
-    return [float(start + step * place) for place in range(int((stop - start) / step) + 1)]
+    points = [start + step * place for place in range(round((stop - start) / step) + 1)]
+    if abs(points[-1] - stop) > _NEAR * step:
+        raise ConfigError(
+            f"{name}: steps of {parts[2]} from {start} do not reach {stop}: give a step that does, "
+            "or the values with commas"
+        )
+    return [float(point) for point in (*points[:-1], stop)]
 
 
 def problems_of(error: ValidationError, keys: Iterable[str]) -> str:
     """Return what is wrong with a mapping, in one line: where, what was given, what is expected."""
     found = {}
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
+        loc = item["loc"]
+        if loc and (loc[-1] in _KINDS or str(loc[-1]).startswith("literal[")):
+            loc = loc[:-1]
+        where = ".".join(str(part) for part in loc)
         if item["type"] == "extra_forbidden":
             found[where] = f"unknown key {where!r}{nearest(str(item['loc'][-1]), keys)}"
         elif item["type"] == "missing":
@@ -67,7 +87,16 @@ def problems_of(error: ValidationError, keys: Iterable[str]) -> str:
             message = str(item["msg"]).removeprefix("Value error, ")
             given = without_secrets(item["input"])
             said = f"{message[0].lower()}{message[1:]}"
-            found[where] = said if isinstance(given, dict) else f"{where}: got {given!r}: {said}"
-            if isinstance(given, dict) and where:
-                found[where] = f"{where}: {said}"
-    return "; ".join(found.values())
+            before = found.get(where)
+            if isinstance(given, dict):
+                text = f"{where}: {said}" if where else said
+            else:
+                shown = "" if said.startswith(("got ", "steps ")) else f" got {given!r}:"
+                text = f"{where}:{shown} {said}"
+            found[where] = f"{before}, or {said}" if before else text
+    inner = tuple(f"{where}." for where in found)
+    return "; ".join(
+        text
+        for where, text in found.items()  # what is wrong within says it
+        if not any(other.startswith(f"{where}.") for other in inner if other != f"{where}.")
+    )

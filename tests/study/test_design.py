@@ -118,7 +118,8 @@ def test_grids() -> None:
     assert grid("0:1:0.25", "x") == [0, 0.25, 0.5, 0.75, 1]
     assert grid("0:0.3:0.1", "x") == [0, 0.1, 0.2, 0.3]
     assert grid("0, 2,0.5", "x") == [0, 2, 0.5]
-    for wrong in ("", "a", "0:1", "0:1:0", "1:0:0.5", "0:1:nan", "0:1:1e-9"):
+    assert grid("0:1:0.333333333", "x") == [0, 0.333333333, 0.666666666, 1]
+    for wrong in ("", "a", "0:1", "0:1:0", "1:0:0.5", "0:1:nan", "0:1:1e-9", "0:1:0.3", "0:1:2"):
         with pytest.raises(ConfigError, match=r"^x: "):
             grid(wrong, "x")
 
@@ -132,7 +133,22 @@ def test_grids() -> None:
         ("scaling", {"family": "lama2"}, "did you mean 'llama2'?"),
         ("scaling", {"seeds": [1, 1]}, "a seed appears twice"),
         ("scaling", {"seeds": [-1]}, "seeds.0: got -1"),
+        ("scaling", {"seeds": True}, "seeds: got True: true is no number"),
+        ("scaling", {"seeds": []}, "an empty list of seeds"),
+        ("scaling", {"seeds": [1.5]}, "seeds.0: got 1.5: input should be a valid integer"),
+        ("scaling", {"tasks": "a,b,a"}, "a task appears twice"),
         ("scaling", {"limit": 0}, "limit: got 0"),
+        ("scaling", {"limit": True}, "limit: got True: true is no number"),
+        ("scaling", {"limit": 2.5}, "limit: got 2.5: a whole number of documents, or a share"),
+        ("scaling", {"family": {"small-base": "a/b", "large-bose": "c/d"}},
+         "study scaling: family: unknown key 'large-bose' (did you mean 'large-base'?)"),
+        ("scaling", {"model-args": {"tuned": "a/b", "reference": "c/d"}},
+         "model-args: tuned, reference would change what arm small-tuned is"),
+        ("scaling", {"model-args": {"weight": 3}}, "model-args: 'deltas.0.tuned' is missing"),
+        ("truncation", {"model-args": {"weight": 3}}, "weight would change what arm up-scaled-w"),
+        ("truncation", {"model-args": {"block": 2}}, "block would change what arm up-scaled-wei"),
+        ("truncation", {"model-args": {"resume": "x"}}, "resume would change"),
+        ("truncation", {"model-args": {"bogus": 2}}, "model-args: unknown key 'bogus'"),
         ("scaling", {"engine": "vllm"}, "engine: got 'vllm'"),
         ("scaling", {"alpha": "0:1:0.5"}, "no arm of study scaling has 'alpha'"),
         ("scaling", {"tsks": "x"}, "unknown key 'tsks' (did you mean 'tasks'?)"),
@@ -160,6 +176,14 @@ def test_a_wrong_study_is_one_line(name: str, changes: dict[str, Any], said: str
             "only one setting may be a list",
         ),
         ("{base: a/b, tuned: c/d, reference: a/b, weight-top-p: 2}", "weight_top_p"),
+        ("{base: a/b, tuned: c/d, reference: a/b, weight: true}", "weight: got True: true is no"),
+        ("{base: a/b, tuned: c/d, reference: a/b, block: [0, true]}", "block: got [0, True]: true"),
+        (
+            "{base: a/b, tuned: c/d, reference: a/b, block: 2.5}",
+            "arms.one.block.0: got 2.5: input should be a valid integer, got a number with a "
+            "fractional part, or input should be 'auto'",
+        ),
+        ("{base: a/b}\n  One: {base: c/d}", "two arms are called 'one'"),
     ],
 )
 def test_a_wrong_arm_is_one_line(tmp_path: Path, arm: str, said: str) -> None:
@@ -169,6 +193,14 @@ def test_a_wrong_arm_is_one_line(tmp_path: Path, arm: str, said: str) -> None:
         plan(str(file))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_run_time_arguments_of_all_arms(tmp_path: Path) -> None:
+    given = {"dtype": "float16", "max_length": 512}
+    found = plan("scaling", **{"model-args": given})
+    words = found.command(found.runs[1], tmp_path, tmp_path / "responses")
+    arguments = json.loads(words[words.index("--model_args") + 1])
+    assert arguments.items() >= given.items()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,18 @@ assert ignored == (os.environ["IGNORED"] == "True"), "as of this process: nohup,
 if sys.argv[1] == "stays":
     open("here", "w").write(str(os.getpid()))
     time.sleep(600)
+if sys.argv[1] == "leaves" and os.fork() == 0:
+    open("left", "w").write(str(os.getpid()))
+    time.sleep(600)
+if sys.argv[1] in ("leaves", "is stubborn"):
+    while not os.path.exists("left"):
+        time.sleep(0.05)
+if sys.argv[1] == "leaves":
+    sys.exit()
+if sys.argv[1] == "is stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open("stubborn", "w").write(str(os.getpid()))
+    time.sleep(600)
 if sys.argv[1] == "raises":
     raise ValueError("said")
 if sys.argv[1] == "is killed":
@@ -68,6 +80,35 @@ def test_a_fork_is_as_a_process_of_its_own(tmp_path: Path, environment: dict[str
     child = int(here.read_text())
     while is_alive(child):
         time.sleep(0.05)
+
+
+def test_what_a_run_leaves_behind_is_not_waited_for(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    forks = Forks(environment, None)
+    log = tmp_path / "log"
+    assert forks.run(["made_for_forks", "leaves"], log) == 0
+    closing = threading.Thread(target=forks.close)
+    closing.start()
+    forks = Forks(environment, None)
+    codes: list[int | None] = []
+    waiting = threading.Thread(
+        target=lambda: codes.append(forks.run(["made_for_forks", "is stubborn"], log))
+    )
+    waiting.start()
+    stubborn = tmp_path / "stubborn"
+    while waiting.is_alive() and not (stubborn.exists() and stubborn.read_text()):
+        time.sleep(0.05)
+    forks.terminate()
+    waiting.join(120)
+    closing.join(120)
+    for file in (tmp_path / "left", stubborn):
+        assert is_alive(int(file.read_text()))
+        os.kill(int(file.read_text()), signal.SIGKILL)
+    assert not waiting.is_alive()
+    assert not closing.is_alive()
+    assert codes == [-signal.SIGKILL]
+    forks.close()
 
 
 def is_alive(number: int) -> bool:
