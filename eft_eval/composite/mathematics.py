@@ -16,7 +16,9 @@ from torch import Tensor
 _NEG_INF = float("-inf")
 
 
-def add_term(total: Tensor, logits: Tensor, coefficient: float) -> None:
+def add_term(
+    total: Tensor, logits: Tensor, coefficient: float, *, looks: bool | None = None
+) -> None:
     """Add ``coefficient * logits`` to ``total`` in place: one model's part of Eq. 5.
 
     Summing logits is summing log-probabilities: a model's normaliser is one number per timestep
@@ -27,12 +29,14 @@ def add_term(total: Tensor, logits: Tensor, coefficient: float) -> None:
         total: Scores so far, shape [..., V], float32 or wider.
         logits: One model's logits or log-probabilities, shape [..., V], any float type.
         coefficient: The model's factor: 1 for the base, w and -w for a delta's two models.
+        looks: Whether the host may look at the logits; None: on a CPU. A GPU would be waited for.
     """
     total.add_(logits, alpha=coefficient)
     if coefficient == 1.0:  # 1 * -inf is -inf as it stands
         return
-    if total.device.type == "cpu" and bool((logits.amin(dim=-1) > _NEG_INF).all()):
-        return  # a GPU would be waited for
+    looks = total.device.type == "cpu" if looks is None else looks
+    if looks and bool((logits.amin(dim=-1) > _NEG_INF).all()):
+        return
     total.masked_fill_(torch.isneginf(logits), _NEG_INF)
 
 

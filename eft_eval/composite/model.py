@@ -159,24 +159,27 @@ class CompositeModel:
         dtypes = {view.member.engine.dtype for view in self.views}
         return torch.float64 if torch.float64 in dtypes else torch.float32
 
-    def accumulate(self, total: Tensor, view: View, logits: Tensor) -> None:
+    def accumulate(
+        self, total: Tensor, view: View, logits: Tensor, *, looks: bool | None = None
+    ) -> None:
         """Add one view's part to ``total`` in place; call once per view, in the order of `views`.
 
         Args:
             total: From `empty_scores`, shape [..., V].
             view: Whose logits these are.
             logits: Shape [..., at least V].
+            looks: See `eft_eval.composite.mathematics.add_term`.
         """
         logits = logits[..., : self.vocabulary].to(self.device)
         top_p = self.recipe.decoding.weight_top_p
         if top_p is None:
-            add_term(total, logits, view.coefficient)
+            add_term(total, logits, view.coefficient, looks=looks)
         else:
             log_probs = logits.log_softmax(dim=-1, dtype=total.dtype)
             if view is self.views[-1]:
                 add_filtered_tuned(total, log_probs, top_p)
             else:
-                add_term(total, log_probs, view.coefficient)
+                add_term(total, log_probs, view.coefficient, looks=looks)
         if self._excluded is not None:
             total.index_fill_(-1, self._excluded, -math.inf)
 

@@ -16,11 +16,13 @@ from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
 from eft_eval.decoding.choice import Chooser, Noise, chooser_for
 from eft_eval.decoding.drafting import draft_view, plain_reason, plain_ways
+from eft_eval.decoding.fixed import FixedRounds, allowed_block, fixed_states
 from eft_eval.decoding.requests import Finish, Generation, Request, SamplingRule, StopTest
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.cache import to_device
 from eft_eval.engine.clock import Clock
-from eft_eval.engine.engine import State
+from eft_eval.engine.engine import FixedState, State
+from eft_eval.engine.graphs import Graphs, Record
 from eft_eval.errors import EftEvalError
 
 __all__ = ["Batch", "BatchPlan"]
@@ -67,6 +69,7 @@ class Batch:
         plan: How it is generated.
         blocks: Chooses the block of every round, and learns from it.
         statistics: Counts on.
+        record: What records a device's work, so that rounds have fixed shapes; None: they have not.
 
     Attributes:
         rows: Those at work.
@@ -79,6 +82,7 @@ class Batch:
         plan: BatchPlan,
         blocks: BlockChooser,
         statistics: DecodingStatistics,
+        record: Record | None = None,
     ) -> None:
         self.rows: list[_Row] = []
         self._blocks, self._stopped = blocks, plan.stopped
@@ -95,20 +99,43 @@ class Batch:
         costs = [way.reason for way in self._ways if way.reason is not None]
         if reason is not None and costs:
             self._statistics.plain_reason = "; ".join([reason, *dict.fromkeys(costs)])
-        # a view's place in `composite.views` is that of its state, and in a request's prompts
-        self._states: list[State] = [
-            engine.row_state(plan.size, plan.length)
-            if self.joins
-            else engine.plain_state(self._ways[place])
-            for place, engine in enumerate(engines)
-        ]
         # the draft's part is always summed last, so that rounding does not depend on the block
         self._draft = draft_view(composite)
         self._others = [place for place in range(len(engines)) if place != self._draft]
         self._can_draft = self.joins and len(engines) > 1
+        self._fixed = self._fixed_rounds(plan, record) if self.joins and record else None
+        blocks.reads_last = self._fixed is not None
+        # a view's place in `composite.views` is that of its state, and in a request's prompts
+        self._states: list[State] = []
+        if self._fixed is None:
+            self._states = [
+                engine.row_state(plan.size, plan.length)
+                if self.joins
+                else engine.plain_state(self._ways[place])
+                for place, engine in enumerate(engines)
+            ]
+        self._held: Sequence[State | FixedState] = (
+            self._states if self._fixed is None else self._fixed.states
+        )
         # looking at values makes the host wait for a GPU, but not for itself
-        self._looks = composite.device.type == "cpu" and blocks.watches
+        self._looks = composite.device.type == "cpu" and blocks.watches and self._fixed is None
         self._chooser: Chooser = chooser_for(composite.recipe.decoding.sampling, plan.rule)
+
+    def _fixed_rounds(self, plan: BatchPlan, record: Record) -> FixedRounds | None:
+        longest = min(self._blocks.longest, plan.max_new_tokens - 1) if self._can_draft else 0
+        states = fixed_states(self._composite, plan.size, plan.length, longest + 1)
+        if states is None:
+            return None
+        sampling = self._composite.recipe.decoding.sampling
+        return FixedRounds(
+            self._composite,
+            chooser_for(sampling, plan.rule, looks=False),
+            states,
+            self._draft,
+            (plan.size, longest),
+            Graphs(record),
+            sampled=sampling == "coupled" and plan.rule.temperature > 0,
+        )
 
     def next_ones(self, waiting: Sequence[tuple[int, Request]], room: int) -> list[int]:
         """Return the places of those who may join together now, at most ``room``."""
@@ -129,7 +156,7 @@ class Batch:
         """Read the prompts of new rows."""
         start = self._clock.mark()
         with torch.inference_mode():
-            for view, state in enumerate(self._states):
+            for view, state in enumerate(self._held):
                 prompts = [request.prompts[view] for _, request in arriving]
                 self._time(view, functools.partial(state.join, prompts))
         self.rows += [_Row(index, request) for index, request in arriving]
@@ -137,6 +164,8 @@ class Batch:
 
     def round(self) -> list[tuple[int, Generation]]:
         """Add at least one token to every row; return what ended."""
+        if self._fixed is not None:
+            return self._fixed_round(self._fixed)
         marks = [self._clock.mark()]
         reading = any(state.reading for state in self._states)
         with torch.inference_mode():
@@ -161,7 +190,44 @@ class Batch:
             if self.rows:
                 for view, state in enumerate(self._states):
                     self._time(view, state.settle)
-        self._observe(seen, marks, (before, self._clock.mark()))
+            settled = self._clock.mark()
+        draft, verify, *rest = (self._clock.seconds(*pair) for pair in itertools.pairwise(marks))
+        bonus = rest[0] if len(rest) > 1 else None
+        seen = seen._replace(
+            draft_seconds=draft,
+            verify_seconds=verify,
+            bonus_seconds=bonus,
+            settle_seconds=self._clock.seconds(before, settled),
+        )
+        self._observe(seen, marks[0])
+        return ended
+
+    def _fixed_round(self, fixed: FixedRounds) -> list[tuple[int, Generation]]:
+        """Do the same without a wait before the end."""
+        recorded = fixed.recorded
+        wanted = self._block()
+        block = allowed_block(wanted, not self._blocks.watches)
+        watches = self._can_draft and self._blocks.watches and not block
+        marks = [self._clock.mark()]
+        with torch.inference_mode():
+            fixed.start(self.rows, block)
+            for step in range(block):
+                self._time(self._draft, functools.partial(fixed.draft, step, chooses=True))
+            marks.append(self._clock.mark())
+            self._time(self._draft, functools.partial(fixed.draft, block, chooses=watches))
+            marks.append(self._clock.mark())
+            for view, work in fixed.verify():
+                self._time(view, work)
+            fixed.choose(drafted=watches)
+            marks.append(self._clock.mark())
+            found = fixed.read(len(self.rows))
+            made = _standing(found.tokens, found.runs, found.finite)
+            watched = found.runs if block else found.stands if watches else []
+            seen = Round(len(self.rows), block, tuple(watched), reading=fixed.recorded > recorded)
+            ended = self._take(made)
+        draft, bonus, verify = (self._clock.seconds(*pair) for pair in itertools.pairwise(marks))
+        seen = seen._replace(draft_seconds=draft, verify_seconds=verify, bonus_seconds=bonus)
+        self._observe(seen, marks[0])
         return ended
 
     # ------------------------------------------------------------------ the parts of a round
@@ -269,15 +335,8 @@ class Batch:
         """Return the tokens that stand, per row; refuse those without a real score."""
         width = choice.shape[1]
         score = scores[:, :width].gather(-1, choice[..., None])[..., 0]
-        finite = torch.isfinite(score).tolist()
-        tokens = choice.tolist()
-        made = [row[: run + 1] for row, run in zip(tokens, runs, strict=True)]
-        if not all(all(row[: run + 1]) for row, run in zip(finite, runs, strict=True)):
-            raise EftEvalError(
-                "the composite has no next token: a member gives NaN, or the members exclude every "
-                "token between them; try dtype=float32"
-            )
-        return made
+        finite = torch.isfinite(score).cumprod(dim=1).sum(dim=1).tolist()
+        return _standing(choice.tolist(), runs, finite)
 
     def _take(self, made: list[list[int]]) -> list[tuple[int, Generation]]:
         """Append what was made; let go of rows that ended."""
@@ -291,7 +350,7 @@ class Batch:
                 ended.append((row.index, Generation(row.tokens, finish)))
                 self._statistics.requests += 1
                 self._statistics.tokens += len(row.tokens)
-        for index, state in enumerate(self._states):
+        for index, state in enumerate(self._held):
             # all of a row is read but its last token
             state.rewind(
                 [len(row.request.prompts[index]) + len(row.tokens) - 1 for row in self.rows]
@@ -299,7 +358,7 @@ class Batch:
         if ended:
             order = _closed_up(staying)
             self.rows = [self.rows[number] for number in order]
-            for state in self._states:
+            for state in self._held:
                 state.keep(order)
         return ended
 
@@ -331,8 +390,7 @@ class Batch:
         self._timed.append((view, start, self._clock.mark()))
         return result
 
-    def _observe(self, seen: Round, marks: list[Any], settling: tuple[Any, Any]) -> None:
-        draft, verify, *rest = (self._clock.seconds(*pair) for pair in itertools.pairwise(marks))
+    def _observe(self, seen: Round, start: Any) -> None:
         counts = self._statistics
         counts.rounds += 1
         counts.row_rounds += seen.rows
@@ -341,26 +399,36 @@ class Batch:
             counts.drafted += seen.block * len(seen.runs)
             counts.accepted += sum(seen.runs)
             counts.tested += sum(min(run + 1, seen.block) for run in seen.runs)
-        bonus = rest[0] if len(rest) > 1 else None
-        self._blocks.observe(
-            seen._replace(
-                draft_seconds=draft,
-                verify_seconds=verify,
-                bonus_seconds=bonus,
-                settle_seconds=self._clock.seconds(*settling),
-            )
-        )
-        self._account(marks[0], self._clock.mark())
+        self._blocks.observe(seen)
+        self._account(start, self._clock.mark())
 
     def _account(self, start: Any, end: Any) -> None:
         seen, views = self._statistics, self._composite.views
         for view, begun, over in self._timed:
             seen.seconds[views[view].role] += self._clock.seconds(begun, over)
         self._timed.clear()
-        for of, state in zip(views, self._states, strict=True):
+        for of, state in zip(views, self._held, strict=True):
             seen.passes[of.role] += state.passes
             state.passes = 0
         seen.total_seconds += self._clock.seconds(start, end)
+
+
+def _standing(
+    tokens: list[list[int]], runs: Sequence[int], finite: Sequence[int]
+) -> list[list[int]]:
+    """Return the tokens that stand, per row; refuse those without a real score.
+
+    Args:
+        tokens: The composite's choices.
+        runs: Per row, how many drafts stand.
+        finite: Per row, how many choices in a row have a real score.
+    """
+    if any(run >= real for run, real in zip(runs, finite, strict=True)):
+        raise EftEvalError(
+            "the composite has no next token: a member gives NaN, or the members exclude every "
+            "token between them; try dtype=float32"
+        )
+    return [row[: run + 1] for row, run in zip(tokens, runs, strict=True)]
 
 
 def _closed_up(staying: list[int]) -> list[int]:

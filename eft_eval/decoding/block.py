@@ -80,9 +80,14 @@ class BlockChooser:
 
     Args:
         setting: A fixed number, or ``auto``. Changes no sample.
+
+    Attributes:
+        reads_last: Whether the draft member reads its last draft in any case, not only where all
+            drafts stand.
     """
 
     def __init__(self, setting: int | Literal["auto"]) -> None:
+        self.reads_last = False
         self._fixed = None if setting == "auto" else int(setting)
         self._by_position = [_Share() for _ in range(LONGEST_BLOCK)]
         self._by_margin = [_Share() for _ in range(len(_MARGINS) + 1)]
@@ -112,7 +117,8 @@ class BlockChooser:
             return min(_FIRST, most)
         longest = min(LONGEST_BLOCK, most, 2 * costs.widest)  # beyond that, costs are guesses
         speed = [
-            expected_tokens(acceptance[:block]) / costs.seconds(block, acceptance)
+            expected_tokens(acceptance[:block])
+            / costs.seconds(block, () if self.reads_last else acceptance)
             for block in range(longest + 1)
         ]
         best = max(range(longest + 1), key=speed.__getitem__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -31,11 +31,18 @@ class Noise:
         seeds: Of each row's request, int64, [rows].
         first: Each row's next timestep, int64, [rows].
         vocabulary: Tokens.
+        made: Gumbel noise that is there already, by position and stream.
     """
 
-    def __init__(self, seeds: Tensor, first: Tensor, vocabulary: int) -> None:
+    def __init__(
+        self,
+        seeds: Tensor,
+        first: Tensor,
+        vocabulary: int,
+        made: Mapping[tuple[int, int], Tensor] | None = None,
+    ) -> None:
         self._seeds, self._first, self._vocabulary = seeds, first, vocabulary
-        self._gumbel: dict[tuple[int, int], Tensor] = {}
+        self._gumbel: dict[tuple[int, int], Tensor] = dict(made or {})
 
     def gumbel(self, position: int, stream: int = 0) -> Tensor:
         """Return standard Gumbel noise, float32, [rows, V]; a position's is made once."""
@@ -74,11 +81,19 @@ class Chooser(Protocol):
         """Return the composite's tokens where nothing was drafted, [rows]."""
 
 
-def chooser_for(sampling: Literal["coupled", "rejection"], rule: SamplingRule) -> Chooser:
-    """Return the way of choosing; without randomness there is one only."""
+def chooser_for(
+    sampling: Literal["coupled", "rejection"], rule: SamplingRule, *, looks: bool = True
+) -> Chooser:
+    """Return the way of choosing; without randomness there is one only.
+
+    Args:
+        sampling: Of the recipe.
+        rule: How tokens are chosen.
+        looks: Whether the host may look at values, where that is quick; no token depends on it.
+    """
     if sampling == "rejection" and rule.temperature > 0:
-        return _Rejection(rule)
-    return _Coupled(rule)
+        return _Rejection(rule, looks)
+    return _Coupled(rule, looks)
 
 
 class _Coupled:
@@ -89,8 +104,8 @@ class _Coupled:
 
     draft_stream = 0
 
-    def __init__(self, rule: SamplingRule) -> None:
-        self._rule = rule
+    def __init__(self, rule: SamplingRule, looks: bool) -> None:
+        self._rule, self._may_look = rule, looks
 
     def draft(self, logits: Tensor, noise: Noise, position: int) -> tuple[Tensor, Tensor]:
         return self._chosen(_wide(logits), noise, position, self.draft_stream)
@@ -115,7 +130,7 @@ class _Coupled:
             return best_token(scores), scores
         few: tuple[int, ...] = ()
         # on a GPU a sort is cheap, and asking what was proven would make the host wait
-        if scores.device.type == "cpu":
+        if self._may_look and scores.device.type == "cpu":
             few = how_many(scores.shape[-1], rule.top_k, rule.top_p, rule.min_p)
         return self._sampled(scores, noise, (position, stream), few)
 

@@ -18,6 +18,7 @@ from eft_eval.decoding.batch import Batch, BatchPlan
 from eft_eval.decoding.block import BlockChooser
 from eft_eval.decoding.requests import Generation, Request, SamplingRule, StopTest, never
 from eft_eval.decoding.statistics import DecodingStatistics
+from eft_eval.engine.graphs import Record, cuda_graphs
 
 __all__ = ["Decoder"]
 
@@ -30,15 +31,21 @@ class Decoder:
     Args:
         composite: The model.
         block: Tokens drafted per round: 0 (plain), a number, or ``auto``; None is the recipe's.
+        record: What records the rounds' work, in fixed shapes, so that it is launched as a whole;
+            None: nothing does; ``auto``: CUDA graphs, on a CUDA device.
     """
 
     def __init__(
-        self, composite: CompositeModel, block: int | Literal["auto"] | None = None
+        self,
+        composite: CompositeModel,
+        block: int | Literal["auto"] | None = None,
+        record: Record | Literal["auto"] | None = "auto",
     ) -> None:
         self.composite = composite
         self.statistics = DecodingStatistics()
         setting = composite.recipe.decoding.block if block is None else block
         self._blocks = BlockChooser(setting)
+        self._record = record
 
     def __repr__(self) -> str:
         return f"Decoder({self.composite.name!r})"
@@ -86,7 +93,10 @@ class Decoder:
             return
         longest = max(len(prompt) for request in requests for prompt in request.prompts)
         plan = BatchPlan(rule, max_new_tokens, stopped, size, longest + max_new_tokens)
-        batch = Batch(self.composite, plan, self._blocks, self.statistics)
+        record, device = self._record, self.composite.device
+        if record == "auto":
+            record = cuda_graphs(device) if device.type == "cuda" else None
+        batch = Batch(self.composite, plan, self._blocks, self.statistics, record)
         waiting = deque(enumerate(requests))
         while waiting or batch.rows:
             free = size - len(batch.rows)

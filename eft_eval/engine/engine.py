@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = ["Engine", "PlainWay", "Rows", "State", "ends_of"]
+__all__ = ["Engine", "FixedShapes", "FixedState", "PlainWay", "Rows", "State", "ends_of"]
 
 Rows = Literal["any", "equal", "one"]
 
@@ -122,3 +122,54 @@ class Engine(Protocol):
 
     def plain_state(self, way: PlainWay) -> State:
         """Return a state of whole batches, which reads one token at a time and takes none back."""
+
+
+class FixedState(Protocol):
+    """A state whose passes have few shapes, so that they can be recorded; see `State`.
+
+    What it reads on, and from where, are numbers on the device, and its memory stays in place.
+    """
+
+    passes: int
+    """Passes of the model since somebody set it to 0; `forward_at` leaves the counting to others.
+    """
+
+    @property
+    def reading(self) -> bool:
+        """Whether the next pass reads prompts too."""
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Add rows that have read their prompt but for the last token."""
+
+    def forward_at(self, tokens: Tensor, starts: Tensor, reach: int) -> Tensor:
+        """Read tokens of the first rows on; return the logits after each, [rows, width, V'].
+
+        The host waits for nothing.
+
+        Args:
+            tokens: [rows, width].
+            starts: Per row, the tokens that it keeps so far, int64, [rows].
+            reach: Of `eft_eval.engine.fixed.reach_of`, for the most of ``starts`` and the width.
+        """
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Say how many tokens of every row stay read."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order, and drop the rest; row i comes from rows[i] >= i."""
+
+
+@runtime_checkable
+class FixedShapes(Protocol):
+    """An `Engine` that has fixed states, too."""
+
+    def fixed_state(self, rows: int, length: int, most: int) -> FixedState | None:
+        """Return a state of fixed shapes, None where the model has none.
+
+        Only where `Engine.cannot_roll_back` is None.
+
+        Args:
+            rows: Most rows at a time.
+            length: Most tokens of a row, drafts that nobody keeps apart.
+            most: Most tokens of a pass that reads on.
+        """

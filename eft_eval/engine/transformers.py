@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eft_eval.engine.batches import BatchState, RereadState
 from eft_eval.engine.engine import PlainWay, State, ends_of
+from eft_eval.engine.fixed import FixedRowState
 from eft_eval.engine.head import set_head_dtype
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.positions import (
@@ -132,6 +133,15 @@ class TransformersEngine:
             return RecurrentState(self._passes, rows, length)
         windows = layer_windows(self._config) if reach is not None and reach < length else None
         return RowState(self._passes, rows, length, windows)
+
+    def fixed_state(self, rows: int, length: int, most: int) -> FixedRowState | None:
+        """Return a state of fixed shapes; None for models over several devices, or with states."""
+        places = set(map(str, (getattr(self.model, "hf_device_map", None) or {}).values()))
+        reach = attention_reach(self._config)
+        if reach == 0 or len(places) > 1:
+            return None
+        windows = layer_windows(self._config) if reach is not None and reach < length else None
+        return FixedRowState(self._passes, rows, length, most, windows)
 
     def plain_way(self, length: int) -> PlainWay:
         """Return how it generates without taking tokens back; tried out once."""
