@@ -87,7 +87,8 @@ def fixed_states(
             state = engine.fixed_state(rows, length, most)
         if state is None:
             where = composite.device
-            tell_of(f"{view.member.label} is not on {where} alone, or has recurrent layers")
+            reason = f"{view.member.label} is not on {where} alone, or has recurrent layers"
+            tell_of("anything", reason)
             return None
         states.append(state)
     return states
@@ -162,12 +163,13 @@ class FixedRounds:
         """Let the draft member read its token of a step, and choose the next one or not."""
         self._step.fill_(step)
         self.states[self._draft].passes += 1
-        changed = (self._drafts[: self._rows], self._draft_logits[: self._rows, step])
+        rows = self._rows
         self._graphs.run(
-            ("draft", self._rows, self._reach[self._draft], chooses),
-            partial(self._draft_step, chooses),
-            changed,
-        )
+            "drafts", (rows, self._reach[self._draft]),
+            self._draft_pass, (self._draft_logits[:rows, step],),
+        )  # fmt: skip
+        if chooses:
+            self._graphs.run("choices of drafts", rows, self._draft_choice, (self._drafts[:rows],))
 
     def verify(self) -> list[tuple[int, partial[None]]]:
         """Return the passes over the block to make, with the views that make them."""
@@ -179,11 +181,11 @@ class FixedRounds:
         Args:
             drafted: Whether a draft was chosen after the block, too.
         """
+        rows, width = self._rows, self._block + 1
         self._graphs.run(
-            ("choose", self._rows, self._block, drafted),
-            partial(self._choice, drafted),
-            (self._scores[: self._rows, : self._block + 1], self._results[: self._rows]),
-        )
+            "choices", (rows, width, drafted), partial(self._choice, drafted),
+            (self._scores[:rows, :width], self._results[:rows]),
+        )  # fmt: skip
 
     def read(self, rows: int) -> Made:
         """Return the results of the first rows; the host waits for the device here alone."""
@@ -196,27 +198,32 @@ class FixedRounds:
     def _starts(self, view: int) -> Tensor:
         return self._table[: self._rows, _VIEWS + len(self.states) + view]
 
-    def _draft_step(self, chooses: bool) -> None:
-        view, rows, size = self._draft, self._rows, self._composite.vocabulary
+    def _draft_pass(self) -> None:
+        view, rows = self._draft, self._rows
         token = self._drafts[:rows].index_select(1, self._step)
         starts, reach = self._starts(view) + self._step, self._reach[view]
-        logits = self.states[view].forward_at(token, starts, reach)[:, :, :size]
-        self._draft_logits[:rows].index_copy_(1, self._step, logits.to(self._draft_logits.dtype))
-        if chooses:
-            seeds, first = self._table[:rows, _SEED], self._table[:rows, _TIMESTEP] + self._step
-            noise = Noise(seeds, first, size)
-            choice, _ = self._chooser.draft(logits[:, 0], noise, 0)
-            self._drafts[:rows].index_copy_(1, self._step + 1, choice[:, None])
-            if self._noise.numel():
-                self._noise[:rows].index_copy_(1, self._step, noise.gumbel(0)[:, None])
+        logits = self.states[view].forward_at(token, starts, reach)
+        logits = logits[:, :, : self._composite.vocabulary].to(self._draft_logits.dtype)
+        self._draft_logits[:rows].index_copy_(1, self._step, logits)
+
+    def _draft_choice(self) -> None:
+        rows = self._rows
+        logits = self._draft_logits[:rows].index_select(1, self._step)[:, 0]
+        seeds, first = self._table[:rows, _SEED], self._table[:rows, _TIMESTEP] + self._step
+        noise = Noise(seeds, first, self._composite.vocabulary)
+        choice, _ = self._chooser.draft(logits, noise, 0)
+        self._drafts[:rows].index_copy_(1, self._step + 1, choice[:, None])
+        if self._noise.numel():
+            self._noise[:rows].index_copy_(1, self._step, noise.gumbel(0)[:, None])
 
     def _launch_pass(self, view: int) -> None:
         self.states[view].passes += 1
+        rows, width = self._rows, self._block + 1
+        kind = f"passes of {self._composite.views[view].role}"
         self._graphs.run(
-            ("pass", view, self._rows, self._block, self._reach[view]),
-            partial(self._pass, view),
-            (self._scores[: self._rows, : self._block + 1],),
-        )
+            kind, (view, rows, width, self._reach[view]), partial(self._pass, view),
+            (self._scores[:rows, :width],),
+        )  # fmt: skip
 
     def _pass(self, view: int) -> None:
         rows, width = self._rows, self._block + 1

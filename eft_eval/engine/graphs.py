@@ -21,6 +21,7 @@ log = logger("eft_eval")
 _TOLD: set[str] = set()
 _APART = 0.05  # standard deviations: far above what another kernel's rounding makes
 _FINITE = 1e4
+_COMPARED = 4096  # tokens
 
 Work: TypeAlias = Callable[[], None]
 Record: TypeAlias = Callable[[Work], Work]
@@ -28,7 +29,7 @@ Record: TypeAlias = Callable[[Work], Work]
 
 
 class Graphs:
-    """Runs work that is recorded at its first time, and done as it stands where that fails.
+    """Runs work that is recorded at its first time; of a kind that cannot be, as it stands.
 
     Args:
         record: What records; see `cuda_graphs`.
@@ -39,26 +40,27 @@ class Graphs:
 
     def __init__(self, record: Record) -> None:
         self.recorded = 0
-        self._record: Record | None = record
-        self._known: dict[Hashable, Work] = {}
+        self._record = record
+        self._known: dict[tuple[str, Hashable], Work] = {}
+        self._refused: set[str] = set()
 
-    def run(self, key: Hashable, work: Work, changed: Sequence[Tensor]) -> None:
+    def run(self, kind: str, key: Hashable, work: Work, changed: Sequence[Tensor]) -> None:
         """Do some work.
 
         Args:
-            key: Work of the same key is the same work.
+            kind: What it is called.
+            key: Work of the same kind and key is the same work.
             work: It makes no tensor that is looked at later, and the host waits for nothing in it.
             changed: The tensors that it changes, of those that it makes its results from.
         """
-        if key in self._known:
-            self._known[key]()
-        elif self._record is None:
+        if (known := self._known.get((kind, key))) is not None:
+            known()
+        elif kind in self._refused:
             work()
         else:
-            self._first(key, work, changed)
+            self._first(kind, key, work, changed)
 
-    def _first(self, key: Hashable, work: Work, changed: Sequence[Tensor]) -> None:
-        assert self._record is not None
+    def _first(self, kind: str, key: Hashable, work: Work, changed: Sequence[Tensor]) -> None:
         self.recorded += 1
         before = [one.clone() for one in changed]
         work()  # libraries set themselves up at first use, which cannot be recorded
@@ -67,24 +69,22 @@ class Graphs:
         try:
             replay = self._record(work)
         except RuntimeError as error:
-            self._give_up(" ".join(str(error).split("\n", 1)[0].split()))
+            reason = " ".join(str(error).split("\n", 1)[0].split())[:200]
         else:
             _restore(changed, before)
             replay()
             if not any(map(_differ, changed, expected)):
-                self._known[key] = replay
+                self._known[kind, key] = replay
                 return
-            self._give_up("what was recorded gives other numbers")
+            reason = "what was recorded gives other numbers"
         _restore(changed, expected)
-
-    def _give_up(self, reason: str) -> None:
-        self._record = None  # what was recorded before goes on
-        tell_of(reason[:200])
+        self._refused.add(kind)  # what was recorded before goes on
+        tell_of(kind, reason)
 
 
-def tell_of(reason: str) -> None:
-    """Say once why work is launched bit by bit."""
-    line = f"no CUDA graphs, so that decoding is slower: {reason}"
+def tell_of(kind: str, reason: str) -> None:
+    """Say once why some work is launched bit by bit."""
+    line = f"no CUDA graphs of {kind}, so that decoding is slower: {reason}"
     if line not in _TOLD:
         _TOLD.add(line)
         log.warning("%s", line)
@@ -99,7 +99,10 @@ def _differ(found: Tensor, expected: Tensor) -> bool:
     """Whether numbers differ by more than rounding; tokens may, where two are as good."""
     if not found.is_floating_point():
         return False
-    one, other = (each.float().nan_to_num().clamp(-_FINITE, _FINITE) for each in (found, expected))
+    one, other = (
+        each[..., :_COMPARED].float().nan_to_num().clamp(-_FINITE, _FINITE)
+        for each in (found, expected)
+    )
     return bool((one - other).square().mean().sqrt() > _APART * other.std())
 
 
