@@ -169,7 +169,9 @@ class FixedRounds:
             self._draft_pass, (self._draft_logits[:rows, step],),
         )  # fmt: skip
         if chooses:
-            self._graphs.run("choices of drafts", rows, self._draft_choice, (self._drafts[:rows],))
+            noise = (self._noise[:rows, step],) if self._noise.numel() else ()
+            changed = (self._drafts[:rows], *noise)
+            self._graphs.run("choices of drafts", rows, self._draft_choice, changed)
 
     def verify(self) -> list[tuple[int, partial[None]]]:
         """Return the passes over the block to make, with the views that make them."""
