@@ -14,7 +14,8 @@ what they were trained to say. First come bfloat16's flips: first differences pe
 the trained members in float32. Then tokens per second, the median of up to three runs after one
 for warmth, and what share that is of what the measured memory bandwidth allows: weights and caches
 of all passes that were made, read once each. The table's lines appear as they are measured, and
-the JSON is written after each; what no longer fits the budget is skipped, and said to be.
+the JSON is written after each; what no longer fits the budget is skipped, and said to be. Besides,
+speculative decoding is measured without CUDA graphs, and without the fixed shapes that they need.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ from benchmarks.machine import Machine, bandwidth_of, use_wheels, versions
 
 POSITIONS = 4096
 SECONDS = 12.0  # for one contestant's repeats
+RIVALS = (
+    "plain", "base alone", "base alone, compiled", "assisted generation",
+    "speculative, no graphs", "speculative, no fixed shapes",
+)  # fmt: skip
 ROLES = {"base": "large-base", "tuned": "small-tuned", "reference": "small-base"}
 
 
@@ -170,11 +175,13 @@ class Pair:
             vars(member)["model"] = self.models[role]  # in place of reading it from a disk
         self.prompts = _prompts(self.composite.tokenizer, max(*scale.rows, scale.questions))
 
-    def decoded(self, block: Any, rows: int, temperature: float = 0.0) -> dict[str, Any]:
+    def decoded(
+        self, block: Any, rows: int, temperature: float = 0.0, record: Any = "auto"
+    ) -> dict[str, Any]:
         """Return the figures of our decoder."""
         from eft_eval.decoding.loop import Decoder
 
-        decoder = Decoder(self.composite, block)
+        decoder = Decoder(self.composite, block, record)
         seen = decoder.statistics
         speeds, shares = [], []
 
@@ -248,10 +255,12 @@ class Pair:
         prompts = self.prompts[: len(truth)]
         plain = _generate(Decoder(self.composite, 0), prompts, self._scale.limit)
         drafted = _generate(Decoder(self.composite, 4), prompts, self._scale.limit)
+        launched = _generate(Decoder(self.composite, 4, record=None), prompts, self._scale.limit)
         return {
             "plain_against_trained_float32": flips(plain, truth),
             "block_4_against_trained_float32": flips(drafted, truth),
             "block_4_against_plain": flips(drafted, plain),
+            "block_4_against_block_4_without_graphs": flips(drafted, launched),
             "tokens": sum(map(len, truth)),
         }
 
@@ -357,6 +366,10 @@ def measure(report: Report, scale: Scale, device: torch.device, dtype: torch.dty
     _compare(report)
 
 
+def _as_it_stands(work: Callable[[], None]) -> Callable[[], None]:
+    return work
+
+
 def _build(make: Callable[[], Pair], made: list[Pair]) -> dict[str, Any]:
     made.append(make())
     models = made[0].models.items()
@@ -374,6 +387,9 @@ def _contest(report: Report, scale: Scale, pair: Pair, truth: list[list[int]]) -
         report.add(f"{at}: speculative, T = 1", "sampled", partial(pair.decoded, "auto", rows, 1.0))
         report.add(f"{at}: base alone", "base", partial(pair.base_alone, rows))
         if rows == 1:
+            for without, record in (("no graphs", _as_it_stands), ("no fixed shapes", None)):
+                work = partial(pair.decoded, "auto", rows, record=record)
+                report.add(f"{at}: speculative, {without}", "launched", work)
             report.add(f"{at}: assisted generation", "assisted", pair.assisted)
     for rows in scale.rows:  # compiling takes long
         line = f"{name}, batch {rows}: base alone, compiled"
@@ -388,7 +404,7 @@ def _compare(report: Report) -> None:
         at, _, contestant = name.rpartition(": ")
         if contestant != "speculative" or value is None:
             continue
-        for other in ("plain", "base alone", "base alone, compiled", "assisted generation"):
+        for other in RIVALS:
             if rival := speed.get(f"{at}: {other}"):
                 ratios[f"{at}: speculative over {other}"] = value / rival
     for name, ratio in ratios.items():

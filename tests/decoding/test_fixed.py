@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import HostReads, Recorder, Shapes, no_waits
 from tiny_models import make_model, perturb
-from windowed_models import KINDS, save_windowed
+from windowed_models import save_windowed
 
 from eft_eval import Composite
 from eft_eval.decoding import Decoder, Generation, Request, SamplingRule
@@ -131,7 +131,7 @@ def test_a_model_alone_is_recorded(members: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("GptOss", "Llama4Text")])
+@pytest.mark.parametrize("kind", ["Cohere2", "Gemma2", "Gemma3nText", "Gemma4Text", "Mistral"])
 def test_windows_are_masks_of_recorded_passes(kind: str, tmp_path: Path) -> None:
     base = save_windowed(tmp_path / "base", kind, 6)
     tuned = perturb(base, tmp_path / "tuned", seed=1, amount=0.1)
