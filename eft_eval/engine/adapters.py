@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from eft_eval.engine.loading import LoadOptions, Member
+from eft_eval.engine.weights import check_weights
 from eft_eval.errors import ConfigError
 from eft_eval.files import read_text, user_path
 from eft_eval.recipe import MemberSpec
@@ -231,7 +232,7 @@ class AdaptedMember(Member):
             if _SAVED_TWICE not in key or key.replace(_SAVED_TWICE, "") not in names
         ]
         missing = _not_shared(adapted, found.missing_keys)
-        self._check_weights({"missing_keys": missing, "unexpected_keys": unknown})
+        check_weights({"missing_keys": missing, "unexpected_keys": unknown}, self.label)
         whole = adapted.get_base_model()
         if self.dtype == torch.float64:
             for one in whole.parameters():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +30,7 @@ from eft_eval.engine.quantization import (
     declared_quantization,
 )
 from eft_eval.engine.transformers import TransformersEngine
+from eft_eval.engine.weights import check_weights
 from eft_eval.engine.wrappers import drop_other_senses, loader_of
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.files import user_path
@@ -166,34 +167,13 @@ class Member:
                 **self._source,
                 **options,
             )
-        own = {name for name, _ in model.named_buffers()}
-        unknown = [
-            key for key in map(_key_name, loaded["unexpected_keys"]) if not _computed(key, own)
-        ]
-        self._check_weights({**loaded, "unexpected_keys": unknown})
+        check_weights(loaded, self.label, {name for name, _ in model.named_buffers()})
         if self.spec.gguf_file is not None:
             finish(model, self._gguf(self.spec.gguf_file), self.label)
         if "device_map" not in options:
             model.to(self.device)
         drop_other_senses(model)
         return model.eval()
-
-    def _check_weights(self, loaded: Mapping[str, Iterable[Any]]) -> None:
-        """Raise ConfigError unless the checkpoint held just the model's weights.
-
-        transformers starts weights that are missing at random, and leaves out what it does not
-        know; ``loaded`` names neither tied nor deliberately ignored ones.
-        """
-        wrong = []
-        for name, word in _UNFIT.items():
-            if keys := sorted(map(_key_name, loaded.get(name) or ())):
-                wrong.append(f"{_few(keys)} {word}")
-        if wrong:
-            raise ConfigError(
-                f"{self.label}: the checkpoint does not hold this model's weights: "
-                f"{'; '.join(wrong)}; it would answer at random: save it again from the unwrapped "
-                "model (not compiled, not an adapter alone), or give another folder"
-            )
 
     @cached_property
     def quantization(self) -> str | None:
@@ -384,29 +364,6 @@ _NOISY = (
     "transformers.modeling_utils",
     "transformers.distributed.tensor_parallel",  # speaks where the one before is quiet
 )
-_UNFIT = {
-    "missing_keys": "missing",
-    "mismatched_keys": "of another shape",
-    "unexpected_keys": "unknown to the model",
-}
-"""What transformers finds of a checkpoint, and what to call it."""
-
-
-def _key_name(key: Any) -> str:
-    return str(key if isinstance(key, str) else next(iter(key)))  # a key with its two shapes
-
-
-def _computed(key: str, buffers: Set[str]) -> bool:
-    """Whether a tensor that no model reads is one that it computes: masks, rotary frequencies.
-
-    Older versions of transformers saved them (GPT-J, GPT-Neo, GPT-2, …).
-    """
-    return key in buffers or key.endswith((".attn.bias", ".masked_bias", ".inv_freq"))
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def needs_sentencepiece(location: str) -> bool:
