@@ -78,6 +78,12 @@ def plan_comparison(
     for name, value, fits, expected in ranges:
         if not fits:
             raise ConfigError(f"{name} is {value}; expected a number {expected}")
+    if deviation is None and resolution > disagreement:
+        raise ConfigError(
+            f"resolution is {resolution:g}: a metric of 0 and 1 drops by no more than the share of "
+            f"documents that differ, disagreement {disagreement:g}; give a smaller resolution, a "
+            "larger disagreement, or the deviation of another metric"
+        )
     sigma = math.sqrt(disagreement) if deviation is None else deviation
     effect = 1 + (cluster_size - 1) * correlation
     error = sigma * math.sqrt(effect)  # of one document

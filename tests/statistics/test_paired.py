@@ -212,6 +212,10 @@ def test_the_published_numbers_of_items() -> None:
         plan_comparison(0)
     with pytest.raises(ConfigError, match=r"resolution is 1e-300: more than 1,000,000,000,000"):
         plan_comparison(1e-300)
+    for resolution, differ in ((2.0, 0.2), (0.05, 0.01)):  # 1 % that differ lose 5 points nowhere
+        with pytest.raises(ConfigError, match="by no more than the share of documents that differ"):
+            plan_comparison(resolution, disagreement=differ)
+    assert plan_comparison(2.0, deviation=3.0).certify == 14  # (2.4865 · 3 / 2)², rounded up
 
 
 def test_the_planned_number_has_the_power() -> None:
