@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from eft_eval.composite.model import CompositeModel, View
+from eft_eval.decoding.block import expected_tokens
 from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import Member
@@ -18,13 +19,13 @@ from eft_eval.recipe import Recipe
 
 __all__ = [
     "ARCHITECTURE",
-    "DRAFTED_TOKENS",
     "EngineArguments",
     "Summed",
     "check_arguments",
     "check_composite",
     "check_length",
     "common_dtype",
+    "draft_length",
     "drafted_tokens",
     "engine_arguments",
 ]
@@ -32,10 +33,9 @@ __all__ = [
 ARCHITECTURE = "EFTForCausalLM"
 """The composite's name among vLLM's model classes."""
 
-DRAFTED_TOKENS = 4
-"""Tokens that ``block=auto`` drafts in a round: a choice, not measured."""
-
 _SMALL_DRAFT = 0.5  # of the parameters of all views; beyond, drafting costs more than it saves
+_LONGEST_DRAFT = 4  # with many rows, longer ones cost more to read than they save
+_ACCEPTANCES = (0.5, 0.7, 0.9)  # of real models and of models that fit each other well
 
 
 class Summed(Protocol):
@@ -248,4 +248,23 @@ def drafted_tokens(composite: Summed) -> tuple[int, tuple[str, ...]]:
     draft = parameter_count(composite.tuned)
     if draft >= _SMALL_DRAFT * sum(sizes):
         return 0, ("block=auto: the draft is no smaller than the composite, decoding is plain",)
-    return DRAFTED_TOKENS, ()
+    return draft_length(draft / sum(sizes)), ()
+
+
+def draft_length(share: float) -> int:
+    """Return how many tokens to draft in a round, before any acceptance is known.
+
+    k drafts give (1 - α^(k+1)) / (1 - α) tokens at acceptance α, in the time of 1 + k · share plain
+    steps. The length is that which loses least against the best one, at the acceptance where it
+    loses most.
+
+    Args:
+        share: The draft's part of what a step of the composite takes, below one half.
+    """
+    lengths = range(1, _LONGEST_DRAFT + 1)
+
+    def speed(length: int, acceptance: float) -> float:
+        return expected_tokens([acceptance] * length) / (1 + length * share)
+
+    best = {one: max(speed(length, one) for length in lengths) for one in _ACCEPTANCES}
+    return max(lengths, key=lambda length: min(speed(length, a) / best[a] for a in _ACCEPTANCES))

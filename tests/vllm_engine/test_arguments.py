@@ -16,7 +16,7 @@ from eft_eval.cli.app import app
 from eft_eval.composite.model import CompositeModel
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import split_recipe
-from eft_eval.vllm.arguments import ARCHITECTURE, DRAFTED_TOKENS, engine_arguments
+from eft_eval.vllm.arguments import ARCHITECTURE, draft_length, engine_arguments
 from eft_eval.vllm.engine import decoding_statistics
 from eft_eval.vllm.server import serve_command
 
@@ -89,7 +89,7 @@ def test_the_filter_keeps_three_views(load: Loader, folders: dict[str, str]) -> 
     assert overrides["eft_views"] == [[0, 1.0], [0, -1.0], [1, 1.0]]
 
 
-@pytest.mark.parametrize(("block", "drafted"), [(3, 3), ("auto", DRAFTED_TOKENS)])
+@pytest.mark.parametrize(("block", "drafted"), [(3, 3), ("auto", 4)])
 def test_the_draft_has_the_targets_size(
     load: Loader, folders: dict[str, str], block: int | str, drafted: int
 ) -> None:
@@ -101,6 +101,21 @@ def test_the_draft_has_the_targets_size(
     }
     assert values["hf_overrides"]["vocab_size"] == 264  # the draft's own
     assert values["hf_overrides"]["eft_vocabulary"] == 259
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.2, 0.3, 0.45])
+def test_the_length_of_drafts_is_near_the_best_at_any_acceptance(share: float) -> None:
+    def speed(length: int, acceptance: float) -> float:
+        return (1 - acceptance ** (length + 1)) / (1 - acceptance) / (1 + length * share)
+
+    chosen = draft_length(share)
+    for acceptance in (0.5, 0.6, 0.7, 0.8, 0.9):
+        best = max(speed(length, acceptance) for length in range(1, 5))
+        assert speed(chosen, acceptance) >= 0.88 * best
+        assert speed(chosen, acceptance) > 1  # plain decoding
+    lengths = [draft_length(one / 100) for one in range(1, 50)]
+    assert lengths == sorted(lengths, reverse=True)  # the dearer, the fewer
+    assert (lengths[0], lengths[-1]) == (4, 1)
 
 
 def test_auto_drafts_nothing_where_the_draft_is_no_smaller(
