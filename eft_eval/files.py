@@ -53,6 +53,14 @@ _STARTS = (
     (b"\x1f\x8b", "gzipped; unpack it"),
     (b"PK\x03\x04", "a zip archive, or an Excel workbook; unpack it, or save it as CSV"),
     (b"PAR1", "a parquet file"),
+    (b"ARROW1", "an Arrow file; save it as CSV or JSON"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls); save it as CSV UTF-8"),
+    (b"SQLite format 3\0", "a SQLite database; export its table as CSV"),
+    (b"%PDF-", "a PDF"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it"),
+    (b"\xfd7zXZ\0", "compressed by xz; unpack it"),
+    (b"BZh", "compressed by bzip2; unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
     (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
 )
@@ -343,6 +351,8 @@ def read_text(path: Path, where: str, most: int = _LONGEST) -> str:
 
 def described_start(raw: bytes) -> str | None:
     """Return what a file is that was to be UTF-8 text, by its first bytes; None where they do."""
+    if raw[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page, such as of a sign-in, saved in place of the file"
     return next((words for start, words in _STARTS if raw.startswith(start)), None)
 
 

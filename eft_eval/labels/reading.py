@@ -338,13 +338,9 @@ def _one_scale_each(labels: Sequence[Label]) -> tuple[list[Label], list[Dropped]
             kept.append(label)
             continue
         expected = "words" if words > numbers else "numbers"
+        why = f"not on the scale of the field's other labels, which are {expected}"
         if is_word and is_written_number(str(label.value)):
-            reason = f"{label.field}: {AS_WRITTEN}"
-            detail = f"{label.item_id}: {label.value}"
-            dropped.append(Dropped(label.where, reason, detail, label.field))
-            continue
-        reason = (
-            f"{label.field}: not on the scale of the field's other labels, which are {expected}"
-        )
-        dropped.append(Dropped(label.where, reason, f"{label.item_id}: {label.value}", label.field))
+            why = AS_WRITTEN
+        detail = f"{label.item_id}: {label.value}"[:200]
+        dropped.append(Dropped(label.where, f"{label.field}: {why}", detail, label.field))
     return kept, dropped

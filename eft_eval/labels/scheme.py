@@ -135,8 +135,8 @@ def is_blank(raw: object) -> bool:
 
 
 def is_written_number(text: str) -> bool:
-    """Whether this is a number as people write it, also with commas or a percent sign."""
-    return bool(_NUMERAL.fullmatch(text.strip()))
+    """Whether this is a number as people write it, with commas or a percent sign."""
+    return bool(_NUMERAL.fullmatch(text.strip())) and not text.strip("+- ").isdecimal()
 
 
 def is_number(raw: object) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import math
 from pathlib import Path
 
@@ -120,6 +122,10 @@ def test_scales_that_differ(tmp_path: Path) -> None:
     reason = "value: not on the scale of the field's other labels, which are numbers"
     absent = "value: a word for no answer (--map-labels gives it a class)"
     assert labels.drop_counts() == {absent: 2, reason: 1, "no answer": 1}
+    far = "9" * 5000
+    endless = read_labels(write(tmp_path / "x", f"item_id,annotator,value\na,x,{far}\nb,x,1\n"))
+    assert endless.drop_counts() == {reason: 1}
+    assert max(len(one.detail) for one in endless.dropped) == 200
     words = read_labels(write(tmp_path / "x", "item_id,annotator,value\na,x,1\nb,x,no\nc,x,no"))
     assert [label.value for label in words.labels] == ["no", "no"]
 
@@ -257,8 +263,14 @@ def test_maps_that_do_not_fit_are_clear(tmp_path: Path, text: str, message: str)
         (b"PK\x03\x04", "an Excel workbook"),
         (b"PAR1", "is a parquet file"),
         ("item_id,jo\n".encode("utf-16"), "is UTF-16 text"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), r"is an Excel workbook \(.xls\)"),
+        (b"SQLite format 3\0", "is a SQLite database"),
+        (b"%PDF-1.7\n", "is a PDF"),
+        (lzma.compress(b"item_id,annotator\n"), "is compressed by xz"),
+        (bz2.compress(b"item_id,annotator\n"), "is compressed by bzip2"),
+        (b"\n<!DOCTYPE HTML><html><title>Sign in</title></html>", "is a web page"),
     ],
-    ids=["lfs", "gzip", "zip", "parquet", "utf-16"],
+    ids=["lfs", "gzip", "zip", "parquet", "utf-16", "xls", "sqlite", "pdf", "xz", "bz2", "html"],
 )
 def test_other_files_are_named(tmp_path: Path, start: bytes, said: str) -> None:
     path = tmp_path / "labels.csv"

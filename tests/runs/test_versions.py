@@ -301,6 +301,7 @@ def test_models_without_a_name_are_told_apart_by_their_arguments(tmp_path: Path)
         (gzip.compress, "gzipped"),
         (lambda raw: raw.decode().encode("utf-16"), "UTF-16"),
         (lambda raw: b"PAR1" + raw, "parquet"),
+        (lambda raw: b"<!doctype html><title>Sign in</title>", "a web page, such as of a sign-in"),
     ],
 )
 @pytest.mark.parametrize("kind", ["results", "samples"])
