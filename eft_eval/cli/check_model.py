@@ -21,7 +21,9 @@ _BATCHES = {
 
 
 def check_model(
-    model: Annotated[str, typer.Argument(help="Model folder, or id on the Hugging Face hub.")],
+    model: Annotated[
+        str, typer.Argument(help="Model or adapter: a folder, or an id on the Hugging Face hub.")
+    ],
     dtype: Annotated[str, typer.Option(help="Load it in this type.")] = "auto",
     scale: Annotated[
         int, typer.Option(min=1, help="Try prompts this many times as long as 19, 12, 5 tokens.")
@@ -34,15 +36,21 @@ def check_model(
     """
     from transformers.utils import logging
 
+    from eft_eval.engine.adapters import read_adapter
     from eft_eval.engine.checking import check_model as check
     from eft_eval.engine.loading import LoadOptions, Member
+    from eft_eval.engine.members import load_members
     from eft_eval.engine.passes import Passes
-    from eft_eval.recipe import parse_member
+    from eft_eval.recipe import parse_member, parse_recipe
     from eft_eval.streams import show
 
     logging.disable_progress_bar()
     spec = parse_member({"model": model, "dtype": dtype}, "eft-eval check-model")
-    member = Member(spec, LoadOptions())
+    if spec.gguf_file is None and read_adapter(spec.model, spec.revision) is not None:
+        recipe = parse_recipe({"base": {"model": model, "dtype": dtype}})
+        member = load_members(recipe, LoadOptions())["base"]
+    else:
+        member = Member(spec, LoadOptions())
     found = check(Passes(member.model, member.device, member.label), scale)
     if as_json:
         show(json.dumps(dataclasses.asdict(found), indent=2) + "\n")

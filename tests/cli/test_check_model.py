@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 import transformers
+from adapters import make_adapter
 from tiny_models import byte_tokenizer, make_model
 from typer.testing import CliRunner
 
@@ -46,6 +47,15 @@ def test_a_model_that_can_all(tmp_path: Path) -> None:
     found = json.loads(text)
     assert found["architecture"] == "LlamaForCausalLM"
     assert (found["drafts"], found["batches"], found["refused"]) == ("always", "any", None)
+
+
+def test_an_adapter_is_tried_out_on_its_model(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="adapters need eft-eval[peft]")
+    adapter = make_adapter(tmp_path / "adapter", make_model(tmp_path / "model"))
+    code, text = run(adapter, "--json")
+    found = json.loads(text[text.index("{") :])
+    assert code == 0
+    assert (found["architecture"], found["drafts"]) == ("LlamaForCausalLM", "always")
 
 
 def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
