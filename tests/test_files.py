@@ -39,6 +39,8 @@ KNOWN = {
     "eft_eval/labels/tables.py": {"open"},
     "eft_eval/study/folder.py": {"rmtree", "open"},  # a finished run's responses, which it resumed
     "eft_eval/study/running.py": {"open"},
+    "eft_eval/training/folder.py": {"rmtree", "open"},  # checkpoints in a folder of this training
+    "eft_eval/training/tuning.py": {"unlink"},
 }
 
 
