@@ -54,7 +54,7 @@ def write_gguf(
     out.add_vocab_size(config.vocab_size)
     add = {str: out.add_string, int: out.add_uint32, float: out.add_float32}
     for name, value in settings.items():
-        add[type(value)](f"llama.{name}", value)
+        add[type(value)](name if name.startswith("tokenizer.") else f"llama.{name}", value)
     _add_tokenizer(out, model_folder, splits, merges)
     for name, tensor in model.state_dict().items():
         _add_tensor(out, name, tensor, config, kind)

@@ -99,6 +99,12 @@ class GgufContents(NamedTuple):
     kind: str
     divisors: tuple[float, ...]
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The ids that end an answer: of the sequence, the turn, the message."""
+        names = (f"tokenizer.ggml.{one}_token_id" for one in ("eos", "eot", "eom"))
+        return frozenset(int(self.settings[name]) for name in names if name in self.settings)
+
     def says(self, name: str) -> Any:
         """Return a setting of the architecture, None where it is not said."""
         return self.settings.get(f"{self.architecture}.{name}")

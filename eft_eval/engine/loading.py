@@ -226,8 +226,10 @@ class Member:
 
     @property
     def stop_tokens(self) -> frozenset[int]:
-        """Every end-of-sequence id: of tokenizer, generation settings and configuration."""
+        """Every end-of-sequence id: of tokenizer, generation settings, configuration, GGUF file."""
         found = {self.tokenizer.eos_token_id}
+        if (file := self.spec.gguf_file) is not None:
+            found |= gguf_contents(self._gguf(file)).end_tokens
         for source in (self.generation_config, self.config, self.text_config):
             ids = getattr(source, "eos_token_id", None)
             found.update(ids if isinstance(ids, (list, tuple)) else [ids])

@@ -225,6 +225,13 @@ def test_settings_that_change_nothing_pass(home: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(logits(member(file)), logits(member(str(home / "model.gguf"))))
 
 
+def test_the_end_of_a_turn_ends_an_answer(home: Path, tmp_path: Path) -> None:
+    """As of Gemma's and Phi-3's chat models, whose end of sequence is another token."""
+    settings = {"tokenizer.ggml.eot_token_id": 7, "tokenizer.ggml.eom_token_id": 9}
+    file = write_gguf(str(home / "model"), tmp_path / "turns.gguf", settings=settings)
+    assert member(file).stop_tokens == {1, 7, 9}
+
+
 def test_what_is_no_file_is_one_line(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no file none\.gguf; .*: model\.Q8_0\.gguf, model"):
         member(str(home / "none.gguf"))
