@@ -14,7 +14,7 @@ from eft_eval.records import plain
 from eft_eval.statistics.fieller import improvement_if_apart, mean_improvement
 from eft_eval.statistics.interval import Interval
 from eft_eval.study.folder import StudyFolder
-from eft_eval.study.numbers import Measured, measured, metrics_of, read_arms
+from eft_eval.study.numbers import ArmRuns, Measured, measured, metrics_of, read_arms
 from eft_eval.study.plan import StudyPlan
 from eft_eval.study.scaling import ENDS
 from eft_eval.version import __version__
@@ -56,6 +56,7 @@ class FamiliesResults:
         tasks: What was evaluated.
         seeds: Of the sampling noise.
         averages: Every metric.
+        left_out: Arms and metrics that are not averaged, as some family lacks them.
         level: Confidence level.
         version: Of eft-eval.
     """
@@ -65,6 +66,7 @@ class FamiliesResults:
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]
     averages: tuple[Averaged, ...]
+    left_out: tuple[str, ...]
     level: float
     version: str = __version__
 
@@ -121,8 +123,23 @@ def averages_of(folders: Sequence[StudyFolder]) -> FamiliesResults:
         averages=tuple(
             _averaged(one, [*whole], between, plan.design.level) for one in columns if one.documents
         ),
+        left_out=tuple(_left_out(folders, whole, columns)),
         level=plan.design.level,
     )
+
+
+def _left_out(
+    folders: Sequence[StudyFolder], whole: Mapping[str, ArmRuns], columns: Sequence[Measured]
+) -> Iterator[str]:
+    """Yield the arms that some family lacks, and the metrics without a document of all runs."""
+    arms = dict.fromkeys(arm.name for folder in folders for arm in folder.plan.arms)
+    for arm in arms:
+        lacking = [name for name, found in whole.items() if arm not in found]
+        if lacking:
+            yield f"{arm} is not averaged: {', '.join(lacking)} has no whole one"
+    for one in columns:
+        if not one.documents:
+            yield f"{one.metric.name} is not averaged: no document has a number in every run"
 
 
 def _averaged(

@@ -12,7 +12,7 @@ from eft_eval.plans.plan import Plan
 from eft_eval.plans.speed import Workload
 from eft_eval.runs.conditions import sampling_rule
 from eft_eval.study.folder import StudyFolder
-from eft_eval.study.plan import PlannedArm, StudyPlan
+from eft_eval.study.plan import ArmRun, PlannedArm, StudyPlan
 from eft_eval.study.sequence import check_temperature
 
 __all__ = [
@@ -78,20 +78,33 @@ def judged_in_all(
 ) -> list[Ahead]:
     """Return what the judge would be asked in all runs that are not whole.
 
-    Greedy responses are the same for every seed, and the judge is asked about equal responses once.
+    Greedy responses are the same for every seed, and those of `eft` for every block; the judge is
+    asked about equal responses once, and verdicts of runs that are whole are kept.
 
     Args:
         folder: Of the study.
         judged: What it would be asked in one run.
         configs: The tasks' settings.
     """
-    left = [run for run in folder.plan.runs if not folder.is_done(run)]
-    arms = len({run.arm.name for run in left})
-    return [
-        one._replace(times=arms if _is_greedy(configs[one.task]) else one.times * len(left))
-        for one in judged
-        if left
-    ]
+    found = []
+    for one in judged:
+        greedy = _is_greedy(configs[one.task])
+        known = {_says(run, folder.plan, greedy): False for run in folder.plan.runs}
+        known |= {_says(run, folder.plan, greedy): True for run in folder.plan.runs
+                  if folder.is_done(run)}  # fmt: skip
+        left = list(known.values()).count(False)
+        if left:
+            found.append(one._replace(times=left if greedy else one.times * left))
+    return found
+
+
+def _says(run: ArmRun, plan: StudyPlan, greedy: bool) -> tuple[str, int | None]:
+    """Return what decides a run's responses: equal ones have equal responses."""
+    recipe = run.arm.recipe
+    if plan.design.engine == "eft":
+        decoding = recipe.decoding.model_copy(update={"block": 0})
+        recipe = recipe.model_copy(update={"decoding": decoding})
+    return recipe.model_dump_json(), None if greedy else run.seed
 
 
 def _is_greedy(config: Mapping[str, Any]) -> bool:

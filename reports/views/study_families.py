@@ -13,19 +13,26 @@ from eft_eval.study.averages import Averaged, FamiliesResults
 __all__ = ["families_page"]
 
 
+_NOTHING = {
+    False: "No family is whole yet: there is nothing to say.",
+    True: "The families have no metric with documents in common: nothing is averaged.",
+}
+
+
 def families_page(found: FamiliesResults) -> Page:
     """Return the page of several families' scaling studies."""
     names = ", ".join(found.families) or "none"
     notes = [f"Families: {names}. Seeds of the noise: {', '.join(map(str, found.seeds))}."]
     if found.missing:
         notes.append(f"Not whole, and so left out: {', '.join(found.missing)}.")
+    notes += [f"{text}." for text in found.left_out]
     if "demo" in found.families:
         notes.append(CAVEAT)
     return Page(
         title=f"scaling, {len(found.families)} families",
         tone="plain",
         verdict="Study",
-        sentences=tuple(_sentences(found)) or ("No family is whole yet: there is nothing to say.",),
+        sentences=tuple(_sentences(found)) or (_NOTHING[bool(found.families)],),
         sections=(_section(found),) if found.averages else (),
         notes=tuple(notes),
         footer=f"Made by eft-eval {found.version}, from the studies' runs alone.",

@@ -135,9 +135,32 @@ def test_a_family_that_is_not_whole_is_named(tmp_path: Path) -> None:
     found = averages_of(folders)
     assert (found.families, found.missing) == (("one",), ("two",))
     assert "left out: two" in page_markdown(families_page(found))
+    assert found.left_out == ()
     for run in folders[0].plan.runs:
         (folders[0].place(run) / "done.json").unlink()
     assert "No family is whole yet" in page_markdown(families_page(averages_of(folders)))
+
+
+def test_what_one_family_lacks_is_named(tmp_path: Path) -> None:
+    folders = studies(tmp_path, "one", "two")
+    (up,) = [run for run in folders[1].plan.runs if run.name == "up-scaled/seed-2"]
+    (folders[1].place(up) / "done.json").unlink()
+    found = averages_of(folders)
+    assert [*found.averages[0].improvements] == ["down-scaled"]
+    assert found.left_out == ("up-scaled is not averaged: two has no whole one",)
+    assert f"{found.left_out[0]}." in page_markdown(families_page(found))
+    for run in folders[1].plan.runs:
+        for file in folders[1].place(run).glob("*/samples_*.jsonl"):
+            text = file.read_text().replace('"doc_hash": "', '"doc_hash": "0')
+            file.write_text(text)
+        for file in folders[1].place(run).glob("*/results_*.json"):
+            content = json.loads(file.read_text())
+            del content["task_hashes"]
+            file.write_text(json.dumps(content))
+    apart = averages_of(folders)
+    assert apart.averages == ()
+    assert "facts/errors,none is not averaged: no document" in apart.left_out[-1]
+    assert "no metric with documents in common" in page_markdown(families_page(apart))
 
 
 def test_one_family_has_the_estimate_and_nearly_the_interval_of_its_ratio() -> None:

@@ -39,11 +39,25 @@ def test_the_judge_is_asked_of_runs_that_are_left_and_of_greedy_responses_once(
     for run in folder.plan.runs[:6]:  # the first seed's four arms, two of the second's
         folder.place(run).mkdir(parents=True)
         folder.finish(run, 1.0)
-    assert [one.times for one in judged_in_all(folder, asked, configs)] == [12, 4]
+    (drawn,) = judged_in_all(folder, asked, configs)
+    assert (drawn.task, drawn.times) == ("drawn", 12), "every greedy response has its verdict"
     for run in folder.plan.runs[6:]:
         folder.place(run).mkdir(parents=True)
         folder.finish(run, 1.0)
     assert judged_in_all(folder, asked, configs) == []
+
+
+def test_the_judge_is_asked_once_of_responses_that_blocks_share(tmp_path: Path) -> None:
+    asked = [Ahead("factuality", "x", 1, "drawn"), Ahead("factuality", "x", 1, "greedy")]
+    configs = {"drawn": SAMPLED, "greedy": GREEDY}
+    folder = planned(tmp_path / "s", "speed", seeds=[1, 2])
+    assert len(folder.plan.runs) == 16
+    assert [one.times for one in judged_in_all(folder, asked, configs)] == [6, 3]
+    folder.place(folder.plan.runs[0]).mkdir(parents=True)
+    folder.finish(folder.plan.runs[0], 1.0)  # block 0, the first seed
+    assert [one.times for one in judged_in_all(folder, asked, configs)] == [5, 2]
+    vllm = planned(tmp_path / "v", "speed", seeds=[1, 2], engine="eft-vllm")
+    assert [one.times for one in judged_in_all(vllm, asked, configs)] == [16, 8]
 
 
 def test_what_would_fail_after_the_runs_is_refused_before(tmp_path: Path) -> None:
