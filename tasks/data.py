@@ -26,9 +26,9 @@ from eft_eval.tasks.sources import (
     LeftOut,
     eli5_question,
     find_files,
-    first_line,
     given_hubs,
     hh_question,
+    hub_failure,
     hub_id,
     is_hub_error,
     read_rows,
@@ -254,7 +254,6 @@ def _check_enough(made: PromptData, n_prompts: int) -> None:
 
 def _from_hub(task: _Task, revision: str) -> tuple[str, str, list[tuple[str, Path]]]:
     """Return repository, commit and the (name, path) of the files of the first hub."""
-    from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     use_file = f"--metadata {task.name}_data=FILE or {task.env}=FILE"
@@ -277,10 +276,9 @@ def _from_hub(task: _Task, revision: str) -> tuple[str, str, list[tuple[str, Pat
                 raise
             if hub is not task.hubs[-1] and hub.repo == task.hubs[-1].repo:
                 continue  # it has no test files
-            failure = f"{type(error).__name__}: {first_line(error)}"
-            reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else failure
             raise ConfigError(
-                f"cannot get {hub.repo} from the hub, and it is not in the cache{here} ({reason}): "
+                f"cannot get {hub.repo} from the hub, and it is not in the cache{here} "
+                f"({hub_failure(error)}): "
                 f"connect once, or set {use_file}"
             ) from error
     raise AssertionError("the last hub returns or raises")

@@ -35,6 +35,7 @@ __all__ = [
     "first_line",
     "given_hubs",
     "hh_question",
+    "hub_failure",
     "hub_id",
     "is_hub_error",
     "is_single_turn",
@@ -373,6 +374,15 @@ def first_line(error: Exception) -> str:
 def is_hub_error(error: Exception) -> bool:
     """Whether the hub failed, by whichever HTTP client huggingface_hub is built on."""
     return isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "requests"))
+
+
+def hub_failure(error: Exception) -> str:
+    """Return why the hub gave nothing, in a few words."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def snapshot(hub: Hub, revision: str) -> tuple[str, list[tuple[str, Path]]]:

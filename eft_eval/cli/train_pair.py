@@ -30,6 +30,9 @@ class PairDataOptions:
     reference: Annotated[
         str | None, typer.Option(help="The model that both are tuned from: id, folder, GGUF file.")
     ] = None
+    large_base: Annotated[
+        str | None, typer.Option(help="A larger one of its tokenizer, for the family file.")
+    ] = None
     helpful: Annotated[
         str | None,
         typer.Option(help="File of pairs {chosen, rejected}; by default helpful-base of HH."),

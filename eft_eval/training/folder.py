@@ -19,9 +19,11 @@ from typing import Any
 
 from eft_eval.errors import ConfigError
 from eft_eval.files import make_folder, new_folder, write_json, write_lines
-from eft_eval.records import read_record_file
+from eft_eval.records import plain, read_record_file, restored
 from eft_eval.secrets import without_secrets
 from eft_eval.study.folder import lock_file
+from eft_eval.tasks.sources import read_rows
+from eft_eval.training.figures import Figures
 
 __all__ = ["PairFolder", "SideFolder"]
 
@@ -49,15 +51,17 @@ class SideFolder:
         return (self.adapter / "adapter_config.json").is_file()
 
     @property
-    def figures(self) -> Mapping[str, Any] | None:
+    def figures(self) -> Figures | None:
         """What was measured; None of a side that is not whole."""
         file = self.path / "done.json"
-        return read_record_file(file, "the figures of a training") if file.exists() else None
+        if not file.exists():
+            return None
+        return restored(Figures, read_record_file(file, "the figures of a training"), str(file))
 
-    def finish(self, figures: Mapping[str, Any], held_out: Iterable[Mapping[str, Any]]) -> None:
+    def finish(self, figures: Figures, held_out: Iterable[Mapping[str, Any]]) -> None:
         """Note that the side is whole, and drop what only a training needs."""
         write_lines(self.path / "held_out.jsonl", map(_line, held_out))
-        write_json(self.path / "done.json", figures)
+        write_json(self.path / "done.json", plain(figures))
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def last_checkpoint(self) -> Path | None:
@@ -94,9 +98,15 @@ class SideFolder:
             file.write(_line(step))
 
     def logged(self) -> list[dict[str, Any]]:
-        """Return the log's steps."""
-        with self.log.open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+        """Return the log's steps.
+
+        Raises:
+            ConfigError: It is not there, or no log any more.
+        """
+        steps = [dict(row) for row in read_rows(self.log, str(self.log))]
+        if not steps or any(not isinstance(one.get("loss"), float) for one in steps):
+            raise ConfigError(f"{self.log} is no log of a training; remove {self.path}")
+        return steps
 
     @contextlib.contextmanager
     def new_adapter(self) -> Iterator[Path]:

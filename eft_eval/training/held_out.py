@@ -5,32 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from eft_eval.api import Composite
 from eft_eval.errors import ConfigError
 from eft_eval.recipe.model import MemberSpec
-from eft_eval.statistics.interval import Interval
-from eft_eval.statistics.means import mean_with_interval, share_of, wilson_interval
 from eft_eval.training.texts import PairText
 
-__all__ = ["HeldOut", "accuracy", "held_out", "margins_of"]
-
-
-class HeldOut(NamedTuple):
-    """What was measured on held-out pairs.
-
-    Attributes:
-        pairs: How many.
-        prompts: Of how many different prompts.
-        accuracy: Share of the pairs whose chosen answer has the higher reward; a tie is half.
-        margin: Mean difference of the rewards, β times that of the log-ratios.
-    """
-
-    pairs: int
-    prompts: int
-    accuracy: Interval
-    margin: Interval
+__all__ = ["margins_of"]
 
 
 def margins_of(
@@ -68,29 +50,3 @@ def _gaps(
     asked = [(one.prompt, answer) for one in pairs for answer in (one.chosen, one.rejected)]
     scored = [one.log_prob for one in composite.loglikelihood(asked)]
     return [one - other for one, other in zip(scored[::2], scored[1::2], strict=True)]
-
-
-def held_out(margins: Sequence[float], prompts: Sequence[str], level: float = 0.95) -> HeldOut:
-    """Return what margins say, prompts that repeat being one draw each."""
-    return HeldOut(
-        len(margins),
-        len({*prompts}),
-        accuracy(margins, prompts, level),
-        mean_with_interval(margins, prompts, level).interval,
-    )
-
-
-def accuracy(margins: Sequence[float], prompts: Sequence[str], level: float = 0.95) -> Interval:
-    """Return the share of margins above zero with its interval.
-
-    Wilson's where every prompt is there once and no margin is zero, or where all margins are on
-    one side (of the prompts); else the t interval of the mean, clustered by prompt.
-    """
-    right = [1.0 if one > 0 else 0.5 if one == 0 else 0.0 for one in margins]
-    distinct = len({*prompts})
-    if distinct == len(prompts) and 0.5 not in right:
-        return wilson_interval(sum(right), len(right), level)
-    found = share_of(mean_with_interval(right, prompts, level)).interval
-    if math.isnan(found.lower) and found.estimate in (0.0, 1.0):
-        return wilson_interval(found.estimate * distinct, distinct, level)
-    return found

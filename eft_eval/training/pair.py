@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,9 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import user_path, write_lines
 from eft_eval.recipe.model import MemberSpec
 from eft_eval.recipe.naming import member_identity
-from eft_eval.records import plain
+from eft_eval.training.figures import Figures, held_out
 from eft_eval.training.folder import PairFolder, SideFolder
-from eft_eval.training.held_out import held_out, margins_of
+from eft_eval.training.held_out import margins_of
 from eft_eval.training.quiet import quiet_libraries
 from eft_eval.training.rows import Rows, rows_of
 from eft_eval.training.settings import SIDES, Training
@@ -98,6 +97,9 @@ def plan_pair(training: Training, device: torch.device) -> PairPlan:
             )
         wider = training.reference.model_copy(update={"dtype": "float32"})  # the same weights
         training = training.model_copy(update={"reference": wider})
+    narrow = member.dtype == torch.bfloat16 and device.type == "cuda"
+    if narrow and not torch.cuda.is_bf16_supported():
+        raise ConfigError("reference: this GPU has no bfloat16; give it dtype: float16, or float32")
     texts = Texts(member.tokenizer, training.chat_template)
     return PairPlan(training, tuple(_side(training, texts, name) for name in SIDES))
 
@@ -120,7 +122,7 @@ def _side(training: Training, texts: Texts, name: str) -> SidePlan:
 
 def train_pair(
     plan: PairPlan, folder: PairFolder, device: torch.device, told: Told
-) -> dict[str, Mapping[str, Any]]:
+) -> dict[str, Figures]:
     """Make what is not there yet of both models; return their figures.
 
     Args:
@@ -146,8 +148,7 @@ def train_pair(
 
 def _made(
     training: Training, side: SidePlan, place: SideFolder, device: torch.device, told: Told
-) -> Mapping[str, Any]:
-    begun = time.monotonic()
+) -> Figures:
     if not place.is_tuned:
         work = SideWork(training, side.train.pairs, side.steps, place, device)
         tune(work, lambda step, steps, line: told(side.name, step, steps, line))
@@ -157,13 +158,9 @@ def _made(
     pairs = side.held_out.pairs
     margins = margins_of(training.reference, place.adapter, pairs, training.beta, device)
     measured = held_out(margins, [one.prompt for one in pairs])
-    figures = {
-        "pairs": len(side.train.pairs),
-        "steps": side.steps,
-        "train": _ends(place.logged()),
-        "held_out": plain(measured),
-        "seconds": round(time.monotonic() - begun, 1),
-    }
+    logged = place.logged()
+    loss, margin, accuracy = (_ends(logged, name) for name in ("loss", "margin", "accuracy"))
+    figures = Figures(len(side.train.pairs), side.steps, loss, margin, accuracy, measured)
     place.finish(
         figures,
         (
@@ -174,13 +171,11 @@ def _made(
     return figures
 
 
-def _ends(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+def _ends(steps: Sequence[Mapping[str, Any]], name: str) -> tuple[float, float]:
     """Return the means of the first and of the last tenth of the steps."""
     some = max(1, round(len(steps) * _LOG_SHARE))
-    return {
-        name: [sum(one[name] for one in part) / len(part) for part in (steps[:some], steps[-some:])]
-        for name in ("loss", "margin", "accuracy")
-    }
+    first, last = (sum(one[name] for one in part) / some for part in (steps[:some], steps[-some:]))
+    return first, last
 
 
 def family_text(training: Training, folder: PairFolder) -> str:

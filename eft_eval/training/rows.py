@@ -20,7 +20,7 @@ from eft_eval.tasks.sources import (
     Hub,
     LeftOut,
     find_files,
-    first_line,
+    hub_failure,
     is_hub_error,
     read_rows,
     short_names,
@@ -185,8 +185,8 @@ def _from_hub(training: Training, side: str) -> _Source:
             raise
         raise ConfigError(
             f"{side}: cannot get {hub.repo} at {revision} from the hub, and it is not in the cache "
-            f"({type(error).__name__}: {first_line(error)}): connect once, or name a file of "
-            f"yours with --{side} FILE or {side}: FILE"
+            f"({hub_failure(error)}): connect once, or name a file with --{side} FILE or "
+            f"{side}: FILE"
         ) from error
     tests = [item for item in named if "/test" in item[0]]
     return _Source(

@@ -77,12 +77,20 @@ def tune(work: SideWork, progress: Progress) -> None:
     Raises:
         ConfigError: The reference cannot be loaded, or the loss is no number any more.
     """
-    member = Member(work.training.reference, LoadOptions(device=work.device), "reference")
+    training = work.training
+    member = Member(training.reference, LoadOptions(device=work.device), "reference")
     trainer = _trainer(work, member, _Log(work.folder, progress))
-    texts = Texts(member.tokenizer, work.training.chat_template)
+    texts = Texts(member.tokenizer, training.chat_template)
     check_same_tokens(texts, work.pairs, trainer.train_dataset)
     checkpoint = work.folder.last_checkpoint()
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"the GPU has no memory left for {training.micro_batch_size} pairs at a time: lower "
+            "micro-batch-size or max-length, or leave gradient-checkpointing on; the same command "
+            "goes on"
+        ) from error
     _save(trainer.accelerator.unwrap_model(trainer.model), work)
 
 
@@ -135,7 +143,7 @@ def _settings(work: SideWork, member: Member) -> Any:
         max_steps=work.steps,
         learning_rate=training.learning_rate,
         lr_scheduler_type=_SCHEDULES[training.schedule],
-        warmup_steps=math.ceil(training.warmup * work.steps),
+        warmup_steps=int(training.warmup * work.steps),
         gradient_checkpointing=training.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         bf16=member.dtype == torch.bfloat16,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from eft_eval.reports.document import Document, Table, Texts, cells, columns, warnings
 from eft_eval.reports.views.plans import gib
+from eft_eval.statistics.interval import Interval
+from eft_eval.training.figures import Figures
 
 __all__ = ["training_plan", "training_results"]
 
@@ -47,7 +49,7 @@ def left_out_lines(sides: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def training_results(figures: Mapping[str, Mapping[str, Any]], family: Path) -> Document:
+def training_results(figures: Mapping[str, Figures], family: Path) -> Document:
     """Return what both trainings found, and what uses the models.
 
     Args:
@@ -56,19 +58,17 @@ def training_results(figures: Mapping[str, Mapping[str, Any]], family: Path) -> 
     """
     numbers = ("pairs", "steps", "loss", "margin", "accuracy", "held-out margin",
                "held-out accuracy")  # fmt: skip
-    rows = []
-    for name, one in figures.items():
-        trained, held = one["train"], one["held_out"]
-        rows.append(
-            cells(
-                name,
-                f"{one['pairs']:,}",
-                f"{one['steps']:,}",
-                *(_change(trained[key]) for key in ("loss", "margin", "accuracy")),
-                _interval(held["margin"]),
-                f"{_interval(held['accuracy'])} of {held['pairs']:,}",
-            )
+    rows = [
+        cells(
+            name,
+            f"{one.pairs:,}",
+            f"{one.steps:,}",
+            *(f"{first:.3f} → {last:.3f}" for first, last in (one.loss, one.margin, one.accuracy)),
+            _interval(one.held_out.margin),
+            f"{_interval(one.held_out.accuracy)} of {one.held_out.pairs:,}",
         )
+        for name, one in figures.items()
+    ]
     note = (
         "loss, margin and accuracy: means of the first and of the last tenth of the steps; before "
         "training every margin is 0"
@@ -78,11 +78,7 @@ def training_results(figures: Mapping[str, Mapping[str, Any]], family: Path) -> 
     return table, Texts((command,))
 
 
-def _change(ends: Sequence[float]) -> str:
-    return f"{ends[0]:.3f} → {ends[1]:.3f}"
-
-
-def _interval(found: Mapping[str, Any]) -> str:
-    if found["lower"] is None or not math.isfinite(found["lower"]):
-        return f"{found['estimate']:.3f}"
-    return f"{found['estimate']:.3f} [{found['lower']:.3f}, {found['upper']:.3f}]"
+def _interval(found: Interval) -> str:
+    if not math.isfinite(found.lower):
+        return f"{found.estimate:.3f}"
+    return f"{found.estimate:.3f} [{found.lower:.3f}, {found.upper:.3f}]"

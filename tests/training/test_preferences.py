@@ -13,6 +13,7 @@ from tiny_models import byte_tokenizer
 from tokenizer_kinds import KINDS, tokenizer_of
 
 from eft_eval.errors import ConfigError
+from eft_eval.tasks.data import HH_REVISION
 from eft_eval.tasks.sources import LeftOut, hh_question
 from eft_eval.training.preferences import Preference, preference_of
 from eft_eval.training.rows import rows_of
@@ -241,3 +242,28 @@ def test_a_trainer_that_reads_other_tokens_is_refused() -> None:
     check_same_tokens(texts, [pair], [row])
     with pytest.raises(ConfigError, match="TRL reads 1 of 2 texts with other tokens"):
         check_same_tokens(texts, [pair], [{**row, "chosen_ids": [*row["chosen_ids"], 1]}])
+
+
+def test_the_hubs_two_files_of_each_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    commit = tmp_path / "datasets--Anthropic--hh-rlhf" / "snapshots" / HH_REVISION
+    rows = {side: pairs(side, 30) for side in ("helpful", "harmless")}
+    for side, found in rows.items():
+        (commit / f"{side}-base").mkdir(parents=True)
+        write_rows(commit / f"{side}-base" / "train.jsonl", found[:20])
+        write_rows(commit / f"{side}-base" / "test.jsonl", found[20:])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for side, expected in rows.items():
+        found = rows_of(training(tmp_path, None, **{"held-out": 8}), side)
+        assert found.origin == f"Anthropic/hh-rlhf {side}-base"
+        assert found.revision == HH_REVISION
+        assert list(found.files) == [f"{side}-base/train.jsonl", f"{side}-base/test.jsonl"]
+        assert {one.dialogue for one in found.train} == {
+            row["chosen"].rpartition(" ")[0].partition("Assistant:")[0] + "Assistant:"
+            for row in expected[:20]
+        }
+        assert len(found.held_out) == 8
+    with pytest.raises(ConfigError, match=r"not in the cache \(HF_HUB_OFFLINE is set\)"):
+        rows_of(training(tmp_path, None, **{"hh-revision": "other"}), "helpful")

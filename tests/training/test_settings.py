@@ -19,8 +19,8 @@ from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.study.family import parse_family
 from eft_eval.training import tuning
+from eft_eval.training.figures import Figures, accuracy, held_out
 from eft_eval.training.folder import PairFolder, SideFolder
-from eft_eval.training.held_out import accuracy, held_out
 from eft_eval.training.needs import adapter_parameters, memory_of
 from eft_eval.training.pair import family_text
 from eft_eval.training.settings import Training, find_training, training_names
@@ -215,3 +215,21 @@ def test_settings_hold_what_changes_the_models_and_not_how_often_they_are_saved(
     assert one.identity == other.identity
     assert one.identity != Training.model_validate({**OWN, "rank": 8}).identity
     json.dumps(one.identity)
+
+
+def test_figures_that_are_damaged_are_one_line(tmp_path: Path) -> None:
+    side = SideFolder(tmp_path)
+    assert side.figures is None
+    ends = (0.0, 1.0)
+    figures = Figures(3, 2, ends, ends, ends, held_out([1.0, 2.0, -0.5], ["a", "b", "c"]))
+    side.finish(figures, [{"margin": 1.0}])
+    assert side.figures == figures
+    (tmp_path / "done.json").write_text('{"pairs": 3}')
+    with pytest.raises(ConfigError, match=r"done\.json"):
+        _ = side.figures
+    side.log.write_text('{"step": 1}\n')
+    with pytest.raises(ConfigError, match=r"log\.jsonl is no log of a training"):
+        side.logged()
+    side.log.write_text('{"step": 1, "lo')
+    with pytest.raises(ConfigError, match=r"log\.jsonl, line 1: not JSON"):
+        side.logged()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typer.testing import CliRunner
 
 from eft_eval import Composite
 from eft_eval.cli.app import app
+from eft_eval.training.figures import Figures
 from eft_eval.training.folder import PairFolder, SideFolder
 from eft_eval.training.held_out import margins_of
 from eft_eval.training.pair import plan_pair, train_pair
@@ -56,7 +56,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def made(settings: Path, out: Path) -> tuple[dict[str, Mapping[str, Any]], list[int]]:
+def made(settings: Path, out: Path) -> tuple[dict[str, Figures], list[int]]:
     """Make a pair, or go on with it; return its figures and the steps that were made."""
     plan = plan_pair(find_training(str(settings), {}), CPU)
     folder, steps = PairFolder(out, plan.settings), list[int]()
@@ -83,13 +83,13 @@ def test_what_people_choose_is_learnt(settings: Path, whole: Path) -> None:
         assert logged[-1]["loss"] < 0.5
         figures = side.figures
         assert figures is not None
-        assert figures["held_out"]["accuracy"]["estimate"] > 0.9
-        assert figures["held_out"]["accuracy"]["lower"] > 0.5
-        assert figures["held_out"]["margin"]["lower"] > 0
+        assert figures.held_out.accuracy.estimate > 0.9
+        assert figures.held_out.accuracy.lower > 0.5
+        assert figures.held_out.margin.lower > 0
         lines = (side.path / "held_out.jsonl").read_text().splitlines()
         kept = [json.loads(line) for line in lines]
         assert np.mean([one["margin"] for one in kept]) == pytest.approx(
-            figures["held_out"]["margin"]["estimate"]
+            figures.held_out.margin.estimate
         )
         assert not side.checkpoints.exists()
     done = (whole / "helpful" / "done.json").stat()
@@ -120,9 +120,7 @@ def test_a_killed_training_goes_on_to_the_same_models(
     (out / "helpful" / "done.json").unlink()  # killed while it was measured
     figures, steps = made(settings, out)
     assert not steps
-    known = SideFolder(whole / "helpful").figures
-    assert known is not None
-    assert {**figures["helpful"], "seconds": 0} == {**known, "seconds": 0}
+    assert figures["helpful"] == SideFolder(whole / "helpful").figures
 
 
 def test_the_frontier_takes_the_pair(whole: Path, tmp_path: Path) -> None:
