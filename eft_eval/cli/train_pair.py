@@ -85,12 +85,16 @@ def train_pair(
         from eft_eval.training.tuning import check_packages
 
         check_packages()
+    from eft_eval.files import check_folder
+
+    place = out or Path(f"pair-{Path(name).stem if name else 'own'}")
+    check_folder(place)
     device = _device()
     from eft_eval.training.folder import PairFolder
     from eft_eval.training.pair import plan_pair
 
     plan = plan_pair(training, device)
-    folder = PairFolder(out or Path(f"pair-{Path(name).stem if name else 'own'}"), plan.settings)
+    folder = PairFolder(place, plan.settings)
     folder.check()
     if dry_run:
         _show(plan, folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,7 @@ _LOGGED = {
     "learning_rate": "learning_rate",
 }
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+_OF_A_FILE = ("PytorchStreamWriter", "inline_container", "iostream")  # torch's RuntimeErrors
 _KEPT = 2  # checkpoints: one is whole while the next is written
 
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -83,15 +85,35 @@ def tune(work: SideWork, progress: Progress) -> None:
     texts = Texts(member.tokenizer, training.chat_template)
     check_same_tokens(texts, work.pairs, trainer.train_dataset)
     checkpoint = work.folder.last_checkpoint()
-    try:
+    with _whole_files(work.folder), _room(training):
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        _save(trainer.accelerator.unwrap_model(trainer.model), work)
+
+
+@contextmanager
+def _room(training: Training) -> Iterator[None]:
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise ConfigError(
             f"the GPU has no memory left for {training.micro_batch_size} pairs at a time: lower "
             "micro-batch-size or max-length, or leave gradient-checkpointing on; the same command "
             "goes on"
         ) from error
-    _save(trainer.accelerator.unwrap_model(trainer.model), work)
+
+
+@contextmanager
+def _whole_files(folder: SideFolder) -> Iterator[None]:
+    """Say in one line what torch and safetensors make of a disk that is full."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        if type(error).__name__ != "SafetensorError" and not any(w in said for w in _OF_A_FILE):
+            raise
+        raise ConfigError(
+            f"cannot write {folder.path}: {said}; the same command goes on"
+        ) from error
 
 
 def _trainer(work: SideWork, member: Member, log: _Log) -> Any:

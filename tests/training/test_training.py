@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from faults import full_disk
 from preference_files import pairs, write_rows
 from tiny_models import make_model
 from tokenizer_kinds import size_of, tokenizer_of
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 from eft_eval import Composite
 from eft_eval.cli.app import app
+from eft_eval.errors import ConfigError
 from eft_eval.training.figures import Figures
 from eft_eval.training.folder import PairFolder, SideFolder
 from eft_eval.training.held_out import margins_of
@@ -121,6 +123,21 @@ def test_a_killed_training_goes_on_to_the_same_models(
     figures, steps = made(settings, out)
     assert not steps
     assert figures["helpful"] == SideFolder(whole / "helpful").figures
+
+
+@pytest.mark.parametrize("size", [60_000, 200_000])
+def test_a_full_disk_is_one_line_and_the_training_goes_on(
+    size: int, settings: Path, whole: Path, tmp_path: Path
+) -> None:
+    """The adapter, or the optimiser's state, is what does not fit."""
+    out = tmp_path / "pair"
+    with full_disk(size), pytest.raises((ConfigError, OSError)) as caught:
+        made(settings, out)
+    assert "\n" not in str(caught.value)
+    if size == 200_000:  # a step was made; the other is of the same kind
+        made(settings, out)
+        kept = "helpful/adapter/adapter_model.safetensors"
+        assert (out / kept).read_bytes() == (whole / kept).read_bytes()
 
 
 def test_the_frontier_takes_the_pair(whole: Path, tmp_path: Path) -> None:
