@@ -12,7 +12,7 @@ from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import cache_bytes, weight_bytes
 from eft_eval.errors import ConfigError
 
-__all__ = ["available_bytes", "check_memory", "needed_bytes"]
+__all__ = ["available_bytes", "check_memory", "needed_bytes", "score_bytes"]
 
 
 def needed_bytes(
@@ -41,9 +41,13 @@ def needed_bytes(
     for view in composite.views:
         if view.member.spec.placement != "auto":
             found[view.member.device] += cache_bytes(view.member, rows, length + block + 1)
-    scores = rows * (block + 1) * composite.vocabulary * 4
-    found[composite.device] += scores * (len(composite.views) + 2)
+    found[composite.device] += score_bytes(rows, block, composite.vocabulary, len(composite.views))
     return dict(found)
+
+
+def score_bytes(rows: int, block: int, vocabulary: int, views: int) -> int:
+    """Return the bytes of a round's scores: float32, of every view, their sum and its noise."""
+    return rows * (block + 1) * vocabulary * 4 * (views + 2)
 
 
 def available_bytes(device: torch.device) -> int | None:

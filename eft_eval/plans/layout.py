@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from eft_eval.composite.memory import score_bytes
 from eft_eval.composite.model import View
 from eft_eval.decoding.block import LONGEST_BLOCK
 from eft_eval.decoding.drafting import cheapest_view
@@ -220,7 +221,7 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
     read = min(PASS_TOKENS, rows * length) if vllm else rows * length
     widest = max(work.widest for work in layout.works)
     numbers = 4 if device.cpu else 2
-    scored = rows * extra * layout.composite.vocabulary * 4 * (len(layout.works) + 2)
+    scored = score_bytes(rows, extra - 1, layout.composite.vocabulary, len(layout.works))
     return RankMemory(
         weights=weights,
         caches=caches,
