@@ -37,6 +37,8 @@ ENGINES = ("eft", "eft-vllm")
 _SHARES = {"eft-vllm": 0.92, "eft": 0.95}
 _RUNTIME = int(0.9 * GIB)  # of a GPU: context and kernels
 
+_PAGE, _CPU_PAGE = 16, 128  # tokens of which vLLM's caches are made
+
 PASS_TOKENS = 8192
 """Tokens of prompts that are read in one pass, at most."""
 
@@ -199,6 +201,8 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
     rows, length = spread.rows, spread.length
     vllm = layout.engine == "eft-vllm"
     extra = layout.longest_block + 1
+    page = _CPU_PAGE if device.cpu else _PAGE
+    paged = -(-length // page) * page
     weights: dict[str, int] = {}
     caches: dict[str, int] = {}
     for view, work in zip(layout.composite.views, layout.works, strict=True):
@@ -209,7 +213,7 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
             weights[below.label] = int(below.weights * share)
         if vllm:
             share = max(share, 1 / max(work.heads[1], 1))
-            cached = rows * work.cache_of(length)
+            cached = rows * work.cache_of(paged)
         else:
             cached = rows * work.cache_of(-(-(length + extra) // GROWTH) * GROWTH)
         # a view with a prompt of its own keeps a cache of its own
@@ -217,7 +221,7 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
     draft = 0
     if (copy := layout.draft_copy) is not None:
         kept = max(1 / spread.ranks, 1 / max(copy.heads[1], 1))
-        draft = int(copy.weights / spread.ranks + rows * copy.cache_of(length) * kept)
+        draft = int(copy.weights / spread.ranks + rows * copy.cache_of(paged) * kept)
     read = min(PASS_TOKENS, rows * length) if vllm else rows * length
     widest = max(work.widest for work in layout.works)
     numbers = 4 if device.cpu else 2
