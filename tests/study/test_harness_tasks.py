@@ -245,7 +245,7 @@ def test_tasks_of_the_harness_are_metrics(tmp_path: Path) -> None:
         assert found["estimate"] == pytest.approx((up - small).mean() / (large - small).mean())
         for end in (found["lower"], found["upper"]):
             moved = (up - small) - end * (large - small)
-            assert stats.ttest_1samp(moved, 0).pvalue == pytest.approx(0.05, abs=1e-6)
+            assert stats.ttest_1samp(moved, 0).pvalue == pytest.approx(0.05, abs=1e-3)
     aggregates = {one["metric"]: one for one in results["aggregates"]}
     assert {name: one["higher_is_better"] for name, one in aggregates.items()} == {
         "my_wiki/word_perplexity,none": False, "my_wiki/byte_perplexity,none": False,
