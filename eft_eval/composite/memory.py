@@ -9,10 +9,12 @@ import torch
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.engine.adapters import AdaptedMember
-from eft_eval.engine.footprint import cache_bytes, weight_bytes
+from eft_eval.engine.footprint import cache_bytes, parameter_count, state_bytes, weight_bytes
 from eft_eval.errors import ConfigError
 
 __all__ = ["available_bytes", "check_memory", "needed_bytes", "score_bytes"]
+
+_ALIKE = 1.05
 
 
 def needed_bytes(
@@ -22,7 +24,9 @@ def needed_bytes(
 
     weights + caches + scores, with
     caches = 2 · layers · key-value heads · head size · rows · (length + block + 1) · bytes,
-    per view, the length rounded up to a multiple of 128;
+    per view, the length rounded up to a multiple of 128, and at most the window and 128 tokens in
+    layers with windows; states of recurrent layers three times, (block + 3) times of the smallest
+    members, which may draft;
     scores = rows · (block + 1) · V · 4 bytes, for the sum, its noise and each view in flight.
     A member that is spread over several devices (``placement: auto``) is not counted.
 
@@ -38,9 +42,12 @@ def needed_bytes(
     for member in dict.fromkeys([*summed, *below]):
         if member.spec.placement != "auto":
             found[member.device] += weight_bytes(member)
+    smallest = _ALIKE * min(parameter_count(view.member) for view in composite.views)
     for view in composite.views:
         if view.member.spec.placement != "auto":
             found[view.member.device] += cache_bytes(view.member, rows, length + block + 1)
+            copies = block + 3 if parameter_count(view.member) <= smallest else 3
+            found[view.member.device] += rows * copies * state_bytes(view.member)
     found[composite.device] += score_bytes(rows, block, composite.vocabulary, len(composite.views))
     return dict(found)
 

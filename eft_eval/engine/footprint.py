@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from transformers import DynamicCache
 
-from eft_eval.engine.cache import GROWTH
+from eft_eval.engine.cache import GROWTH, HORIZON
 from eft_eval.engine.loading import Member
 from eft_eval.engine.passes import Passes
+from eft_eval.engine.positions import attention_reach
+from eft_eval.engine.windows import NO_ATTENTION, layer_windows, recurrent_windows
 from eft_eval.engine.wrappers import loader_of
 from eft_eval.recipe import bytes_per_weight
 
-__all__ = ["WeightCounts", "cache_bytes", "parameter_count", "weight_bytes", "weight_counts"]
+__all__ = [
+    "WeightCounts",
+    "attention_layers",
+    "cache_bytes",
+    "parameter_count",
+    "state_bytes",
+    "token_bytes",
+    "weight_bytes",
+    "weight_counts",
+]
 
 _COUNTS: WeakKeyDictionary[Member, WeightCounts] = WeakKeyDictionary()
 _SAME: dict[tuple[type, str], WeightCounts] = {}  # members of equal configurations
 
 _LATENT: dict[tuple[type, str], int] = {}
+_STATES: dict[tuple[type, str], int] = {}
 
 
 class WeightCounts(NamedTuple):
@@ -77,12 +90,65 @@ def weight_bytes(member: Member) -> int:
 
 def cache_bytes(member: Member, rows: int, length: int) -> int:
     """Return the bytes of a member's key-value cache."""
-    text = member.text_config
-    if getattr(text, "num_attention_heads", None) is None:
-        return 0  # no attention, no such cache
-    width = torch.empty(0, dtype=member.dtype).element_size()
+    per_token = token_bytes(member)
     steps = -(-length // GROWTH) * GROWTH
-    return int(text.num_hidden_layers * _cached_numbers(member) * rows * steps * width)
+    return rows * sum(
+        layers * per_token * min(steps, steps if window is None else window + HORIZON)
+        for window, layers in attention_layers(member).items()
+    )
+
+
+def token_bytes(member: Member) -> int:
+    """Return the bytes that an attention layer keeps of a token; 0 without attention."""
+    if getattr(member.text_config, "num_attention_heads", None) is None:
+        return 0
+    return _cached_numbers(member) * torch.empty(0, dtype=member.dtype).element_size()
+
+
+def attention_layers(member: Member) -> dict[int | None, int]:
+    """Return how many layers have attention with a window of so many tokens; None: all tokens."""
+    text = member.text_config
+    if (windows := layer_windows(text)) is not None:
+        return dict(Counter(one.size for one in windows))
+    kinds = list(getattr(text, "layer_types", None) or ())[: text.num_hidden_layers]
+    if (windows := recurrent_windows(text)) is None:
+        return {None: int(text.num_hidden_layers)}
+    attending = sum(kind not in NO_ATTENTION for kind in kinds)  # a recurrent one's keep all
+    return {None: attending}
+
+
+def state_bytes(member: Member) -> int:
+    """Return the bytes of the states that recurrent layers keep of a row; 0 without such layers.
+
+    The model is asked, on no device; 0 where that cannot be.
+    """
+    if attention_reach(member.text_config) != 0:
+        return 0
+    key = type(member.config), member.config.to_json_string()
+    if key not in _STATES:
+        _STATES[key] = _kept_states(member)
+    return _STATES[key]
+
+
+def _kept_states(member: Member) -> int:
+    cache: Any = DynamicCache(config=member.config)
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            model: Any = loader_of(member.config, member.label).from_config(
+                member.config, dtype=member.dtype
+            )
+            one = torch.zeros(1, 1, dtype=torch.long)
+            passes = Passes(model.eval(), torch.device("meta"), member.label)
+            passes.row_pass(one, None, one, cache, 1)
+    except Exception:  # noqa: BLE001  # of any model's code: what was kept before it counts
+        pass
+    return sum(
+        state.numel() * state.element_size()
+        for layer in cache.layers
+        for name in ("conv_states", "recurrent_states")
+        for state in dict(getattr(layer, name, None) or {}).values()
+        if state is not None
+    )
 
 
 def _cached_numbers(member: Member) -> int:

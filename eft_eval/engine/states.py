@@ -17,6 +17,8 @@ from eft_eval.engine.windows import ALL, Window
 
 __all__ = ["RowState"]
 
+_TOKENS = 2048  # of prompts, padding included, read in one pass, if it is of several rows
+
 
 class RowState:
     """A model with a `RowCache`.
@@ -53,21 +55,26 @@ class RowState:
         Where all rows are new and of one length, the prompt is read in the pass that reads on;
         else now, in a pass of its own.
         """
-        first, starts = len(self._lengths), [0] * len(prompts)
+        first = len(self._lengths)
         unread = [list(prompt[:-1]) for prompt in prompts]
         lengths = list(map(len, unread))
         self._lengths += lengths
         self._kept += lengths
         if max(lengths) == 0:
             return
-        if first == 0 and len(set(lengths)) == 1:
+        together = max(1, _TOKENS // max(lengths))  # rows, so that activations stay small
+        if first == 0 and len(set(lengths)) == 1 and len(prompts) <= together:
             self._unread = torch.tensor(unread)
             return
-        # padding is on the right: later tokens of a row write over it before anything sees it
-        padded = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
-        for row, tokens in enumerate(unread):
-            padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-        self._pass(padded, first, starts, keep=1, ends=lengths)
+        for start in range(0, len(prompts), together):
+            ends = lengths[start : start + together]
+            if max(ends) == 0:
+                continue
+            # padding is on the right: later tokens of a row write over it before anything sees it
+            padded = torch.zeros(len(ends), max(ends), dtype=torch.long)
+            for row, tokens in enumerate(unread[start : start + together]):
+                padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+            self._pass(padded, first + start, [0] * len(ends), keep=1, ends=ends)
 
     @property
     def reading(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eft_eval.engine.positions import attention_reach
 
-__all__ = ["ALL", "Window", "layer_windows", "narrowed", "recurrent_windows"]
+__all__ = ["ALL", "NO_ATTENTION", "Window", "layer_windows", "narrowed", "recurrent_windows"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def layer_windows(text: Any) -> tuple[Window, ...] | None:
     return windows if reach == attention_reach(text) else None  # as GPT-Neo's, of another name
 
 
-_NO_ATTENTION = ("linear_attention", "conv", "moe", "mlp", "mamba", "dense", "sparse")
+NO_ATTENTION = ("linear_attention", "conv", "moe", "mlp", "mamba", "dense", "sparse")
 _ATTENTION_BESIDE = {"hybrid": "full_attention", "hybrid_sliding": "sliding_attention"}
 
 
@@ -88,9 +88,9 @@ def recurrent_windows(text: Any) -> tuple[Window, ...] | None:
     """
     kinds = list(getattr(text, "layer_types", None) or ())[: int(text.num_hidden_layers)]
     kinds = [_ATTENTION_BESIDE.get(kind, kind) for kind in kinds]
-    if not kinds or not set(kinds) <= {*_SIZES, *_NO_ATTENTION}:
+    if not kinds or not set(kinds) <= {*_SIZES, *NO_ATTENTION}:
         return None
-    return tuple(ALL if one in _NO_ATTENTION else Window(one, _size(text, one)) for one in kinds)
+    return tuple(ALL if one in NO_ATTENTION else Window(one, _size(text, one)) for one in kinds)
 
 
 def _size(text: Any, kind: str) -> int | None:

@@ -13,7 +13,13 @@ import torch
 
 from eft_eval.composite.model import View, views_of
 from eft_eval.engine.adapters import AdaptedMember, read_adapter
-from eft_eval.engine.footprint import cache_bytes, weight_bytes, weight_counts
+from eft_eval.engine.cache import HORIZON
+from eft_eval.engine.footprint import (
+    attention_layers,
+    token_bytes,
+    weight_bytes,
+    weight_counts,
+)
 from eft_eval.engine.loading import LoadOptions, Member, config_of
 from eft_eval.engine.members import load_members
 from eft_eval.errors import ConfigError
@@ -220,8 +226,12 @@ def _cache(member: Member, engine: str) -> tuple[float, tuple[float, int]]:
     """Return the cache's bytes per token: of whole layers, and of those with windows."""
     text = member.text_config
     layers = text.num_hidden_layers
-    if engine == "eft":  # every layer keeps every token
-        return cache_bytes(member, 1, 1 << 20) / (1 << 20), (0.0, 0)
+    if engine == "eft":
+        by_window, own = attention_layers(member), token_bytes(member)
+        limited = {size: n for size, n in by_window.items() if size is not None}
+        kept = min(limited, default=0)
+        kept += HORIZON if limited else 0
+        return own * by_window.get(None, 0), (float(own * sum(limited.values())), kept)
     heads, kv_heads, size = _heads(text)
     if not heads:
         return 0.0, (0.0, 0)

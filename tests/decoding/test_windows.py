@@ -5,9 +5,11 @@ Also where what lies out of the windows is dropped, which the cache does behind 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cacheless import LENGTH, check, chosen, composite_of, requests_of, stopped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from windowed_models import KINDS, save_windowed
 from eft_eval.api import Composite
 from eft_eval.decoding import Decoder, SamplingRule
 from eft_eval.engine import states
+from eft_eval.engine.footprint import cache_bytes
 from eft_eval.engine.windows import layer_windows
 
 WINDOW = 6
@@ -63,6 +66,7 @@ WAYS = {
     "size": st.sampled_from([1, 4, 7]),
     "heat": st.sampled_from([0.0, 1.0]),
     "horizon": st.sampled_from([1, 5, 18, 128]),  # smaller ones grow
+    "together": st.sampled_from([20, 2048]),  # tokens of prompts in one pass
 }
 
 
@@ -74,10 +78,12 @@ def around_the_window(
     size: int,
     heat: float,
     horizon: int,
+    together: int,
 ) -> None:
     for member in {view.member for view in composite.views}:
         member.model.config.sliding_window = window  # read at every pass
-    before, states.HORIZON = states.HORIZON, horizon
+    before = states.HORIZON, states._TOKENS
+    states.HORIZON, states._TOKENS = horizon, together
     try:
         made = Decoder(composite, block).generate(
             requests_of(composite, lengths), SamplingRule(heat), LENGTH, stopped, batch_size=size
@@ -85,7 +91,7 @@ def around_the_window(
         for request, one in zip(requests_of(composite, lengths), made, strict=True):
             assert one.tokens == chosen(composite, request, one.tokens, heat)
     finally:
-        states.HORIZON = before
+        states.HORIZON, states._TOKENS = before
         for view in composite.views:
             view.member.model.config.sliding_window = WINDOW
 
@@ -109,3 +115,36 @@ def test_windows_of_another_name_are_not_taken_for_none() -> None:
     config = GPTNeoConfig(num_layers=2, attention_types=[[["global", "local"], 1]])
     assert config.window_size == 256
     assert layer_windows(config) is None
+
+
+@pytest.mark.parametrize("length", [100, 300])
+def test_what_no_window_reaches_is_dropped(make: Any, length: int) -> None:
+    """Layers with windows keep a window and what may be taken back; the plan counts the same."""
+    member = make(QUICK).members["base"]
+    state: Any = member.engine.row_state(2, length)
+    state.join([[7] * (length - 8), [9] * (length - 20)])
+    with torch.inference_mode():
+        for _ in range(4):
+            state.forward(torch.tensor([[5, 6], [7, 8]]))
+            state.rewind([one - 1 for one in state._lengths])
+    kept = [layer.keys for layer in state._cache.layers]
+    most = {100: 128, 300: 384}[length]
+    assert [one.shape[2] for one in kept] == [
+        min(most, WINDOW + 128),
+        most,
+        min(most, WINDOW + 128),
+    ]
+    assert {one.dtype for one in kept} == {member.dtype}
+    total = 2 * sum(one.numel() * one.element_size() for one in kept)
+    assert total == cache_bytes(member, 2, length)
+
+
+def test_half_precision_members_have_half_precision_caches(tmp_path: Path) -> None:
+    path = save_windowed(tmp_path / "base", QUICK, WINDOW)
+    composite = composite_of(path, path, "bfloat16")
+    member = composite.members["base"]
+    state: Any = member.engine.row_state(1, 20)
+    state.join([[5, 6, 7, 8]])
+    with torch.inference_mode():
+        state.forward(torch.tensor([[9]]))
+    assert {layer.keys.dtype for layer in state._cache.layers} == {torch.bfloat16}

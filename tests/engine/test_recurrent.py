@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,12 @@ import torch
 from recurrent_models import save_recurrent
 from transformers import AutoModelForCausalLM
 
+from eft_eval.engine.footprint import cache_bytes, state_bytes
+from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.recurrent import RecurrentCache, RecurrentState
 from eft_eval.engine.trial import Trial
+from eft_eval.recipe import MemberSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -92,3 +96,18 @@ def test_the_trial_tells_states_that_are_not_kept(
     else:
         monkeypatch.setattr(RecurrentState, broken, taken_for_read)
     assert Trial(passes).recurrent() is not None
+
+
+@pytest.mark.parametrize("kind", ["Lfm2", pytest.param("GraniteMoeHybrid", marks=pytest.mark.slow)])
+def test_caches_and_states_are_counted_as_they_are_kept(tmp_path: Path, kind: str) -> None:
+    path = save_recurrent(tmp_path, kind)
+    member = Member(MemberSpec(model=path), LoadOptions())
+    expected = cache_bytes(member, 3, 20), 3 * state_bytes(member)
+    state: Any = member.engine.row_state(3, 20)
+    state.join([[1, 2, 3]] * 3)
+    with torch.inference_mode():
+        state.forward(torch.tensor([[1]] * 3))
+    keys = [getattr(layer, "keys", None) for layer in state._cache.layers]
+    kept = 2 * sum(one.numel() * one.element_size() for one in keys if one is not None)
+    states = sum(one.numel() * one.element_size() for one in state.kept)
+    assert (kept, states) == expected
