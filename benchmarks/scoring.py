@@ -2,11 +2,13 @@
 
     python -m benchmarks.scoring --json scoring.json
     python -m benchmarks.scoring --shared --json shared.json
+    python -m benchmarks.scoring --against WHEEL
 
 Makes random Llama folders (one base, two small ones), scores the same requests with the same
 batch size, alternates the contestants and prints medians of ratios within the run. Peak memory is
 measured in processes of their own, over what the imports take. With ``--shared``: few-shot multiple
-choice, each shared prefix read once, against every row read as it is.
+choice, each shared prefix read once, against every row read as it is. With ``--against``: the same
+few-shot questions by this build and by another, in turn, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from benchmarks.builds import Answer, Job, alternating, builds, medians, serve
 
 ROLES = {"base": (8, 384), "tuned": (3, 192), "reference": (3, 192)}
 VOCABULARY = 16_000
@@ -128,6 +133,43 @@ def measure_shared(repeats: int) -> dict[str, Any]:
     return {"ratios": ratios, "raw": raw, "repeats": repeats}
 
 
+@lru_cache(maxsize=1)
+def _kept_model(paths: str) -> Any:
+    return make_model("eft", json.loads(paths))
+
+
+def score(job: Job) -> Answer:
+    """Score the few-shot questions; the body of a build's process."""
+    model = _kept_model(json.dumps(job["paths"]))
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = model._loglikelihood_tokens(few_shot(), disable_tqdm=True)
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "scores": [float(value) for value, _ in found],
+    }
+
+
+def measure_against(wheel: Path, repeats: int) -> dict[str, Any]:
+    """Score few-shot questions with this build and with a rival's."""
+    with tempfile.TemporaryDirectory() as name:
+        job = {"paths": make_folders(Path(name))}
+        with builds("benchmarks.scoring", wheel, Path(name)) as started:
+            answers = alternating(started, job, repeats)
+    this, rival = answers["this"], answers["rival"]
+    ratios = {
+        f"few_shot_rival_to_this_{clock}": medians(rival, clock)[0] / medians(this, clock)[0]
+        for clock in ("wall", "cpu")
+    }
+    pairs = zip(this[0]["scores"], rival[0]["scores"], strict=True)
+    return {
+        "ratios": ratios,
+        "largest difference": max(abs(a - b) for a, b in pairs),
+        "raw": answers,
+        "repeats": repeats,
+    }
+
+
 def make_model(who: str, paths: dict[str, str]) -> Any:
     """Return the lm-eval model `eft` of all members, or `hf` of one."""
     if who == "eft":
@@ -213,6 +255,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write ratios and raw figures here")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--shared", action="store_true", help="shared prefixes against rows")
+    parser.add_argument("--against", type=Path, help="wheel of another build")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
@@ -220,7 +264,13 @@ def main() -> None:
         print_peak(who, workload, json.loads(paths))
         return
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    found = (measure_shared if options.shared else measure)(options.repeats)
+    if options.serve:
+        serve(score)
+        return
+    if options.against:
+        found = measure_against(options.against, options.repeats)
+    else:
+        found = (measure_shared if options.shared else measure)(options.repeats)
     for name, value in found["ratios"].items():
         print(f"{name:55} {value:.3f}")
     if options.json:

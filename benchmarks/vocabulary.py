@@ -1,24 +1,26 @@
-"""What the loop does beside the members' passes, by size of the vocabulary and sampling rule.
+"""Speculative decoding over real vocabularies: speed, and the loop's own share of time.
 
-    python -m benchmarks.vocabulary [--against PYTHON] [--shape smollm2] [--vocabulary 151936]
+    python -m benchmarks.vocabulary --shape smollm2 --vocabulary 49152 [--against WHEEL]
 
 Three members of random weights whose next-token distributions are about as peaked as a language
-model's, in speculative decoding. Own time is all of a round's but that of members' passes, in
-milliseconds per row and token; the share is that of the whole. ``--against`` names the
-interpreter of an environment with another build of eft-eval: both alternate, and the ratio of the
-medians stands beside.
+model's. They differ by noise in the output layer, so that a draft stands about as often as between
+real models of two sizes; the base has twice the layers. Own time is all of a round's but that of
+members' passes. ``--against`` names a wheel of another build of eft-eval: both alternate, each in a
+process of its own, and ratios of medians stand beside, of wall and of processor time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from benchmarks.builds import Answer, Job, alternating, builds, medians, serve
 
 RULES: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
@@ -27,98 +29,192 @@ RULES: dict[str, dict[str, Any]] = {
     "T = 0.7, top-k 50, top-p 0.9": {"temperature": 0.7, "top_k": 50, "top_p": 0.9},
 }
 SHAPES = {
-    "tiny": {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "heads": 4},
-    "smollm2": {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 1536, "heads": 9},
+    "tiny": {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "heads": (4, 4)},
+    "smollm2": {
+        "hidden_size": 576,
+        "num_hidden_layers": 30,
+        "intermediate_size": 1536,
+        "heads": (9, 3),
+    },
 }
 SPREAD = 7.0  # standard deviation of a row's logits
-LIMIT = 24
+DIFFERENCE = 0.7  # of the base's and the reference's logits from the tuned member's
 
 
-def make_member(folder: Path, vocabulary: int, shape: str) -> str:
-    """Save a Llama of random weights with a tokenizer of bytes; return its folder."""
+def make_members(folder: Path, vocabulary: int, shape: str) -> dict[str, str]:
+    """Save three Llamas of random weights with a tokenizer of words; return them by role."""
     import torch
     from tokenizers import Tokenizer, models
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    size = dict(SHAPES[shape])
-    heads = size.pop("heads")
+    from benchmarks.deepening import grow
+
+    size: dict[str, Any] = dict(SHAPES[shape])
+    heads, groups = size.pop("heads")
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
+    model: Any = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary,
             num_attention_heads=heads,
-            num_key_value_heads=heads,
-            max_position_embeddings=512,
+            num_key_value_heads=groups,
+            max_position_embeddings=8192 + 512,
             eos_token_id=None,
             bos_token_id=None,
             **size,
         )
     )
-    torch.nn.init.normal_(model.lm_head.weight, std=SPREAD / size["hidden_size"] ** 0.5)
-    model.save_pretrained(folder)
+    width = size["hidden_size"] ** 0.5
+    torch.nn.init.normal_(model.lm_head.weight, std=SPREAD / width)
+    own = model.lm_head.weight.detach().clone()
     words = {f"w{number}": number for number in range(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    return str(folder)
-
-
-def measure(folder: str, rows: int) -> dict[str, dict[str, float]]:
-    """Return per rule the own milliseconds per row and token, and the share of all time."""
-    import torch
-
-    from eft_eval import Composite
-    from eft_eval.decoding.loop import Decoder
-    from eft_eval.decoding.requests import Request, SamplingRule
-
-    torch.set_num_threads(1)
-    composite = Composite.load({"base": folder, "tuned": folder, "reference": folder}, device="cpu")
-    found = {}
-    for name, rule in RULES.items():
-        decoder = Decoder(composite, 4)
-        requests = [Request(([5 + row, 9, 3],) * 3, row) for row in range(rows)]
-        for _ in range(2):  # the first is warm-up
-            before = decoder.statistics.total_seconds, sum(decoder.statistics.seconds.values())
-            tokens = decoder.statistics.tokens
-            decoder.generate(requests, SamplingRule(**rule), LIMIT, batch_size=rows)
-        total = decoder.statistics.total_seconds - before[0]
-        own = total - (sum(decoder.statistics.seconds.values()) - before[1])
-        made = decoder.statistics.tokens - tokens
-        found[name] = {"own_ms": 1e3 * own / made, "share": own / total}
+    depth, found = size["num_hidden_layers"], {}
+    for role, layers, noise in (
+        ("tuned", depth, 0.0),
+        ("reference", depth, DIFFERENCE),
+        ("base", 2 * depth, DIFFERENCE),
+    ):
+        grow(model, layers)
+        with torch.no_grad():
+            model.lm_head.weight.copy_(own + torch.randn_like(own) * (noise / width))
+        found[role] = str(folder / role)
+        model.save_pretrained(found[role])
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(found[role])
     return found
 
 
-def main() -> None:
-    """Measure, and print a table; ``--one FOLDER`` is what the alternating processes run."""
+@lru_cache(maxsize=1)
+def _composite(members: str) -> Any:
+    from eft_eval import Composite
+
+    return Composite.load(json.loads(members), device="cpu")
+
+
+@lru_cache
+def _decoder(members: str, block: int | str, rows: int, rule: str) -> Any:
+    """Return a decoder that goes on with what it learnt, as over the requests of a task."""
+    from eft_eval.decoding.loop import Decoder
+
+    return Decoder(_composite(members), block)  # type: ignore[arg-type]  # "auto" is a literal
+
+
+def decode(job: Job) -> Answer:
+    """Generate; return tokens per second of wall and of processor time, and the shares of time."""
+    from eft_eval.decoding.requests import Request, SamplingRule
+
+    rule = json.dumps(job["rule"])
+    decoder = _decoder(json.dumps(job["members"]), job["block"], job["rows"], rule)
+    length, views = job.get("prompt", 4), 3
+    requests = [
+        Request(([(5 + row + 7 * place) % 1000 for place in range(length)],) * views, row)
+        for row in range(job["rows"])
+    ]
+    seen = decoder.statistics
+    before = seen.total_seconds, sum(seen.seconds.values()), seen.tested, seen.accepted
+    wall, cpu = time.perf_counter(), time.process_time()
+    made = decoder.generate(
+        requests, SamplingRule(**job["rule"]), job["limit"], batch_size=job["rows"]
+    )
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    total = seen.total_seconds - before[0]
+    own = total - (sum(seen.seconds.values()) - before[1])
+    count = sum(len(one.tokens) for one in made)
+    tested = seen.tested - before[2]
+    return {
+        "wall": wall,
+        "cpu": cpu,
+        "count": count,
+        "own_ms": 1e3 * own / count,
+        "share": own / total,
+        "acceptance": (seen.accepted - before[3]) / tested if tested else 0.0,
+        "drafted": tested,
+        "tokens": [one.tokens for one in made],
+    }
+
+
+def compare(answers: dict[str, list[Answer]]) -> dict[str, Any]:
+    """Return the medians of this build's answers and the ratios to the rival's."""
+    wall, cpu, share, own, acceptance = medians(
+        answers["this"], "wall", "cpu", "share", "own_ms", "acceptance"
+    )
+    found: dict[str, Any] = {
+        "tokens_per_second": answers["this"][0]["count"] / wall,
+        "own_share": share,
+        "own_ms": own,
+        "acceptance": acceptance,
+    }
+    if "rival" in answers:
+        old_wall, old_cpu, old_share, old_own = medians(
+            answers["rival"], "wall", "cpu", "share", "own_ms"
+        )
+        pairs = [
+            (one, other)
+            for first, second in zip(
+                answers["this"][0]["tokens"], answers["rival"][0]["tokens"], strict=True
+            )
+            for one, other in zip(first, second, strict=False)
+        ]
+        found |= {
+            "faster": old_wall / wall,
+            "faster_cpu": old_cpu / cpu,
+            "rival_share": old_share,
+            "rival_own_ms": old_own,
+            "same_tokens": sum(a == b for a, b in pairs) / len(pairs),
+        }
+    return found
+
+
+def line_of(name: str, found: dict[str, Any]) -> str:
+    """Return a line of the table."""
+    line = (
+        f"{name:40} {found['tokens_per_second']:7.2f} tokens/s, own share {found['own_share']:.3f},"
+        f" {found['own_ms']:6.2f} ms per token, acceptance {found['acceptance']:.2f}"
+    )
+    if "faster" in found:
+        line += (
+            f"; rival: share {found['rival_share']:.3f}, {found['rival_own_ms']:6.2f} ms; faster "
+            f"{found['faster']:.2f} x, in processor time {found['faster_cpu']:.2f} x; same tokens "
+            f"{found['same_tokens']:.3f}"
+        )
+    return line
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print a table; ``--serve`` is what the alternating processes run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--vocabulary", type=int, default=151936)
-    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--rows", type=int, nargs="+", default=[8])
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES))
+    parser.add_argument("--block", default="auto", help="auto or a number")
+    parser.add_argument("--limit", type=int, default=24, help="tokens per response")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--against", help="interpreter of an environment with another build")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(measure(given.one, given.rows)))
+    parser.add_argument("--against", type=Path, help="wheel of another build")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.serve:
+        serve(decode)
         return
-    builds = {"this": sys.executable, **({"other": given.against} if given.against else {})}
-    runs: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in builds}
-    with tempfile.TemporaryDirectory() as folder:
-        member = make_member(Path(folder), given.vocabulary, given.shape)
-        for _ in range(given.repeats):
-            for name, python in builds.items():
-                command = [python, __file__, "--one", member, "--rows", str(given.rows)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                runs[name].append(json.loads(done.stdout.splitlines()[-1]))
-    for rule in RULES:
-        own = {n: statistics.median(run[rule]["own_ms"] for run in r) for n, r in runs.items()}
-        share = {n: statistics.median(run[rule]["share"] for run in r) for n, r in runs.items()}
-        line = f"{rule:30} own {own['this']:7.3f} ms per row and token, share {share['this']:.3f}"
-        if given.against:
-            ratio = own["other"] / own["this"]
-            line += f"; other {own['other']:7.3f}, {share['other']:.3f}: {ratio:.1f} x"
-        print(line)
+    block = given.block if given.block == "auto" else int(given.block)
+    figures = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        members = make_members(folder, given.vocabulary, given.shape)
+        with builds("benchmarks.vocabulary", given.against, folder) as started:
+            for rows in given.rows:
+                for rule in given.rules:
+                    job = {
+                        "members": members, "rows": rows, "rule": RULES[rule], "block": block,
+                        "limit": given.limit,
+                    }  # fmt: skip
+                    found = compare(alternating(started, job, given.repeats))
+                    figures[f"{rule}, batch {rows}"] = found
+                    print(line_of(f"{rule}, batch {rows}", found), flush=True)
+    if given.json:
+        given.json.write_text(json.dumps({**vars(given), "figures": figures}, default=str))
 
 
 if __name__ == "__main__":

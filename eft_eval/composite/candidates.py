@@ -19,6 +19,7 @@ __all__ = ["Candidates", "best_token", "candidates", "how_many", "margin_of"]
 _FEW = (256, 4096)
 """Tokens that are looked at first, and where these do not hold all that may be chosen."""
 _BLOCK = 256
+_SMALL = 32
 _NEG_INF = float("-inf")
 
 
@@ -69,13 +70,13 @@ def candidates(
         typical_p: Of these, keep the tokens of typical surprise with this mass.
     """
     tempered = scores / temperature
-    best = tempered.topk(few, dim=-1)
-    border = best.values[:, -1:]  # nothing outside is above
-    ids = best.indices.sort(dim=-1).values
+    best, indices = _best_few(tempered, few)
+    border = best[:, -1:]  # nothing outside is above
+    ids = indices.sort(dim=-1).values
     kept = tempered.gather(-1, ids)
     proven = torch.zeros_like(border, dtype=torch.bool)
     if top_k is not None:
-        least = best.values[:, top_k - 1 : top_k]
+        least = best[:, top_k - 1 : top_k]
         kept = kept.masked_fill(kept < least, _NEG_INF)
         proven = border < least
     if top_p is not None and top_p < 1.0:
@@ -90,13 +91,32 @@ def candidates(
             proven = ~(inside & ends).any(dim=-1, keepdim=True)
         kept = kept.masked_fill(~inside, _NEG_INF)
     if min_p:
-        least = best.values[:, :1] + math.log(min_p)
+        least = best[:, :1] + math.log(min_p)
         kept = kept.masked_fill(kept < least, _NEG_INF)
         if top_k is None:
             proven = proven | (border < least)
     if typical_p is not None and typical_p < 1.0:
         kept = kept.masked_fill(~typical_set(kept.log_softmax(dim=-1), typical_p), _NEG_INF)
     return Candidates(ids, kept, proven[:, 0])
+
+
+def _best_few(scores: Tensor, few: int) -> tuple[Tensor, Tensor]:
+    """Return the values and ids of the ``few`` highest scores per row, descending.
+
+    They lie in the blocks with the ``few`` highest maxima, which are looked for first.
+    """
+    count, size = scores.shape
+    blocks = size // _SMALL
+    if scores.device.type != "cpu" or 2 * few > blocks:
+        return scores.topk(few, dim=-1)
+    body = scores[:, : blocks * _SMALL].view(count, blocks, _SMALL)
+    chosen = body.amax(dim=-1).topk(few, dim=-1, sorted=False).indices
+    within = body.gather(1, chosen[..., None].expand(-1, -1, _SMALL)).flatten(1)
+    ids = (chosen[..., None] * _SMALL + torch.arange(_SMALL)).flatten(1)
+    rest = torch.arange(blocks * _SMALL, size).expand(count, -1)
+    within = torch.cat([within, scores[:, blocks * _SMALL :]], dim=-1)
+    values, places = within.topk(few, dim=-1)
+    return values, torch.cat([ids, rest], dim=-1).gather(-1, places)
 
 
 def best_token(scores: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -217,7 +219,7 @@ def gumbel_noise(seeds: Tensor, timesteps: Tensor, size: int) -> Tensor:
     Returns:
         Noise, float32, shape [rows, V].
     """
-    rows = _mix_(seeds + _GAMMA * (timesteps + 1))  # [rows]
+    rows = noise_streams(seeds, timesteps)
     counters = _token_counters(size, seeds.device)
     noise = torch.empty(len(rows), size, dtype=torch.float32, device=seeds.device)
     # a CPU works in pieces that fit its cache; all rows at once is over ten times slower
@@ -238,8 +240,54 @@ def gumbel_noise_of(seeds: Tensor, timesteps: Tensor, ids: Tensor) -> Tensor:
     Returns:
         Noise, float32, shape [rows, n].
     """
-    rows = _mix_(seeds + _GAMMA * (timesteps + 1))
-    return _gumbel_of(rows[:, None] + (ids + 1) * _GAMMA)
+    return noise_of_streams(noise_streams(seeds, timesteps)[:, None], ids)
+
+
+def noise_streams(seeds: Tensor, timesteps: Tensor) -> Tensor:
+    """Return what tells the noise of rows apart, int64, in the shape of ``timesteps``."""
+    return _mix_(seeds + _GAMMA * (timesteps + 1))
+
+
+def noise_of_streams(streams: Tensor, ids: Tensor) -> Tensor:
+    """Return the Gumbel noise of tokens, float32.
+
+    Args:
+        streams: From `noise_streams`, in a shape that meets that of ``ids``.
+        ids: Token ids, int64.
+    """
+    return _gumbel_of(streams + (ids + 1) * _GAMMA)
+
+
+def high_hashes(
+    streams: Tensor, size: int, least: int, piece: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return rows and ids of the tokens whose hash in `gumbel_noise` is at least ``least``.
+
+    Args:
+        streams: From `noise_streams`, on a CPU, shape [rows].
+        size: Number of tokens V.
+        least: Unsigned 64 bits, of which the last 33 are 0: these are compared before the last step
+            of the hash, which does not change the others.
+        piece: Tokens at a time.
+    """
+    counters = _token_counters(size, streams.device).numpy().view(np.uint64)
+    first, second = np.uint64(_MIX_1 % 2**64), np.uint64(_MIX_2 % 2**64)
+    border, thirty, twenty_seven = np.uint64(least), np.uint64(30), np.uint64(27)
+    values, shifted = np.empty((2, min(piece, size)), np.uint64)
+    rows, ids = [], []
+    for row, stream in enumerate(streams.numpy().view(np.uint64)):
+        for start in range(0, size, piece):
+            part = counters[start : start + piece]
+            value, other = values[: len(part)], shifted[: len(part)]
+            np.add(part, stream, out=value)
+            np.bitwise_xor(value, np.right_shift(value, thirty, out=other), out=value)
+            np.multiply(value, first, out=value)
+            np.bitwise_xor(value, np.right_shift(value, twenty_seven, out=other), out=value)
+            np.multiply(value, second, out=value)
+            found = np.flatnonzero(value >= border)
+            ids.append(found + start)
+            rows.append(np.full(len(found), row))
+    return np.concatenate(rows), np.concatenate(ids)
 
 
 def _gumbel_of(counters: Tensor) -> Tensor:

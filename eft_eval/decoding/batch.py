@@ -328,8 +328,10 @@ class Batch:
             return chosen, runs if block else []
         logits = logits[:, : scores.shape[-1]]
         would = self._chooser.draft(logits, noise, block)[0].to(chosen.device)
-        stands = self._chooser.verify(here, logits, would, noise, block) == would
-        return chosen, stands.long().tolist()
+        stands = chosen
+        if not self._chooser.coupled:
+            stands = self._chooser.verify(here, logits, would, noise, block)
+        return chosen, (stands == would).long().tolist()
 
     def _checked(self, choice: Tensor, scores: Tensor, runs: list[int]) -> list[list[int]]:
         """Return the tokens that stand, per row; refuse those without a real score."""

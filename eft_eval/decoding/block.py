@@ -113,14 +113,15 @@ class BlockChooser:
         acceptance = self._acceptance()
         if costs.since_plain >= _REFRESH:
             return 0
-        if costs.since_drafted >= _REFRESH and acceptance[0] >= _WORTH_A_TRY:
-            return min(_FIRST, most)
         longest = min(LONGEST_BLOCK, most, 2 * costs.widest)  # beyond that, costs are guesses
         speed = [
             expected_tokens(acceptance[:block])
-            / costs.seconds(block, () if self.reads_last else acceptance)
+            / costs.seconds(block, () if self.reads_last else acceptance, rows)
             for block in range(longest + 1)
         ]
+        stale = costs.since_drafted >= _REFRESH and acceptance[0] >= _WORTH_A_TRY
+        if stale and longest:  # what promises most costs least if it disappoints
+            return max(range(1, longest + 1), key=speed.__getitem__)
         best = max(range(longest + 1), key=speed.__getitem__)
         return best if speed[best] > _WORTH_IT * speed[0] else 0
 
@@ -239,13 +240,17 @@ class _Costs:
         self._tokens = _FORGET * self._tokens + made
         self._seconds = _FORGET * self._seconds + took
 
-    def seconds(self, block: int, acceptance: Sequence[float]) -> float:
-        """Return what a round of this block length is expected to take."""
+    def seconds(self, block: int, acceptance: Sequence[float], rows: int) -> float:
+        """Return what a round of this block length is expected to take.
+
+        The draft member's extra pass is taken as soon as one row's drafts all stand.
+        """
         all_accepted = 1.0
         for one in acceptance[:block]:
             all_accepted *= one
         settling = self._settle / self._drafted if block and self._drafted else 0.0
-        drafting = (block + all_accepted) * self._one_draft()
+        some = 1.0 - (1.0 - all_accepted) ** rows
+        drafting = (block + some) * self._one_draft()
         return drafting + self._verification(block + 1) + settling
 
     def another(self) -> float:

@@ -14,8 +14,10 @@ from eft_eval.composite.mathematics import (
     filtered_scores,
     gumbel_noise,
     gumbel_noise_of,
+    noise_streams,
     uniform_noise,
 )
+from eft_eval.composite.winners import LARGE, LoudTokens, Winners, loud_tokens, winners
 from eft_eval.decoding.requests import SamplingRule
 
 __all__ = ["Chooser", "Noise", "chooser_for"]
@@ -43,6 +45,8 @@ class Noise:
     ) -> None:
         self._seeds, self._first, self._vocabulary = seeds, first, vocabulary
         self._gumbel: dict[tuple[int, int], Tensor] = dict(made or {})
+        self._loud: dict[tuple[int, int], tuple[Tensor, LoudTokens]] = {}
+        self._flat = False
 
     def gumbel(self, position: int, stream: int = 0) -> Tensor:
         """Return standard Gumbel noise, float32, [rows, V]; a position's is made once."""
@@ -57,6 +61,25 @@ class Noise:
         """Return the noise of some tokens, float32, in the shape of ``ids``, [rows, n]."""
         return gumbel_noise_of(self._seeds + stream, self._first + position, ids)
 
+    def winners(
+        self, scores: Tensor, temperature: float, position: int, stream: int = 0
+    ) -> Winners | None:
+        """Return the best tokens under this noise; None where it takes that of all tokens.
+
+        What was flat at one position is not tried at those after it.
+        """
+        if self._flat or self._seeds.device != scores.device:
+            return None
+        key = position, stream
+        if key not in self._loud:
+            streams = noise_streams(self._seeds + stream, self._first + position)
+            self._loud[key] = streams, loud_tokens(streams, self._vocabulary)
+        found = winners(scores, temperature, *self._loud[key])
+        if found is None:
+            self._flat = True
+            self._loud.clear()
+        return found
+
     def of(self, rows: Tensor) -> Noise:
         """Return the noise of these rows, int64, [n], alone."""
         return Noise(self._seeds[rows], self._first[rows], self._vocabulary)
@@ -67,7 +90,13 @@ class Noise:
 
 
 class Chooser(Protocol):
-    """How the composite's tokens and the drafts are chosen."""
+    """How the composite's tokens and the drafts are chosen.
+
+    Attributes:
+        coupled: Whether `verify` gives what `choose` gives, whatever was drafted.
+    """
+
+    coupled: bool
 
     def draft(self, logits: Tensor, noise: Noise, position: int) -> tuple[Tensor, Tensor]:
         """Return the draft member's tokens, [rows], and the values it chose by, [rows, n]."""
@@ -102,6 +131,7 @@ class _Coupled:
     Samples are those of plain decoding, token by token (footnote 4).
     """
 
+    coupled = True
     draft_stream = 0
 
     def __init__(self, rule: SamplingRule, looks: bool) -> None:
@@ -132,6 +162,10 @@ class _Coupled:
         # on a GPU a sort is cheap, and asking what was proven would make the host wait
         if self._may_look and scores.device.type == "cpu":
             few = how_many(scores.shape[-1], rule.top_k, rule.top_p, rule.min_p)
+            if not rule.filters and scores.shape[-1] >= LARGE:
+                found = noise.winners(scores, rule.temperature, position, stream)
+                if found is not None:
+                    return found
         return self._sampled(scores, noise, (position, stream), few)
 
     def _sampled(
@@ -158,6 +192,7 @@ class _Rejection(_Coupled):
     A position that is drafted again after a rejection has noise that decided on nothing so far.
     """
 
+    coupled = False
     draft_stream = _DRAFTS
 
     def verify(

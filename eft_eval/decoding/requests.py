@@ -29,6 +29,12 @@ class SamplingRule(NamedTuple):
     min_p: float | None = None
     typical_p: float | None = None
 
+    @property
+    def filters(self) -> bool:
+        """Whether it leaves tokens out."""
+        shares = (self.top_p, self.typical_p)
+        return bool(self.top_k or self.min_p or any(one is not None and one < 1 for one in shares))
+
 
 def check_rule(rule: SamplingRule) -> SamplingRule:
     """Return a rule as it is given; raise ConfigError where one of its numbers cannot be."""

@@ -21,6 +21,7 @@ from eft_eval.engine.positions import (
     same_scale_until,
 )
 from eft_eval.engine.prefixes import Forest, forests
+from eft_eval.engine.products import quicken
 from eft_eval.engine.recurrent import RecurrentState
 from eft_eval.engine.states import RowState
 from eft_eval.engine.trial import Trial
@@ -53,6 +54,8 @@ class TransformersEngine:
         self.model, self.device, self.label = model, device, label
         self.num_parameters = num_parameters or int(model.num_parameters())
         self._head = set_head_dtype(model, head_dtype, label)
+        if device.type == "cpu":
+            quicken(model)
         self._passes = Passes(model, device, label)
         self._config = self._passes.text
 

@@ -1,0 +1,60 @@
+"""Linear layers of few rows against float64, and what they leave alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from eft_eval.engine.products import quicken
+
+
+@pytest.mark.parametrize("columns", [40, 8192, 9001])
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_are_those_of_the_layer(columns: int, bias: bool) -> None:
+    model = nn.Sequential(nn.Linear(24, columns, bias=bias))
+    plain = copy.deepcopy(model).double()
+    quicken(model)
+    for shape in ((1, 1), (1, 2), (3, 1), (2, 2), (8, 1), (3, 21), (1, 80), (0, 4)):
+        hidden = torch.randn(*shape, 24)
+        with torch.inference_mode():
+            found = model(hidden)
+            assert found.is_contiguous()
+            torch.testing.assert_close(found.double(), plain(hidden.double()), atol=1e-5, rtol=1e-5)
+
+
+def test_training_and_other_types_have_the_layers_own_way() -> None:
+    model = nn.Sequential(nn.Linear(8, 8192))
+    quicken(model)
+    model(torch.randn(2, 8)).sum().backward()
+    assert model[0].weight.grad is not None
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(torch.randn(2, 8)).dtype == torch.bfloat16
+    with torch.inference_mode():
+        assert model.to(torch.bfloat16)(torch.randn(4, 8).bfloat16()).dtype == torch.bfloat16
+
+
+def test_a_copy_has_weights_of_its_own() -> None:
+    model = nn.Sequential(nn.Linear(8, 6))
+    quicken(model)
+    quicken(model)  # again changes nothing
+    other = copy.deepcopy(model)
+    with torch.inference_mode():
+        other[0].weight.zero_()
+        other[0].bias.zero_()
+        assert not other(torch.randn(2, 8)).any()
+        assert model(torch.randn(2, 8)).any()
+
+
+def test_layers_that_another_library_runs_are_left_alone() -> None:
+    class Own(nn.Linear):
+        pass
+
+    model = nn.Sequential(nn.Linear(4, 4), Own(4, 4))
+    hook = model[0].forward
+    model[0].forward = hook
+    quicken(model)
+    assert model[0].forward is hook
+    assert "forward" not in model[1].__dict__
