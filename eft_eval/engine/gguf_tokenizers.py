@@ -42,7 +42,7 @@ def split_as_said(tokenizer: Any, file: Path, label: str) -> None:
     backend = tokenizer.backend_tokenizer
     if kind in _WHOLE_WORDS:
         backend.model.ignore_merges = True
-    elif kind in _DIGITS:
+    if kind in _DIGITS:
         backend.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), _words()]
         )
