@@ -223,6 +223,11 @@ def test_memory_is_checked_before_loading(
     assert need == real + caches + 4 * 9 * 259 * 4 * 5
 
 
+def test_a_model_alone_needs_nothing_for_drafts(folders: dict[str, str]) -> None:
+    alone = Composite.load({"base": folders["base"]}, device="cpu")
+    assert memory.needed_bytes(alone, 4, 100, 24) == memory.needed_bytes(alone, 4, 100, 0)
+
+
 def test_available_memory_is_a_number() -> None:
     free = memory.available_bytes(torch.device("cpu"))
     assert free is not None

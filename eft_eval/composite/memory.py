@@ -25,10 +25,11 @@ def needed_bytes(
     weights + caches + scores, with
     caches = 2 · layers · key-value heads · head size · rows · (length + block + 1) · bytes,
     per view, the length rounded up to a multiple of 128, and at most the window and 128 tokens in
-    layers with windows; states of recurrent layers three times, (block + 3) times of the smallest
-    members, which may draft;
+    layers with windows, all on a CUDA device; states of recurrent layers three times,
+    (block + 3) times of the smallest members, which may draft;
     scores = rows · (block + 1) · V · 4 bytes, for the sum, its noise and each view in flight.
-    A member that is spread over several devices (``placement: auto``) is not counted.
+    A member that is spread over several devices (``placement: auto``) is not counted. A model alone
+    has no drafts.
 
     Args:
         composite: The model.
@@ -36,6 +37,7 @@ def needed_bytes(
         length: Tokens of the longest prompt and response together.
         block: Longest draft.
     """
+    block = block if len(composite.views) > 1 else 0
     found: dict[torch.device, int] = defaultdict(int)
     summed = [view.member for view in composite.views]
     below = [member.base for member in summed if isinstance(member, AdaptedMember)]

@@ -33,7 +33,7 @@ _COUNTS: WeakKeyDictionary[Member, WeightCounts] = WeakKeyDictionary()
 _SAME: dict[tuple[type, str], WeightCounts] = {}  # members of equal configurations
 
 _LATENT: dict[tuple[type, str], int] = {}
-_STATES: dict[tuple[type, str], int] = {}
+_STATES: dict[tuple[type, str, torch.dtype], int] = {}
 
 
 class WeightCounts(NamedTuple):
@@ -89,11 +89,14 @@ def weight_bytes(member: Member) -> int:
 
 
 def cache_bytes(member: Member, rows: int, length: int) -> int:
-    """Return the bytes of a member's key-value cache."""
-    per_token = token_bytes(member)
+    """Return the bytes of a member's key-value cache.
+
+    Rounds of fixed shapes, which a CUDA device has, drop nothing that lies out of a window.
+    """
+    per_token, drops = token_bytes(member), member.device.type != "cuda"
     steps = -(-length // GROWTH) * GROWTH
     return rows * sum(
-        layers * per_token * min(steps, steps if window is None else window + HORIZON)
+        layers * per_token * (min(steps, window + HORIZON) if window and drops else steps)
         for window, layers in attention_layers(member).items()
     )
 
@@ -124,7 +127,7 @@ def state_bytes(member: Member) -> int:
     """
     if attention_reach(member.text_config) != 0:
         return 0
-    key = type(member.config), member.config.to_json_string()
+    key = type(member.config), member.config.to_json_string(), member.dtype
     if key not in _STATES:
         _STATES[key] = _kept_states(member)
     return _STATES[key]

@@ -51,7 +51,8 @@ class _QuickLinear:
 
 def _fits(hidden: Tensor, weight: Tensor) -> bool:
     return (
-        hidden.dtype == weight.dtype == torch.float32
+        type(weight) is nn.Parameter  # no packed one
+        and hidden.dtype == weight.dtype == torch.float32
         and hidden.device.type == weight.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")

@@ -19,7 +19,7 @@ from transformers import cache_utils
 
 from eft_eval.engine.cache import RowCache, RowLayer, to_device
 from eft_eval.engine.passes import Masks, Passes
-from eft_eval.engine.windows import Window, recurrent_windows
+from eft_eval.engine.windows import ATTENTION_BESIDE, Window, recurrent_windows
 
 __all__ = ["RecurrentCache", "RecurrentState"]
 
@@ -276,7 +276,7 @@ class RecurrentState:
         if self._attends and any(mask is not None for mask in full.values()):
             masks = dict.fromkeys(_LINEAR_KINDS)
             masks |= {k: None if m is None else self._model.mask(m) for k, m in full.items()}
-            masks["hybrid"] = masks.get("full_attention")
+            masks |= {kind: masks.get(of) for kind, of in ATTENTION_BESIDE.items()}
         with _chunks_of(self._chunks, tokens.shape[1]):
             logits = self._model.row_pass(tokens, masks, positions, self._cache, keep)
         after = self._cache.states()

@@ -23,7 +23,6 @@ from eft_eval.engine.numerics import (
     root_mean_square,
 )
 from eft_eval.engine.passes import Passes
-from eft_eval.engine.positions import attention_reach
 from eft_eval.engine.prefixes import forests
 from eft_eval.engine.recurrent import RecurrentState
 from eft_eval.engine.states import RowState
@@ -120,11 +119,11 @@ class Trial:
 
     def recurrent(self) -> str | None:
         """Return why rows of a model with recurrent layers cannot take tokens back, or None."""
-        if recurrent_windows(self._model.text) is None:
+        if (windows := recurrent_windows(self._model.text)) is None:
             return "layers of an unknown kind"
         if why := self._told(self._reads_from_a_state):
             return why
-        for size in (None, _WINDOW) if attention_reach(self._model.text) else (None,):
+        for size in (None, _WINDOW) if any(one.size for one in windows) else (None,):
             with narrowed(self._model.text, size) if size else contextlib.nullcontext():
                 for lengths in (_MIXED, _MIXED[:1]):
                     if why := self._told(functools.partial(self._reads_again, lengths)):

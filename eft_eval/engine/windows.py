@@ -14,7 +14,15 @@ from torch import Tensor
 
 from eft_eval.engine.positions import attention_reach
 
-__all__ = ["ALL", "NO_ATTENTION", "Window", "layer_windows", "narrowed", "recurrent_windows"]
+__all__ = [
+    "ALL",
+    "ATTENTION_BESIDE",
+    "NO_ATTENTION",
+    "Window",
+    "layer_windows",
+    "narrowed",
+    "recurrent_windows",
+]
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ def layer_windows(text: Any) -> tuple[Window, ...] | None:
 
 
 NO_ATTENTION = ("linear_attention", "conv", "moe", "mlp", "mamba", "dense", "sparse")
-_ATTENTION_BESIDE = {"hybrid": "full_attention", "hybrid_sliding": "sliding_attention"}
+ATTENTION_BESIDE = {"hybrid": "full_attention", "hybrid_sliding": "sliding_attention"}
 
 
 def recurrent_windows(text: Any) -> tuple[Window, ...] | None:
@@ -87,7 +95,7 @@ def recurrent_windows(text: Any) -> tuple[Window, ...] | None:
         `ALL` for layers without attention; None where there are layers of an unknown kind.
     """
     kinds = list(getattr(text, "layer_types", None) or ())[: int(text.num_hidden_layers)]
-    kinds = [_ATTENTION_BESIDE.get(kind, kind) for kind in kinds]
+    kinds = [ATTENTION_BESIDE.get(kind, kind) for kind in kinds]
     if not kinds or not set(kinds) <= {*_SIZES, *NO_ATTENTION}:
         return None
     return tuple(ALL if one in NO_ATTENTION else Window(one, _size(text, one)) for one in kinds)

@@ -25,6 +25,7 @@ __all__ = [
     "Layout",
     "RankMemory",
     "Spread",
+    "drops_windows",
     "laid_out",
     "quantised",
     "rank_memory",
@@ -191,6 +192,11 @@ class RankMemory:
         return self.total <= self.available
 
 
+def drops_windows(layout: Layout, spread: Spread, device: Device) -> bool:
+    """Return whether caches keep only what windows see, as rounds of fixed shapes do not."""
+    return layout.engine == "eft-vllm" or device.cpu or spread.ranks > 1
+
+
 def rank_memory(layout: Layout, spread: Spread, device: Device) -> RankMemory:
     """Return what the fullest device holds of a layout."""
     found = [_on_rank(layout, spread, device, rank) for rank in range(spread.ranks)]
@@ -215,7 +221,8 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
             share = max(share, 1 / max(work.heads[1], 1))
             cached = rows * work.cache_of(paged)
         else:
-            cached = rows * work.cache_of(-(-(length + extra) // GROWTH) * GROWTH)
+            whole = -(-(length + extra) // GROWTH) * GROWTH
+            cached = rows * work.cache_of(whole, drops=drops_windows(layout, spread, device))
         # a view with a prompt of its own keeps a cache of its own
         caches[work.label] = caches.get(work.label, 0) + int(cached * share)
     draft = 0

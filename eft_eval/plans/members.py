@@ -163,10 +163,15 @@ class Work:
         unread: float = (1 - self.chosen) ** max(tokens, 1)
         return self.read + self.experts * (1 - unread)
 
-    def cache_of(self, length: float) -> float:
-        """Return the bytes of keys and values of a row of so many tokens."""
+    def cache_of(self, length: float, *, drops: bool = True) -> float:
+        """Return the bytes of keys and values of a row of so many tokens.
+
+        Args:
+            length: Tokens.
+            drops: Whether layers of sliding windows keep only what these see.
+        """
         per_token, window = self.windows
-        return self.cache * length + per_token * min(length, window)
+        return self.cache * length + per_token * (min(length, window) if drops else length)
 
 
 def work_of(member: Member, engine: str) -> Work:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from eft_eval.decoding.block import expected_tokens
 from eft_eval.plans.hardware import Device, Hardware
-from eft_eval.plans.layout import PASS_TOKENS, Layout, Spread
+from eft_eval.plans.layout import PASS_TOKENS, Layout, Spread, drops_windows
 from eft_eval.plans.members import Work
 
 __all__ = ["ACCEPTANCE", "Efficiency", "Speed", "Workload", "efficiency_of", "speed_of"]
@@ -145,7 +145,8 @@ class _Timing:
     def one_pass(self, work: Work, tokens: float, rows: float, length: float) -> float:
         """Return the seconds of a pass over tokens of rows that are so long already."""
         device, reached = self._device, self._reached
-        read = work.bytes_read(tokens) + rows * work.cache_of(length)
+        drops = drops_windows(self._layout, self._spread, device)
+        read = work.bytes_read(tokens) + rows * work.cache_of(length, drops=drops)
         attended = tokens * work.attention * length
         streamed = read / (device.bandwidth * self._abreast * reached.bandwidth)
         arithmetic = device.compute * self._abreast * reached.compute

@@ -21,6 +21,7 @@ from eft_eval.api import Composite
 from eft_eval.decoding import Decoder, SamplingRule
 from eft_eval.engine import states
 from eft_eval.engine.footprint import cache_bytes
+from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.windows import layer_windows
 
 WINDOW = 6
@@ -137,6 +138,16 @@ def test_what_no_window_reaches_is_dropped(make: Any, length: int) -> None:
     assert {one.dtype for one in kept} == {member.dtype}
     total = 2 * sum(one.numel() * one.element_size() for one in kept)
     assert total == cache_bytes(member, 2, length)
+
+
+@torch.inference_mode()
+def test_rounds_of_fixed_shapes_drop_nothing(make: Any) -> None:
+    member = make(QUICK).members["base"]
+    state: Any = member.engine.fixed_state(2, 299, 1)
+    state.join([[7] * 200, [9] * 20])
+    kept = [one for layer in state._cache.layers for one in (layer.keys, layer.values)]
+    on_cuda = Member(member.spec, LoadOptions(torch.device("cuda")))
+    assert sum(one.numel() * one.element_size() for one in kept) == cache_bytes(on_cuda, 2, 300)
 
 
 def test_half_precision_members_have_half_precision_caches(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from eft_eval.engine.products import quicken
 
@@ -46,6 +48,28 @@ def test_a_copy_has_weights_of_its_own() -> None:
         other[0].bias.zero_()
         assert not other(torch.randn(2, 8)).any()
         assert model(torch.randn(2, 8)).any()
+
+
+def test_weights_that_another_library_packs_are_left_alone() -> None:
+    asked = []
+
+    class Packed(torch.Tensor):
+        @classmethod
+        def __torch_function__(
+            cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            asked.append(func)
+            return super().__torch_function__(func, types, args, kwargs)
+
+    model = nn.Sequential(nn.Linear(8, 8192))
+    model[0].weight = nn.Parameter(model[0].weight.detach().as_subclass(Packed))
+    quicken(model)
+    with torch.inference_mode():
+        for rows in (2, 8):
+            asked.clear()
+            model(torch.randn(rows, 8))
+            assert functional.linear in asked
+            assert torch.mm not in asked
 
 
 def test_layers_that_another_library_runs_are_left_alone() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from recurrent_models import save_recurrent
 from transformers import AutoModelForCausalLM
 
@@ -15,7 +16,13 @@ from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.recurrent import RecurrentCache, RecurrentState
 from eft_eval.engine.trial import Trial
+from eft_eval.engine.windows import Window
 from eft_eval.recipe import MemberSpec
+
+WITH_WINDOWS: dict[str, dict[str, Any]] = {
+    "Lfm3": {"layer_types": ["conv", "sliding_attention", "full_attention"]},
+    "Zaya": {"layer_types": ["hybrid", "hybrid_sliding", "hybrid"], "router_hidden_size": 16},
+}
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -98,6 +105,26 @@ def test_the_trial_tells_states_that_are_not_kept(
     assert Trial(passes).recurrent() is not None
 
 
+@pytest.mark.parametrize("kind", WITH_WINDOWS)
+def test_windows_beside_recurrent_layers_are_tried_out(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=259, pad_token_id=2, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, intermediate_size=48, num_experts=4,
+        moe_intermediate_size=16, sliding_window=256, **WITH_WINDOWS[kind],
+    )  # fmt: skip
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(3)
+        model: Any = AutoModelForCausalLM.from_config(config).eval()
+        for weights in model.parameters():
+            weights.normal_(std=0.3)
+    passes = Passes(model, torch.device("cpu"), kind)
+    assert Trial(passes).recurrent() is None
+    monkeypatch.setattr(Window, "mask", lambda self, cached, positions: cached <= positions)
+    assert "standard deviations" in str(Trial(passes).recurrent())
+
+
 @pytest.mark.parametrize("kind", ["Lfm2", pytest.param("GraniteMoeHybrid", marks=pytest.mark.slow)])
 def test_caches_and_states_are_counted_as_they_are_kept(tmp_path: Path, kind: str) -> None:
     path = save_recurrent(tmp_path, kind)
@@ -111,3 +138,12 @@ def test_caches_and_states_are_counted_as_they_are_kept(tmp_path: Path, kind: st
     kept = 2 * sum(one.numel() * one.element_size() for one in keys if one is not None)
     states = sum(one.numel() * one.element_size() for one in state.kept)
     assert (kept, states) == expected
+
+
+def test_states_are_counted_in_the_members_own_precision(tmp_path: Path) -> None:
+    path = save_recurrent(tmp_path, "Lfm2")
+    wide, half = (
+        state_bytes(Member(MemberSpec(model=path, dtype=dtype), LoadOptions()))
+        for dtype in ("float32", "bfloat16")
+    )
+    assert wide == 2 * half > 0

@@ -91,6 +91,10 @@ def test_windows_hold_what_they_see(tmp_path: Path) -> None:
     each = 2 * 2 * 8 * 4
     assert work_of(member, "eft-vllm").cache_of(100) == each * (100 + 3 * 16)
     assert work_of(member, "eft").cache_of(128) == each * 4 * 128
+    assert work_of(member, "eft").cache_of(384) == each * (384 + 3 * (16 + 128))
+    layout = laid_out(planned_composite(parse_recipe({"base": str(tmp_path)})), "eft")
+    memory = rank_memory(layout, Spread(1, 2, 300), parse_hardware("80GB@2TBps").device)
+    assert sum(memory.caches.values()) == 2 * each * 4 * 384  # rounds of fixed shapes drop nothing
 
 
 @pytest.mark.parametrize("newer", [False, True])
