@@ -109,6 +109,8 @@ def test_the_trial_tells_states_that_are_not_kept(
 def test_windows_beside_recurrent_layers_are_tried_out(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not hasattr(transformers, f"{kind}Config"):
+        pytest.skip("newer than this transformers")
     config = getattr(transformers, f"{kind}Config")(
         vocab_size=259, pad_token_id=2, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=2, head_dim=8, intermediate_size=48, num_experts=4,
