@@ -46,6 +46,11 @@ _TEXTS = {field.name for field in FIELDS if field.kind == "text"}
 _UNSURE = -1.0
 _RIGHT = ("correct", "accura", "true", "truth", "right", "valid")
 _DENIED = {"not", "non", "no", "un"}
+_GOLD = re.compile(r"\b(ground truth|true (label|value|count))s?\b")  # says nothing of right
+_FAULTS = re.compile(
+    r"\b(errors|mistakes|faults|hallucinations|issues|corrections|problems|error counts?)\b"
+)
+_IN_PERCENT = re.compile(r"percent|pct|%", re.IGNORECASE)
 _MANY = 8  # labels from which it is no chance that none is 0
 _STEPS = 10  # of the longest scale of ratings
 _SENTENCE, _LONG = 4, 40  # words, or signs, from which a label is a sentence
@@ -159,7 +164,10 @@ def _check_counts(field: str, given: Values) -> None:
         ConfigError: None is 0, as on a scale from 1 to 5; or the name says what is right.
     """
     numbers = given[~np.isnan(given)]
-    parts = re.split(r"[^a-z]+", field.casefold())
+    name = re.sub(r"[^a-z]+", " ", field.casefold())
+    if _FAULTS.search(name):
+        return
+    parts = _GOLD.sub("", name).split()
     way = "--map-labels FILE says which label is how many errors, such as {1: 0, 0: 1}"
     if not _DENIED & {*parts} and any(part.startswith(_RIGHT) for part in parts):
         raise ConfigError(
@@ -369,11 +377,13 @@ def read_shares(labels: LabelSet, reading: LabelReading) -> Answers:
         raise ConfigError(
             f"{chosen} holds numbers below 1 and above 1: percent, or from 0 to 1? {_EXPECTED}"
         )
-    if every.max() <= _STEPS and (every == np.floor(every)).all():
+    whole = bool((every == np.floor(every)).all())
+    if every.max() <= _STEPS and whole and not _IN_PERCENT.search(chosen):
         low, high = every.min(), every.max()
         raise ConfigError(
             f"{chosen} holds whole numbers from {low:g} to {high:g}: percent, or a rating? "
-            f"{_EXPECTED}; --map-labels FILE gives each rating its share, such as {{1: 0, 5: 1}}"
+            f"{_EXPECTED}; --map-labels FILE gives each rating its share, such as {{1: 0, 5: 1}}, "
+            f"and a column {measure}_percent holds percent"
         )
     return _in_percent(found)
 

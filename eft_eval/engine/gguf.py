@@ -105,6 +105,14 @@ class GgufContents(NamedTuple):
         names = (f"tokenizer.ggml.{one}_token_id" for one in ("eos", "eot", "eom"))
         return frozenset(int(self.settings[name]) for name in names if name in self.settings)
 
+    def is_beside(self, tensor: str) -> bool:
+        """Whether a tensor is none of the model's: divisors, layers that only draft (MTP)."""
+        drafting = int(self.says("nextn_predict_layers") or 0)
+        layers = int(self.says("block_count") or 0) - drafting
+        block, number, *_ = *tensor.split("."), "", ""
+        beyond = block == "blk" and number.isdecimal() and int(number) >= layers
+        return tensor == _DIVISORS or (drafting > 0 and beyond)
+
     def says(self, name: str) -> Any:
         """Return a setting of the architecture, None where it is not said."""
         return self.settings.get(f"{self.architecture}.{name}")
@@ -171,10 +179,11 @@ def finish(model: Any, file: Path, label: str) -> None:
 
 def _tensors_left_out(model: Any, text: Any, found: GgufContents) -> list[str]:
     """Return the tensors that are not in the model: transformers checks the other direction."""
-    sizes = {name: size for name, size in found.sizes.items() if name != _DIVISORS}
+    sizes = {name: size for name, size in found.sizes.items() if not found.is_beside(name)}
     if getattr(text, "tie_word_embeddings", False):
         sizes.pop("output.weight", None)  # files of Falcon and Bloom have their one table twice
-    held = {one.data_ptr(): one.numel() for one in model.state_dict().values()}
+    state = model.state_dict()
+    held = {one.data_ptr() or id(one): one.numel() for one in state.values()}  # meta: 0
     if sum(sizes.values()) <= sum(held.values()):
         return []
     left = Counter(held.values())
@@ -193,6 +202,10 @@ def _settings_left_out(model: Any, text: Any, found: GgufContents) -> Iterator[s
         own = getattr(text, name.rpartition(".")[2], None)
         if value is not None and not any(_close(value, one) for one in (*neutral, own)):
             yield f"{name} {value:g}"
+    width = found.says("attention.key_length")  # by which llama.cpp scales, but for Gemma's 27B
+    scalar = getattr(text, "query_pre_attn_scalar", None)
+    if None not in (width, scalar) and not _close(scalar, width):
+        yield "query_pre_attn_scalar"
     if found.architecture in _READ_WHOLE or not (frequencies := _frequencies(model)):
         return
     base, width = found.says("rope.freq_base"), found.says("rope.dimension_count")

@@ -113,7 +113,7 @@ def _classes(path: Path, given: Mapping[object, object]) -> _ByLabel:
     for label, value in given.items():
         if value is not None and not isinstance(value, (bool, int, float, str)):
             raise ConfigError(f"{path}: the class of {label!r} is {value!r}; {_EXPECTED}")
-        name = _plain(label)
+        name = _plain("null" if label is None else label)  # YAML reads NULL as nothing
         found = _word(value) if isinstance(value, bool) else value
         if classes.get(name, found) != found:
             raise ConfigError(f"{path}: {name!r} has two classes; upper and lower case are alike")

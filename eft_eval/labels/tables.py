@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +53,26 @@ _ABOUT = re.compile(  # columns beside the labels that are no annotator's
     r"unnamed: \d+|index|row|(annotation|doc|prompt|task|batch)_?(id|number)?|model|system|source"
     r"|split|stratum|cluster|(lead_|duration_)?time|duration|(time)?stamp|date"
     r"|(created|updated|submitted|started|finished)(_?at)?|comments?|notes?|remarks?"
-    r"|(mean|average|avg|median|mode|majority|consensus|agreed|aggregated?|adjudicated|gold|final"
-    r"|ground[ _]?truth)([ _-]?(labels?|scores?|ratings?|values?|votes?|answers?))?"
-    r"|std(ev)?|sd|variance|sum|total|count|n|n_?(labels|ratings|votes)|agreement|confidence"
+    r"|std(ev)?|variance|sum|total|count|n_?(labels|ratings|votes)|agreement|confidence"
     r"|.+[ _.:-](comments?|notes?|remarks?|reason(s|ing)?|rationale|explanation|(time)?stamp|time"
     r"|duration|seconds|confidence)",
     re.IGNORECASE,
 )
+_OF_ALL = re.compile(  # made of several people's labels
+    r"(mean|average|avg|median|mode|majority|consensus|agreed|aggregated?|adjudicated|gold|final"
+    r"|ground[ _]?truth)([ _-]?(labels?|scores?|ratings?|values?|votes?|answers?))?",
+    re.IGNORECASE,
+)
+_BESIDE_IT = re.compile(r"sd|n", re.IGNORECASE)  # alone they are initials
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{4}.*")
 _SEVERAL = re.compile(r"\s*[;|]\s*")
-_PARTS = re.compile(r"[\s_.:/-]+")
+_AT_THE_FIRST = re.compile(r"([^\s_.:/-]+)[\s_.:/-]+(.+)")
+_AT_THE_LAST = re.compile(r"(.+?)[\s_.:/-]+([^\s_.:/-]+)")
+_KINDS = {
+    *(*_ANNOTATOR, "ann", "expert", "crowd", "human", "person", "student", "novice", "turker"),
+    *("reviewer", "evaluator", "author", "judge", "llm", "model"),
+}
+"""What people are called in numbers, as ``expert_1``."""
 _OURS = tuple(field.name for field in ALL_FIELDS)
 _ANSWERS = tuple(field.name for field in ALL_FIELDS if field.kind != "text")
 _EXPECTED = (
@@ -191,14 +201,20 @@ def _columns(header: Sequence[str], *others: str | None) -> list[str]:
 def _people(table: Table, item: str) -> list[str]:
     """Return the columns of a wide table that may be annotators: no texts, times, or numbering."""
     names = [name for name in _columns(table.header, item, *SAVED) if name]
-    return [
+    found = [
         name
         for name in names
         if not _ABOUT.fullmatch(name)
-        and name.casefold() not in _ITEM
+        and _first([name], _ITEM) is None
         and not _describes_items([row[name].strip() for _, row in table.rows])
         and not any(row[name].lstrip().startswith(("{", "[{")) for _, row in table.rows)  # spans
     ]
+    of_all = {name for name in found if _OF_ALL.fullmatch(name)}
+    if not of_all:
+        return found
+    found = [name for name in found if not _BESIDE_IT.fullmatch(name)]
+    people = [name for name in found if name not in of_all]
+    return people if len(people) > 1 else found  # one person's and the gold label, or that alone
 
 
 def _check_wide(path: Path, table: Table, item: str) -> None:
@@ -207,20 +223,29 @@ def _check_wide(path: Path, table: Table, item: str) -> None:
     Raises:
         ConfigError: Most items have several rows, or the columns are of annotators and questions.
     """
-    rows = Counter(row[item].strip() for _, row in table.rows)
-    if sum(count for count in rows.values() if count > 1) > len(table.rows) / 2:
+    rows = Counter(row[item].strip() for _, row in table.rows if row[item].strip())
+    if sum(count for count in rows.values() if count > 1) > rows.total() / 2:
         raise ConfigError(
             f"{scrub(str(path))}: no column is called annotator, and most items have several rows: "
             "no wide table, which has one row per item and one column per annotator"
         )
-    parts = [_PARTS.split(name, maxsplit=1) for name in _people(table, item)]
-    firsts, seconds = ({one[i] for one in parts if len(one) > 1} for i in (0, 1))
-    if min(len(firsts), len(seconds)) > 1 and len(firsts) * len(seconds) == len(parts):
-        raise ConfigError(
-            f"{scrub(str(path))}: its {len(parts)} columns look like {len(firsts)} times "
-            f"{len(seconds)}, as of annotators and questions; give one question a file, or one row "
-            "per item and annotator"
-        )
+    people = _people(table, item)
+    for split in (_AT_THE_FIRST, _AT_THE_LAST):
+        parts = [found.groups() for name in people if (found := split.fullmatch(name))]
+        firsts, seconds = ({one[i] for one in parts} for i in (0, 1))
+        grid = len(firsts) * len(seconds) == len(people) and min(len(firsts), len(seconds)) > 1
+        if grid and not (all(map(str.isdecimal, seconds)) and _are_people(firsts, split)):
+            raise ConfigError(
+                f"{scrub(str(path))}: its {len(people)} columns look like {len(firsts)} times "
+                f"{len(seconds)}, as of annotators and questions; give one question a file, or one "
+                "row per item and annotator"
+            )
+
+
+def _are_people(names: Iterable[str], split: re.Pattern[str]) -> bool:
+    """Whether what stands before numbers is people, as in ``expert_1`` and ``team_a_1``."""
+    kinds = {name.casefold().removesuffix("s") for name in names}
+    return split is _AT_THE_LAST or kinds <= _KINDS
 
 
 def _describes_items(cells: Sequence[str]) -> bool:

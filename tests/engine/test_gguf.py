@@ -219,6 +219,35 @@ def test_frequencies_that_a_configuration_does_not_have_are_refused(
         finish(whole, Path(write_gguf(other, tmp_path / "base.gguf")), "tuned member")
 
 
+def test_how_the_largest_gemmas_scale_is_refused(home: Path, tmp_path: Path) -> None:
+    """Files of Gemma's 27B do not say it, and transformers takes that of its smaller ones."""
+    whole = member(str(home / "model")).model
+    whole.config.query_pre_attn_scalar = 256
+    for width in (256, 128):
+        settings: dict = {"attention.key_length": width}
+        file = Path(write_gguf(str(home / "model"), tmp_path / f"{width}.gguf", settings=settings))
+        if width == 256:
+            finish(whole, file, "tuned member")
+            continue
+        with pytest.raises(ConfigError, match=r"answers: query_pre_attn_scalar;"):
+            finish(whole, file, "tuned member")
+
+
+def test_a_layer_that_only_drafts_is_none_of_the_models(home: Path, tmp_path: Path) -> None:
+    """As of Qwen3.5, whose last block predicts further tokens, and which transformers leaves out."""
+    whole = member(str(home / "model")).model
+    layers = whole.config.num_hidden_layers
+    extra = {f"blk.{layers}.nextn.eh_proj.weight": np.ones((32, 64), np.float32)}
+    for settings in ({}, {"nextn_predict_layers": 1, "block_count": layers + 1}):
+        path = tmp_path / f"{len(settings)}.gguf"
+        file = Path(write_gguf(str(home / "model"), path, settings=settings, tensors=extra))
+        if settings:
+            finish(whole, file, "tuned member")
+            continue
+        with pytest.raises(ConfigError, match=r"answers: blk\.\d+\.nextn\.eh_proj\.weight;"):
+            finish(whole, file, "tuned member")
+
+
 def test_settings_that_change_nothing_pass(home: Path, tmp_path: Path) -> None:
     settings = {"rope.scaling.type": "none", "rope.dimension_count": 8, "logit_scale": 1.0}
     file = write_gguf(str(home / "model"), tmp_path / "same.gguf", settings=settings)

@@ -352,9 +352,10 @@ def test_words_for_an_empty_cell_are_no_class(tmp_path: Path) -> None:
     assert "value: not on the scale of the field's other labels, which are numbers" in (
         mapped.drop_counts()
     )
-    words = write(tmp_path / "w.yaml", "yes: bad\nno: good\nN/A: unclear\n")
+    words = write(tmp_path / "w.yaml", "yes: bad\nno: good\nN/A: unclear\nNULL: unsaid\n")
     mapped = read_labels(path, reading=FileReading(meanings=read_meanings(words)))
-    assert [one.value for one in mapped.labels if one.item_id == "b"] == ["unclear"]
+    unclear = [one.value for one in mapped.labels if one.item_id == "b"]
+    assert unclear == ["unclear", "unsaid"]  # YAML reads NULL as nothing
 
 
 @pytest.mark.parametrize(
@@ -384,8 +385,38 @@ def test_means_and_majorities_are_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "people"),
+    [
+        ("gold_label", 1),  # an adjudicator's sheet
+        ("gold,judge", 2),
+        ("mean,sd,n", 1),
+        ("JK,SD,N", 3),  # initials
+        ("JK,AB,mean,SD,N", 2),
+    ],
+)
+def test_a_gold_label_alone_and_initials_are_somebodys(
+    tmp_path: Path, header: str, people: int
+) -> None:
+    cells = ",1" * len(header.split(","))
+    labels = read_labels(write(tmp_path / "a.csv", f"item_id,{header}\na{cells}\nb{cells}\n"))
+    assert (len(labels.annotators), len(labels.labels)) == (people, 2 * people)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["expert_1,expert_2,crowd_1,crowd_2", "Humans 1,Humans 2,LLM 1,LLM 2",
+     "group_1_rater_1,group_1_rater_2,group_2_rater_1,group_2_rater_2"],
+)  # fmt: skip
+def test_people_with_numbers_are_no_questions(tmp_path: Path, header: str) -> None:
+    labels = read_labels(write(tmp_path / "a.csv", f"item_id,{header}\na,1,0,1,0\n,1,1,1,1\n"))
+    assert (len(labels.annotators), len(labels.labels)) == (4, 4)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("item_id,ann_1_style,ann_1_tone,ann_2_style,ann_2_tone\na,1,2,3,4\n", "2 times 2"),
+        ("item_id,style_1,style_2,tone_1,tone_2\na,1,2,3,4\n", "2 times 2"),
         ("item_id,jo_fluency,jo_style,al_fluency,al_style\na,1,2,3,4\n", "2 times 2"),
         ("item_id,Q1.R1,Q1.R2,Q2.R1,Q2.R2,Q3.R1,Q3.R2\na,1,2,3,4,5,6\n", "3 times 2"),
         ("item_id,hit,answer_given\na,h1,yes\na,h2,no\nb,h3,no\nb,h4,no\n", "several rows"),

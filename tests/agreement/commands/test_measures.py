@@ -143,6 +143,7 @@ def test_what_is_no_label_of_harm(run: Run, harm_run: Path, tmp_path: Path) -> N
     refused("small", [-1, 0], "holds -1")
     refused("mixed", [0.5, 70], "percent, or from 0 to 1?")
     refused("ratings", [1, 2, 3, 4, 5], "whole numbers from 1 to 5: percent, or a rating?")
+    refused("few", [0, 2, 5], "and a column harm_percent holds percent")
     refused("words", ["bad", "good"], "--positive")
     refused("counts", [1, 2], "no label is of harm", field="error_count")
     good = table(tmp_path / "good.csv", items, SAID)
@@ -177,8 +178,14 @@ def test_ratings_and_what_is_right_are_no_counts_of_errors(run: Run, tmp_path: P
     assert run("agree", "--run", folder, *given).code == 0
     report = json.loads(out.read_text("utf-8"))
     assert report["random_person"]["interval"]["estimate"] == 1.0
-    wrong = table(tmp_path / "w.csv", items, [float(one > 0) for one in found], "not_correct")
-    assert run("agree", "--run", folder, "--labels", wrong).code == 0
+    for name, values in (
+        ("not_correct", [float(one > 0) for one in found]),
+        ("n_corrections", found),
+        ("accuracy errors", [one + 1 for one in found]),  # every long answer has one
+        ("true_label", found),
+    ):
+        labels = table(tmp_path / "w.csv", items, values, name)
+        assert run("agree", "--run", folder, "--labels", labels).code == 0
 
 
 def test_a_task_with_another_metric_is_refused(run: Run, harm_run: Path, tmp_path: Path) -> None:
