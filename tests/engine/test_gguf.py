@@ -234,7 +234,7 @@ def test_how_the_largest_gemmas_scale_is_refused(home: Path, tmp_path: Path) -> 
 
 
 def test_a_layer_that_only_drafts_is_none_of_the_models(home: Path, tmp_path: Path) -> None:
-    """As of Qwen3.5, whose last block predicts further tokens, and which transformers leaves out."""
+    """As of Qwen3.5, whose last block predicts further tokens; transformers leaves it out."""
     whole = member(str(home / "model")).model
     layers = whole.config.num_hidden_layers
     extra = {f"blk.{layers}.nextn.eh_proj.weight": np.ones((32, 64), np.float32)}
