@@ -104,9 +104,8 @@ def decode(job: Job) -> Answer:
 
     rule = json.dumps(job["rule"])
     decoder = _decoder(json.dumps(job["members"]), job["block"], job["rows"], rule)
-    length, views = job.get("prompt", 4), 3
     requests = [
-        Request(([(5 + row + 7 * place) % 1000 for place in range(length)],) * views, row)
+        Request(([(5 + row + 7 * place) % 1000 for place in range(4)],) * 3, row)
         for row in range(job["rows"])
     ]
     seen = decoder.statistics

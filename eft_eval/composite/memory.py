@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from eft_eval.composite.model import CompositeModel
+from eft_eval.composite.model import CompositeModel, View
 from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import cache_bytes, parameter_count, state_bytes, weight_bytes
 from eft_eval.errors import ConfigError
 
-__all__ = ["available_bytes", "check_memory", "needed_bytes", "score_bytes"]
+__all__ = ["available_bytes", "check_memory", "needed_bytes", "row_states", "score_bytes"]
 
 _ALIKE = 1.05
 
@@ -44,14 +45,22 @@ def needed_bytes(
     for member in dict.fromkeys([*summed, *below]):
         if member.spec.placement != "auto":
             found[member.device] += weight_bytes(member)
-    smallest = _ALIKE * min(parameter_count(view.member) for view in composite.views)
-    for view in composite.views:
+    states = row_states(composite.views, block)
+    for view, state in zip(composite.views, states, strict=True):
         if view.member.spec.placement != "auto":
             found[view.member.device] += cache_bytes(view.member, rows, length + block + 1)
-            copies = block + 3 if parameter_count(view.member) <= smallest else 3
-            found[view.member.device] += rows * copies * state_bytes(view.member)
+            found[view.member.device] += rows * state
     found[composite.device] += score_bytes(rows, block, composite.vocabulary, len(composite.views))
     return dict(found)
+
+
+def row_states(views: Sequence[View], block: int) -> list[int]:
+    """Return the bytes of recurrent states that every view keeps of a row; see `needed_bytes`."""
+    smallest = _ALIKE * min(parameter_count(view.member) for view in views)
+    return [
+        state_bytes(view.member) * (block + 3 if parameter_count(view.member) <= smallest else 3)
+        for view in views
+    ]
 
 
 def score_bytes(rows: int, block: int, vocabulary: int, views: int) -> int:

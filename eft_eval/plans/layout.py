@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from eft_eval.composite.memory import score_bytes
+from eft_eval.composite.memory import row_states, score_bytes
 from eft_eval.composite.model import View
 from eft_eval.decoding.block import LONGEST_BLOCK
 from eft_eval.decoding.drafting import cheapest_view
@@ -164,7 +164,7 @@ class RankMemory:
 
     Attributes:
         weights: Per member.
-        caches: Per member, keys and values of all rows.
+        caches: Per member, keys, values and recurrent states of all rows.
         draft: Weights and cache of the draft model's own copy.
         scores: Of a round, over the vocabulary.
         activations: Of the longest pass.
@@ -211,7 +211,9 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
     paged = -(-length // page) * page
     weights: dict[str, int] = {}
     caches: dict[str, int] = {}
-    for view, work in zip(layout.composite.views, layout.works, strict=True):
+    views = layout.composite.views
+    states = row_states(views, layout.longest_block)
+    for view, work, state in zip(views, layout.works, states, strict=True):
         share = 1 / spread.ranks if vllm else _share(view, spread.ranks, rank, device)
         weights[work.label] = int(work.weights * share)
         if isinstance(view.member, AdaptedMember):
@@ -222,7 +224,8 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
             cached = rows * work.cache_of(paged)
         else:
             whole = -(-(length + extra) // GROWTH) * GROWTH
-            cached = rows * work.cache_of(whole, drops=drops_windows(layout, spread, device))
+            kept = work.cache_of(whole, drops=drops_windows(layout, spread, device))
+            cached = rows * (kept + state)
         # a view with a prompt of its own keeps a cache of its own
         caches[work.label] = caches.get(work.label, 0) + int(cached * share)
     draft = 0

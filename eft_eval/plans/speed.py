@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from eft_eval.composite.memory import score_bytes
 from eft_eval.decoding.block import expected_tokens
 from eft_eval.plans.hardware import Device, Hardware
 from eft_eval.plans.layout import PASS_TOKENS, Layout, Spread, drops_windows
@@ -166,7 +167,7 @@ class _Timing:
         draft = works[self._layout.draft]
         one = self.one_pass(draft, rows, rows, length)
         wide = [self.one_pass(work, rows * (block + 1), rows, length) for work in works]
-        scores = rows * (block + 1) * self._layout.composite.vocabulary * 4 * (len(works) + 2)
+        scores = score_bytes(rows, block, self._layout.composite.vocabulary, len(works))
         rest = _SCORE_READS * scores / (self._device.bandwidth * self._reached.bandwidth)
         if not block:
             return sum(wide) + rest

@@ -110,12 +110,12 @@ def _check_enough(rows: Rows, side: str, training: Training) -> None:
 
 
 def _split(found: Sequence[Preference], count: int) -> tuple[list[Preference], list[Preference]]:
-    """Return the pairs to train on, and about ``count`` of other prompts."""
+    """Return the pairs to train on, and about ``count`` of other prompts, at most about half."""
     prompts: dict[tuple[str, ...], None] = {}
     chosen = 0
     sizes = Counter(one.turns for one in found)
     for one in found:
-        if chosen >= min(count, len(found) - 1):
+        if chosen >= min(count, len(found) // 2):
             break
         if one.turns not in prompts:
             prompts[one.turns] = None

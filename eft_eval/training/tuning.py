@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, TrainerState
 
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
@@ -86,8 +86,17 @@ def tune(work: SideWork, progress: Progress) -> None:
     check_same_tokens(texts, work.pairs, trainer.train_dataset)
     checkpoint = work.folder.last_checkpoint()
     with _whole_files(work.folder), _room(training):
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if checkpoint is not None and work.folder.last_step() == work.steps:
+            _restore(trainer.model, checkpoint, work.folder)
+        else:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         _save(trainer.accelerator.unwrap_model(trainer.model), work)
+
+
+def _restore(model: Any, checkpoint: Path, folder: SideFolder) -> None:
+    """Take up the last step's checkpoint, from which a trainer would make one step more."""
+    model.load_adapter(str(checkpoint), "default", is_trainable=True)
+    folder.begin_log(_steps(TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))))
 
 
 @contextmanager
@@ -194,14 +203,16 @@ class _Log(TrainerCallback):  # type: ignore[misc]  # of a library without types
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write what the checkpoint has behind it."""
-        self._folder.begin_log(_step(one) for one in state.log_history if "loss" in one)
+        self._folder.begin_log(_steps(state))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Add a step."""
         if "loss" not in logs:
             return
         step = _step({**logs, "step": state.global_step})
-        if not math.isfinite(step["loss"]) or not math.isfinite(step["gradient_norm"] or 0.0):
+        # in float16 the norm is infinite where the loss was scaled too far, and the step is skipped
+        norm = 0.0 if args.fp16 else step["gradient_norm"] or 0.0
+        if not math.isfinite(step["loss"]) or not math.isfinite(norm):
             raise ConfigError(
                 f"step {state.global_step}: the loss is {step['loss']:g}, the gradient's norm "
                 f"{step['gradient_norm']}; lower learning-rate, or train in another dtype"
@@ -212,6 +223,10 @@ class _Log(TrainerCallback):  # type: ignore[misc]  # of a library without types
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note that a checkpoint is whole."""
         self._folder.mark(state.global_step)
+
+
+def _steps(state: Any) -> Iterator[dict[str, Any]]:
+    return (_step(one) for one in state.log_history if "loss" in one)
 
 
 def _step(logged: Any) -> dict[str, Any]:

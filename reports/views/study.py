@@ -79,8 +79,10 @@ def _carried_sentence(one: CarriedOver) -> str:
     known = {arm: interval for arm, interval in one.improvements.items() if interval is not None}
     if not known and isnan(one.gap.lower) and one.gap.estimate:
         return f"{gap}, without an interval: nothing is said of the arms between."
-    if not known and (one.gap.lower > 0 or one.gap.upper < 0):
+    if not known and (one.gap.upper < 0 if one.higher_is_better else one.gap.lower > 0):
         return f"{gap}: the large tuned model is the worse one, no improvement to carry over."
+    if not one.improvements:
+        return f"{gap}; no arm between them is whole."
     if not known:
         return f"{gap}, too little to divide by: nothing is said of the arms between."
     said = ", ".join(f"{arm} {with_ends(interval, '.2f')}" for arm, interval in known.items())

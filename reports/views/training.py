@@ -13,7 +13,7 @@ from eft_eval.reports.views.plans import gib
 from eft_eval.statistics.interval import Interval
 from eft_eval.training.figures import Figures
 
-__all__ = ["training_plan", "training_results"]
+__all__ = ["left_out_lines", "training_plan", "training_results"]
 
 
 def training_plan(sides: Mapping[str, Mapping[str, Any]], memory: Mapping[str, int]) -> Document:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from adapters import make_adapter
+from recurrent_models import save_recurrent
 from transformers import (
     AutoModelForCausalLM,
     DeepseekV3Config,
@@ -19,8 +20,11 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicCache
 
+from eft_eval.composite.memory import needed_bytes
+from eft_eval.composite.model import CompositeModel
 from eft_eval.engine.adapters import AdaptedMember
-from eft_eval.engine.footprint import weight_counts
+from eft_eval.engine.footprint import state_bytes, weight_counts
+from eft_eval.engine.loading import LoadOptions
 from eft_eval.plans.hardware import parse_hardware
 from eft_eval.plans.layout import Spread, laid_out, rank_memory, with_members
 from eft_eval.plans.members import planned_composite, work_of
@@ -124,6 +128,18 @@ def test_one_latent_vector_is_kept_by_every_rank(tmp_path: Path) -> None:
     assert layout.unfit(4) is None
     memory = rank_memory(layout, Spread(4, 1, 10), parse_hardware("80GB@2TBps").device)
     assert sum(memory.caches.values()) == work.cache_of(16)  # whole pages
+
+
+def test_recurrent_states_are_planned_as_they_are_checked_before_loading(tmp_path: Path) -> None:
+    folder = save_recurrent(tmp_path, "Lfm2")
+    recipe = parse_recipe({"base": folder, "deltas": [{"tuned": folder, "reference": folder}]})
+    layout = laid_out(planned_composite(recipe), "eft")
+    planned = rank_memory(layout, Spread(1, 3, 100), parse_hardware("CPU:64GB@40GBps").device)
+    composite = CompositeModel(recipe, LoadOptions(torch.device("cpu")))
+    assert state_bytes(composite.views[0].member) > 0
+    (checked,) = needed_bytes(composite, 3, 100, layout.longest_block).values()
+    held = sum(planned.weights.values()) + sum(planned.caches.values())
+    assert held + planned.scores == checked
 
 
 def test_the_model_below_an_adapter_is_held_as_any_other(tmp_path: Path) -> None:

@@ -82,6 +82,10 @@ def test_arms_that_are_not_whole_are_left_out_and_named(tmp_path: Path) -> None:
     assert results.missing == ("down-scaled",)
     assert set(results.carried_over[0].improvements) == {"up-scaled"}
     assert "Not whole, and so left out: down-scaled." in page_markdown(study_page(results))
+    (found.place(found.plan.runs[1]) / "done.json").unlink()
+    said = page_markdown(study_page(study_results(found)))
+    assert "; no arm between them is whole" in said
+    assert "the worse one" not in said
     (found.place(found.plan.runs[0]) / "done.json").unlink()
     assert study_results(found).carried_over == ()
     for run in found.plan.runs:

@@ -133,6 +133,12 @@ def test_held_out_prompts_are_not_trained_on_and_the_choice_is_fixed(tmp_path: P
     assert rows_of(training(tmp_path, str(turned)), "helpful").train == found.train
 
 
+def test_at_most_half_of_few_pairs_is_held_out(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "a.jsonl", pairs("helpful", 9))
+    found = rows_of(training(tmp_path, str(file), **{"held-out": 512}), "helpful")
+    assert (len(found.train), len(found.held_out)) == (5, 4)
+
+
 def test_held_out_files_of_ones_own(tmp_path: Path) -> None:
     rows = pairs("helpful", 30)
     (tmp_path / "b.jsonl.gz").write_bytes(

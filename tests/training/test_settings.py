@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -215,6 +216,19 @@ def test_settings_hold_what_changes_the_models_and_not_how_often_they_are_saved(
     assert one.identity == other.identity
     assert one.identity != Training.model_validate({**OWN, "rank": 8}).identity
     json.dumps(one.identity)
+
+
+def test_a_step_that_float16_skips_is_no_end(tmp_path: Path) -> None:
+    side = SideFolder(tmp_path)
+    log = tuning._Log(side, lambda *_: None)
+    half, full = SimpleNamespace(fp16=True), SimpleNamespace(fp16=False)
+    state = SimpleNamespace(global_step=1, max_steps=2)
+    log.on_log(half, state, None, {"loss": 0.7, "grad_norm": math.inf})
+    assert [one["step"] for one in side.logged()] == [1]
+    with pytest.raises(ConfigError, match="the gradient's norm inf"):
+        log.on_log(full, state, None, {"loss": 0.7, "grad_norm": math.inf})
+    with pytest.raises(ConfigError, match="step 1: the loss is nan"):
+        log.on_log(half, state, None, {"loss": math.nan, "grad_norm": 1.0})
 
 
 def test_figures_that_are_damaged_are_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,29 @@ def test_a_killed_training_goes_on_to_the_same_models(
     figures, steps = made(settings, out)
     assert not steps
     assert figures["helpful"] == SideFolder(whole / "helpful").figures
+
+
+def test_a_training_that_stops_after_its_last_step_makes_no_further_one(
+    settings: Path, tmp_path: Path
+) -> None:
+    changes = {"steps": 3, "schedule": "constant"}  # in the midst of an epoch
+    plan = plan_pair(find_training(str(settings), changes), CPU)
+    folder = SideFolder(tmp_path)
+    work = SideWork(plan.training, plan.sides[0].train.pairs, 3, folder, CPU)
+
+    def tuned() -> list[int]:
+        steps = list[int]()
+        with quiet_libraries():
+            tune(work, lambda step, *_: steps.append(step))
+        return steps
+
+    assert tuned() == [1, 2, 3]
+    kept = [folder.adapter / "adapter_model.safetensors", folder.log]
+    before = [file.read_bytes() for file in kept]
+    shutil.rmtree(folder.adapter)
+    folder.log.write_text('{"step": 3, "lo')
+    assert tuned() == []
+    assert [file.read_bytes() for file in kept] == before
 
 
 @pytest.mark.parametrize("size", [60_000, 200_000])
