@@ -224,8 +224,8 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
             cached = rows * work.cache_of(paged)
         else:
             whole = -(-(length + extra) // GROWTH) * GROWTH
-            kept = work.cache_of(whole, drops=drops_windows(layout, spread, device))
-            cached = rows * (kept + state)
+            tokens = work.cache_of(whole, drops=drops_windows(layout, spread, device))
+            cached = rows * (tokens + state)
         # a view with a prompt of its own keeps a cache of its own
         caches[work.label] = caches.get(work.label, 0) + int(cached * share)
     draft = 0
