@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback, TrainerState
+from transformers import PrinterCallback, TrainerCallback
 
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
@@ -96,7 +97,8 @@ def tune(work: SideWork, progress: Progress) -> None:
 def _restore(model: Any, checkpoint: Path, folder: SideFolder) -> None:
     """Take up the last step's checkpoint, from which a trainer would make one step more."""
     model.load_adapter(str(checkpoint), "default", is_trainable=True)
-    folder.begin_log(_steps(TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))))
+    state = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))
+    folder.begin_log(_steps(state["log_history"]))
 
 
 @contextmanager
@@ -203,7 +205,7 @@ class _Log(TrainerCallback):  # type: ignore[misc]  # of a library without types
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write what the checkpoint has behind it."""
-        self._folder.begin_log(_steps(state))
+        self._folder.begin_log(_steps(state.log_history))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Add a step."""
@@ -225,8 +227,8 @@ class _Log(TrainerCallback):  # type: ignore[misc]  # of a library without types
         self._folder.mark(state.global_step)
 
 
-def _steps(state: Any) -> Iterator[dict[str, Any]]:
-    return (_step(one) for one in state.log_history if "loss" in one)
+def _steps(history: Any) -> Iterator[dict[str, Any]]:
+    return (_step(one) for one in history if "loss" in one)
 
 
 def _step(logged: Any) -> dict[str, Any]:
