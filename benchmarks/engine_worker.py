@@ -83,7 +83,7 @@ class _Engine:
 
     def cost(self) -> Answer:
         """Return each member's time per token in terms of the tuned one's."""
-        raise NotImplementedError
+        raise NotImplementedError  # each engine has a way of its own
 
 
 class OnVLLM(_Engine):
@@ -157,7 +157,7 @@ class OnTransformers(_Engine):
 
     def __init__(self, job: Answer) -> None:
         super().__init__(job)
-        import transformers.models.llama.modeling_llama  # noqa: F401
+        import transformers.models.llama.modeling_llama  # noqa: F401  # not counted as memory
 
         from eft_eval.api import Composite
         from eft_eval.decoding.loop import Decoder

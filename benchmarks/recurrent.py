@@ -11,12 +11,11 @@ models' own. Contestants alternate within a run; ratios are medians over the rep
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.decoding import COST, Contest, alternate, make_family, run
-from benchmarks.windows import decoded, median_ratios
+from benchmarks.decoding import COST, Contest, make_family, run
+from benchmarks.windows import against_before, decoded, median_ratios
 
 PATTERN = 10  # every tenth layer is attention
 BEFORE = "as before: what a recurrent layer has read cannot be taken back"
@@ -88,19 +87,7 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
         AutoTokenizer.from_pretrained(paths["base"]).save_pretrained(path)
         paths["base"] = path
         now, before = Contest(paths, device, dtype), Contest(paths, device, dtype)
-        # what the engine says of itself is tried out once and kept: it is told otherwise
-        before.composite.members["base"].engine.__dict__["_recurrent_fail"] = BEFORE
-        speeds = alternate(
-            {
-                "before_b1": partial(before.ours, 0, 1, 4),
-                "plain_b1": partial(now.ours, 0, 1, 4),
-                "speculative_b1": partial(now.ours, "auto", 1, 4),
-                "before_b16": partial(before.ours, 0, 16, 48),
-                "plain_b16": partial(now.ours, 0, 16, 48),
-                "speculative_b16": partial(now.ours, "auto", 16, 48),
-            },
-            repeats,
-        )
+        speeds = against_before(now, before, {"_recurrent_fail": BEFORE}, repeats)
         counts = {name: decoded(contest) for name, contest in (("now", now), ("before", before))}
         kinds = now.models[0].config.layer_types
     return {

@@ -41,6 +41,32 @@ def windowed(source: str, target: Path, trained: int) -> str:
     return str(target)
 
 
+def against_before(
+    now: Contest, before: Contest, told: dict[str, str], repeats: int
+) -> dict[str, list[float]]:
+    """Return tokens per second now and as before, when the base's engine said that it cannot.
+
+    Args:
+        now: Our engine as it is.
+        before: The same family; it is told.
+        told: Why it cannot, by the engine's attribute for that.
+        repeats: How often each is timed.
+    """
+    # what the engine says of itself is tried out once and kept: it is told otherwise
+    before.composite.members["base"].engine.__dict__.update(told)
+    return alternate(
+        {
+            "before_b1": partial(before.ours, 0, 1, 4),
+            "plain_b1": partial(now.ours, 0, 1, 4),
+            "speculative_b1": partial(now.ours, "auto", 1, 4),
+            "before_b16": partial(before.ours, 0, 16, 48),
+            "plain_b16": partial(now.ours, 0, 16, 48),
+            "speculative_b16": partial(now.ours, "auto", 16, 48),
+        },
+        repeats,
+    )
+
+
 def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
     """Run everything; return the ratios and what they came from."""
     from transformers import AutoConfig
@@ -52,19 +78,7 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
         paths = make_family(Path(folder), device, dtype, COST)
         paths["base"] = windowed(paths["base"], Path(folder) / "windowed", trained)
         now, before = Contest(paths, device, dtype), Contest(paths, device, dtype)
-        # what the engine says of itself is tried out once and kept: it is told otherwise
-        before.composite.members["base"].engine.__dict__["_windows_fail"] = BEFORE
-        speeds = alternate(
-            {
-                "before_b1": partial(before.ours, 0, 1, 4),
-                "plain_b1": partial(now.ours, 0, 1, 4),
-                "speculative_b1": partial(now.ours, "auto", 1, 4),
-                "before_b16": partial(before.ours, 0, 16, 48),
-                "plain_b16": partial(now.ours, 0, 16, 48),
-                "speculative_b16": partial(now.ours, "auto", 16, 48),
-            },
-            repeats,
-        )
+        speeds = against_before(now, before, {"_windows_fail": BEFORE}, repeats)
         counts = {name: decoded(contest) for name, contest in (("now", now), ("before", before))}
     return {
         "ratios": median_ratios(speeds),

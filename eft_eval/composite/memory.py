@@ -13,9 +13,9 @@ from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import cache_bytes, parameter_count, state_bytes, weight_bytes
 from eft_eval.errors import ConfigError
 
-__all__ = ["available_bytes", "check_memory", "needed_bytes", "row_states", "score_bytes"]
+__all__ = ["ALIKE", "available_bytes", "check_memory", "needed_bytes", "row_states", "score_bytes"]
 
-_ALIKE = 1.05
+ALIKE = 1.05  # members whose costs differ by less draft alike
 
 
 def needed_bytes(
@@ -56,7 +56,7 @@ def needed_bytes(
 
 def row_states(views: Sequence[View], block: int) -> list[int]:
     """Return the bytes of recurrent states that every view keeps of a row; see `needed_bytes`."""
-    smallest = _ALIKE * min(parameter_count(view.member) for view in views)
+    smallest = ALIKE * min(parameter_count(view.member) for view in views)
     return [
         state_bytes(view.member) * (block + 3 if parameter_count(view.member) <= smallest else 3)
         for view in views

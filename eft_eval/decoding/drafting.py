@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eft_eval.composite.memory import ALIKE
 from eft_eval.composite.model import CompositeModel, View
 from eft_eval.engine.engine import PlainWay
 from eft_eval.streams import logger
@@ -12,7 +13,6 @@ __all__ = ["cheapest_view", "draft_view", "plain_reason", "plain_ways"]
 
 log = logger("eft_eval")
 _TOLD: set[str] = set()
-_ALIKE = 1.05
 
 
 def draft_view(composite: CompositeModel) -> int:
@@ -36,7 +36,7 @@ def cheapest_view(views: Sequence[View], costs: Sequence[float]) -> int:
         costs: What tells which of their members is cheaper to run.
     """
     # padded vocabularies make equal models differ a little
-    cheap = [place for place, cost in enumerate(costs) if cost <= _ALIKE * min(costs)]
+    cheap = [place for place, cost in enumerate(costs) if cost <= ALIKE * min(costs)]
     return max(cheap, key=lambda place: (views[place].coefficient, place))  # tuned ones come last
 
 

@@ -19,7 +19,7 @@ from eft_eval.study.plan import ArmRun, StudyPlan
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["StudyFolder", "lock_file"]
+__all__ = ["StudyFolder", "locked"]
 
 _FORMAT = "eft-eval study"
 _FILE = "study.json"
@@ -81,17 +81,11 @@ class StudyFolder:
             ConfigError: See `check`, or it cannot be written.
         """
         self.check()
-        make_folder(self.path)
-        try:
-            lock = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {error.strerror or error}") from error
-        with lock:
-            lock_file(lock.fileno(), waiting)
+        with locked(self.path, waiting) as lock:
             self.check()  # another process may have begun another study meanwhile
             if not self.has_begun:
                 write_json(self.path / _FILE, {"format": _FORMAT, "study": self._settings()})
-            yield None if sys.platform == "win32" else lock.fileno()
+            yield None if sys.platform == "win32" else lock
 
     def place(self, run: ArmRun) -> Path:
         """Return the folder of a run, which every command takes."""
@@ -123,7 +117,28 @@ class StudyFolder:
         return found
 
 
-def lock_file(file: int, waiting: Callable[[], None]) -> None:
+@contextlib.contextmanager
+def locked(folder: Path, waiting: Callable[[], None]) -> Iterator[int]:
+    """Make a folder and keep other processes out of it; yields the number of its lock's file.
+
+    Args:
+        folder: Where the work is.
+        waiting: Called where another process works in it.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    make_folder(folder)
+    try:
+        lock = (folder / ".lock").open("a")
+    except OSError as error:
+        raise ConfigError(f"cannot write {folder}: {error.strerror or error}") from error
+    with lock:
+        _lock_file(lock.fileno(), waiting)
+        yield lock.fileno()
+
+
+def _lock_file(file: int, waiting: Callable[[], None]) -> None:
     """Lock an open file for this process, by its number; ``waiting`` is called where it waits."""
     if sys.platform == "win32":
         return

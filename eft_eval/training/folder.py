@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from eft_eval.errors import ConfigError
-from eft_eval.files import make_folder, new_folder, write_json, write_lines
+from eft_eval.files import new_folder, write_json, write_lines
 from eft_eval.records import plain, read_record_file, restored
 from eft_eval.secrets import without_secrets
-from eft_eval.study.folder import lock_file
+from eft_eval.study.folder import locked
 from eft_eval.tasks.sources import read_rows
 from eft_eval.training.figures import Figures
 
@@ -169,13 +169,7 @@ class PairFolder:
             ConfigError: See `check`, or it cannot be written.
         """
         self.check()
-        make_folder(self.path)
-        try:
-            lock = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {error.strerror or error}") from error
-        with lock:
-            lock_file(lock.fileno(), waiting)
+        with locked(self.path, waiting):
             self.check()  # another process may have begun another training meanwhile
             if not (self.path / _FILE).exists():
                 write_json(self.path / _FILE, {"format": _FORMAT, "training": self._settings})
