@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -302,7 +302,7 @@ def uniform_noise(seeds: Tensor, timesteps: Tensor) -> Tensor:
     return _shift_right(bits, 12).to(torch.float64).add_(0.5).mul_(2.0**-52)
 
 
-@lru_cache(maxsize=4)
+@cache  # for good: what is recorded on a GPU goes on reading them
 def _token_counters(size: int, device: torch.device) -> Tensor:
     return torch.arange(1, size + 1, dtype=torch.int64, device=device) * _GAMMA
 

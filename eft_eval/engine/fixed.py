@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from eft_eval.engine.passes import Masks, Passes
+from eft_eval.engine.states import padded_prompts
 from eft_eval.engine.windows import ALL, Window
 
 __all__ = ["FixedRowState", "reach_of"]
@@ -142,16 +143,13 @@ class FixedRowState:
         first = len(self._lengths)
         unread = [list(prompt[:-1]) for prompt in prompts]
         self._lengths += map(len, unread)
-        longest = max(map(len, unread))
-        if longest == 0:
-            return
-        # padding is on the right: later tokens of a row write over it before anything sees it
-        padded = torch.tensor([row + [0] * (longest - len(row)) for row in unread])
-        self._cache.place = _Place(slice(first, first + len(prompts)), None, longest)
-        positions = torch.arange(longest, device=self._model.device).expand(len(prompts), -1)
-        self.passes += 1
-        tokens = padded.to(self._model.device)
-        self._model.row_pass(tokens, None, positions, self._cache, keep=1)
+        for start, tokens, _ in padded_prompts(unread):
+            rows, width = tokens.shape
+            self._cache.place = _Place(slice(first + start, first + start + rows), None, width)
+            positions = torch.arange(width, device=self._model.device).expand(rows, -1)
+            self.passes += 1
+            tokens = tokens.to(self._model.device)
+            self._model.row_pass(tokens, None, positions, self._cache, keep=1)
 
     def forward_at(self, tokens: Tensor, starts: Tensor, reach: int) -> Tensor:
         """Read tokens of the first rows on; return the logits after each, [rows, width, V'].

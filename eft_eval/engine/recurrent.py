@@ -19,6 +19,7 @@ from transformers import cache_utils
 
 from eft_eval.engine.cache import RowCache, RowLayer, to_device
 from eft_eval.engine.passes import Masks, Passes
+from eft_eval.engine.states import rows_together
 from eft_eval.engine.windows import ATTENTION_BESIDE, Window, recurrent_windows
 
 __all__ = ["RecurrentCache", "RecurrentState"]
@@ -161,6 +162,7 @@ class RecurrentState:
         """
         while rows := [row for row, unread in enumerate(self._unread) if len(unread) > most]:
             count = min(len(self._unread[row]) for row in rows)
+            rows = rows[: rows_together(count)]
             tokens = torch.stack([self._unread[row][:count] for row in rows])
             _, after = self._pass(tokens, rows, keep=1)
             if len(rows) == len(self._unread):

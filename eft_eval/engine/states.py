@@ -6,7 +6,7 @@ one of `eft_eval.engine.batches`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,9 +15,40 @@ from eft_eval.engine.cache import HORIZON, RowCache, Span
 from eft_eval.engine.passes import Masks, Passes
 from eft_eval.engine.windows import ALL, Window
 
-__all__ = ["RowState"]
+__all__ = ["RowState", "padded_prompts", "rows_together"]
 
 _TOKENS = 2048  # of prompts, padding included, read in one pass, if it is of several rows
+
+
+def rows_together(length: int) -> int:
+    """Return how many rows of ``length`` tokens each are read in one pass, at least 1.
+
+    Few, so that a pass's activations stay small.
+    """
+    return max(1, _TOKENS // max(1, length))
+
+
+def padded_prompts(prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor, list[int]]]:
+    """Yield the passes that read prompts, of few rows each.
+
+    Padding is on the right: later tokens of a row write over it before anything sees it.
+
+    Args:
+        prompts: Tokens, perhaps none.
+
+    Yields:
+        The first row of a pass, its tokens, [rows, width], and where the rows' own ones end.
+    """
+    lengths = list(map(len, prompts))
+    together = rows_together(max(lengths))
+    for first in range(0, len(prompts), together):
+        ends = lengths[first : first + together]
+        if max(ends) == 0:
+            continue
+        padded = torch.zeros(len(ends), max(ends), dtype=torch.long)
+        for row, tokens in enumerate(prompts[first : first + together]):
+            padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+        yield first, padded, ends
 
 
 class RowState:
@@ -62,19 +93,12 @@ class RowState:
         self._kept += lengths
         if max(lengths) == 0:
             return
-        together = max(1, _TOKENS // max(lengths))  # rows, so that activations stay small
-        if first == 0 and len(set(lengths)) == 1 and len(prompts) <= together:
+        fits = len(prompts) <= rows_together(max(lengths))
+        if first == 0 and len(set(lengths)) == 1 and fits:
             self._unread = torch.tensor(unread)
             return
-        for start in range(0, len(prompts), together):
-            ends = lengths[start : start + together]
-            if max(ends) == 0:
-                continue
-            # padding is on the right: later tokens of a row write over it before anything sees it
-            padded = torch.zeros(len(ends), max(ends), dtype=torch.long)
-            for row, tokens in enumerate(unread[start : start + together]):
-                padded[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-            self._pass(padded, first + start, [0] * len(ends), keep=1, ends=ends)
+        for start, tokens, ends in padded_prompts(unread):
+            self._pass(tokens, first + start, [0] * len(ends), keep=1, ends=ends)
 
     @property
     def reading(self) -> bool:

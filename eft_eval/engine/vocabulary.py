@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from eft_eval.engine.loading import Member
+from eft_eval.engine.prefixes import common_prefix
 from eft_eval.errors import ConfigError
 from eft_eval.streams import logger
 
@@ -119,9 +120,13 @@ def _check_splits(tuned: Member, member: Member, size: int) -> None:
     for text in _PROBES:
         ours, theirs = _encoded(tuned, text), _encoded(member, text)
         if ours != theirs and max([*ours, *theirs]) < size:
+            same = common_prefix(ours, theirs)
+            shown = slice(max(same - 2, 0), same + 10)
             raise ConfigError(
-                f"the tokenizers split texts otherwise: {text!r} is {_tokens(tuned, ours)} in "
-                f"{tuned.label} and {_tokens(member, theirs)} in {member.label}, which would read "
+                f"the tokenizers split texts otherwise: in {text!r} is "
+                f"{_tokens(tuned, ours[shown])} in "
+                f"{tuned.label} and {_tokens(member, theirs[shown])} in {member.label}, which "
+                "would read "
                 "what it was not trained on; if they are of one family, give all members the same "
                 "tokenizer files"
             )
@@ -137,7 +142,7 @@ def _check_splits(tuned: Member, member: Member, size: int) -> None:
 
 def _begins(tokenizer: Any) -> bool:
     """Whether texts get a beginning-of-sequence token."""
-    return bool(tokenizer("a").input_ids[0] == tokenizer.bos_token_id)
+    return bool(tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id])
 
 
 def _encoded(member: Member, text: str) -> list[int]:
@@ -146,7 +151,7 @@ def _encoded(member: Member, text: str) -> list[int]:
 
 
 def _tokens(member: Member, ids: list[int]) -> str:
-    return " ".join(map(repr, member.tokenizer.convert_ids_to_tokens(ids)[:12]))
+    return " ".join(map(repr, member.tokenizer.convert_ids_to_tokens(ids))) or "nothing"
 
 
 def _by_id(tokenizer: Any) -> dict[int, str]:

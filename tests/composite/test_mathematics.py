@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from eft_eval.composite import mathematics
 from eft_eval.composite.mathematics import (
     add_filtered_tuned,
     add_term,
@@ -197,3 +198,11 @@ def test_request_seeds_differ_by_run_prompt_and_repeat():
     assert len(seeds) == 8
     assert request_seed(3, "why?", 2) == request_seed(3, "why?", 2)
     assert request_seed(3, "why?", 2) == -3475898527506112187, "pinned: results name seeds"
+
+
+def test_recorded_noise_reads_numbers_that_stay() -> None:
+    """A CUDA graph goes on reading a tensor's memory, whoever has it by then."""
+    counters = mathematics._token_counters(300, torch.device("cpu"))
+    for size in range(310, 330):
+        gumbel_noise(torch.tensor([1]), torch.tensor([0]), size)
+    assert mathematics._token_counters(300, torch.device("cpu")) is counters

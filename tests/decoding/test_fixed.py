@@ -19,7 +19,7 @@ from eft_eval import Composite
 from eft_eval.decoding import Decoder, Generation, Request, SamplingRule
 from eft_eval.decoding.block import BlockChooser, Round
 from eft_eval.decoding.fixed import allowed_block
-from eft_eval.engine import graphs
+from eft_eval.engine import graphs, states
 from eft_eval.engine.fixed import reach_of
 from eft_eval.engine.graphs import Graphs, Work
 from eft_eval.errors import EftEvalError
@@ -137,6 +137,20 @@ def test_windows_are_masks_of_recorded_passes(kind: str, tmp_path: Path) -> None
     tuned = perturb(base, tmp_path / "tuned", seed=1, amount=0.1)
     spec = {"base": base, "tuned": tuned, "reference": base, "weight": 0.5}
     check_same(Composite.load(spec, device="cpu"), RULES["greedy"], 3, 4)
+
+
+def test_prompts_are_read_a_few_rows_at_a_time(
+    composite_of: Callable[[str], Composite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composite = composite_of("three members")
+    expected, _ = responses(composite, RULES["greedy"], 2, 6, None)
+    monkeypatch.setattr(states, "_TOKENS", 20)
+    engine: Any = composite.views[0].member.engine
+    state = engine.fixed_state(6, 30, 3)
+    with torch.inference_mode():
+        state.join([[3, *prompt] for prompt in PROMPTS])
+    assert state.passes == 3  # of 2 rows each: the longest reads 9 tokens
+    assert responses(composite, RULES["greedy"], 2, 6, no_waits)[0] == expected
 
 
 def test_the_host_waits_once_a_round_and_shapes_stay(

@@ -17,7 +17,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tiny_models import byte_tokenizer, make_model, save_drawn
 from tokenizer_kinds import KINDS, size_of, tokenizer_of
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -177,6 +177,16 @@ def test_tokenizers_that_split_otherwise_are_refused(tmp_path: Path) -> None:
     members = {role: member(folder, f"{role} member") for role, folder in folders.items()}
     with pytest.raises(ConfigError, match=r"split texts otherwise: .* in tuned member and .* base"):
         common_vocabulary(members)
+
+
+def test_a_tokenizer_that_gives_no_token_is_compared_all_the_same(tmp_path: Path) -> None:
+    words = Tokenizer(models.BPE(vocab={"<s>": 0, "</s>": 1, "word": 2}, merges=[], unk_token=None))
+    bare = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>")
+    assert bare("a").input_ids == []
+    roles = ("base", "tuned", "reference")
+    folders = {role: make_model(tmp_path / role, layers=1, tokenizer=bare) for role in roles}
+    members = {role: member(folder, role) for role, folder in folders.items()}
+    assert common_vocabulary(members).size == 3
 
 
 def test_another_beginning_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ import transformers
 from recurrent_models import save_recurrent
 from transformers import AutoModelForCausalLM
 
+from eft_eval.engine import states
 from eft_eval.engine.footprint import cache_bytes, state_bytes
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.passes import Passes
@@ -82,6 +83,27 @@ def test_drafts_are_taken_back_without_a_pass(passes: Passes) -> None:
     assert state.passes == before
     for row, at, logits in zip(rows, back, read(state, rows, back, 1), strict=True):
         torch.testing.assert_close(logits, alone(passes, row[: at + 1], 1), rtol=1e-6, atol=1e-8)
+
+
+@torch.inference_mode()
+def test_prompts_are_read_a_few_rows_at_a_time(
+    passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "_TOKENS", 60)
+    rows, widest = rows_of(41, 61, 41), []
+    run = passes.row_pass
+
+    def noted(tokens: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        widest.append(tokens.numel())
+        return run(tokens, *rest, **options)
+
+    monkeypatch.setattr(passes, "row_pass", noted)
+    state = RecurrentState(passes, 3, 64)
+    state.join(rows)
+    assert max(widest) <= 60
+    last = [len(row) - 1 for row in rows]
+    for row, found in zip(rows, read(state, rows, last, 1), strict=True):
+        torch.testing.assert_close(found, alone(passes, row, 1), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("broken", ["install", "rewind", "settle"])
