@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from written_runs import write_run
 
+from eft_eval.comparing import read_run
+
 HOSTILE = (
     "</script><img src=x onerror=alert(1)><script>alert(2)</script>",
     "</style><style>body{display:none}</style>",
@@ -164,3 +166,13 @@ def trace_record(texts: Sequence[str], distances: Sequence[float]) -> dict[str, 
             for number, (text, distance) in enumerate(zip(texts, distances, strict=True))
         ],
     }  # fmt: skip
+
+
+def hf(name: str, revision: str = "") -> dict[str, Any]:
+    extra = f",revision={revision}" if revision else ""
+    return {"model": "hf", "model_args": f"pretrained={name},dtype=float32{extra}"}
+
+
+def write_all(folder: Path, configs: dict[str, dict[str, Any]]) -> list[Any]:
+    numbers = [0.0, 1.0, 2.0, 3.0]
+    return [read_run(write_arm(folder / name, config, numbers)) for name, config in configs.items()]
