@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from eft_eval.judging import JudgeItem, JudgeSettings, Verdict, load_prompt
 
+Start = Callable[..., Any]  # the fixture `openai_server`
 KEY = "sk-test-4711"
 PROMPT = load_prompt("factuality")
 

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 from judged_runs import counted, make_verdict, write_judged_run
-from judging_helpers import score, shown
+from judging_helpers import Start, score, shown
 from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
 from eft_eval.judging import Status
-
-Start = Callable[..., Any]
 
 
 def rewritten(run: Path, change: Callable[[int, dict[str, Any]], None]) -> None:

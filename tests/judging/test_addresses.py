@@ -7,24 +7,18 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from judging_helpers import KEY, PROMPT, items, score, settings, statuses
+from judging_helpers import KEY, PROMPT, Start, items, score, settings, statuses
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import JudgeSettings, VerdictStore, judge_responses, preflight
 from eft_eval.judging.judges.registry import judge_for
 
-Start = Callable[..., Any]
 NOT_FOUND = (404, b'{"detail":"Not Found"}')
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> VerdictStore:
-    return VerdictStore(tmp_path / "verdicts.sqlite3")
 
 
 def fastapi(method: str, path: str, content: bytes) -> tuple[int, bytes] | None:

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 from endpoint_kinds import KINDS, Kind, completion
-from judging_helpers import KEY, PROMPT, items, settings, shown, statuses
+from judging_helpers import KEY, PROMPT, Start, items, settings, shown, statuses
 
 from eft_eval.judging import VerdictStore, judge_responses
 from eft_eval.judging.batch.files import read_answers
 from eft_eval.judging.outcome import verdict_of
 
-Start = Callable[..., Any]
 TRIES = 2
 
 

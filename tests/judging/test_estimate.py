@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from judging_helpers import score
+from judging_helpers import Start, score
 from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
 from eft_eval.errors import ConfigError
 from eft_eval.judging import DEFAULT_MODEL, VerdictStore, default_store_path
 
-Start = Callable[..., Any]
 RESPONSES = [f"Response {number}. " + "Some words. " * 40 for number in range(30)]
 
 

@@ -6,13 +6,11 @@ import json
 import logging
 import resource
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from judged_runs import counted, write_judged_run
-from judging_helpers import PROMPT, items, score, settings, shown
+from judging_helpers import PROMPT, Start, items, score, settings, shown
 from typer.testing import CliRunner
 
 from eft_eval.cli.app import app
@@ -22,13 +20,7 @@ from eft_eval.verdicts import store as store_module
 from eft_eval.verdicts.leases import Claims
 from eft_eval.verdicts.writer import Keeper
 
-Start = Callable[..., Any]
 MANY = [f"response {number} " + "wrong " * (number % 4) for number in range(80)]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> VerdictStore:
-    return VerdictStore(tmp_path / "verdicts.sqlite3")
 
 
 @pytest.fixture

@@ -18,11 +18,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from judging_helpers import KEY, PROMPT, items, readings, score, settings, shown, statuses
+from judging_helpers import KEY, PROMPT, Start, items, readings, score, settings, shown, statuses
 
 from eft_eval.judging import VerdictStore, judge_responses
-
-Start = Callable[..., Any]
 
 # Shares of tries that fail, as cumulative thresholds of a hash in [0, 1).
 FAULTS = (

@@ -52,11 +52,6 @@ RULES = r"""
 """
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> VerdictStore:
-    return VerdictStore(tmp_path / "verdicts.sqlite3")
-
-
 def scripted(path: Path, text: str = RULES) -> JudgeSettings:
     path.write_text(text)
     return JudgeSettings.from_environment({}, judge=f"scripted:{path}")

@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judged_runs import (
     Run,
-    command_line,
     counted,
     fails,
     items_in_order,
@@ -43,11 +42,6 @@ SCORES = {
     "c": [max(0, i % 5 - 2) for i in range(COUNT)],
 }
 REFUSED = 7  # what judge c refuses
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return command_line(capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -11,24 +11,16 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import pytest
-from judging_helpers import KEY, PROMPT, items, score, settings, shown, statuses
+from judging_helpers import KEY, PROMPT, Start, items, score, settings, shown, statuses
 
 from eft_eval.errors import ConfigError
 from eft_eval.judging import VerdictStore, judge_responses, patience, preflight
 from eft_eval.judging.judges.heads import MOST_BYTES
 from eft_eval.judging.judges.rate_limit import Pacer, retry_after_s
 from eft_eval.verdicts.text import write_verdicts
-
-Start = Callable[..., Any]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> VerdictStore:
-    return VerdictStore(tmp_path / "verdicts.sqlite3")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,30 +14,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging_helpers import PROMPT, items, score, settings, statuses
+from judging_helpers import PROMPT, Start, items, score, settings, statuses
 
 from eft_eval.errors import ConfigError
-from eft_eval.judging import (
-    DEFAULT_MODEL,
-    JudgeSettings,
-    VerdictStore,
-    cost_usd,
-    judge_responses,
-)
+from eft_eval.judging import DEFAULT_MODEL, JudgeSettings, VerdictStore, cost_usd, judge_responses
 from eft_eval.judging.cost.budget import Purse, most_prompt_tokens
 from eft_eval.judging.cost.prices import price_of
 from eft_eval.judging.judges.endpoint import EndpointJudge
 from eft_eval.judging.judges.rate_limit import Pacer, duration_s, retry_after_s
 from eft_eval.judging.judges.registry import budget_for, judge_for
 from eft_eval.judging.progress import judging_progress
-
-Start = Callable[..., Any]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> VerdictStore:
-    return VerdictStore(tmp_path / "verdicts.sqlite3")
-
 
 # --- the pacer alone
 

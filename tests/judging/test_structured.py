@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging_helpers import PROMPT, items, score, settings
+from judging_helpers import PROMPT, Start, items, score, settings
 
 from eft_eval.judging import (
     PARSER_VERSION,
@@ -22,13 +20,6 @@ from eft_eval.judging import (
     reparse,
 )
 from eft_eval.judging.judges.structured import response_format
-
-Start = Callable[..., Any]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> VerdictStore:
-    return VerdictStore(tmp_path / "verdicts.sqlite3")
 
 
 @given(st.text(), st.integers(0, 10**6) | st.decimals(0, 100, places=2).map(float))
