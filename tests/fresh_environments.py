@@ -6,12 +6,14 @@ The environment sees the packages that the tests run with through a path line, w
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -107,3 +109,8 @@ def with_wheel(factory: pytest.TempPathFactory, name: str, *, outer: bool = True
     environment = new_environment(factory.mktemp(name) / "venv", outer=outer)
     install(environment, built_wheel(factory))
     return environment
+
+
+def python(program: str, cwd: Path, **settings: str) -> Any:
+    """Run a program in an interpreter of its own, in ``cwd``; return the JSON that it prints."""
+    return json.loads(call(sys.executable, "-c", program, cwd=cwd, **settings))
