@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typer.testing import CliRunner
 from written_runs import write_run
 
+from eft_eval.cli.app import app
 from eft_eval.comparing import read_run
 
 HOSTILE = (
@@ -176,3 +178,8 @@ def hf(name: str, revision: str = "") -> dict[str, Any]:
 def write_all(folder: Path, configs: dict[str, dict[str, Any]]) -> list[Any]:
     numbers = [0.0, 1.0, 2.0, 3.0]
     return [read_run(write_arm(folder / name, config, numbers)) for name, config in configs.items()]
+
+
+def report_command(*arguments: str) -> Any:
+    """Run `eft-eval report` in this process."""
+    return CliRunner().invoke(app, ["report", *arguments])

@@ -1,7 +1,7 @@
 """vLLM's and llama.cpp's servers as judges: real processes with a tiny model of random weights.
 
 ``EFT_TEST_VLLM`` is the ``bin`` folder of an environment with vLLM, ``EFT_TEST_LLAMA_CPP`` that of
-one with xllamacpp. `transformers serve` is in test_in_process.py.
+one with xllamacpp. `transformers serve` is in test_transformers_serve.py.
 """
 
 from __future__ import annotations
