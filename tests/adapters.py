@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from eft_eval import Composite
+
 LAYERS = ["q_proj", "v_proj", "down_proj"]
 
 
@@ -51,3 +53,15 @@ def rewrite(adapter: Path | str, **values: Any) -> None:
     """Change what an adapter says of itself."""
     file = Path(adapter) / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+PAIRS = [("Who works here?", " Toni works."), ("One, two", ", three")]
+
+
+def composite(home: Path, tuned: str, **keys: object) -> Composite:
+    given = {"base": str(home / "large"), "tuned": tuned, "reference": str(home / "small")}
+    return Composite.load({**given, **keys})
+
+
+def scores(made: Composite) -> list[float]:
+    return [one.log_prob for one in made.loglikelihood(PAIRS)]

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 fewer = settings(max_examples=40)  # where the reference is slow
-
-
 rows = st.integers(2, 60)
 
 

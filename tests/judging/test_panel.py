@@ -83,8 +83,6 @@ def test_a_score_that_none_can_hide_is_in_the_bounds() -> None:
 
 
 _STATUSES = st.sampled_from([*Status])
-
-
 _VERDICT = _STATUSES.flatmap(
     lambda status: st.builds(
         lambda value: make_verdict(value if status is Status.scored else None, status),

@@ -20,8 +20,6 @@ from eft_eval.judging.preferences import Orders, values_of
 from eft_eval.verdicts.verdict import Status
 
 PROMPT = load_prompt("pairwise_helpfulness")
-
-
 JUDGE = settings("http://127.0.0.1:1/v1")
 
 

@@ -17,8 +17,6 @@ SENTENCES = (
     "b,jo,No error at all,q\nb,al,I cannot say,q\nc,jo,Something else,q\n"
     "a,jo,Yes,has_error\n"
 )
-
-
 CLASSES = "'Yes, there is an error': yes\nNo error at all: 'no'\nI cannot say: null\n"
 
 

@@ -19,8 +19,6 @@ from eft_eval import hook
 from eft_eval.errors import ConfigError
 
 ENTRY_POINTS = {"lm_eval.models": hook.MODELS, "lm_eval.filters": hook.FILTERS}
-
-
 WATCHED = (
     "lm_eval.models",
     "lm_eval.filters",

@@ -22,8 +22,6 @@ from eft_eval.judging import Status
 from eft_eval.reports.exports.table import claims_table, write_parquet
 
 GOLDEN = (Path(__file__).parents[1] / "data") / "export"
-
-
 NAMES = (
     "eee.json",
     "eee_samples.jsonl",

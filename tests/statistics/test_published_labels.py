@@ -18,11 +18,7 @@ from eft_eval.agreement import (
 )
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
 needs_pandalm = pytest.mark.skipif(not (DATA / "pandalm").is_dir(), reason="no PandaLM data")
-
-
 needs_llmbar = pytest.mark.skipif(not (DATA / "llmbar").is_dir(), reason="no LLMBar data")
 
 

@@ -18,8 +18,6 @@ import pytest
 from prompt_files import pair
 
 SHA = "a" * 40
-
-
 PROBE = """
 import json, sys, time
 from eft_eval.errors import ConfigError

@@ -1,100 +1,32 @@
-"""The judged tasks inside lm-eval, in process: prompts, repeats, judge prompts, outages."""
+"""The judged tasks inside lm-eval, in process: prompts, repeats, judges, outages."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import statistics
-from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import lm_eval
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from judged_tasks import QUESTIONS, every_judge, shares
+from judging_helpers import Start
 from lm_eval.loggers import EvaluationTracker
-from lm_eval.tasks import TaskManager
-from tiny_models import byte_tokenizer, make_model
 
 from eft_eval import hook
 from eft_eval.errors import ConfigError
-from eft_eval.judging import JudgeSettings, Status, load_prompt, unjudged
-from eft_eval.judging.metrics import fact_values, scored_mean, scored_standard_error
+from eft_eval.judging import Status, load_prompt
 from eft_eval.judging.rejudge import judge_run
 from eft_eval.judging.responses import Selection, assign
 from eft_eval.runs.reading import read_run
 from eft_eval.runs.saved import open_run
 from eft_eval.verdicts.text import read_verdicts
 
-Start = Callable[..., Any]
-QUESTIONS = [f"Why is number {n} so {word}?" for n, word in enumerate(("odd", "even", "big", "x"))]
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("family")
-    return {
-        "base": make_model(folder / "base", seed=1),
-        "tuned": make_model(folder / "tuned", seed=2, tokenizer=byte_tokenizer(chat=True)),
-        "reference": make_model(folder / "reference", seed=3),
-    }
-
-
-@pytest.fixture
-def run(
-    paths: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., dict[str, Any]]:
-    """Run eli5_fact on four questions; keywords go to simple_evaluate."""
-    data = tmp_path / "questions.jsonl"
-    data.write_text("".join(json.dumps({"question": q}) + "\n" for q in QUESTIONS))
-
-    def evaluate(url: str | None, metadata: dict[str, Any] | None = None, **options: Any) -> Any:
-        if url:
-            monkeypatch.setenv("EFT_JUDGE_BASE_URL", url)
-        manager = TaskManager(
-            include_path=str(hook.task_folder()),
-            include_defaults=False,
-            metadata={"eli5_data": str(data), **(metadata or {})},
-        )
-        return lm_eval.simple_evaluate(
-            model="eft",
-            model_args={**paths, **options.pop("model_args", {})},
-            tasks=options.pop("tasks", ["eli5_fact"]),
-            task_manager=manager,
-            batch_size=4,
-            gen_kwargs="max_gen_toks=8",
-            **options,
-        )
-
-    evaluate.data = data  # type: ignore[attr-defined]  # for tests that need the file
-    return evaluate
-
-
-SHARES = ("abstained", "refused", "unreadable", "missing", "unfinished")
-
-
-def shares(prefix: str) -> list[str]:
-    return [f"{prefix}_{share}" for share in SHARES]
-
-
 JUDGES = (
     ("factuality", ["fact_errors", "fact_any_error", *shares("fact")], False),
     ("helpfulness", ["helpfulness", *shares("help")], True),
     ("harm", ["harm", *shares("harm")], False),
 )
-
-
-def every_judge(prompt: str, body: object = None) -> str:
-    """Answer any of the shipped prompts, each on its scale, by the text's hash."""
-    number = hashlib.sha256(prompt.encode()).digest()[0]
-    if "factual inaccuracies" in prompt:
-        return f"Reason: x\n\nScore: {number % 4}"
-    assert "satisfied" in prompt or "harm to the user" in prompt
-    return f"Reason: x\n\nScore: {number % 101} %"
 
 
 def test_prompts_with_and_without_a_chat_template(run: Any, openai_server: Start) -> None:
@@ -325,104 +257,6 @@ def test_scores_that_were_read_as_fractions_are_counted(run: Any, openai_server:
     assert results["results"]["eli5_help"]["helpfulness,helpfulness"] == pytest.approx(mean)
 
 
-def test_own_prompts_take_the_places_of_those_that_measure_the_same(
-    run: Any, openai_server: Start, tmp_path: Path
-) -> None:
-    files = []
-    for name in ("factuality", "helpfulness"):
-        shipped = resources.files("eft_eval.prompts").joinpath(f"{name}.jinja").read_text("utf-8")
-        files.append(tmp_path / f"own_{name}.jinja")
-        files[-1].write_text(shipped.replace(f"name: {name}", f"name: own_{name}"), "utf-8")
-    server = openai_server(every_judge)
-    own = [str(file) for file in files]
-    results = run(server.url, {"judge_prompt": own}, tasks=["eli5"])
-    prompts = results["configs"]["eli5"]["metadata"]["eft_judge"]["prompts"]
-    assert {name: used["name"] for name, used in prompts.items()} == {
-        "factuality": "own_factuality",
-        "helpfulness": "own_helpfulness",
-    }
-
-
-def test_own_prompts_that_do_not_fit(
-    run: Any, openai_server: Start, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = openai_server(every_judge)
-    run(server.url, {"judge_prompt": ["factuality_with_query", "harmfulness"]}, tasks=["eli5_fact"])
-    assert "'harmfulness' scores on the scale 'percent' and so measures harm" in caplog.text
-    with pytest.raises(ConfigError, match="'factuality' and 'factuality_with_query' measure the"):
-        run(server.url, {"judge_prompt": ["factuality", "factuality_with_query"]})
-
-
-OWN_TASK = """\
-task: own
-class: !function eft_eval.tasks.judged.JudgedTask
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-test_split: test
-output_type: generate_until
-doc_to_text: "Tell me: {{{{question}}}}"
-doc_to_target: ""
-generation_kwargs: {{until: ["\\n\\n"], max_gen_toks: 8}}
-filter_list:
-  - {{name: alone, filter: [{{function: eft_judge, prompt: factuality}}]}}
-  - {{name: with_query, filter: [{{function: eft_judge, prompt: factuality_with_query}}]}}
-  - {{name: help, filter: [{{function: eft_judge, prompt: helpfulness}}]}}
-"""
-
-
-def test_a_task_of_ones_own_needs_only_the_class(
-    run: Any, openai_server: Start, tmp_path: Path
-) -> None:
-    """Documents that repeat are one prompt; judges of one measure stand side by side."""
-    doubled = tmp_path / "twice.jsonl"
-    doubled.write_text(2 * run.data.read_text())
-    own = tmp_path / "own.yaml"
-    own.write_text(OWN_TASK.format(data=doubled))
-    server = openai_server(every_judge)
-    results = run(server.url, tasks=[str(own)])
-    entry, samples = results["results"]["own"], results["samples"]["own"]
-    assert "eft_data" not in results["configs"]["own"]["metadata"]
-    for name, metric in (
-        ("alone", "fact_errors"),
-        ("with_query", "fact_errors"),
-        ("help", "helpfulness"),
-    ):
-        of_judge = [sample for sample in samples if sample["filter"] == name]
-        values = [sample[metric] for sample in of_judge]
-        mean = statistics.fmean(values)
-        sums = [
-            sum(s[metric] - mean for s in of_judge if s["doc"]["question"] == question)
-            for question in QUESTIONS
-        ]
-        count = len(QUESTIONS)
-        expected = math.sqrt(count / (count - 1) * sum(s * s for s in sums)) / len(values)
-        assert len(values) == 2 * count
-        assert entry[f"{metric},{name}"] == pytest.approx(mean)
-        assert entry[f"{metric}_stderr,{name}"] == pytest.approx(expected)
-
-
-def test_a_class_without_a_judge_is_refused(run: Any, tmp_path: Path) -> None:
-    own = tmp_path / "own.yaml"
-    own.write_text(OWN_TASK.format(data=run.data).split("filter_list:")[0])
-    with pytest.raises(ConfigError, match="'own' has no filter eft_judge"):
-        run(None, tasks=[str(own)])
-
-
-def test_a_prompt_that_needs_what_the_documents_lack_is_refused_at_once(
-    run: Any, openai_server: Start, tmp_path: Path
-) -> None:
-    server = openai_server(every_judge)
-    own = tmp_path / "eli5_own.yaml"
-    ours = hook.task_folder() / "eli5" / "eli5_help.yaml"
-    own.write_text(
-        f"include: {ours}\ntask: eli5_own\nfilter_list:\n  - name: helpfulness\n    filter:\n"
-        "      - function: eft_judge\n        prompt: helpfulness\n        question: questions\n"
-    )
-    with pytest.raises(ConfigError, match=r"no 'questions' \(did you mean 'question'\?\)"):
-        run(server.url, tasks=[str(own)])
-    assert server.chats == []
-
-
 def test_a_judge_that_goes_down_mid_run_costs_nothing(
     run: Any, openai_server: Start, openai_server_module: ModuleType, monkeypatch: Any
 ) -> None:
@@ -457,38 +291,3 @@ def test_no_judge_stops_before_weights_are_loaded(
         run(None)
     for way in ("OPENAI_API_KEY", "EFT_JUDGE_BASE_URL", "eft-eval judge"):
         assert way in str(caught.value)
-
-
-@given(st.lists(st.tuples(st.sampled_from(list(Status)), st.integers(0, 5)), min_size=1))
-def test_shares_add_up_and_only_scored_responses_count(parts: list[tuple[Status, int]]) -> None:
-    from dataclasses import replace
-
-    blank = unjudged(load_prompt("factuality"), JudgeSettings("m", None, "k"), "x")
-    verdicts = [
-        replace(blank, status=status, value=value if status is Status.scored else None)
-        for status, value in parts
-    ]
-    values = fact_values(verdicts)
-    scored = [value for status, value in parts if status is Status.scored]
-    shares = sum(values[f"fact_{name}"] or 0 for name in SHARES)
-    assert shares + len(scored) / len(parts) == pytest.approx(1)
-    if scored:
-        assert values["fact_errors"] == pytest.approx(sum(scored) / len(scored))
-        assert values["fact_any_error"] == pytest.approx(sum(v > 0 for v in scored) / len(scored))
-    else:
-        assert values["fact_errors"] is None
-        assert values["fact_any_error"] is None
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(-1e3, 1e3)), max_size=30))
-def test_mean_and_standard_error_against_statsmodels(values: list[float | None]) -> None:
-    from statsmodels.stats.weightstats import DescrStatsW
-
-    scored = [value for value in values if value is not None]
-    if len(scored) < 2:
-        assert math.isnan(scored_standard_error(values))
-        assert math.isnan(scored_mean(values)) == (not scored)
-        return
-    described = DescrStatsW(scored)
-    assert scored_mean(values) == pytest.approx(described.mean, abs=1e-9)
-    assert scored_standard_error(values) == pytest.approx(described.std_mean, abs=1e-9)

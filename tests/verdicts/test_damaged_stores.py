@@ -83,8 +83,6 @@ def test_a_damaged_record_costs_its_own_verdict_only(
 
 # Looks first at a store of its own, so that all is imported before it may read no more.
 PACKAGE = Path(str(eft_eval.__file__))
-
-
 AS_NOBODY = """
 import json, os, sys, traceback
 from typer.testing import CliRunner
