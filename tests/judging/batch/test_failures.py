@@ -56,13 +56,13 @@ def test_a_killed_submit_is_taken_up(
 
     def stall() -> None:
         created.set()
-        over.wait(20)
+        over.wait(120)
 
     endpoint.after_create = stall
     server = openai_server(score, routes=endpoint.routes)
     process = subprocess.Popen([sys.executable, "-c", SUBMIT, str(store.path), server.url])
     try:
-        assert created.wait(20)
+        assert created.wait(120)
         os.kill(process.pid, signal.SIGKILL)
     finally:
         process.kill()
