@@ -29,6 +29,7 @@ from eft_eval.model_adapters.chat import ChatTurns, template_text
 from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
+from eft_eval.model_adapters.rolling import whole_texts
 from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
 from eft_eval.recipe import identity, parse_recipe, split_recipe
 from eft_eval.recipe.parse import RECIPE_KEYS
@@ -218,6 +219,16 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
             )
         found: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm)
         return found
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """Return the log-likelihood of each request's text; see `whole_texts`."""
+        return whole_texts(
+            requests,
+            self.composite.encoding,
+            self.max_length - 2,  # as lm-eval's own: a token of context, one that is generated
+            lambda windows: self._loglikelihood_tokens(windows, disable_tqdm) if windows else [],
+            self.cache_hook,
+        )
 
     @staticmethod
     def _parse_logprobs(tokens: list[int], outputs: Any, ctxlen: int) -> tuple[float, bool]:

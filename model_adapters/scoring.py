@@ -17,6 +17,7 @@ from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_of
 from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.model_adapters.chat import ChatTurns
+from eft_eval.model_adapters.rolling import whole_texts
 
 __all__ = ["ScoringLM"]
 
@@ -59,6 +60,25 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         pairs = [request.args for request in requests]
         encoded = [(pair, *self._encode_pair(*pair)) for pair in pairs]
         return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """Return the log-likelihood of each request's text; see `whole_texts`."""
+
+        def score(windows: list[Any]) -> list[tuple[float, bool]]:
+            size: int | None = None
+            if self.world_size > 1 and self.batch_size == "auto":
+                # ranks have unlike numbers of windows, but search together
+                own = max((len(one[1]) + len(one[2]) for one in windows), default=2)
+                most = self.all_gather(torch.tensor([own], device=self.device)).max()
+                longest = min(int(most), self.max_length)
+                size = self._search_batch_size(longest, longest - 1)
+            if not windows:
+                return []
+            return self._loglikelihood_tokens(windows, disable_tqdm, override_bs=size)
+
+        return whole_texts(
+            requests, self.composite.encoding, self.max_length, score, self.cache_hook
+        )
 
     def _score(self, rows: Sequence[ScoredRow]) -> list[torch.Tensor]:
         dtype = torch.promote_types(self.softmax_dtype or torch.float32, torch.float32)

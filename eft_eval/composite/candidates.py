@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eft_eval.composite.mathematics import top_p_set, typical_set
 
-__all__ = ["Candidates", "best_token", "candidates", "how_many", "margin_of"]
+__all__ = ["Candidates", "best_token", "candidates", "how_many", "margin_of", "real_choices"]
 
 _FEW = (256, 4096)
 """Tokens that are looked at first, and where these do not hold all that may be chosen."""
@@ -144,6 +144,19 @@ def best_token(scores: Tensor) -> Tensor:
         later = (other > highest) | (other.isnan() & ~highest.isnan())
         found = torch.where(later, blocks * _BLOCK + last, found)
     return found[..., 0]
+
+
+def real_choices(scores: Tensor, chosen: Tensor) -> Tensor:
+    """Return whether chosen tokens have a real score, and all others one or -inf, shape [...].
+
+    Filters leave NaN out, and so would choose among what is left.
+
+    Args:
+        scores: Shape [..., V].
+        chosen: Token ids, shape [...].
+    """
+    own = scores.gather(-1, chosen[..., None])[..., 0]
+    return own.isfinite() & scores.amax(dim=-1).isfinite()  # NaN is the highest of all
 
 
 def margin_of(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from eft_eval.characters import HALF_CHARACTER
+from eft_eval.engine.vocabulary import ids_end
 from eft_eval.errors import ConfigError
 
 __all__ = ["Pair", "TextEncoding"]
@@ -45,6 +46,11 @@ class TextEncoding:
     ) -> None:
         self._tokenizer = tokenizer
         self._add_special = add_bos_token
+        if prefix_token is not None and not 0 <= prefix_token < (end := ids_end(tokenizer)):
+            raise ConfigError(
+                f"prefix_token_id: got {prefix_token}, but the tuned member's tokens are 0 to "
+                f"{end - 1}"
+            )
         self._prefix_token = prefix_token
 
     @property
@@ -78,12 +84,17 @@ class TextEncoding:
                 "a lone surrogate, which no tokenizer reads: the text was cut or decoded wrongly"
             )
         special = self._add_special if add_special_tokens is None else add_special_tokens
-        if add_special_tokens is None and text.startswith(self._prefix_text):
+        if add_special_tokens is None and self._begins(text):
             special = False
         options = {} if special is None else {"add_special_tokens": special}
         found: list[int] = self._tokenizer(text, **options).input_ids
         appended = 0 if special is False else self._appended
         return found[: len(found) - appended]
+
+    def alone(self, text: str) -> list[int]:
+        """Return the tokens of a text that nothing but the prefix token comes before."""
+        found = self.tokens(text, add_special_tokens=False)
+        return found[1:] if found[:1] == [self.prefix_token] else found
 
     def pair(self, context: str, continuation: str) -> Pair:
         """Return a context's and a continuation's tokens, split as lm-eval splits them.
@@ -102,10 +113,7 @@ class TextEncoding:
             before = self.tokens(stripped)
             found = self.tokens(stripped + after)[len(before) :]
         else:
-            found = self.tokens(after, add_special_tokens=False)
-            before = [self.prefix_token]
-            if found[:1] == before:
-                found = found[1:]
+            before, found = [self.prefix_token], self.alone(after)
         if not after:
             raise ConfigError(
                 f"the continuation after …{context[-40:]!r} is empty; give at least one token"
@@ -147,9 +155,10 @@ class TextEncoding:
             return both[len(start) :]
         return self.text([token], skip_special_tokens=False)
 
-    @cached_property
-    def _prefix_text(self) -> str:
-        return self.text([self.prefix_token], skip_special_tokens=False)
+    def _begins(self, text: str) -> bool:
+        """Whether a text has the beginning of sequence of its own, as chat templates write it."""
+        begin = self._tokenizer.bos_token
+        return begin is not None and text.startswith(begin)
 
     @cached_property
     def _appended(self) -> int:

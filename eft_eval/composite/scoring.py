@@ -72,7 +72,9 @@ def continuation_log_probs(
             composite.accumulate(parts[row], view, logits)
             del logits
     for part in parts:
-        part.sub_(part.logsumexp(dim=-1, keepdim=True))
+        whole = part.logsumexp(dim=-1, keepdim=True)
+        # beside an infinite score all others would look impossible, which is no probability
+        part.sub_(whole.masked_fill(whole.isinf(), math.nan))
     return parts
 
 
@@ -85,7 +87,8 @@ def score_of(composite: CompositeModel, log_probs: Tensor, continuation: Sequenc
         continuation: At least one token.
 
     Raises:
-        ConfigError: A member's numbers are none (NaN), as those of a float16 that overflowed.
+        ConfigError: A member's numbers are none (NaN, infinity), as those of a float16 that
+            overflowed.
     """
     target = torch.tensor(list(continuation), device=log_probs.device)
     own = log_probs[-len(continuation) :]  # [continuation, V]

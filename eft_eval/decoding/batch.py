@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from eft_eval.composite.candidates import margin_of
+from eft_eval.composite.candidates import margin_of, real_choices
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.block import LONGEST_BLOCK, BlockChooser, Round
 from eft_eval.decoding.choice import Chooser, Noise, chooser_for
@@ -335,9 +335,8 @@ class Batch:
 
     def _checked(self, choice: Tensor, scores: Tensor, runs: list[int]) -> list[list[int]]:
         """Return the tokens that stand, per row; refuse those without a real score."""
-        width = choice.shape[1]
-        score = scores[:, :width].gather(-1, choice[..., None])[..., 0]
-        finite = torch.isfinite(score).cumprod(dim=1).sum(dim=1).tolist()
+        real = real_choices(scores[:, : choice.shape[1]], choice)
+        finite = real.cumprod(dim=1).sum(dim=1).tolist()
         return _standing(choice.tolist(), runs, finite)
 
     def _take(self, made: list[list[int]]) -> list[tuple[int, Generation]]:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from eft_eval.composite.candidates import real_choices
 from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.choice import Chooser, Noise
 from eft_eval.decoding.requests import Request
@@ -257,7 +258,7 @@ class FixedRounds:
                 chosen.append(self._chooser.choose(here, noise, position))
         choice = torch.stack(chosen, dim=1)
         same = choice[:, :block] == self._drafts[:rows, 1 : block + 1]
-        finite = scores.gather(-1, choice[..., None])[..., 0].isfinite()
+        finite = real_choices(scores, choice)
         results = self._results[:rows]
         results[:, _RUN] = same.cumprod(dim=1).sum(dim=1)
         results[:, _FINITE] = finite.cumprod(dim=1).sum(dim=1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from eft_eval.decoding.requests import Generation
 from eft_eval.decoding.stopping import StopStrings
+from eft_eval.engine.vocabulary import ids_end
 from eft_eval.errors import ConfigError
 
 __all__ = ["REASONING_ENDS", "AnswerStops", "Reasoning", "reasoning_of"]
@@ -36,19 +37,24 @@ class Reasoning:
         self._tokenizer = tokenizer
         self._token = end if isinstance(end, int) else None
         self._end = end if isinstance(end, str) else self._text([end])
-        pairs = {self._end.replace(*pair) for pair in _OPENINGS}
-        self._starts = tuple(pairs - {self._end})
+        end_mark = self._end.strip()
+        self._starts = tuple({end_mark.replace(*pair) for pair in _OPENINGS} - {end_mark})
 
     def closed(self, prompt: str) -> bool:
         """Whether a prompt ends with reasoning that is over, as templates without thinking do."""
         return prompt.rstrip().endswith(self._end.strip())
 
     def answer(self, tokens: Sequence[int], skip_special_tokens: bool = True) -> str | None:
-        """Return the text after the (last) reasoning; None where that has not ended."""
+        """Return the text after the (last) reasoning; None where that has not ended.
+
+        Reasoning that begins anew right after another has not.
+        """
         after = self._after(tokens)
         if after is None:
             return None
         rest, place = after
+        if self._begins(rest + self._text(tokens[place:])):
+            return None
         return (rest + self._text(tokens[place:], skip_special_tokens)).lstrip()
 
     def unfinished(self, prompt: str, made: Generation) -> bool:
@@ -57,10 +63,14 @@ class Reasoning:
         What was cut off may be either, and counts as reasoning. What ended by itself is an answer
         where neither it nor its prompt begins to reason.
         """
-        if made.finish == "length" or not self._starts:
+        if made.finish == "length" or not self._starts or self._after(made.tokens) is not None:
             return True
         opened = prompt.rstrip().endswith(self._starts)
-        return opened or self._text(made.tokens).lstrip().startswith(self._starts)
+        return opened or self._begins(self._text(made.tokens))
+
+    def _begins(self, text: str) -> bool:
+        """Whether a text begins to reason."""
+        return bool(self._starts) and text.lstrip().startswith(self._starts)
 
     def _after(self, tokens: Sequence[int]) -> tuple[str, int] | None:
         """Return where the last reasoning's end is complete, and what its last token adds to it."""
@@ -93,10 +103,10 @@ def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
         return None
     if not isinstance(end, int) and not str(end).strip():
         raise ConfigError("think_end_token: got an empty text, expected a text or a token's id")
-    if isinstance(end, int) and not 0 <= end < len(tokenizer):
+    if isinstance(end, int) and not 0 <= end < (size := ids_end(tokenizer)):
         raise ConfigError(
             f"think_end_token: got {end}, but the tuned member's tokens are 0 to "
-            f"{len(tokenizer) - 1}; give one, or the text that ends the reasoning"
+            f"{size - 1}; give one, or the text that ends the reasoning"
         )
     return Reasoning(tokenizer, end if isinstance(end, int) else str(end))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from eft_eval.engine.end_tokens import configured_ends, end_tokens
 from eft_eval.engine.engine import Engine
 from eft_eval.engine.gguf import (
     check_gguf,
@@ -227,13 +228,13 @@ class Member:
     @property
     def stop_tokens(self) -> frozenset[int]:
         """Every end-of-sequence id: of tokenizer, generation settings, configuration, GGUF file."""
-        found = {self.tokenizer.eos_token_id}
+        stated: list[Any] = [self.tokenizer.eos_token_id]
+        stated.append(getattr(self.generation_config, "eos_token_id", None))
         if (file := self.spec.gguf_file) is not None:
-            found |= gguf_contents(self._gguf(file)).end_tokens
-        for source in (self.generation_config, self.config, self.text_config):
-            ids = getattr(source, "eos_token_id", None)
-            found.update(ids if isinstance(ids, (list, tuple)) else [ids])
-        return frozenset(int(token) for token in found if token is not None)
+            stated.append([*gguf_contents(self._gguf(file)).end_tokens])
+        else:
+            stated += configured_ends(self._written_config, self.config, self.text_config)
+        return end_tokens(stated, self.vocabulary_size, self.label)
 
     def decode_greedily(self) -> None:
         """Leave the model's own ``generate`` nothing to follow but its end tokens.
@@ -260,6 +261,18 @@ class Member:
         if (file := self.spec.gguf_file) is None:
             return None
         return readable_length(self._gguf(file), self.text_config, self.label)
+
+    @cached_property
+    def _written_config(self) -> Mapping[str, Any]:
+        """The configuration file's content, without what transformers adds."""
+        from transformers import PretrainedConfig
+
+        with self._reading("its configuration"):
+            written: Mapping[str, Any]
+            written, _ = PretrainedConfig.get_config_dict(
+                self.spec.location, revision=self._revision
+            )
+        return written
 
     def _gguf(self, file: str) -> Path:
         return local_gguf(self.spec.location, file, self._revision)

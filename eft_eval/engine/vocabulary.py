@@ -11,7 +11,7 @@ from eft_eval.engine.prefixes import common_prefix
 from eft_eval.errors import ConfigError
 from eft_eval.streams import logger
 
-__all__ = ["SharedTokens", "common_vocabulary"]
+__all__ = ["SharedTokens", "common_vocabulary", "ids_end"]
 
 log = logger("eft_eval")
 
@@ -58,7 +58,7 @@ def common_vocabulary(
     """
     tuned = members.get("tuned") or members["tuned1"]
     distinct = list(dict.fromkeys(members.values()))
-    size = min(min(_end(one.tokenizer), one.vocabulary_size) for one in distinct)
+    size = min(min(ids_end(one.tokenizer), one.vocabulary_size) for one in distinct)
     renamed = renamed or {}
     ours = _by_id(tuned.tokenizer)
     others = [one for one in distinct if one is not tuned]
@@ -158,6 +158,6 @@ def _by_id(tokenizer: Any) -> dict[int, str]:
     return {index: token for token, index in tokenizer.get_vocab().items()}
 
 
-def _end(tokenizer: Any) -> int:
+def ids_end(tokenizer: Any) -> int:
     """Return one more than the largest id: the number of tokens is less where ids have holes."""
     return int(max(tokenizer.get_vocab().values())) + 1

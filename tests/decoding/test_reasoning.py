@@ -9,8 +9,9 @@ import pytest
 from tokenizer_kinds import KINDS, tokenizer_of
 from transformers import AddedToken
 
-from eft_eval.decoding.reasoning import AnswerStops, Reasoning
+from eft_eval.decoding.reasoning import AnswerStops, Reasoning, reasoning_of
 from eft_eval.decoding.requests import Generation
+from eft_eval.errors import ConfigError
 
 THOUGHT = "<think>\nFirst, the sky.\n\nQuestion: is it four? Yes.\n</think>\n\n"
 ANSWER = "The answer is four.\n\nQuestion: none"
@@ -48,6 +49,27 @@ def test_the_answer_is_what_follows_the_last_end(kind: str, form: str) -> None:
     assert reasoning.answer([*tokens, tokenizer.eos_token_id]) == ANSWER
     kept = reasoning.answer([*tokens, tokenizer.eos_token_id], skip_special_tokens=False)
     assert kept == ANSWER + tokenizer.eos_token
+    again = Generation(ids(tokenizer, THOUGHT + "<think>\nOr is it five?"), "stop")
+    assert reasoning.answer(again.tokens) is None, "what begins anew does not end"
+    assert reasoning.unfinished("How many?", again)
+
+
+def test_an_end_beyond_a_hole_in_the_ids_is_one() -> None:
+    tokenizer = tokenizer_of("holed")
+    last = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert last >= len(tokenizer)
+    assert reasoning_of(tokenizer, last) is not None
+    with pytest.raises(ConfigError, match=f"the tuned member's tokens are 0 to {last}"):
+        reasoning_of(tokenizer, last + 1)
+
+
+def test_an_end_with_white_space_that_is_not_said_leaves_no_reasoning_as_answer() -> None:
+    tokenizer, _ = thinking("qwen", "special")
+    reasoning = Reasoning(tokenizer, "</think>\n\n")
+    made = Generation(ids(tokenizer, "<think>First.</think>Four."), "stop")
+    assert reasoning.answer(made.tokens) is None
+    assert reasoning.unfinished("How many?", made)
+    assert reasoning.unfinished("How many?<think>\n", Generation(ids(tokenizer, "a"), "stop"))
 
 
 @pytest.mark.parametrize("form", FORMS)

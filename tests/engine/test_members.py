@@ -21,12 +21,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    Gemma3Config,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
 from eft_eval import Composite
+from eft_eval.engine.end_tokens import configured_ends, end_tokens
 from eft_eval.engine.footprint import cache_bytes, parameter_count
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.vocabulary import common_vocabulary
@@ -138,6 +140,49 @@ def test_end_tokens_are_the_union(whole: Path, tmp_path: Path) -> None:
         content = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps({**content, "eos_token_id": ids}))
     assert member(folder).stop_tokens == {1, 7, 9}
+
+
+def written(whole: Path, folder: Path, **ends: Any) -> Member:
+    """Return a copy whose files state these ends: an id, a list, or nothing where it is None."""
+    shutil.copytree(whole, folder)
+    for name in ("config", "generation_config"):
+        content = json.loads((folder / f"{name}.json").read_text())
+        content.pop("eos_token_id")
+        if ends.get(name) is not None:
+            content["eos_token_id"] = ends[name]
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return member(folder)
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ({"generation_config": 9}, {1, 9}),  # LlamaConfig's own 2 is the padding token here
+        ({}, {1}),
+        ({"config": 2}, {1, 2}),
+        ({"config": [7, 50256], "generation_config": [9, -1]}, {1, 7, 9}),
+    ],
+)
+def test_end_tokens_are_what_the_files_say(
+    whole: Path, tmp_path: Path, ends: dict[str, Any], expected: set[int]
+) -> None:
+    assert written(whole, tmp_path / "model", **ends).stop_tokens == expected
+
+
+def test_end_tokens_of_a_language_model_in_a_larger_one() -> None:
+    config = Gemma3Config(text_config={"eos_token_id": 5}, vision_config={})
+    files = {"eos_token_id": [3], "text_config": {"eos_token_id": 5}, "vision_config": {}}
+    assert configured_ends(files, config, config.get_text_config()) == [[3], 5]
+    files["text_config"] = {"vocab_size": 8}
+    files["vision_config"] = {"eos_token_id": 6}
+    assert configured_ends(files, config, config.get_text_config()) == [[3], None]
+
+
+def test_end_tokens_that_are_none_are_one_line(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"eos_token_id: \[\[1\]\]; expected a token's id or a"):
+        _ = written(whole, tmp_path / "nested", generation_config=[[1]]).stop_tokens
+    with pytest.raises(ConfigError, match=r"ends its answers with token 300, but has only 259"):
+        end_tokens([300, [301, None]], 259, "tuned member 'x'")
 
 
 @pytest.mark.parametrize("kind", KINDS)

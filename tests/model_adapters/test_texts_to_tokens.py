@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from eft_eval import Composite
 from eft_eval.composite.encoding import TextEncoding
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, EftEvalError
 from eft_eval.model_adapters.eft import EFTLM
 from eft_eval.model_adapters.samples import drop_padding, sample_numbers
 
@@ -168,6 +169,37 @@ def test_a_context_of_white_space_is_an_empty_one(kind: str, family_of: Any) -> 
     assert harness == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_text_is_read_after_one_beginning(kind: str, family_of: Any) -> None:
+    paths = family_of(kind)
+    model = EFTLM(**paths, device="cpu", batch_size=2)
+    first = model.tokenizer.bos_token_id
+    before = [model.tokenizer.eos_token_id if first is None else first]
+    texts = [TEXTS[0], "x", "", TEXTS[3], (model.tokenizer.bos_token or "") + TEXTS[0]]
+    found = model.loglikelihood_rolling(
+        [Instance("loglikelihood_rolling", {}, (text,), n) for n, text in enumerate(texts)],
+        disable_tqdm=True,
+    )
+    reference = Reference(paths["base"], [(paths["tuned"], paths["reference"], 1.0)])
+    for text, value in zip(texts[:4], found, strict=False):
+        tokens = model.tokenizer(text, add_special_tokens=False).input_ids
+        expected = reference.score(before, tokens)[0] if tokens else 0.0
+        assert value == pytest.approx(expected, abs=1e-4)
+    assert found[4] == pytest.approx(found[0], abs=1e-4), "its own beginning is the one"
+
+
+def test_a_prefix_token_of_ones_own_changes_no_other_text(family_of: Any) -> None:
+    plain = EFTLM(**family_of("llama3"), device="cpu")
+    mark = plain.tokenizer("!", add_special_tokens=False).input_ids[0]
+    model = EFTLM(**family_of("llama3"), device="cpu", prefix_token_id=mark)
+    assert model._encode_pair("", "Why?")[0] == [mark]
+    for text in ("!Why?", "Why?"):
+        assert model.tok_encode(text) == plain.tok_encode(text)
+    for wrong in (-1, 10**6):
+        with pytest.raises(ConfigError, match=f"prefix_token_id: got {wrong}, but the tuned"):
+            EFTLM(**family_of("llama3"), device="cpu", prefix_token_id=wrong)
+
+
 def merging_tokenizer() -> PreTrainedTokenizerFast:
     """``: C`` is one token."""
     tokens = ["</s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ĠC", ":ĠC"]
@@ -225,6 +257,28 @@ def test_a_log_likelihood_that_is_no_number_is_an_error(family_of: Any, tmp_path
     ):
         with pytest.raises(ConfigError, match="not a number: the logits of one of base member"):
             call()
+
+
+@pytest.mark.parametrize("wrong", [math.nan, 3e38])
+def test_one_token_without_a_number_is_an_error_whatever_is_filtered(
+    wrong: float, family_of: Any, tmp_path: Path
+) -> None:
+    paths = dict(family_of("qwen"))
+    shutil.copytree(paths["base"], tmp_path / "base")
+    weights = load_file(tmp_path / "base" / "model.safetensors")
+    weights["lm_head.weight"][300] = wrong  # times what it is multiplied with, infinite
+    save_file(weights, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    paths["base"] = str(tmp_path / "base")
+    many = ["Toni", "The sky", "A B", "Why?", "one two", "42"]  # in some, the infinity is negative
+    composite = Composite.load(dict(paths), device="cpu")
+    with pytest.raises(ConfigError, match="log-likelihood is not a number"):
+        composite.loglikelihood([(one, " works as a carpenter in the town") for one in many])
+    for rule in ({}, {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"typical_p": 0.5}):
+        with pytest.raises(EftEvalError, match="has no next token"):
+            composite.generate(many, max_new_tokens=8, temperature=1.0, **rule)
+    composite = Composite.load({**paths, "sampling": "rejection"}, device="cpu")
+    with pytest.raises(EftEvalError, match="has no next token"):
+        composite.generate(many, max_new_tokens=8, temperature=1.0, block=2)
 
 
 def test_equal_prompts_of_a_task_are_samples_of_their_own(family_of: Any) -> None:
