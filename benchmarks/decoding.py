@@ -62,9 +62,24 @@ def make_useless(paths: dict[str, str], folder: Path, dtype: str) -> dict[str, s
 
 
 class Contest:
-    """The contestants over one family, and the prompts."""
+    """The contestants over one family, and the prompts.
 
-    def __init__(self, paths: dict[str, str], device: str, dtype: str) -> None:
+    Args:
+        paths: The members' folders by role.
+        device: Where they run.
+        dtype: What they compute in.
+        texts: Prompts; None: the demo's questions.
+        limit: Tokens of a response.
+    """
+
+    def __init__(
+        self,
+        paths: dict[str, str],
+        device: str,
+        dtype: str,
+        texts: Sequence[str] | None = None,
+        limit: int = LIMIT,
+    ) -> None:
         import torch
 
         from eft_eval.api import Composite
@@ -78,7 +93,11 @@ class Contest:
         deltas = [{"tuned": spec["tuned"], "reference": spec["reference"]}]
         recipe = parse_recipe({"base": spec["base"], "deltas": deltas})
         self.composite = Composite(recipe, LoadOptions(device=torch.device(device)))
-        self.texts = [dialogue(question_text(one)) for one in knowledge_questions(make_world())]
+        self.limit = limit
+        self.texts = list(texts or ())
+        if texts is None:
+            asked = knowledge_questions(make_world())
+            self.texts = [dialogue(question_text(one)) for one in asked]
         self.prompts = [self.composite.tokenizer(text).input_ids for text in self.texts]
         self.models = [
             self.composite.members[role].model for role in ("base", "tuned", "reference")
@@ -89,12 +108,9 @@ class Contest:
     def ours(self, block: Any, rows: int, count: int, temperature: float = 0.0) -> float:
         """Return the tokens per second of our decoder."""
         from eft_eval.composite.mathematics import request_seed
-        from eft_eval.decoding.loop import Decoder
         from eft_eval.decoding.requests import Request, SamplingRule
 
-        # kept, as over the requests of a task: it goes on with what it learnt
-        key = block, rows, temperature
-        decoder = self._decoders.setdefault(key, Decoder(self.composite, block))
+        decoder = self.decoder(block, rows, temperature)
         requests = [
             Request((prompt,) * 3, request_seed(0, text, 0))
             for prompt, text in zip(self.prompts[:count], self.texts, strict=False)
@@ -102,20 +118,28 @@ class Contest:
         rule = SamplingRule(temperature)
 
         def run() -> list[list[int]]:
-            return [one.tokens for one in decoder.generate(requests, rule, LIMIT, batch_size=rows)]
+            made = decoder.generate(requests, rule, self.limit, batch_size=rows)
+            return [one.tokens for one in made]
 
         return self._timed(run)
 
-    def base_alone(self, count: int) -> float:
-        """Return the tokens per second of transformers' generate on the base."""
-        return self._generate(self.models[0], count)
+    def decoder(self, block: Any, rows: int, temperature: float) -> Any:
+        """Return a decoder, kept as over the requests of a task: it goes on with what it learnt."""
+        from eft_eval.decoding.loop import Decoder
 
-    def assisted(self, count: int) -> float:
+        key = block, rows, temperature
+        return self._decoders.setdefault(key, Decoder(self.composite, block))
+
+    def base_alone(self, count: int, temperature: float = 0.0) -> float:
+        """Return the tokens per second of transformers' generate on the base."""
+        return self._generate(self.models[0], count, temperature)
+
+    def assisted(self, count: int, temperature: float = 0.0) -> float:
         """Return those of transformers' assisted generation on a composite module."""
         from benchmarks.rivals import CompositeModule
 
         module = CompositeModule(*self.models)
-        return self._generate(module, count, assistant_model=self.models[1])
+        return self._generate(module, count, temperature, assistant_model=self.models[1])
 
     def side_by_side(self, rows: int, count: int) -> float:
         """Return those of three models stepped with their own caches."""
@@ -124,18 +148,22 @@ class Contest:
         rival = SideBySide(*self.models, stop=self.composite.tokenizer.eos_token_id)
         prompts = self.prompts[:count]
         batches = [prompts[start : start + rows] for start in range(0, count, rows)]
-        return self._timed(lambda: [row for b in batches for row in rival.generate(b, LIMIT)])
+        return self._timed(lambda: [row for b in batches for row in rival.generate(b, self.limit)])
 
-    def _generate(self, model: Any, count: int, **options: Any) -> float:
+    def _generate(self, model: Any, count: int, temperature: float = 0.0, **options: Any) -> float:
         import torch
+
+        how: dict[str, Any] = {"do_sample": False}
+        if temperature:
+            how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
 
         def run() -> list[list[int]]:
             made = []
             for prompt in self.prompts[:count]:
                 tokens = torch.tensor([prompt], device=model.device)
                 out = model.generate(
-                    tokens, attention_mask=torch.ones_like(tokens), do_sample=False,
-                    max_new_tokens=LIMIT, pad_token_id=0, **options,
+                    tokens, attention_mask=torch.ones_like(tokens), pad_token_id=0,
+                    max_new_tokens=self.limit, **how, **options,
                 )  # fmt: skip
                 made.append(out[0, len(prompt) :].tolist())
             return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import statistics
 import sys
 import time
 import zipfile
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["Machine", "bandwidth_of", "use_wheels", "versions"]
+__all__ = ["Machine", "bandwidth_of", "product_seconds", "use_wheels", "versions"]
 
 
 class Machine(NamedTuple):
@@ -34,6 +35,23 @@ def bandwidth_of(device: torch.device, size: int) -> float:
             torch.cuda.synchronize()
         least = min(least, time.perf_counter() - start)
     return 2 * source.nbytes / least
+
+
+def product_seconds(device: torch.device, rows: int) -> float:
+    """Return the seconds per byte that float32 weights beyond all caches take to multiply rows.
+
+    The median of several products, as what else a machine does slows models, too.
+    """
+    weights = torch.ones(8192, 8192, device=device)
+    hidden = torch.ones(rows, 8192, device=device)
+    took = []
+    for _ in range(9):
+        start = time.perf_counter()
+        torch.nn.functional.linear(hidden, weights)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        took.append(time.perf_counter() - start)
+    return statistics.median(took) / weights.nbytes
 
 
 def versions() -> dict[str, str]:

@@ -30,6 +30,12 @@ RULES: dict[str, dict[str, Any]] = {
 }
 SHAPES = {
     "tiny": {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "heads": (4, 4)},
+    "small": {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "intermediate_size": 1024,
+        "heads": (6, 2),
+    },
     "smollm2": {
         "hidden_size": 576,
         "num_hidden_layers": 30,

@@ -13,14 +13,16 @@ from torch.nn import functional
 from eft_eval.engine.products import quicken
 
 
-@pytest.mark.parametrize("columns", [40, 8192, 9001])
+@pytest.mark.parametrize(
+    ("size", "columns"), [(24, 40), (24, 8192), (24, 9001), (700, 150), (2050, 128), (3100, 70)]
+)
 @pytest.mark.parametrize("bias", [True, False])
-def test_products_are_those_of_the_layer(columns: int, bias: bool) -> None:
-    model = nn.Sequential(nn.Linear(24, columns, bias=bias))
+def test_products_are_those_of_the_layer(size: int, columns: int, bias: bool) -> None:
+    model = nn.Sequential(nn.Linear(size, columns, bias=bias))
     plain = copy.deepcopy(model).double()
     quicken(model)
-    for shape in ((1, 1), (1, 2), (3, 1), (2, 2), (8, 1), (3, 21), (1, 80), (0, 4)):
-        hidden = torch.randn(*shape, 24)
+    for shape in ((1, 1), (1, 2), (3, 1), (2, 2), (5, 1), (8, 1), (3, 21), (1, 80), (0, 4)):
+        hidden = torch.randn(*shape, size)
         with torch.inference_mode():
             found = model(hidden)
             assert found.is_contiguous()
@@ -61,15 +63,15 @@ def test_weights_that_another_library_packs_are_left_alone() -> None:
             asked.append(func)
             return super().__torch_function__(func, types, args, kwargs)
 
-    model = nn.Sequential(nn.Linear(8, 8192))
+    model = nn.Sequential(nn.Linear(16, 8192))
     model[0].weight = nn.Parameter(model[0].weight.detach().as_subclass(Packed))
     quicken(model)
     with torch.inference_mode():
-        for rows in (2, 8):
+        for rows in (1, 2, 8):
             asked.clear()
-            model(torch.randn(rows, 8))
+            model(torch.randn(rows, 16))
             assert functional.linear in asked
-            assert torch.mm not in asked
+            assert not {torch.mm, torch.bmm} & set(asked)
 
 
 def test_layers_that_another_library_runs_are_left_alone() -> None:
