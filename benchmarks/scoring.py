@@ -32,7 +32,7 @@ from benchmarks.builds import Answer, Job, alternating, builds, medians, serve
 ROLES = {"base": (8, 384), "tuned": (3, 192), "reference": (3, 192)}
 VOCABULARY = 16_000
 BATCH = 8
-QUESTIONS = 4
+QUESTIONS = 12
 WORKLOADS = {
     "multiple choice: 8 contexts of 128 tokens, 4 answers of 8": (8, 128, 4, 8),
     "rolling: 8 texts of 256 tokens": (8, 1, 1, 255),
@@ -100,7 +100,7 @@ def few_shot() -> list[tuple[tuple[str, str], list[int], list[int]]]:
     return rows
 
 
-def measure_shared(repeats: int) -> dict[str, Any]:
+def measure_shared(repeats: int, batch: int) -> dict[str, Any]:
     """Score few-shot questions with shared prefixes read once, and with every row as it is."""
     from eft_eval.engine.prefixes import order_by_prefix
     from eft_eval.model_adapters import scoring
@@ -113,7 +113,7 @@ def measure_shared(repeats: int) -> dict[str, Any]:
     raw: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = make_folders(Path(folder))
-        now, before = make_model("eft", paths), make_model("eft", paths)
+        now, before = (make_model("eft", paths, batch) for _ in range(2))
         for view in before.composite.views:  # found out once and kept: it is told otherwise
             view.member.engine.__dict__["_trees_fail"] = "as before"
 
@@ -170,15 +170,15 @@ def measure_against(wheel: Path, repeats: int) -> dict[str, Any]:
     }
 
 
-def make_model(who: str, paths: dict[str, str]) -> Any:
+def make_model(who: str, paths: dict[str, str], batch: int = BATCH) -> Any:
     """Return the lm-eval model `eft` of all members, or `hf` of one."""
     if who == "eft":
         from eft_eval.model_adapters.eft import EFTLM
 
-        return EFTLM(**paths, batch_size=BATCH, device="cpu")
+        return EFTLM(**paths, batch_size=batch, device="cpu")
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=paths[who], batch_size=BATCH, device="cpu")
+    return HFLM(pretrained=paths[who], batch_size=batch, device="cpu")
 
 
 def seconds(model: Any, workload: str) -> float:
@@ -255,6 +255,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write ratios and raw figures here")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--shared", action="store_true", help="shared prefixes against rows")
+    parser.add_argument("--batch", type=int, default=BATCH, help="rows, with --shared")
     parser.add_argument("--against", type=Path, help="wheel of another build")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
@@ -269,8 +270,10 @@ def main() -> None:
         return
     if options.against:
         found = measure_against(options.against, options.repeats)
+    elif options.shared:
+        found = measure_shared(options.repeats, options.batch)
     else:
-        found = (measure_shared if options.shared else measure)(options.repeats)
+        found = measure(options.repeats)
     for name, value in found["ratios"].items():
         print(f"{name:55} {value:.3f}")
     if options.json:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eft_eval.engine.windows import Window
 
-__all__ = ["Forest", "common_prefix", "forests", "order_by_prefix"]
+__all__ = ["Forest", "common_prefix", "forests", "order_by_prefix", "trees_after"]
 
 _WORTH_IT = 0.75  # nodes over padded tokens, beyond which rows are read as they are
 _SHARED = 0.5  # of a row, so that it joins the tree of the row before it
@@ -134,6 +134,29 @@ def forests(inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> Iterator
     yield _forest(together)
 
 
+def trees_after(
+    shared: int, inputs: Sequence[Sequence[int]], lengths: Sequence[int]
+) -> Iterator[Forest]:
+    """Yield passes over what follows a prefix that all rows have in common, a tree each.
+
+    Args:
+        shared: Tokens of the prefix, which the passes come after.
+        inputs: Rows of tokens, the prefix included.
+        lengths: Per row, the last tokens whose logits are wanted, all of them after the prefix.
+    """
+    rows = [list(tokens[shared:]) for tokens in inputs]
+    largest = min(max(_LARGEST * max(map(len, rows)), max(map(len, inputs))), _MOST_NODES)
+    tree, last = _Tree(), list[int]()
+    for row in sorted(range(len(rows)), key=rows.__getitem__):
+        same = common_prefix(last, rows[row])
+        if tree.tokens and len(tree.tokens) + len(rows[row]) - same > largest:
+            yield _forest([tree], shared)
+            tree, same = _Tree(), 0
+        tree.add(row, rows[row], same, lengths[row])
+        last = rows[row]
+    yield _forest([tree], shared)
+
+
 def _trees(inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[_Tree]:
     rows = [list(tokens) for tokens in inputs]
     largest = min(_LARGEST * max(map(len, rows)), _MOST_NODES)
@@ -154,7 +177,7 @@ def _trees(inputs: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[_Tre
     return trees
 
 
-def _forest(trees: Sequence[_Tree]) -> Forest:
+def _forest(trees: Sequence[_Tree], after: int = 0) -> Forest:
     size, keep = max(len(tree.tokens) for tree in trees), max(len(tree.wanted) for tree in trees)
     tokens = torch.zeros(len(trees), size, dtype=torch.long)
     positions = torch.zeros_like(tokens)
@@ -164,7 +187,7 @@ def _forest(trees: Sequence[_Tree]) -> Forest:
         order = tree.order()
         first = size - len(order)
         tokens[number, first:] = torch.tensor(tree.tokens)[order]
-        positions[number, first:] = torch.tensor(tree.depths)[order]
+        positions[number, first:] = torch.tensor(tree.depths)[order] + after
         ancestors[number, first:, first:] = tree.ancestors()[order][:, order]
         column = {node: first + place - (size - keep) for place, node in enumerate(order)}
         places += [(row, number, [column[n] for n in end]) for row, end in tree.ends.items()]

@@ -13,6 +13,7 @@ from eft_eval.engine.batches import BatchState, RereadState
 from eft_eval.engine.engine import PlainWay, State, ends_of
 from eft_eval.engine.fixed import FixedRowState
 from eft_eval.engine.head import set_head_dtype
+from eft_eval.engine.kept_prefix import KeptPrefix
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.positions import (
     attention_reach,
@@ -20,7 +21,7 @@ from eft_eval.engine.positions import (
     counts_by_token,
     same_scale_until,
 )
-from eft_eval.engine.prefixes import Forest, forests
+from eft_eval.engine.prefixes import forests
 from eft_eval.engine.products import quicken
 from eft_eval.engine.recurrent import RecurrentState
 from eft_eval.engine.states import RowState
@@ -81,8 +82,13 @@ class TransformersEngine:
         """Yield every row's number and its last logits; shared prefixes are read once."""
         self._check_causal()
         windows = layer_windows(self._config)
+        shared = 0 if self._kept is None else self._kept.shared(inputs, lengths)
+        if self._kept is not None and shared and self._trees_may(max(map(len, inputs))):
+            yield from self._kept.logits(inputs, lengths, shared)
+            return
         found = [] if windows is None else list(forests(inputs, lengths))
-        if not found or windows is None or not self._reads_trees(found):
+        longest = max((one.tokens.shape[1] for one in found), default=0)
+        if not found or windows is None or not self._trees_may(longest):
             yield from ends_of(*self._passes.logits(inputs, lengths), inputs, lengths)
             return
         while found:
@@ -92,11 +98,19 @@ class TransformersEngine:
                 yield row, logits[tree, places]
             del logits  # before the next pass makes its own
 
-    def _reads_trees(self, found: Sequence[Forest]) -> bool:
+    def _trees_may(self, nodes: int) -> bool:
+        """Whether trees of so many nodes, or rows of so many tokens, give the same logits."""
         limit = same_scale_until(self._config)
-        if limit is not None and limit < max(one.tokens.shape[1] for one in found):
-            return False
-        return self._trees_fail is None
+        return (limit is None or limit >= nodes) and self._trees_fail is None
+
+    @cached_property
+    def _kept(self) -> KeptPrefix | None:
+        windows = layer_windows(self._config)
+        return None if windows is None else KeptPrefix(self._passes, windows)
+
+    def _forget_prefix(self) -> None:
+        if self._kept is not None:
+            self._kept.forget()
 
     def check_positions(self, length: int) -> None:
         """Raise ConfigError where a row of ``length`` tokens would change its neighbours."""
@@ -131,6 +145,7 @@ class TransformersEngine:
 
     def row_state(self, rows: int, length: int) -> State:
         """Return a state whose rows join, leave and take tokens back one by one."""
+        self._forget_prefix()
         reach = attention_reach(self._config)
         if reach == 0:
             return RecurrentState(self._passes, rows, length)
@@ -139,6 +154,7 @@ class TransformersEngine:
 
     def fixed_state(self, rows: int, length: int, most: int) -> FixedRowState | None:
         """Return a state of fixed shapes; None for models over several devices, or with states."""
+        self._forget_prefix()
         places = set(map(str, (getattr(self.model, "hf_device_map", None) or {}).values()))
         reach = attention_reach(self._config)
         if reach == 0 or len(places) > 1:
@@ -154,6 +170,7 @@ class TransformersEngine:
 
     def plain_state(self, way: PlainWay) -> State:
         """Return a state of whole batches, which reads one token at a time and takes none back."""
+        self._forget_prefix()
         if not way.cache:
             return RereadState(self._passes)
         return BatchState(self._passes, shrinks=way.shrinks)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eft_eval.engine.batches import BatchState
 from eft_eval.engine.engine import PlainWay, Rows, State
+from eft_eval.engine.kept_prefix import KeptPrefix
 from eft_eval.engine.numerics import (
     NUDGE,
     batch_spread,
@@ -273,6 +274,11 @@ class Trial:
                 if why := self._apart(logits[tree, places], self._alone([rows[row]], 2)[0]):
                     return why
         assert len(found) == 1
+        kept, alike = KeptPrefix(self._model, windows), [stem + one, stem[:7] + other]
+        for shared in (3, 7):  # once more, some of them kept
+            for number, logits in kept.logits(alike, [2, 2], shared):
+                if why := self._apart(logits, self._alone([alike[number]], 2)[0]):
+                    return why
         return None
 
     def _scores_alike(self) -> str | None:

@@ -18,6 +18,8 @@ from windowed_models import KINDS, save_windowed
 
 from eft_eval.api import Composite
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_of
+from eft_eval.decoding import Decoder, Request, SamplingRule
+from eft_eval.engine import kept_prefix
 from eft_eval.engine.prefixes import common_prefix, forests, order_by_prefix
 from eft_eval.engine.windows import ALL, Window
 from eft_eval.model_adapters.eft import EFTLM
@@ -138,6 +140,69 @@ def test_each_prefix_is_read_once_and_nothing_changes(tmp_path: Path, kind: str)
         assert score_of(composite, one, row.continuation).log_prob == pytest.approx(
             score_of(composite, other, row.continuation).log_prob, abs=5 * most
         )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind not in QUICK))
+        for kind in ("llama", "gpt2", "Gemma3Text", "Mistral", "Gemma4Text")
+    ],
+)
+def test_what_batches_begin_with_alike_is_kept(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_prefix, "_LEAST", 20)
+    base = saved(tmp_path / "base", kind)
+    spec = {"base": base, "tuned": perturb(base, tmp_path / "tuned", seed=1, amount=0.1)}
+    recipe = {**spec, "reference": base, "weight": 0.5, "dtype": "float64"}
+    composite = Composite.load(recipe, device="cpu")
+    rows = rows_of(composite)
+    engine: Any = composite.members["base"].engine
+    alone = []
+    for row in rows:  # each forgets the one before it
+        alone += continuation_log_probs(composite, [row], 256)
+        engine._forget_prefix()
+        composite.members["tuned"].engine._forget_prefix()
+    continuation_log_probs(composite, rows, 256)  # the trial
+    shots = sorted(rows[:8], key=lambda row: (row.contexts[0], row.continuation))
+    for size in (1, 2, 3):
+        engine._forget_prefix()
+        composite.members["tuned"].engine._forget_prefix()
+        found: list[torch.Tensor] = []
+        read = []
+        for start in range(0, len(shots), size):
+            batch = shots[start : start + size]
+
+            def work(batch: list[ScoredRow] = batch, found: list[torch.Tensor] = found) -> None:
+                found.extend(continuation_log_probs(composite, batch, 256))
+
+            read.append(tokens_read(composite, work))
+            assert len(engine._kept.tokens) <= 43
+        # the second batch reads its prefix for itself; from then on the shots are never read again
+        assert max(read[2:]) <= 3 + size * 8
+        for row, other in zip(shots, found, strict=True):
+            expected = alone[rows.index(row)]
+            assert torch.allclose(expected, other, atol=1e-9, rtol=0)
+    Decoder(composite).generate([Request(rows[0].contexts)], SamplingRule(), 2)
+    assert not engine._kept.tokens
+
+
+def test_other_beginnings_are_not_kept(tmp_path: Path) -> None:
+    engine: Any = (
+        Composite.load({"base": make_model(tmp_path)}, device="cpu").members["base"].engine
+    )
+    long = list(range(5, 205))
+    kept = engine._kept
+    assert kept.shared([long], [3]) == 0  # nothing came before it
+    assert kept.shared([long], [3]) == 197
+    assert kept.shared([[*long[:150], 9, 9], [*long[:150], 8, 8, 8]], [1, 2]) == 150
+    assert kept.shared([long[:100]], [1]) == 0  # too few
+    assert kept.shared([long], [3]) == 0  # as before, but too few of them
+    assert kept.shared([[*long, *range(5, 235)]], [1]) == 0  # less than half
+    kept.read(long[:3])
+    assert kept.shared([[9, *long]], [3]) == 0
+    assert kept.tokens == []
 
 
 def asked(model: EFTLM, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
