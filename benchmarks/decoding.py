@@ -143,15 +143,20 @@ class Contest:
 
     def side_by_side(self, rows: int, count: int) -> float:
         """Return those of three models stepped with their own caches."""
-        from benchmarks.rivals import SideBySide
+        from benchmarks.rivals import SideBySide, as_shipped
 
         rival = SideBySide(*self.models, stop=self.composite.tokenizer.eos_token_id)
         prompts = self.prompts[:count]
         batches = [prompts[start : start + rows] for start in range(0, count, rows)]
-        return self._timed(lambda: [row for b in batches for row in rival.generate(b, self.limit)])
+        with as_shipped(self.models):
+            return self._timed(
+                lambda: [row for b in batches for row in rival.generate(b, self.limit)]
+            )
 
     def _generate(self, model: Any, count: int, temperature: float = 0.0, **options: Any) -> float:
         import torch
+
+        from benchmarks.rivals import as_shipped
 
         how: dict[str, Any] = {"do_sample": False}
         if temperature:
@@ -168,7 +173,8 @@ class Contest:
                 made.append(out[0, len(prompt) :].tolist())
             return made
 
-        return self._timed(run)
+        with as_shipped(self.models):
+            return self._timed(run)
 
     def _timed(self, run: Callable[[], Sequence[Sequence[int]]]) -> float:
         import torch
@@ -217,7 +223,6 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
         )
         detail = details(contest)
         flips = flip_rates(contest)
-        curve = cost_curve(Path(folder), device, dtype)
     ratios = {
         "speculative_over_plain_b1_greedy": ("speculative_b1_greedy", "plain_b1_greedy"),
         "speculative_over_plain_b1_t1": ("speculative_b1_t1", "plain_b1_t1"),
@@ -237,7 +242,6 @@ def measure(repeats: int, device: str, dtype: str) -> dict[str, Any]:
         "tokens_per_second": speeds,
         "statistics": detail,
         "flips_per_1000_tokens": flips,
-        "milliseconds_per_token": curve,
         "base_layers": len(contest.models[0].model.layers),
         "cost_per_token_over_tuned": [cost / costs[1] for cost in costs],
         "device": device,
@@ -301,41 +305,6 @@ def flips(one: list[list[int]], other: list[list[int]]) -> float:
         flips += first != second
         compared += same + (first != second)
     return 1000 * flips / compared
-
-
-def cost_curve(folder: Path, device: str, dtype: str) -> list[dict[str, float]]:
-    """Return the cost per generated token over prompt length and batch, prompts read apart.
-
-    The models as they were trained: what grows here is attention, caches and the batch.
-    """
-    from eft_eval.decoding.loop import Decoder
-    from eft_eval.decoding.requests import Request, SamplingRule
-
-    contest = Contest(make_family(folder / "shallow", device, dtype, 0.0), device, dtype)
-    found = []
-    for length in (128, 512, 2048):
-        for rows in (1, 8, 32):
-            long = [(prompt * (1 + length // len(prompt)))[:length] for prompt in contest.prompts]
-            requests = [Request((prompt,) * 3) for prompt in long[:rows]]
-            cost = {}
-            for limit in (1, 33):  # one token: the prompt; the rest: 32 tokens
-                times = []
-                for _ in range(3):
-                    decoder = Decoder(contest.composite, 4)
-                    start = time.perf_counter()
-                    made = decoder.generate(requests, SamplingRule(), limit)
-                    times.append(time.perf_counter() - start)
-                cost[limit] = statistics.median(times), sum(len(one.tokens) for one in made)
-            (read, _), (whole, tokens) = cost[1], cost[33]
-            found.append(
-                {
-                    "prompt": length,
-                    "rows": rows,
-                    "reading_ms_per_row": 1000 * read / rows,
-                    "ms_per_token": 1000 * (whole - read) / max(tokens - rows, 1),
-                }
-            )
-    return found
 
 
 def run(description: str, measure: Callable[[int, str, str], dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ with an assistant model.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,7 +17,23 @@ from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-__all__ = ["CompositeModule", "SideBySide"]
+__all__ = ["CompositeModule", "SideBySide", "as_shipped"]
+
+
+@contextlib.contextmanager
+def as_shipped(models: list[Any]) -> Iterator[None]:
+    """Give models the linear layers of torch for a while: ours are quicker on a CPU."""
+    ours = [
+        (layer, layer.__dict__.pop("forward"))
+        for model in models
+        for layer in model.modules()
+        if type(layer.__dict__.get("forward")).__module__ == "eft_eval.engine.products"
+    ]
+    try:
+        yield
+    finally:
+        for layer, forward in ours:
+            layer.forward = forward
 
 
 class SideBySide:
