@@ -56,11 +56,12 @@ class KeptPrefix:
             inputs: Rows of tokens.
             lengths: Per row, the last tokens whose logits are wanted; they are no part of it.
         """
-        first, last = min(inputs), max(inputs)  # all others begin as these two do
+        rows = list(map(list, inputs))
+        first, last = min(rows), max(rows)  # all others begin as these two do
         most = min(len(row) - length for row, length in zip(inputs, lengths, strict=True))
         common = min(common_prefix(first, last), most)
         again = common_prefix(self._before, first[:common])
-        self._before = list(first)
+        self._before = first
         if again >= max(_LEAST, _SHARED * max(map(len, inputs))):
             return common
         self.tokens, self._cache = [], None
