@@ -1,4 +1,4 @@
-"""The one reader of YAML that people pass on: recipes, prompts' metadata, scripted judges.
+"""The one reader of YAML that people pass on: recipes, prompts' metadata, scripted judges, studies.
 
 YAML can be small and yet describe more than a machine holds, by aliases of aliases; so size, depth
 and what stands in it once every alias is followed are bounded.
@@ -7,13 +7,17 @@ and what stands in it once every alias is followed are bounded.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, NamedTuple
 
 import yaml
 
-from eft_eval.errors import ConfigError
+from eft_eval.errors import ConfigError, nearest
+from eft_eval.files import read_text, user_path
+from eft_eval.secrets import without_secrets
 
-__all__ = ["YAML_ERRORS", "load_yaml"]
+__all__ = ["YAML_ERRORS", "NamedYaml", "ReadYaml", "load_yaml"]
 
 YAML_ERRORS = (
     yaml.YAMLError,
@@ -58,6 +62,66 @@ def load_yaml(text: str, where: str, most: int = _CHARACTERS, values: int = _VAL
         if not isinstance(error, (yaml.YAMLError, ValueError)):
             why = f"a value does not fit its tag ({why})"
         raise ConfigError(f"cannot read {where}: it is not YAML: {why}") from error
+
+
+class ReadYaml(NamedTuple):
+    """What was read by name.
+
+    Attributes:
+        content: In plain types.
+        where: What it is, for errors.
+        name: What it is called: the name that was asked for, or the file's without its ending.
+    """
+
+    content: Any
+    where: str
+    name: str
+
+
+@dataclass(frozen=True)
+class NamedYaml:
+    """What ships as YAML under names; a path that ends in .yaml is a user's own of the kind.
+
+    Attributes:
+        kind: One of them, such as ``recipe``.
+        package: Whose folder they lie in.
+        folder: The folder.
+        advice: What to give instead of a name that there is not; NAMES stands for those there are.
+    """
+
+    kind: str
+    package: str
+    folder: str
+    advice: str
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that ship, sorted."""
+        files = (resources.files(self.package) / self.folder).iterdir()
+        return tuple(
+            sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+        )
+
+    def text(self, name: str) -> str:
+        """Return what ships under ``name``, as it is written."""
+        return (resources.files(self.package) / self.folder / f"{name}.yaml").read_text("utf-8")
+
+    def read(self, name: str) -> ReadYaml:
+        """Return what ships under ``name``, or what the YAML file of that path says.
+
+        Raises:
+            ConfigError: There is none, or it is no YAML.
+        """
+        path, names = user_path(name), self.names()
+        if path.suffix in {".yaml", ".yml"}:
+            where = f"{self.kind} file {name}"
+            return ReadYaml(load_yaml(read_text(path, where), where), where, path.stem)
+        if name not in names:
+            raise ConfigError(
+                f"no {self.kind} is called {without_secrets(name)!r}{nearest(name, names)}; "
+                f"{self.advice.replace('NAMES', ', '.join(names))}"
+            )
+        where = f"{self.kind} {name}"
+        return ReadYaml(load_yaml(self.text(name), where), where, name)
 
 
 class _Loader(yaml.SafeLoader):

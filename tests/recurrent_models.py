@@ -5,15 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from tiny_models import save_drawn
+from tiny_models import save_kind
 
-_SHAPE = {
-    "vocab_size": 259, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2,
-    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 48, "max_position_embeddings": 256, "head_dim": 8,
-}  # fmt: skip
 _MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
           "mamba_chunk_size": 32}  # fmt: skip
 _DELTA = {
@@ -41,8 +34,4 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def save_recurrent(folder: Path, kind: str) -> str:
     """Save a random model of ``kind``, float32, with its tokenizer; return the path."""
-    settings = {**_SHAPE, **KINDS[kind]}
-    config = getattr(transformers, f"{kind}Config")(**settings)
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return save_drawn(transformers.AutoModelForCausalLM.from_config(config), folder)
+    return save_kind(folder, kind, **KINDS[kind])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
@@ -117,6 +118,28 @@ def save_drawn(model: Any, folder: Path) -> str:
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return str(folder)
+
+
+SHAPE = {
+    "vocab_size": 259, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2,
+    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 48, "max_position_embeddings": 256, "head_dim": 8,
+}  # fmt: skip
+"""Settings of a tiny model of any kind."""
+
+
+def save_kind(folder: Path, kind: str, **settings: Any) -> str:
+    """Save a random model, float32, with its tokenizer; return the path.
+
+    Args:
+        folder: The model's.
+        kind: The beginning of its configuration's name.
+        settings: What its configuration has besides `SHAPE`.
+    """
+    config = getattr(transformers, f"{kind}Config")(**{**SHAPE, **settings})
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return save_drawn(transformers.AutoModelForCausalLM.from_config(config), folder)
 
 
 def perturb(source: str, folder: Path, *, seed: int, amount: float) -> str:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from tiny_models import save_drawn
+from tiny_models import save_kind
 
 MIXED = ["sliding_attention", "full_attention", "sliding_attention"]
-_SHAPE = {
-    "vocab_size": 259, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2,
-    "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 48, "max_position_embeddings": 256, "head_dim": 8,
-}  # fmt: skip
 _PER_LAYER = {"vocab_size_per_layer_input": 259, "hidden_size_per_layer_input": 8}
 KINDS: dict[str, dict[str, Any]] = {
     "Cohere2": {"layer_types": MIXED},
@@ -44,10 +37,5 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def save_windowed(folder: Path, kind: str, window: int) -> str:
     """Save a random model of ``kind``, float32, with its tokenizer; return the path."""
-    config = getattr(transformers, f"{kind}Config")(**{**_SHAPE, **KINDS[kind]})
-    config.sliding_window = config.attention_chunk_size = window
-    if kind != "Llama4Text":
-        del config.attention_chunk_size
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return save_drawn(transformers.AutoModelForCausalLM.from_config(config), folder)
+    seen = {"attention_chunk_size" if kind == "Llama4Text" else "sliding_window": window}
+    return save_kind(folder, kind, **KINDS[kind], **seen)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import resources
 from typing import NamedTuple
 
 from eft_eval.recipe.model import MemberSpec, Recipe
+from eft_eval.yaml_text import NamedYaml
 
+RECIPES = NamedYaml(
+    "recipe",
+    "eft_eval.model_adapters",
+    "recipes",
+    "`eft-eval recipes` lists them, a path must end in .yaml, and single models are named with "
+    "base=, tuned=, reference=",
+)
+"""The shipped recipes."""
 _BYTES_PER_WEIGHT = {"float64": 8.0, "float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # bitsandbytes keeps embeddings, norms and scales at higher precision: measured overhead is
 # small against the weights, so these are lower bounds, as the table says.
@@ -27,19 +34,14 @@ class Needs(NamedTuple):
     weight_bytes: int | None
 
 
-@lru_cache(maxsize=1)
 def named_recipe_names() -> tuple[str, ...]:
     """Return the names of the shipped recipes, sorted."""
-    folder = resources.files("eft_eval.model_adapters") / "recipes"
-    return tuple(
-        sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
-    )
+    return RECIPES.names()
 
 
 def named_recipe_text(name: str) -> str:
     """Return the YAML text of the shipped recipe ``name``."""
-    folder = resources.files("eft_eval.model_adapters") / "recipes"
-    return (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    return RECIPES.text(name)
 
 
 def bytes_per_weight(spec: MemberSpec, dtype: object) -> float:

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text, user_path
+from eft_eval.files import user_path
 from eft_eval.recipe.adapters import with_bases
-from eft_eval.recipe.catalog import named_recipe_names, named_recipe_text
+from eft_eval.recipe.catalog import RECIPES
 from eft_eval.recipe.model import DecodingRule, Delta, MemberSpec, Recipe
 from eft_eval.recipe.prompt_files import with_prompt_files
 from eft_eval.secrets import without_secrets
-from eft_eval.yaml_text import load_yaml
 
 DEFAULT_RECIPE = "qwen2.5-1.5b-up"
 
@@ -204,22 +203,10 @@ def _check_keys(values: Mapping[str, Any]) -> None:
 
 def _named(name: str) -> tuple[dict[str, Any], str]:
     """Read the recipe called ``name``, or the YAML file of that path."""
-    path = user_path(name)
-    if path.suffix in {".yaml", ".yml"}:
-        where = f"recipe file {name}"
-        text = read_text(path, where)
-    elif name in named_recipe_names():
-        text, where = named_recipe_text(name), f"recipe {name}"
-    else:
-        raise ConfigError(
-            f"no recipe is called {without_secrets(name)!r}{nearest(name, named_recipe_names())}; "
-            "`eft-eval recipes` lists them, a path must end in .yaml, and single models are "
-            "named with base=, tuned=, reference="
-        )
-    data = load_yaml(text, where)
+    data, where, _ = RECIPES.read(name)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected a mapping with base and deltas")
-    return with_prompt_files(data, path.parent, where), where
+    return with_prompt_files(data, user_path(name).parent, where), where
 
 
 def _merge(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
-from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text, user_path
+from eft_eval.errors import ConfigError
 from eft_eval.study.family import Family, find_family, parse_family
 from eft_eval.study.words import Closed, grid, listed, no_flag, problems_of
-from eft_eval.yaml_text import load_yaml
+from eft_eval.yaml_text import NamedYaml
 
 __all__ = ["Analysis", "Arm", "Design", "design_names", "family_of", "find_design", "own_family"]
 
 Analysis = Literal["scaling", "frontier", "truncation", "speed", "tokens", "sequence", "weights"]
-_SUFFIXES = {".yaml", ".yml"}
+_SHIPPED = NamedYaml(
+    "study", "eft_eval.study", "designs", "known: NAMES, or the path of a YAML file"
+)
 
 
 def _each(value: Any) -> Any:
@@ -151,8 +151,8 @@ class Design(Closed):
 
 
 def design_names() -> tuple[str, ...]:
-    """Return the names of the studies that ship, in the order of `Analysis`."""
-    return get_args(Analysis)
+    """Return the names of the studies that ship, sorted."""
+    return _SHIPPED.names()
 
 
 def find_design(name: str, changes: Mapping[str, Any]) -> Design:
@@ -166,18 +166,7 @@ def find_design(name: str, changes: Mapping[str, Any]) -> Design:
     Raises:
         ConfigError: There is none, a key is unknown or a value is wrong.
     """
-    path = user_path(name)
-    if path.suffix in _SUFFIXES:
-        where, text = f"study file {name}", read_text(path, f"study file {name}")
-    elif name in design_names():
-        file = resources.files("eft_eval.study") / "designs" / f"{name}.yaml"
-        where, text = f"study {name}", file.read_text("utf-8")
-    else:
-        raise ConfigError(
-            f"no study is called {name!r}{nearest(name, design_names())}; known: "
-            f"{', '.join(design_names())}, or the path of a YAML file"
-        )
-    content = load_yaml(text, where)
+    content, where, _ = _SHIPPED.read(name)
     if not isinstance(content, dict):
         raise ConfigError(f"{where}: expected a mapping with analysis and arms")
     return _validated(_changed(content, changes, where), where)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib import resources
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text, user_path
+from eft_eval.errors import ConfigError
 from eft_eval.recipe.model import MemberSpec
 from eft_eval.study.words import Closed, listed, problems_of
-from eft_eval.yaml_text import load_yaml
+from eft_eval.yaml_text import NamedYaml
 
 __all__ = [
     "BETWEEN",
@@ -31,7 +28,13 @@ MEMBERS = (
 """What a family's models are called; the first four are what `scaling` needs."""
 BETWEEN = ("between-base", "between-tuned")
 """What an arm calls the models of every size between small and large, which makes an arm each."""
-_SUFFIXES = {".yaml", ".yml"}
+_SHIPPED = NamedYaml(
+    "family",
+    "eft_eval.study",
+    "families",
+    "`eft-eval families` lists them, a path must end in .yaml, and four models are named with "
+    "--small-base, --small-tuned, --large-base, --large-tuned",
+)
 
 
 class Size(Closed):
@@ -97,12 +100,9 @@ class Family(Closed):
         return {name: spec for name, spec in found.items() if spec is not None}
 
 
-@lru_cache(maxsize=1)
 def family_names() -> tuple[str, ...]:
     """Return the names of the families that ship, sorted."""
-    folder = resources.files("eft_eval.study") / "families"
-    names = (file.name for file in folder.iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+    return _SHIPPED.names()
 
 
 def find_family(name: str) -> Family:
@@ -111,18 +111,7 @@ def find_family(name: str) -> Family:
     Raises:
         ConfigError: There is none, or the file is none.
     """
-    path = user_path(name)
-    if path.suffix in _SUFFIXES:
-        where = f"family file {name}"
-        return parse_family(load_yaml(read_text(path, where), where), where, path.stem)
-    if name not in family_names():
-        raise ConfigError(
-            f"no family is called {name!r}{nearest(name, family_names())}; `eft-eval families` "
-            "lists them, a path must end in .yaml, and four models are named with --small-base, "
-            "--small-tuned, --large-base, --large-tuned"
-        )
-    text = (resources.files("eft_eval.study") / "families" / f"{name}.yaml").read_text("utf-8")
-    return parse_family(load_yaml(text, f"family {name}"), f"family {name}", name)
+    return parse_family(*_SHIPPED.read(name))
 
 
 def parse_family(content: Any, where: str, name: str = "own") -> Family:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError, model_validator
 
-from eft_eval.errors import ConfigError, nearest
-from eft_eval.files import read_text, user_path
+from eft_eval.errors import ConfigError
 from eft_eval.recipe.model import MemberSpec
 from eft_eval.study.words import Closed, listed, problems_of
-from eft_eval.yaml_text import load_yaml
+from eft_eval.yaml_text import NamedYaml
 
 __all__ = ["SIDES", "PairData", "Training", "find_training", "training_names"]
 
 SIDES = ("helpful", "harmless")
 """The two models: what each is tuned for."""
-_SUFFIXES = {".yaml", ".yml"}
+_SHIPPED = NamedYaml(
+    "training", "eft_eval.training", "settings", "known: NAMES, or the path of a YAML file"
+)
 _Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 
@@ -129,9 +129,7 @@ class Training(Closed):
 
 def training_names() -> tuple[str, ...]:
     """Return the names of the trainings that ship, sorted."""
-    folder = resources.files("eft_eval.training") / "settings"
-    names = (file.name for file in folder.iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+    return _SHIPPED.names()
 
 
 def find_training(name: str | None, changes: Mapping[str, Any]) -> Training:
@@ -156,21 +154,7 @@ def find_training(name: str | None, changes: Mapping[str, Any]) -> Training:
 def _content(name: str | None) -> tuple[dict[str, Any], str]:
     if name is None:
         return {}, "the options"
-    path = user_path(name)
-    if path.suffix in _SUFFIXES:
-        where = f"training file {name}"
-        text = read_text(path, where)
-    elif name in training_names():
-        where = f"training {name}"
-        text = (resources.files("eft_eval.training") / "settings" / f"{name}.yaml").read_text(
-            "utf-8"
-        )
-    else:
-        raise ConfigError(
-            f"no training is called {name!r}{nearest(name, training_names())}; known: "
-            f"{', '.join(training_names())}, or the path of a YAML file"
-        )
-    content = load_yaml(text, where)
+    content, where, _ = _SHIPPED.read(name)
     if not isinstance(content, dict):
         raise ConfigError(f"{where}: expected a mapping, such as reference: MODEL")
     return content, where
