@@ -21,7 +21,7 @@ from eft_eval.agreement.report import CorrectedMetric, CorrectedRun, People, Unu
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
-from eft_eval.runs.metadata import judging_in
+from eft_eval.runs.judged import judging_in
 from eft_eval.runs.records import CORRECTED, CORRECTED_NAME, MetricKey
 from eft_eval.runs.saved import SavedRun, open_run
 from eft_eval.runs.writing import NewMetric, Revision, check_writable

@@ -15,7 +15,7 @@ from eft_eval.judging.judges.registry import prefix_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, known_prompts, load_prompt
 from eft_eval.judging.settings import OPENAI_URL
 from eft_eval.records import finite_number
-from eft_eval.runs.metadata import Judging, PanelJudge, judging_in
+from eft_eval.runs.judged import Judging, PanelJudge, judging_in
 from eft_eval.runs.records import JudgeSeen, Pipeline, TaskRun
 from eft_eval.verdicts.verdict import Status
 

@@ -13,7 +13,7 @@ from eft_eval.judging.prompts.measures import Measure
 from eft_eval.judging.prompts.parsing import PARSER_VERSION, has_fraction, has_score_line
 from eft_eval.judging.prompts.prompt import JudgePrompt
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.runs.metadata import Bounds, Judging, PanelJudge, PromptUsed, Usage
+from eft_eval.runs.judged import Bounds, Judging, PanelJudge, PromptUsed, Usage
 from eft_eval.verdicts.verdict import Status, Verdict
 
 __all__ = ["describe_judge", "describe_panel"]

@@ -14,7 +14,7 @@ from eft_eval.judging import metrics
 from eft_eval.judging.describe import describe_judge, describe_panel
 from eft_eval.judging.responses import Assignment, merged_filters, panel_members
 from eft_eval.judging.settings import JudgeSettings
-from eft_eval.runs.metadata import Judging, judging_in
+from eft_eval.runs.judged import Judging, judging_in
 from eft_eval.runs.records import BYPASS, MetricKey, Sample
 from eft_eval.runs.saved import SavedRun
 from eft_eval.runs.writing import NewMetric, Revision

@@ -25,8 +25,8 @@ from eft_eval.judging.responses import Selection
 from eft_eval.judging.settings import JudgeSettings
 from eft_eval.records import plain
 from eft_eval.runs.derived import NewTask, check_run_folder, write_derived
+from eft_eval.runs.judged import Judging
 from eft_eval.runs.lines import text_hash
-from eft_eval.runs.metadata import Judging
 from eft_eval.runs.records import LENGTH_CONTROLLED, MetricKey, Sample
 from eft_eval.runs.saved import SavedRun
 from eft_eval.runs.writing import NewMetric

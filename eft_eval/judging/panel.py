@@ -20,7 +20,7 @@ from eft_eval.judging.comparison import Comparison, compare, rule_of, split_valu
 from eft_eval.judging.judges.registry import prefix_of
 from eft_eval.judging.prompts.measures import Measure
 from eft_eval.records import plain
-from eft_eval.runs.metadata import PANEL_OF
+from eft_eval.runs.judged import PANEL_OF
 from eft_eval.statistics.alpha import Metric, krippendorff_alpha
 from eft_eval.statistics.interval import Interval
 from eft_eval.verdicts.verdict import Status, Verdict, most_votes, status_of_several

@@ -16,7 +16,7 @@ import numpy as np
 from eft_eval.judging.pairs import PairedTask
 from eft_eval.judging.prompts.measures import MEASURES, ORDER_METRICS, UNKNOWN
 from eft_eval.judging.prompts.ranges import mean_of_metric
-from eft_eval.runs.metadata import Bounds
+from eft_eval.runs.judged import Bounds
 from eft_eval.statistics.length_control import LengthControlled, length_controlled_rate
 from eft_eval.statistics.means import Mean, share_of
 from eft_eval.statistics.ratings import read_clusters, select

@@ -13,8 +13,8 @@ from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.judge import JudgeItem
 from eft_eval.judging.prompts.measures import Measure, measure_of
 from eft_eval.judging.prompts.prompt import JudgePrompt, load_prompt
+from eft_eval.runs.judged import JUDGE_MARK
 from eft_eval.runs.lines import doc_digest
-from eft_eval.runs.metadata import JUDGE_MARK
 from eft_eval.runs.records import Document, Sample
 from eft_eval.runs.samples import Lines
 from eft_eval.runs.saved import SavedRun, SavedTask

@@ -16,7 +16,7 @@ from eft_eval.judging.prompts.measures import MEASURES
 from eft_eval.labels.records import Item
 from eft_eval.labels.texts import clean_text, text_hash
 from eft_eval.records import finite_number
-from eft_eval.runs.metadata import judging_in
+from eft_eval.runs.judged import judging_in
 from eft_eval.runs.records import Sample as RunSample
 from eft_eval.runs.samples import Lines
 from eft_eval.runs.saved import SavedRun, SavedTask, open_run

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from eft_eval.records import data_frame
-from eft_eval.runs.metadata import JUDGE_MARK, PANEL_OF, model_arguments
+from eft_eval.runs.judged import JUDGE_MARK, PANEL_OF
+from eft_eval.runs.metadata import model_arguments
 
 __all__ = [
     "BYPASS",

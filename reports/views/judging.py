@@ -7,7 +7,7 @@ from typing import Any
 
 from eft_eval.reports.document import Cell, Document, Table, Texts, cells, columns, warnings
 from eft_eval.reports.numbers import number
-from eft_eval.runs.metadata import Judging
+from eft_eval.runs.judged import Judging
 
 __all__ = ["judged"]
 

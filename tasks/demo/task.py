@@ -17,7 +17,8 @@ from eft_eval.demo.world import WORLD_SEED, World, make_world
 from eft_eval.errors import ConfigError
 from eft_eval.judging.metrics import fact_values
 from eft_eval.model_adapters.samples import drop_padding
-from eft_eval.runs.metadata import Judging, PromptData
+from eft_eval.runs.judged import Judging
+from eft_eval.runs.metadata import PromptData
 from eft_eval.streams import one_line_errors
 from eft_eval.tasks.loaded import LoadedTask
 from eft_eval.verdicts.text import read_verdicts

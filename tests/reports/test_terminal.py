@@ -35,7 +35,7 @@ from eft_eval.reports.views.comparison import comparison
 from eft_eval.reports.views.demo import answers, arms
 from eft_eval.reports.views.judging import judged
 from eft_eval.reports.views.traces import trace
-from eft_eval.runs.metadata import Judging
+from eft_eval.runs.judged import Judging
 from eft_eval.runs.traces import read_trace
 from eft_eval.statistics.interval import Interval
 from eft_eval.streams import say

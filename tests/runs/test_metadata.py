@@ -9,17 +9,12 @@ import pytest
 
 from eft_eval.errors import ConfigError
 from eft_eval.records import plain
+from eft_eval.runs.judged import Bounds, Judging, KeptJudging, PromptUsed, Usage, judging_in
 from eft_eval.runs.metadata import (
-    Bounds,
     Decoding,
-    Judging,
-    KeptJudging,
     Member,
     PromptData,
-    PromptUsed,
-    Usage,
     decoding_in,
-    judging_in,
     members_in,
     model_arguments,
     prompt_data_in,

@@ -12,7 +12,7 @@ from typing import Literal
 
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.judging.prompts.prompt import JudgePrompt
-from eft_eval.runs.metadata import Bounds
+from eft_eval.runs.judged import Bounds
 from eft_eval.verdicts.verdict import Scale, Status, Verdict, most_votes
 
 __all__ = [
