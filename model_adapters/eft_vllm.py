@@ -34,14 +34,15 @@ from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
 from eft_eval.recipe import identity, parse_recipe, split_recipe
 from eft_eval.recipe.parse import RECIPE_KEYS
 from eft_eval.streams import logger, one_line_errors, say
-from eft_eval.vllm.arguments import engine_arguments
+from eft_eval.vllm.arguments import engine_arguments, with_scored_token
 from eft_eval.vllm.engine import (
     check_device,
     check_installed,
     decoding_statistics,
     generation_of,
     sampling_parameters,
-    score_of_logprobs,
+    score_of_answer,
+    scoring_request,
 )
 
 log = logger("lm_eval.eft")
@@ -86,6 +87,8 @@ def _stock_model() -> Any:
         importlib.metadata.version = asked
     return VLLM
 
+
+_SCORED = 1024  # requests at a time, of whose every token vLLM keeps a record meanwhile
 
 _VLLM: Any = _stock_model()
 _OF_LM_EVAL = frozenset(
@@ -148,8 +151,9 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self._requests = self._tokens = 0
         self._reasoned = DecodingStatistics()
         self._seconds = 0.0
-        engine = dict(arguments.values)
+        engine = with_scored_token(arguments.values)
         super().__init__(pretrained=engine.pop("model"), **ours, **engine, disable_log_stats=False)
+        self._max_length = arguments.values.get("max_model_len") and self.max_length - 1
         if self.data_parallel_size == 1 and tqdm(file=io.StringIO()).disable:
             _keep_from_bars(self.model)
         self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=self._config)
@@ -202,38 +206,55 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         pair = self.composite.encoding.pair(context, continuation)
-        self.composite.check_tokens(pair.continuation)
         return pair.context, pair.continuation
 
     # ------------------------------------------------------------------ scoring
-
-    def _loglikelihood_tokens(
-        self, requests: list[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False
-    ) -> list[tuple[float, bool]]:
-        self._turns.check(self.tokenizer)
-        limit = self.max_length - 1
-        if (longest := max((len(one[2]) for one in requests), default=0)) > limit:
-            raise ConfigError(
-                f"a continuation of {longest} tokens cannot be scored: the engine reads {limit}; "
-                "shorten it, or leave the document out"
-            )
-        found: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm)
-        return found
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Return the log-likelihood of each request's text; see `whole_texts`."""
         return whole_texts(
             requests,
             self.composite.encoding,
-            self.max_length - 2,  # as lm-eval's own: a token of context, one that is generated
-            lambda windows: self._loglikelihood_tokens(windows, disable_tqdm) if windows else [],
+            self.max_length,
+            lambda windows: self._loglikelihood_tokens(windows, disable_tqdm),
             self.cache_hook,
         )
 
-    @staticmethod
-    def _parse_logprobs(tokens: list[int], outputs: Any, ctxlen: int) -> tuple[float, bool]:
-        scored = score_of_logprobs(tokens[ctxlen:], outputs.prompt_logprobs)
-        return scored.log_prob, scored.is_greedy
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Score continuations; those of one context lie together, as vLLM's cache has it."""
+        self._turns.check(self.tokenizer)
+        limit = self.max_length
+        if (longest := max((len(one[2]) for one in requests), default=0)) > limit:
+            raise ConfigError(
+                f"a continuation of {longest} tokens cannot be scored: the engine reads {limit}; "
+                "shorten it, or leave the document out"
+            )
+        for _, _, continuation in requests:
+            self.composite.check_tokens(continuation)
+        order = sorted(
+            range(len(requests)),
+            key=lambda place: (-len(requests[place][1] + requests[place][2]), requests[place][1]),
+        )
+        size = int(self.batch_size) if str(self.batch_size) not in ("auto", "1") else _SCORED
+        found: dict[int, tuple[float, bool]] = {}
+        bar = tqdm(total=len(requests), disable=disable_tqdm, desc="Running loglikelihood requests")
+        for start in range(0, len(order), size):
+            places = order[start : start + size]
+            asked = [scoring_request(*requests[place][1:], limit + 1) for place in places]
+            answers = self._model_generate(
+                [one.prompt for one in asked], True, [one.parameters for one in asked]
+            )
+            for place, answer in zip(places, answers, strict=True):
+                pair, _, continuation = requests[place]
+                scored = score_of_answer(continuation, answer)
+                found[place] = (scored.log_prob, scored.is_greedy)
+                if pair is not None:  # windows of a longer text have none
+                    self.cache_hook.add_partial("loglikelihood", pair, found[place])
+                bar.update(1)
+        bar.close()
+        return [found[place] for place in range(len(requests))]
 
     # ------------------------------------------------------------------ generation
 

@@ -28,11 +28,12 @@ def serve(
     from eft_eval.recipe import parse_model_args
     from eft_eval.secrets import without_secret_flags
     from eft_eval.streams import say, show
-    from eft_eval.vllm.engine import check_installed
-    from eft_eval.vllm.server import serve_command
+    from eft_eval.vllm.engine import check_device, check_installed
+    from eft_eval.vllm.server import check_port, serve_command
 
     parsed = parse_model_args(recipe if "=" in recipe else f"model={recipe}").recipe
-    words, notes = serve_command(CompositeModel.load(parsed, device="cpu"), context.args)
+    composite = CompositeModel.load(parsed, device="cpu")
+    words, notes = serve_command(composite, context.args)
     for note in notes:
         say(f"eft-eval: {note}", sys.stderr)
     show(shlex.join(["vllm", *without_secret_flags(words)]) + "\n")
@@ -40,6 +41,8 @@ def serve(
     if dry_run:
         return
     check_installed()
+    check_device(composite)
+    check_port(context.args)
     # vLLM takes this process over: signals reach it, its exit code is ours
     os.execv(sys.executable, [sys.executable, "-m", *_program(words)])
 

@@ -19,7 +19,9 @@ from eft_eval.engine.wrappers import loader_of
 from eft_eval.recipe import bytes_per_weight
 
 __all__ = [
+    "Heads",
     "WeightCounts",
+    "attention_heads",
     "attention_layers",
     "cache_bytes",
     "parameter_count",
@@ -34,6 +36,34 @@ _SAME: dict[tuple[type, str], WeightCounts] = {}  # members of equal configurati
 
 _LATENT: dict[tuple[type, str], int] = {}
 _STATES: dict[tuple[type, str, torch.dtype], int] = {}
+
+
+class Heads(NamedTuple):
+    """A layer's attention heads; zeros without attention.
+
+    Attributes:
+        all: Their number.
+        shared: The number of those of keys and values.
+        size: Numbers in one.
+    """
+
+    all: int
+    shared: int
+    size: int
+
+
+def attention_heads(text: Any) -> Heads:
+    """Return the attention heads of a language model's configuration."""
+    heads = getattr(text, "num_attention_heads", None)
+    if heads is None:
+        return Heads(0, 0, 0)
+    shared = getattr(text, "num_key_value_heads", None)
+    if getattr(text, "new_decoder_architecture", False):
+        shared = text.num_kv_heads
+    elif getattr(text, "multi_query", False) or getattr(text, "kv_lora_rank", None):
+        shared = 1
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return Heads(int(heads), int(shared or heads), int(size))
 
 
 class WeightCounts(NamedTuple):

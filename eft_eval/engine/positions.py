@@ -11,6 +11,7 @@ __all__ = [
     "check_positions",
     "counts_by_token",
     "longest_row",
+    "rope_kinds",
     "same_scale_until",
 ]
 
@@ -108,6 +109,12 @@ def _limits(text: Any) -> list[tuple[int, str]]:
         for rope in _rope_settings(text)
         if rope.get("rope_type") in _BATCH_WIDE
     ]
+
+
+def rope_kinds(text: Any) -> set[str]:
+    """Return the kinds of a language model's rotary embeddings, as its configuration names them."""
+    kinds = (rope.get("rope_type") or rope.get("type") for rope in _rope_settings(text))
+    return {kind for kind in kinds if kind is not None}
 
 
 def _rope_settings(text: Any) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from eft_eval.errors import ConfigError
 from eft_eval.plans.hardware import GIB, Device
 from eft_eval.plans.members import PlannedComposite, Work, planned_composite, work_of
 from eft_eval.recipe import Recipe
-from eft_eval.vllm.arguments import check_composite, common_dtype, drafted_tokens
+from eft_eval.vllm.arguments import common_dtype, drafted_tokens
+from eft_eval.vllm.refusals import check_composite, uncut
 
 __all__ = [
     "ENGINES",
@@ -95,12 +96,8 @@ class Layout:
             label, last = max(placed, key=lambda one: one[1])
             return f"{label} is placed on device {last}" if last >= ranks else None
         for work in self.works:
-            heads, shared = work.heads
-            if heads % ranks or (shared % ranks and ranks % max(shared, 1)):
-                return (
-                    f"{work.label}: its {heads} attention heads ({shared} of keys and values) "
-                    f"cannot be cut into {ranks} equal ranks"
-                )
+            if (why := uncut(work.label, work.heads, ranks)) is not None:
+                return why
         return None
 
 

@@ -15,6 +15,8 @@ from eft_eval.composite.model import View, views_of
 from eft_eval.engine.adapters import AdaptedMember, read_adapter
 from eft_eval.engine.cache import HORIZON
 from eft_eval.engine.footprint import (
+    Heads,
+    attention_heads,
     attention_layers,
     token_bytes,
     weight_bytes,
@@ -139,7 +141,7 @@ class Work:
         operations: Floating-point operations per token, without attention.
         attention: The same per token and token of context.
         layers: Number of layers.
-        heads: Number of attention heads, and of those of keys and values.
+        heads: Attention heads of a layer.
         hidden: Numbers that a token has between layers.
         widest: Numbers that a token has in its widest layer, about.
     """
@@ -154,7 +156,7 @@ class Work:
     operations: float
     attention: float
     layers: int
-    heads: tuple[int, int]
+    heads: Heads
     hidden: int
     widest: int
 
@@ -193,7 +195,7 @@ def work_of(member: Member, engine: str) -> Work:
     )
     chosen = top / experts if counts.experts and top and experts else 1.0
     passed = counts.total - counts.embeddings - counts.experts * (1 - chosen)
-    attention_heads, kv_heads, head = _heads(text)
+    heads = attention_heads(text)
     full, windowed = _cache(whole, engine)
     return Work(
         label=member.label,
@@ -204,27 +206,13 @@ def work_of(member: Member, engine: str) -> Work:
         cache=full,
         windows=windowed,
         operations=2.0 * passed,
-        attention=4.0 * text.num_hidden_layers * attention_heads * head,
+        attention=4.0 * text.num_hidden_layers * heads.all * heads.size,
         layers=int(text.num_hidden_layers),
-        heads=(attention_heads, kv_heads),
+        heads=heads,
         hidden=int(text.hidden_size),
         widest=int(2 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size))
         + 4 * int(text.hidden_size),
     )
-
-
-def _heads(text: Any) -> tuple[int, int, int]:
-    """Return attention heads, key-value heads and a head's size; zeros without attention."""
-    heads = getattr(text, "num_attention_heads", None)
-    if heads is None:
-        return 0, 0, 0
-    shared = getattr(text, "num_key_value_heads", None)
-    if getattr(text, "new_decoder_architecture", False):
-        shared = text.num_kv_heads
-    elif getattr(text, "multi_query", False) or getattr(text, "kv_lora_rank", None):
-        shared = 1
-    size = getattr(text, "head_dim", None) or text.hidden_size // heads
-    return int(heads), int(shared or heads), int(size)
 
 
 def _cache(member: Member, engine: str) -> tuple[float, tuple[float, int]]:
@@ -237,7 +225,7 @@ def _cache(member: Member, engine: str) -> tuple[float, tuple[float, int]]:
         kept = min(limited, default=0)
         kept += HORIZON if limited else 0
         return own * by_window.get(None, 0), (float(own * sum(limited.values())), kept)
-    heads, kv_heads, size = _heads(text)
+    heads, kv_heads, size = attention_heads(text)
     if not heads:
         return 0.0, (0.0, 0)
     width = torch.empty(0, dtype=member.dtype).element_size()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eft_eval.errors import ConfigError
 from eft_eval.plans.members import planned_composite
 from eft_eval.study.plan import StudyPlan
-from eft_eval.vllm.arguments import check_arguments, check_composite
+from eft_eval.vllm.refusals import check_arguments, check_composite
 
 __all__ = ["check_engine"]
 

@@ -7,27 +7,31 @@ of the first member, the engine's ``model``, whose overrides every process of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from eft_eval.composite.model import CompositeModel, View
+from eft_eval.composite.model import CompositeModel
 from eft_eval.decoding.block import expected_tokens
-from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import Member
+from eft_eval.engine.windows import ALL, layer_windows
 from eft_eval.errors import ConfigError
-from eft_eval.recipe import Recipe
+from eft_eval.vllm.refusals import (
+    Summed,
+    check_arguments,
+    check_composite,
+    check_length,
+    check_ranks,
+    reach,
+)
 
 __all__ = [
     "ARCHITECTURE",
     "EngineArguments",
-    "Summed",
-    "check_arguments",
-    "check_composite",
-    "check_length",
     "common_dtype",
     "draft_length",
     "drafted_tokens",
     "engine_arguments",
+    "with_scored_token",
 ]
 
 ARCHITECTURE = "EFTForCausalLM"
@@ -35,27 +39,8 @@ ARCHITECTURE = "EFTForCausalLM"
 
 _SMALL_DRAFT = 0.5  # of the parameters of all views; beyond, drafting costs more than it saves
 _LONGEST_DRAFT = 4  # with many rows, longer ones cost more to read than they save
+_MIXED = "layers of the members see windows of several sizes, with which vLLM drafts nothing"
 _ACCEPTANCES = (0.5, 0.7, 0.9)  # of real models and of models that fit each other well
-
-
-class Summed(Protocol):
-    """What a composite sums, with or without its tokenizers."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """What it is made of."""
-
-    @property
-    def views(self) -> tuple[View, ...]:
-        """What is summed."""
-
-    @property
-    def tuned(self) -> Member:
-        """The first delta's tuned member."""
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of tokens that are scored."""
 
 
 class EngineArguments(NamedTuple):
@@ -100,9 +85,11 @@ def engine_arguments(
     for key, member in (("revision", first), ("tokenizer_revision", composite.tuned)):
         if member.spec.revision is not None:
             values[key] = member.spec.revision
-    if composite.max_length is not None:
-        values["max_model_len"] = composite.max_length
+    limit = reach(composite)
+    if limit is not None:
+        values["max_model_len"] = limit
     check_length(composite, given)
+    check_ranks(composite, given)
     values |= {key: value for key, value in given.items() if value is not None}
     values["hf_overrides"] = {
         "architectures": [ARCHITECTURE],
@@ -124,98 +111,18 @@ def engine_arguments(
     return EngineArguments(values, notes)
 
 
-_DECIDED = {
-    "model": "the recipe",
-    "tokenizer": "the tuned member",
-    "hf_overrides": "the recipe",
-    "speculative_config": "block= (0: none, N tokens, auto)",
-    "generation_config": "the tuned member",
-}
+def with_scored_token(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return engine arguments that leave room for one token that no member reads.
 
-
-def check_arguments(given: Mapping[str, Any]) -> None:
-    """Raise ConfigError for arguments of vLLM that a composite decides, or cannot have."""
-    for key, source in _DECIDED.items():
-        if key in given:
-            raise ConfigError(f"{key}: with eft-vllm {source} says it; leave it out")
-    if int(given.get("pipeline_parallel_size") or 1) != 1:
-        raise ConfigError(
-            f"pipeline_parallel_size={given['pipeline_parallel_size']}: a composite cannot be cut "
-            "into stages; spread it with tensor_parallel_size"
-        )
-    if given.get("quantization") is not None:
-        raise ConfigError(
-            f"quantization={given['quantization']}: name quantised checkpoints as members; vLLM "
-            "reads each one's own settings"
-        )
-
-
-def check_length(composite: CompositeModel, given: Mapping[str, Any]) -> None:
-    """Raise ConfigError where vLLM is to read more tokens than the shortest member can."""
-    asked, limit = given.get("max_model_len"), composite.max_length
-    if asked is None or limit is None:
-        return
-    digits = str(asked)
-    right = digits.isdecimal() and len(digits) <= len(str(limit)) and 0 < int(digits) <= limit
-    if not right:
-        raise ConfigError(
-            f"max_model_len: got {asked!r}, expected a number of tokens up to {limit}, which is "
-            "what the shortest member reads"
-        )
-
-
-def check_composite(composite: Summed) -> None:
-    """Raise ConfigError where vLLM cannot run this composite as one model."""
-    for member in dict.fromkeys(view.member for view in composite.views):
-        _check_member(member)
-    for view in composite.views:
-        if view.prompt is not None:
-            raise ConfigError(
-                f"{view.role}: eft-vllm reads one token sequence for all members, and this one has "
-                "a prompt of its own: leave it out, or use --model eft"
-            )
-    decoding = composite.recipe.decoding
-    if decoding.sampling == "coupled" and "sampling" in decoding.model_fields_set:
-        raise ConfigError(
-            "decoding.sampling=coupled: vLLM draws its own noise, so that samples agree in "
-            "distribution only: leave it out, or use --model eft"
-        )
-
-
-def _check_member(member: Member) -> None:
-    """Raise ConfigError where vLLM cannot hold this member beside others."""
-    config = member.config
-    if isinstance(member, AdaptedMember) or member.spec.gguf_file or ".gguf" in member.spec.model:
-        raise ConfigError(
-            f"{member.label}: eft-vllm reads whole checkpoints in safetensors: merge the adapter, "
-            "or save the GGUF file as a transformers folder, or use --model eft"
-        )
-    if member.text_config is not config:
-        raise ConfigError(
-            f"{member.label}: a multimodal model ({config.model_type}); eft-vllm composes text "
-            "models: name its text-only checkpoint, or use --model eft"
-        )
-    if member.spec.quantization is not None:
-        raise ConfigError(
-            f"{member.label}: quantization={member.spec.quantization} is bitsandbytes at load "
-            "time; for eft-vllm name a checkpoint that is quantised already, or use --model eft"
-        )
-    if member.spec.head_dtype == "float32":
-        raise ConfigError(
-            f"{member.label}: head_dtype=float32: with eft-vllm every output layer is computed in "
-            "the engine's type: leave it out, or use --model eft"
-        )
-    if member.spec.placement not in (None, "auto"):  # spread over all devices it is anyway
-        raise ConfigError(
-            f"{member.label}: placement={member.spec.placement}: with eft-vllm every member is "
-            "spread over the engine's devices; leave it out (tensor_parallel_size=N)"
-        )
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if recurrent := sorted(kinds - {"full_attention", "sliding_attention", "chunked_attention"}):
-        raise ConfigError(
-            f"{member.label}: layers of kind {', '.join(recurrent)} ({config.model_type}); vLLM "
-            "keeps their states apart per model: use --model eft"
-        )
+    A row that is as long as members can read has one more token to score: the next one. vLLM has
+    it generated, and counts it.
+    """
+    changed = dict(values)
+    if (length := values.get("max_model_len")) is not None:
+        changed["max_model_len"] = int(length) + 1
+        # by this vLLM asks how long rows may be whatever the first member's own limit is
+        changed["hf_overrides"] = {**values["hf_overrides"], "model_max_length": int(length) + 1}
+    return changed
 
 
 def common_dtype(members: Sequence[Member]) -> str:
@@ -242,6 +149,15 @@ def drafted_tokens(composite: Summed) -> tuple[int, tuple[str, ...]]:
         return 0, ()
     if composite.vocabulary > composite.tuned.vocabulary_size:
         return 0, ()
+    sizes_of_windows = {
+        window.size
+        for view in composite.views
+        for window in layer_windows(view.member.text_config) or (ALL,)
+    }
+    if len(sizes_of_windows) > 1:
+        if asked == "auto":
+            return 0, (f"block=auto: {_MIXED}: decoding is plain",)
+        raise ConfigError(f"block={asked}: {_MIXED}; set block=0")
     if asked != "auto":
         return int(asked), ()
     sizes = [parameter_count(view.member) for view in composite.views]

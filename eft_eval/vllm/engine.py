@@ -7,23 +7,33 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.scoring import Scored, ScoredRow
 from eft_eval.decoding.requests import Generation, Request, SamplingRule
 from eft_eval.decoding.statistics import DecodingStatistics
+from eft_eval.engine.footprint import attention_heads
+from eft_eval.engine.loading import Member
+from eft_eval.engine.quantization import declared_quantization
 from eft_eval.errors import ConfigError
-from eft_eval.vllm.arguments import engine_arguments
+from eft_eval.vllm.arguments import (
+    common_dtype,
+    drafted_tokens,
+    engine_arguments,
+    with_scored_token,
+)
 
 __all__ = [
+    "ScoringRequest",
     "VLLMEngine",
     "check_device",
     "check_installed",
     "decoding_statistics",
     "generation_of",
     "sampling_parameters",
-    "score_of_logprobs",
+    "score_of_answer",
+    "scoring_request",
 ]
 
 
@@ -43,18 +53,42 @@ def check_device(composite: CompositeModel) -> None:
     """Raise ConfigError where vLLM's kernels for this machine's device cannot run a member."""
     from vllm.platforms import current_platform
 
+    members = list(dict.fromkeys(view.member for view in composite.views))
+    for member in members:
+        if declared_quantization(member.config) is not None:
+            _check_quantised(member, common_dtype(members))
     if not current_platform.is_cpu():
         return
-    for member in dict.fromkeys(view.member for view in composite.views):
-        config = member.text_config
-        size = getattr(config, "head_dim", None)
-        if size is None and getattr(config, "num_attention_heads", None):
-            size = config.hidden_size // config.num_attention_heads
-        if size is not None and size < _SMALLEST_HEAD:
+    for member in members:
+        size = attention_heads(member.text_config).size
+        if 0 < size < _SMALLEST_HEAD:
             raise ConfigError(
                 f"{member.label}: its attention heads have a size of {size}; vLLM's kernels for "
                 f"CPUs take {_SMALLEST_HEAD} and more: use --model eft"
             )
+
+
+def _check_quantised(member: Member, dtype: str) -> None:
+    """Raise ConfigError where vLLM cannot load this quantised checkpoint, or not in this type."""
+    from vllm.model_executor.layers.quantization import (
+        QUANTIZATION_METHODS,
+        get_quantization_config,
+    )
+
+    method = str(declared_quantization(member.config)).partition(" ")[0].replace("_", "-")
+    known = {name.replace("_", "-"): name for name in QUANTIZATION_METHODS}
+    if method not in known:
+        raise ConfigError(
+            f"{member.label}: its checkpoint is quantised with {method}, which this vLLM does not "
+            "load: name another checkpoint, or use --model eft"
+        )
+    types = get_quantization_config(known[method]).get_supported_act_dtypes()
+    names = [str(one).removeprefix("torch.") for one in types]
+    if dtype not in names:
+        raise ConfigError(
+            f"{member.label}: its checkpoint is quantised with {method}, which vLLM computes in "
+            f"{' or '.join(names)}, and the members' common type is {dtype}: set dtype={names[0]}"
+        )
 
 
 class VLLMEngine:
@@ -78,7 +112,7 @@ class VLLMEngine:
         """vLLM's ``LLM``."""
         from vllm import LLM
 
-        return LLM(**{"disable_log_stats": False, **self.arguments.values})
+        return LLM(**{"disable_log_stats": False, **with_scored_token(self.arguments.values)})
 
     def responses(
         self,
@@ -111,22 +145,20 @@ class VLLMEngine:
         Raises:
             ConfigError: A sequence is longer than the engine reads, or a number is none (NaN).
         """
-        from vllm import SamplingParams
-
-        limit = int(self.llm.llm_engine.model_config.max_model_len) - 1  # one token is generated
+        limit = int(self.llm.llm_engine.model_config.max_model_len)
         for row in rows:
             if (length := len(row.contexts[0]) + len(row.continuation)) > limit:
                 raise ConfigError(
                     f"a context and continuation of {length} tokens cannot be scored: the engine "
-                    f"reads {limit}; shorten them, or raise max_model_len"
+                    f"reads {limit - 1}, and scores the next one; shorten them, or raise "
+                    "max_model_len"
                 )
-        asked = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1, detokenize=False)
-        prompts = [{"prompt_token_ids": [*row.contexts[0], *row.continuation]} for row in rows]
+        asked = [scoring_request(row.contexts[0], row.continuation, limit) for row in rows]
+        prompts = [{"prompt_token_ids": one.prompt} for one in asked]
+        answers = self.llm.generate(prompts, [one.parameters for one in asked], use_tqdm=False)
         return [
-            score_of_logprobs(row.continuation, found.prompt_logprobs)
-            for row, found in zip(
-                rows, self.llm.generate(prompts, asked, use_tqdm=False), strict=True
-            )
+            score_of_answer(row.continuation, answer)
+            for row, answer in zip(rows, answers, strict=True)
         ]
 
     def statistics(self) -> DecodingStatistics:
@@ -159,6 +191,8 @@ def sampling_parameters(
 
     if rule.typical_p is not None:
         raise ConfigError("generation setting typical_p: vLLM has none; use --model eft")
+    if rule.min_p and drafted_tokens(composite)[0]:
+        raise ConfigError("generation setting min_p: vLLM has none with drafts; set block=0")
     return SamplingParams(
         temperature=rule.temperature,
         top_k=rule.top_k or 0,
@@ -178,20 +212,59 @@ def generation_of(answer: Any) -> Generation:
     return Generation(list(made.token_ids), "length" if made.finish_reason == "length" else "stop")
 
 
-def score_of_logprobs(continuation: Sequence[int], logprobs: Sequence[Any]) -> Scored:
-    """Return what vLLM's ``prompt_logprobs`` say of a prompt's last tokens.
+class ScoringRequest(NamedTuple):
+    """What vLLM is asked for to score a continuation.
+
+    Attributes:
+        prompt: All tokens but the last one, as many as are read.
+        parameters: ``SamplingParams`` that have the last one generated, and its probability told.
+    """
+
+    prompt: list[int]
+    parameters: Any
+
+
+def scoring_request(
+    context: Sequence[int], continuation: Sequence[int], limit: int
+) -> ScoringRequest:
+    """Return what scores a continuation: its last token is generated, and never read.
+
+    So rows may be as long as with ``eft``, and a continuation of one token needs no scores of its
+    context, which vLLM's prefix cache then knows.
 
     Args:
-        continuation: Those tokens.
-        logprobs: Per position of the prompt the prompt's own token and the best one.
+        context: Tokens before it.
+        continuation: At least one token.
+        limit: The most tokens of both; the beginning of the context is cut off.
+    """
+    from vllm import SamplingParams
+
+    *prompt, last = [*context, *continuation][-limit:]
+    parameters = SamplingParams(
+        temperature=0.0,
+        max_tokens=1,
+        prompt_logprobs=1 if len(continuation) > 1 else None,
+        logprobs=1,
+        allowed_token_ids=[last],
+        detokenize=False,
+    )
+    return ScoringRequest(prompt, parameters)
+
+
+def score_of_answer(continuation: Sequence[int], answer: Any) -> Scored:
+    """Return what vLLM's answer to a `scoring_request` says of its continuation.
+
+    Args:
+        continuation: Its tokens.
+        answer: A ``RequestOutput``; per position it has the position's own token, and the best one.
 
     Raises:
         ConfigError: A log-probability is not a number.
     """
+    told = [*(answer.prompt_logprobs or ()), *answer.outputs[0].logprobs][-len(continuation) :]
     total, greedy = 0.0, True
-    for token, found in zip(continuation, logprobs[-len(continuation) :], strict=True):
-        own = float(found[token].logprob)
-        total += own
+    for token, found in zip(continuation, told, strict=True):
+        total += float(found[token].logprob)
         greedy &= found[token].rank == 1
     if math.isnan(total):
         raise ConfigError(

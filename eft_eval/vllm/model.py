@@ -5,18 +5,28 @@ Only vLLM imports this, in its own processes, through `eft_eval.vllm.plugin`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from vllm.compilation.backends import set_model_tag
 from vllm.config import VllmConfig
+from vllm.config.utils import replace
+from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
-from vllm.model_executor.models.utils import init_vllm_registered_model, maybe_prefix
+from vllm.model_executor.models.utils import (
+    extract_layer_index,
+    init_vllm_registered_model,
+    maybe_prefix,
+)
 from vllm.transformers_utils.config import get_config
 
 from eft_eval.composite.mathematics import add_filtered_tuned, add_term
+from eft_eval.engine.windows import layer_windows
+from eft_eval.errors import ConfigError
 from eft_eval.vllm.cpu_sampling import mend_sampling
 
 __all__ = ["EFTForCausalLM"]
@@ -52,12 +62,14 @@ class EFTForCausalLM(nn.Module):
         self.names = [f"member{number}" for number in range(len(records))]
         self.widths: list[int] = []
         self.member_sizes: list[int] = []
-        trusted = vllm_config.model_config.trust_remote_code
         for name, record in zip(self.names, records, strict=True):
-            own = get_config(record["model"], trusted, record["revision"])
-            model = init_vllm_registered_model(
-                vllm_config, hf_config=own, prefix=maybe_prefix(prefix, name)
-            )
+            engine = member_engine(vllm_config, record, name)
+            own = engine.model_config.hf_config
+            with set_model_tag(name):  # compiled functions are kept under it
+                model = init_vllm_registered_model(
+                    engine, hf_config=own, prefix=maybe_prefix(prefix, name)
+                )
+            _check_windows(model, own.get_text_config(), record["model"])
             self.add_module(name, model)
             self.widths.append(int(own.hidden_size))
             self.member_sizes.append(int(own.vocab_size))
@@ -123,6 +135,55 @@ class EFTForCausalLM(nn.Module):
             names = self.members[number].load_weights(_own_names(of_one))
             loaded |= {f"{self.names[number]}.{name}" for name in names or ()}
         return loaded
+
+
+def member_engine(whole: VllmConfig, record: Mapping[str, Any], name: str) -> VllmConfig:
+    """Return the engine's configuration as one member is to see it.
+
+    What vLLM reads off the engine's only model is else the first member's, for all of them: the
+    window of every layer, how weights are quantised, and by what compiled functions are found
+    again (two members of one shape would share them, with the names of one's layers inside).
+    """
+    model = copy.deepcopy(whole.model_config)
+    own = get_config(record["model"], model.trust_remote_code, record["revision"])
+    own.eft_member = name
+    model.model = record["model"]
+    model.revision = record["revision"]
+    model.hf_config, model.hf_text_config = own, own.get_text_config()
+    model.model_arch_config = model.get_model_arch_config()
+    model.quantization = None
+    model._verify_quantization()
+    cache = copy.copy(whole.cache_config)
+    cache.sliding_window = _window_of_all_layers(own.get_text_config())
+    return replace(whole, model_config=model, cache_config=cache, quant_config=None)
+
+
+def _window_of_all_layers(config: Any) -> int | None:
+    """Return the window that vLLM gives layers which name none: as of a model of its own."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and any(kind != "sliding_attention" for kind in kinds):
+        return None
+    return getattr(config, "sliding_window", None) or None
+
+
+def _check_windows(model: nn.Module, config: Any, label: str) -> None:
+    """Raise ConfigError where a layer of vLLM's model sees less, or more, than it was trained to.
+
+    Most of vLLM's model classes know one kind of window, and some configurations name several.
+    """
+    windows = layer_windows(config)
+    if windows is None or any(one.kind == "chunked_attention" for one in windows):
+        return
+    for layer in model.modules():
+        if not isinstance(layer, Attention):
+            continue
+        size = windows[extract_layer_index(layer.layer_name)].size
+        # of one more where the model counts the token itself
+        if layer.sliding_window != size and layer.sliding_window != (size or 0) + 1:
+            raise ConfigError(
+                f"{label}: {layer.layer_name} has a window of {size} tokens (None: all), and of "
+                f"{layer.sliding_window} in vLLM: use --model eft"
+            )
 
 
 def _member_of(name: str) -> int:

@@ -113,7 +113,7 @@ def test_falcons_caches_are_those_of_transformers(tmp_path: Path, newer: bool) -
     model(torch.ones(1, 7, dtype=torch.long), past_key_values=cache, use_cache=True)
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     assert work_of(member, "eft").cache_of(7) == pytest.approx(held)
-    assert work_of(member, "eft-vllm").heads == (4, 2 if newer else 1)
+    assert work_of(member, "eft-vllm").heads[:2] == (4, 2 if newer else 1)
 
 
 def test_one_latent_vector_is_kept_by_every_rank(tmp_path: Path) -> None:
