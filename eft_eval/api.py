@@ -98,7 +98,7 @@ class Composite(CompositeModel):
             trust_remote_code=trust_remote_code,
             use_fast_tokenizer=use_fast_tokenizer,
             add_bos_token=add_bos_token,
-            engine=engine if engine != "vllm" else "transformers",
+            engine=engine,
         )
         if engine == "vllm":
             own = {} if device is None else {"device": device}

@@ -133,6 +133,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
                 trust_remote_code=bool(rest.get("trust_remote_code", False)),
                 add_bos_token=rest.get("add_bos_token"),
                 prefix_token_id=rest.get("prefix_token_id"),
+                engine="vllm",
             ),
         )
         check_device(self.composite)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +18,6 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
     try:
         return _of_harness(job) if "rolling" in job else _of_api(job)
-    except Exception:
-        return {"error": traceback.format_exc()}
     finally:
         gc.collect()  # the engine
         cleanup_dist_env_and_memory()

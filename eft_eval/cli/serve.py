@@ -32,7 +32,7 @@ def serve(
     from eft_eval.vllm.server import check_port, serve_command
 
     parsed = parse_model_args(recipe if "=" in recipe else f"model={recipe}").recipe
-    composite = CompositeModel.load(parsed, device="cpu")
+    composite = CompositeModel.load(parsed, device="cpu", engine="vllm")
     words, notes = serve_command(composite, context.args)
     for note in notes:
         say(f"eft-eval: {note}", sys.stderr)

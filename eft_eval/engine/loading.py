@@ -53,7 +53,7 @@ class LoadOptions:
         trust_remote_code: Let checkpoints run their own Python code.
         use_fast_tokenizer: Prefer the Rust tokenizers.
         add_bos_token: Override the tokenizer's own policy on the beginning-of-sequence token.
-        engine: What runs the members, a key of `ENGINES`.
+        engine: What runs the members, a key of `ENGINES`; or ``vllm``, whose processes load them.
         prefix_token_id: The token that stands for an empty context, in place of the tokenizer's
             beginning (else end) of sequence.
     """
@@ -95,7 +95,8 @@ class Member:
         self._check_folder()
         self.config = self._load_config()
         self._check_numbers()
-        self._check_packages()
+        if self._options.engine != "vllm":
+            self._check_packages()
 
     def __repr__(self) -> str:
         return f"Member({self.label!r})"

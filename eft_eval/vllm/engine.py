@@ -82,7 +82,11 @@ def _check_quantised(member: Member, dtype: str) -> None:
             f"{member.label}: its checkpoint is quantised with {method}, which this vLLM does not "
             "load: name another checkpoint, or use --model eft"
         )
-    types = get_quantization_config(known[method]).get_supported_act_dtypes()
+    kind: Any = get_quantization_config(known[method])
+    try:
+        types = kind.get_supported_act_dtypes()
+    except TypeError:  # some are no class methods
+        types = kind.get_supported_act_dtypes(kind)
     names = [str(one).removeprefix("torch.") for one in types]
     if dtype not in names:
         raise ConfigError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,14 @@ from eft_eval.cli.app import app
 from eft_eval.composite.model import CompositeModel
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import split_recipe
-from eft_eval.vllm.arguments import ARCHITECTURE, draft_length, engine_arguments
+from eft_eval.vllm.arguments import (
+    ARCHITECTURE,
+    draft_length,
+    engine_arguments,
+    with_scored_token,
+)
 from eft_eval.vllm.engine import decoding_statistics
-from eft_eval.vllm.server import serve_command
+from eft_eval.vllm.server import check_port, serve_command
 
 Loader = Callable[..., CompositeModel]
 
@@ -131,7 +138,16 @@ def test_auto_drafts_nothing_where_the_draft_is_no_smaller(
     ("recipe", "extra", "word"),
     [
         ({}, {"pipeline_parallel_size": 2}, "tensor_parallel_size"),
+        ({}, {"pipeline_parallel_size": "x"}, "tensor_parallel_size"),
         ({}, {"quantization": "awq"}, "members"),
+        ({}, {"revision": "main"}, "base.revision"),
+        ({}, {"enable_lora": True}, "merge the adapter"),
+        ({}, {"model_impl": "transformers"}, "auto or vllm"),  # would be the base alone
+        ({}, {"load_format": "dummy"}, "auto or hf"),
+        ({}, {"logprobs_mode": "processed_logprobs"}, "raw_logprobs"),
+        ({}, {"disable_sliding_window": True}, "max_model_len"),
+        ({}, {"tensor_parallel_size": 3}, "cannot be cut into 3 equal ranks"),
+        ({}, {"tensor_parallel_size": "all"}, "number of devices"),
         ({}, {"hf_overrides": {}}, "recipe"),
         ({}, {"tokenizer": "x"}, "tuned member"),
         ({}, {"max_model_len": 512}, "up to 256"),
@@ -152,6 +168,61 @@ def test_what_cannot_run_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def changed(source: str, folder: Path, **settings: Any) -> str:
+    """Copy a model with other settings; its weights are never read."""
+    shutil.copytree(source, folder)
+    for name, values in settings.items():
+        file = folder / f"{name}.json"
+        file.write_text(
+            json.dumps((json.loads(file.read_text()) if file.exists() else {}) | values)
+        )
+    return str(folder)
+
+
+def test_rows_may_have_one_token_more_than_members_read(load: Loader) -> None:
+    values = engine_arguments(load(), {"max_model_len": "100"}).values
+    found = with_scored_token(values)
+    assert found["max_model_len"] == 101
+    assert found["hf_overrides"]["model_max_length"] == 101
+    assert found["hf_overrides"].keys() - {"model_max_length"} == values["hf_overrides"].keys()
+    assert values["max_model_len"] == "100"
+
+
+def test_rotary_factors_of_long_rows_are_never_reached(
+    load: Loader, folders: dict[str, str], tmp_path: Path
+) -> None:
+    """vLLM takes them for all rows, once any may be long."""
+    rope: dict[str, Any] = {"rope_theta": 10000.0, "rope_type": "longrope", "factor": 2.0}
+    rope |= {"short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+    rope["original_max_position_embeddings"] = 64
+    long = changed(folders["base"], tmp_path / "long", config={"rope_parameters": rope})
+    assert engine_arguments(load(base=long)).values["max_model_len"] == 63
+    with pytest.raises(ConfigError, match="up to 63"):
+        engine_arguments(load(base=long), {"max_model_len": 128})
+    rope = {"rope_theta": 10000.0, "rope_type": "dynamic", "factor": 2.0}
+    other = changed(folders["base"], tmp_path / "dynamic", config={"rope_parameters": rope})
+    with pytest.raises(ConfigError, match="dynamic rotary embeddings"):
+        engine_arguments(load(base=other))
+
+
+def test_members_with_windows(load: Loader, folders: dict[str, str], tmp_path: Path) -> None:
+    window = {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    base = changed(folders["base"], tmp_path / "base", config=window | {"sliding_window": 16})
+    found = engine_arguments(load(base=base, block="auto"))
+    assert "speculative_config" not in found.values
+    assert "several sizes" in found.notes[0]
+    with pytest.raises(ConfigError, match=r"block=3: .*; set block=0"):
+        engine_arguments(load(base=base, block=3))
+    qwen = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "layer_types": None}
+    some = {"sliding_window": 16, "use_sliding_window": True, "max_window_layers": 1}
+    roles = {
+        role: changed(folders[role], tmp_path / f"qwen-{role}", config=qwen | more)
+        for role, more in (("base", some), ("tuned", {}), ("reference", {}))
+    }
+    with pytest.raises(ConfigError, match="some of its layers"):
+        engine_arguments(load(**roles))
+
+
 def test_model_args_fall_into_two_parts() -> None:
     recipe, rest = split_recipe("base=a,tuned.dtype=float32,weight2=0.5,tensor_parallel_size=8")
     assert recipe == {"base": "a", "tuned.dtype": "float32", "weight2": "0.5"}
@@ -170,6 +241,38 @@ def test_the_servers_command(load: Loader, folders: dict[str, str]) -> None:
         serve_command(load(), ["-pp", "2"])
     with pytest.raises(ConfigError, match="up to 256"):
         serve_command(load(), ["--max-model-len", "512"])
+
+
+def test_a_server_answers_as_eft_does(
+    load: Loader, folders: dict[str, str], tmp_path: Path
+) -> None:
+    """A tuned checkpoint's penalty would change greedy answers, and not every end is read."""
+    composite = load()
+    words, notes = serve_command(composite)
+    override = words[words.index("--override-generation-config") + 1]
+    assert json.loads(override) == {"repetition_penalty": 1.0}
+    assert notes == ()
+    end = composite.tokenizer.eos_token_id
+    tuned = changed(
+        folders["tuned"], tmp_path / "tuned",
+        config={"eos_token_id": [end, 65]}, generation_config={"eos_token_id": end},
+    )  # fmt: skip
+    (note,) = serve_command(load(tuned=tuned)).notes
+    assert '"stop_token_ids": [65]' in note
+    for flags in (["--hf-overrides.vocab_size", "7"], ["-sc", "{}"], ["--spec-tokens", "2"]):
+        with pytest.raises(ConfigError, match="leave it out"):
+            serve_command(composite, flags)
+
+
+def test_a_port_in_use_is_said_before_anything_starts() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=f"--port {port} is in use"):
+            check_port(["--port", port, "--host=127.0.0.1"])
+    check_port(["--port", port, "--host=127.0.0.1"])
+    check_port(["--uds", "/tmp/x", "--port", "1"])
 
 
 def test_serve_dry_run_prints_the_plain_command(folders: dict[str, str]) -> None:

@@ -20,40 +20,54 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from openai import OpenAI
 from reference import Reference
 from scipy.stats import chi2, chisquare
 from tokenizer_kinds import size_of, tokenizer_of
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 from vllm_commands import GIVEN, REAL, environment, harness
 
 from eft_eval.composite.encoding import TextEncoding
 
 DRIVER = Path(__file__).parents[1] / "vllm_driver.py"
 PROMPTS = ["What is the capital of France?", "hello", "1 2 3 4", "The quick brown fox"]
-PAIRS = [["What is", " the capital of France?"], ["hello", " world, how are you?"], ["", "A fox"]]
+PAIRS = [
+    ["What is", " the capital of France?"],
+    ["hello", " world, how are you?"],
+    ["", "A fox"],
+    ["The quick brown fox jumps over the lazy dog. " * 3, " And 1 2 3 then it sleeps."],
+]
 
 pytestmark = REAL
 
 
-def model(folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, *, tied: bool) -> str:
+def model(folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, **more: Any) -> str:
     """Save a random model: (width, layers, tokens that pad the vocabulary)."""
     width, layers, padding = shape
     tokenizer = tokenizer_of("qwen")  # AutoTokenizer gives Qwen2 models Qwen's own splits
-    config = kind(
-        vocab_size=size_of(tokenizer) + padding,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=width // 32,
-        num_key_value_heads=width // 32,
-        head_dim=32,  # the CPU kernel's smallest
-        max_position_embeddings=256,
-        initializer_range=0.3,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        tie_word_embeddings=tied,
-    )
+    settings = {
+        "vocab_size": size_of(tokenizer) + padding,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 32,
+        "num_key_value_heads": width // 32,
+        "head_dim": 32,  # the CPU kernel's smallest
+        "max_position_embeddings": 256,
+        "initializer_range": 0.2,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": None,
+    }
+    config = kind(**(settings | more))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         AutoModelForCausalLM.from_config(config).float().save_pretrained(folder)
@@ -61,105 +75,175 @@ def model(folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, *, ti
     return str(folder)
 
 
+TIED = {"tie_word_embeddings": True}
+SLIDING = ["sliding_attention", "full_attention"]
+MEMBERS: dict[str, tuple[Any, tuple[int, int, int], dict[str, Any]]] = {
+    "base": (LlamaConfig, (128, 3, 16), {}),
+    "tuned": (Qwen2Config, (64, 2, 0), TIED),
+    "reference": (Qwen2Config, (64, 2, 0), TIED),
+    "qwen3": (Qwen3Config, (96, 2, 8), {}),
+    # windows of all layers, of some, of two sizes; none
+    "mistral": (MistralConfig, (128, 2, 0), {"sliding_window": 8}),
+    "mistral16": (MistralConfig, (64, 2, 0), {"sliding_window": 16}),
+    "gemma": (Gemma3TextConfig, (64, 2, 0), TIED | {"sliding_window": 12, "layer_types": SLIDING}),
+}
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("members")
     return {
-        "base": model(root / "base", LlamaConfig, (128, 3, 16), 0, tied=False),
-        "tuned": model(root / "tuned", Qwen2Config, (64, 2, 0), 1, tied=True),
-        "reference": model(root / "reference", Qwen2Config, (64, 2, 0), 2, tied=True),
-        "qwen3": model(root / "qwen3", Qwen3Config, (96, 2, 8), 3, tied=False),
+        name: model(root / name, kind, shape, seed, **more)
+        for seed, (name, (kind, shape, more)) in enumerate(MEMBERS.items())
     }
 
 
-def ask(tmp_path: Path, recipe: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    job = {
-        "recipe": recipe,
-        "engine": {"enforce_eager": True, "max_num_seqs": 8},
-        "prompts": PROMPTS * 2,
-        "pairs": PAIRS,
-        "max_new_tokens": 24,
-        "temperature": 0.0,
-    } | changes
-    (tmp_path / "job.json").write_text(json.dumps(job))
-    done = subprocess.run(
-        [f"{GIVEN}/python", str(DRIVER), "job.json", "answer.json"],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads((tmp_path / "answer.json").read_text())
+LONG = "The quick brown fox jumps over the lazy dog. " * 3
+RECIPES: dict[str, dict[str, Any]] = {
+    "up": {},
+    "up, drafted": {"block": 3},
+    "up, compiled": {"engine": {"enforce_eager": False}},  # tuned and reference are of one shape
+    "filter": {"weight_top_p": 0.8},
+    "two deltas": {"deltas": [("tuned", "reference", 0.7), ("qwen3", "reference", -0.4)]},
+    # down-scaling: the small model is the base, and Qwen3 the larger pair's tuned one
+    "down": {"base": "reference", "deltas": [("qwen3", "base", 1.0)]},
+    "window below": {"base": "mistral", "deltas": [("tuned", "reference", 1.0)]},
+    "window above": {"deltas": [("mistral16", "reference", 1.0)]},
+    "windows": {"base": "mistral", "deltas": [("gemma", "mistral16", 1.0)]},
+}
+EAGER = {"enforce_eager": True, "max_num_seqs": 8}
+ROLES = ("base", "tuned", "reference")
+
+
+@pytest.fixture(scope="module")
+def answers(
+    folders: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What the engine says to every job, all of them in one process."""
+    jobs: dict[str, dict[str, Any]] = {}
+    greedy = {"prompts": [*PROMPTS, LONG] * 2, "pairs": PAIRS, "max_new_tokens": 24}
+    for name, asked in RECIPES.items():
+        recipe = {"base": folders[asked.get("base", "base")], "block": asked.get("block", 0)}
+        recipe["deltas"] = [
+            {"tuned": folders[t], "reference": folders[r], "weight": w}
+            for t, r, w in deltas_of(asked)
+        ]
+        if "weight_top_p" in asked:
+            recipe["weight_top_p"] = asked["weight_top_p"]
+        engine = EAGER | asked.get("engine", {})
+        jobs[name] = greedy | {"recipe": recipe, "engine": engine, "temperature": 0.0}
+    roles = {role: folders[role] for role in ROLES}
+    for block in (0, 3):
+        jobs[f"samples, block {block}"] = {
+            "recipe": roles | {"block": block, "weight": 0.2},
+            "engine": EAGER | {"max_num_seqs": 64},
+            "prompts": ["hello"] * 6000, "pairs": [], "max_new_tokens": 4, "temperature": 1.0,
+        }  # fmt: skip
+    for parts, more in (("whole", {}), ("in parts", {"max_num_batched_tokens": 24})):
+        jobs[parts] = {
+            "recipe": roles | {"block": 3},
+            "engine": {"enforce_eager": True, "max_num_seqs": 4, "enable_prefix_caching": False}
+            | more,
+            "prompts": [f"{number} is a number. " * 6 for number in range(6)],
+            "pairs": [], "max_new_tokens": 6, "temperature": 1.0,
+        }  # fmt: skip
+    for name, more in ROLLING.items():
+        jobs[name] = {
+            "recipe": roles | {"block": 3}, "engine": EAGER | more,
+            "pairs": [*PAIRS, [LONG * 9, " and 1 2 3"]], "rolling": TEXTS,
+        }  # fmt: skip
+    return ask(tmp_path_factory.mktemp("jobs"), jobs)
+
+
+ROLLING = {"rolling, short rows": {"max_model_len": 24}, "rolling, the members' own": {}}
+TEXTS = ["A fox", LONG, LONG * 9, ""]
+
+
+def deltas_of(asked: dict[str, Any]) -> list[tuple[str, str, float]]:
+    found: list[tuple[str, str, float]] = asked.get("deltas", [("tuned", "reference", 1.0)])
     return found
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        {"weight": 1.0, "block": 0},
-        {"weight": 1.0, "block": 3},
-        {"weight_top_p": 0.8, "block": 0},
-        {"deltas": [("tuned", "reference", 0.7), ("qwen3", "reference", -0.4)], "block": 0},
-        # down-scaling: the small model is the base, and Qwen3 the larger pair's tuned one
-        {"base": "reference", "deltas": [("qwen3", "base", 1.0)], "block": 0},
-    ],
-    ids=["up", "up, drafted", "filter", "two deltas", "down"],
-)
+def ask(tmp_path: Path, jobs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    done = subprocess.run(
+        [f"{GIVEN}/python", str(DRIVER), "jobs.json", "answers.json"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=1500,
+        env=environment() | {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CACHE_ROOT": str(tmp_path / "cache")
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, dict[str, Any]] = json.loads((tmp_path / "answers.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_equal_to_the_float64_loop(
-    folders: dict[str, str], tmp_path: Path, recipe: dict[str, Any]
+    folders: dict[str, str], answers: dict[str, dict[str, Any]], name: str
 ) -> None:
-    base = folders[recipe.pop("base", "base")]
-    deltas = recipe.pop("deltas", [("tuned", "reference", recipe.pop("weight", 1.0))])
-    asked = recipe | {
-        "base": base,
-        "deltas": [
-            {"tuned": folders[t], "reference": folders[r], "weight": w} for t, r, w in deltas
-        ],
-    }
-    found = ask(tmp_path, asked)
-    reference = Reference(
-        base, [(folders[t], folders[r], w) for t, r, w in deltas], recipe.get("weight_top_p")
-    )
+    asked, found = RECIPES[name], answers[name]
+    deltas = [(folders[t], folders[r], w) for t, r, w in deltas_of(asked)]
+    base = folders[asked.get("base", "base")]
+    reference = Reference(base, deltas, asked.get("weight_top_p"))
     encoding = TextEncoding(reference.tokenizer)
     stops = frozenset({reference.tokenizer.eos_token_id})
-    for prompt, tokens in zip(PROMPTS * 2, found["tokens"], strict=True):
+    for prompt, tokens in zip([*PROMPTS, LONG] * 2, found["tokens"], strict=True):
         assert tokens == reference.generate(encoding.tokens(prompt), 24, stops, guess=tokens)
     for (context, continuation), (value, greedy) in zip(PAIRS, found["scores"], strict=True):
         pair = encoding.pair(context, continuation)
         expected, is_greedy = reference.score(pair.context, pair.continuation)
-        assert value == pytest.approx(expected, abs=2e-4)
+        assert value == pytest.approx(expected, abs=1e-4)
         assert greedy == is_greedy
-    assert (found["drafted"] > 0) == (recipe["block"] != 0)
+    assert (found["drafted"] > 0) == (asked.get("block", 0) != 0)
+
+
+@pytest.mark.parametrize("name", ROLLING)
+def test_rows_as_long_as_members_read(
+    folders: dict[str, str], answers: dict[str, dict[str, Any]], name: str
+) -> None:
+    """lm-eval's scores, rolling too, over `eft`'s windows: the last token is never read."""
+    found = answers[name]
+    limit = ROLLING[name].get("max_model_len", 256)
+    assert found["max_length"] == limit
+    base, tuned, other = (folders[role] for role in ROLES)
+    reference = Reference(base, [(tuned, other, 1.0)])
+    encoding = TextEncoding(reference.tokenizer)
+    for texts, (value, greedy) in zip(
+        [*PAIRS, [LONG * 9, " and 1 2 3"]], found["scores"], strict=True
+    ):
+        pair = encoding.pair(*texts)
+        row = [*pair.context, *pair.continuation][-limit - 1 :]
+        border = len(row) - len(pair.continuation)
+        expected, is_greedy = reference.score(row[:border], row[border:])
+        assert value == pytest.approx(expected, abs=1e-4)
+        assert greedy == is_greedy
+    for text, value in zip(TEXTS, found["rolling"], strict=True):
+        windows = map(
+            make_disjoint_window,
+            get_rolling_token_windows(encoding.tokens(text), encoding.prefix_token, limit, 1),
+        )
+        expected = sum(reference.score(*window)[0] for window in windows)
+        # a sum of hundreds: float32 has 7 digits
+        assert value == pytest.approx(expected, abs=1e-4, rel=5e-7)
+    assert len(encoding.tokens(TEXTS[2])) > 256
 
 
 @pytest.mark.parametrize("block", [0, 3])
 def test_samples_follow_the_distribution(
-    folders: dict[str, str], tmp_path: Path, block: int
+    folders: dict[str, str], answers: dict[str, dict[str, Any]], block: int
 ) -> None:
-    roles = {role: folders[role] for role in ("base", "tuned", "reference")}
-    found = ask(
-        tmp_path,
-        roles | {"block": block, "weight": 0.2},
-        prompts=["hello"] * 6000, pairs=[], max_new_tokens=4, temperature=1.0,
-        engine={"enforce_eager": True, "max_num_seqs": 64},
-    )  # fmt: skip
+    found = answers[f"samples, block {block}"]
     assert (found["drafted"] > 0) == (block > 0)
+    roles = {role: folders[role] for role in ROLES}
     for place in (0, 1):  # the first token is never drafted, the second one is
         assert p_value(roles, 0.2, found["tokens"], place) > 1e-4
         assert p_value(roles, 0.4, found["tokens"], place) < 1e-6  # another weight is noticed
 
 
-def test_prompts_read_in_parts_change_no_sample(folders: dict[str, str], tmp_path: Path) -> None:
+def test_prompts_read_in_parts_change_no_sample(answers: dict[str, dict[str, Any]]) -> None:
     """A seeded request whose prompt is read in parts ended vLLM's engine on a CPU."""
-    recipe = {role: folders[role] for role in ("base", "tuned", "reference")} | {"block": 3}
-    prompts = [f"{number} is a number. " * 6 for number in range(6)]
-    engine = {"enforce_eager": True, "max_num_seqs": 4, "enable_prefix_caching": False}
-    found = [
-        ask(
-            tmp_path, recipe, prompts=prompts, pairs=[], temperature=1.0, max_new_tokens=6,
-            engine=engine | more,
-        )
-        for more in ({}, {"max_num_batched_tokens": 24})
-    ]  # fmt: skip
-    assert found[0]["tokens"] == found[1]["tokens"]
+    assert answers["whole"]["tokens"] == answers["in parts"]["tokens"]
 
 
 def p_value(roles: dict[str, str], weight: float, rows: list[list[int]], place: int) -> float:
@@ -233,7 +317,7 @@ def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path
     of_task = results["config"]["eft_decoding"]["unfinished_by_task"]
     assert of_task == {"say": {"unfinished": 1, "responses": 1, "share": 1.0}}
     scores = [[float(one[0][0]) for one in found[name]["pick"]] for name in found]
-    assert scores[1] == pytest.approx(scores[0], abs=2e-4)
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +369,7 @@ def test_the_server(
     assert found == [expected[prompt] for prompt in PROMPTS * 16]
     scored = local_completions(address, folders["tuned"], tmp_path)
     own = [reference.score(*encoding.pair("Pick one:", f" {word}")[:2])[0] for word in WORDS]
-    assert scored == pytest.approx(own, abs=2e-4)
+    assert scored == pytest.approx(own, abs=1e-4)
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=60) in (0, -signal.SIGTERM)
 
