@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import Any
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
+    os.environ.update(job.get("environment", {}))
     from vllm.distributed import cleanup_dist_env_and_memory
 
     try:
@@ -59,5 +61,8 @@ def _of_harness(job: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     jobs_file, answers_file = map(Path, sys.argv[1:])
-    jobs = json.loads(jobs_file.read_text())
-    answers_file.write_text(json.dumps({name: main(job) for name, job in jobs.items()}))
+    answers = {}
+    for name, job in json.loads(jobs_file.read_text()).items():
+        print(name, flush=True)  # which one failed
+        answers[name] = main(job)
+        answers_file.write_text(json.dumps(answers))

@@ -9,6 +9,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections import Counter
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from judged_runs import make_verdict, write_judged_run
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from openai import OpenAI
 from reference import Reference
@@ -36,6 +38,7 @@ from transformers import (
 from vllm_commands import GIVEN, REAL, environment, harness
 
 from eft_eval.composite.encoding import TextEncoding
+from eft_eval.verdicts.text import verdicts_in
 
 DRIVER = Path(__file__).parents[1] / "vllm_driver.py"
 PROMPTS = ["What is the capital of France?", "hello", "1 2 3 4", "The quick brown fox"]
@@ -152,6 +155,10 @@ def answers(
             "recipe": roles | {"block": 3}, "engine": EAGER | more,
             "pairs": [*PAIRS, [LONG * 9, " and 1 2 3"]], "rolling": TEXTS,
         }  # fmt: skip
+    ranks = {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"}
+    jobs["two ranks"] = jobs["up"] | {
+        "engine": EAGER | ranks, "environment": {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    }  # fmt: skip
     return ask(tmp_path_factory.mktemp("jobs"), jobs)
 
 
@@ -173,7 +180,7 @@ def ask(tmp_path: Path, jobs: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CACHE_ROOT": str(tmp_path / "cache")
         },
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr[-3000:]
     found: dict[str, dict[str, Any]] = json.loads((tmp_path / "answers.json").read_text())
     return found
 
@@ -227,6 +234,14 @@ def test_rows_as_long_as_members_read(
         # a sum of hundreds: float32 has 7 digits
         assert value == pytest.approx(expected, abs=1e-4, rel=5e-7)
     assert len(encoding.tokens(TEXTS[2])) > 256
+
+
+def test_two_ranks_are_one(answers: dict[str, dict[str, Any]]) -> None:
+    one, two = answers["up"], answers["two ranks"]
+    assert two["tokens"] == one["tokens"]
+    for (value, greedy), (own, is_greedy) in zip(two["scores"], one["scores"], strict=True):
+        assert value == pytest.approx(own, abs=1e-4)
+        assert greedy == is_greedy
 
 
 @pytest.mark.parametrize("block", [0, 3])
@@ -285,13 +300,7 @@ def test_what_the_processor_cannot_run_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path) -> None:
-    write_task(tmp_path)
-    (tmp_path / "say.yaml").write_text(
-        (tmp_path / "pick.yaml").read_text().replace("task: pick", "task: say")
-        .replace("multiple_choice", "generate_until").replace('doc_to_choice: "{{c}}"\n', "")
-        + "generation_kwargs: {until: [], max_gen_toks: 12, do_sample: false}\n"
-        "metric_list: [{metric: bypass}]\n"
-    )  # fmt: skip
+    write_tasks(tmp_path)
     roles = ",".join(f"{role}={folders[role]}" for role in ("base", "tuned", "reference"))
     found = {}
     for name, more in (("eft", ""), ("eft-vllm", ",enforce_eager=True,block=0,max_model_len=128")):
@@ -352,10 +361,10 @@ def test_the_server(
     client = OpenAI(base_url=f"{address}/v1", api_key="none", timeout=120)
     reference = Reference(folders["base"], [(folders["tuned"], folders["reference"], 1.0)])
     encoding = TextEncoding(reference.tokenizer)
+    stops = frozenset({reference.tokenizer.eos_token_id})
     expected = {}
     for prompt in PROMPTS:
         tokens = encoding.tokens(prompt)
-        stops = frozenset({reference.tokenizer.eos_token_id})
         expected[prompt] = encoding.text(reference.generate(tokens, 12, stops))
 
     def asked(prompt: str) -> str:
@@ -367,37 +376,108 @@ def test_the_server(
     with ThreadPoolExecutor(64) as pool:  # 64 requests at once
         found = list(pool.map(asked, PROMPTS * 16))
     assert found == [expected[prompt] for prompt in PROMPTS * 16]
-    scored = local_completions(address, folders["tuned"], tmp_path)
+    scores, said = local_completions(address, folders["tuned"], tmp_path)
     own = [reference.score(*encoding.pair("Pick one:", f" {word}")[:2])[0] for word in WORDS]
-    assert scored == pytest.approx(own, abs=1e-4)
+    assert scores == pytest.approx(own, abs=1e-4)
+    assert said == encoding.text(reference.generate(encoding.tokens("Pick one:"), 12, stops))
+    asked_otherwise(client, expected["hello"], reference.log_probs(encoding.tokens("hello"))[-1])
+    turns = [{"role": "user", "content": "hello"}]
+    rendered = reference.tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True
+    )
+    tokens = encoding.tokens(rendered, add_special_tokens=False)
+    answer = client.chat.completions.create(
+        model="composite", messages=turns, max_tokens=12, temperature=0.0
+    )
+    found_text = answer.choices[0].message.content
+    assert found_text == encoding.text(reference.generate(tokens, 12, stops))
+    judged(address, client, tmp_path)
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
-def write_task(tmp_path: Path) -> None:
+def write_tasks(tmp_path: Path) -> None:
     (tmp_path / "docs.jsonl").write_text(json.dumps({"q": "Pick one:", "a": 0, "c": WORDS}) + "\n")
     (tmp_path / "pick.yaml").write_text(
         "task: pick\ndataset_path: json\ntest_split: test\noutput_type: multiple_choice\n"
         f"dataset_kwargs: {{data_files: {{test: {tmp_path}/docs.jsonl}}}}\n"
         'doc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\ndoc_to_choice: "{{c}}"\n'
     )
+    (tmp_path / "say.yaml").write_text(
+        (tmp_path / "pick.yaml").read_text().replace("task: pick", "task: say")
+        .replace("multiple_choice", "generate_until").replace('doc_to_choice: "{{c}}"\n', "")
+        + "generation_kwargs: {until: [], max_gen_toks: 12, do_sample: false}\n"
+        "metric_list: [{metric: bypass}]\n"
+    )  # fmt: skip
 
 
 WORDS = ("red", "blue", "a dog")
 
 
-def local_completions(address: str, tokenizer: str, tmp_path: Path) -> list[float]:
-    """Return the log-likelihoods that stock lm-eval gets from a served composite."""
-    write_task(tmp_path)
+def asked_otherwise(client: Any, greedy: str, log_probs: np.ndarray) -> None:
+    """Ask for samples, log-probabilities, stops and one of two answers."""
+
+    def asked(**settings: Any) -> list[Any]:
+        choices: list[Any] = client.completions.create(
+            model="composite", prompt="hello", **({"max_tokens": 8} | settings)
+        ).choices
+        return choices
+
+    (told,) = asked(max_tokens=1, temperature=0.0, logprobs=3)
+    best = np.sort(log_probs)[::-1][:3]
+    assert sorted(told.logprobs.top_logprobs[0].values())[::-1] == pytest.approx(best, abs=1e-4)
+    samples = {"n": 2, "temperature": 0.8, "top_p": 0.9, "seed": 3, "presence_penalty": 0.5}
+    samples["extra_body"] = {"top_k": 50, "min_p": 0.01}
+    first, second = ([one.text for one in asked(**samples)] for _ in range(2))
+    assert first == second
+    assert len(first) == 2
+    (stopped,) = asked(temperature=0.0, stop=[greedy[2:5]])
+    assert stopped.text == greedy[: greedy.index(greedy[2:5])]
+    choice = {"structured_outputs": {"choice": ["fact", "fiction"]}}
+    (chosen,) = asked(temperature=0.0, extra_body=choice)
+    assert chosen.text in ("fact", "fiction")
+
+
+def judged(address: str, client: Any, tmp_path: Path) -> None:
+    """Judge a run by the served composite: what is stored is its greedy reply."""
+    run = write_judged_run(tmp_path / "run", [make_verdict(0.0)] * 2)
+    prompt = tmp_path / "short.jinja"
+    prompt.write_text(
+        "{#-\nname: short\nversion: 1\nscale: count\nbetter: lower\nparser: reason_score\n"
+        "variables: [response]\n-#}\nScore: {{ response }}\n"
+    )
+    words = [sys.executable, "-m", "eft_eval", "judge", str(run), "--prompt", str(prompt)]
+    done = subprocess.run(
+        [*words, "--judge", f"composite@{address}/v1", "--out", str(tmp_path / "judged")],
+        env=environment() | {"EFT_JUDGE_MAX_TOKENS": "8", "EFT_JUDGE_STORE": str(tmp_path / "v")},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode in (0, 3), done.stderr[-2000:]  # 3: cut off, and so without a verdict
+    (samples,) = (tmp_path / "judged").glob("**/samples_*.jsonl")
+    for line in map(json.loads, samples.read_text().splitlines()):
+        (verdict,) = verdicts_in(line["filtered_resps"]) or ()
+        content = f"Score: {line['resps'][0][0]}"
+        reply = client.chat.completions.create(
+            model="composite", messages=[{"role": "user", "content": content}],
+            max_tokens=8, temperature=0.0,
+        )  # fmt: skip
+        assert verdict.raw == reply.choices[0].message.content
+
+
+def local_completions(address: str, tokenizer: str, tmp_path: Path) -> tuple[list[float], str]:
+    """Return the log-likelihoods and the response that stock lm-eval gets from a composite."""
+    write_tasks(tmp_path)
     done = subprocess.run(
         [f"{GIVEN}/lm_eval", "--model", "local-completions", "--model_args",
          f"model=composite,base_url={address}/v1/completions,tokenizer={tokenizer},"
          "tokenizer_backend=huggingface,max_length=256",
-         "--tasks", "pick", "--include_path", str(tmp_path), "--output_path", str(tmp_path / "out"),
-         "--log_samples"],
+         "--tasks", "pick,say", "--include_path", str(tmp_path), "--output_path",
+         str(tmp_path / "out"), "--log_samples"],
         env=environment(), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    (samples,) = (tmp_path / "out").glob("**/samples_pick_*.jsonl")
-    line = json.loads(samples.read_text().splitlines()[0])
-    return [float(answer[0][0]) for answer in line["resps"]]
+    found = {}
+    for task in ("pick", "say"):
+        (samples,) = (tmp_path / "out").glob(f"**/samples_{task}_*.jsonl")
+        found[task] = json.loads(samples.read_text().splitlines()[0])["resps"]
+    return [float(answer[0][0]) for answer in found["pick"]], found["say"][0][0]
