@@ -87,10 +87,11 @@ class Member:
         self.spec = spec
         self.label = label or f"model {spec.model!r}"
         self._options = options
-        if options.engine not in ENGINES:
+        known = (*ENGINES, "vllm")
+        if options.engine not in known:
             raise ConfigError(
-                f"engine: got {options.engine!r}{nearest(options.engine, ENGINES)}; "
-                f"known: {', '.join(ENGINES)}"
+                f"engine: got {options.engine!r}{nearest(options.engine, known)}; "
+                f"known: {', '.join(known)}"
             )
         self._check_folder()
         self.config = self._load_config()

@@ -70,10 +70,12 @@ def check_device(composite: CompositeModel) -> None:
 
 def _check_quantised(member: Member, dtype: str) -> None:
     """Raise ConfigError where vLLM cannot load this quantised checkpoint, or not in this type."""
+    import torch
     from vllm.model_executor.layers.quantization import (
         QUANTIZATION_METHODS,
         get_quantization_config,
     )
+    from vllm.platforms import current_platform
 
     method = str(declared_quantization(member.config)).partition(" ")[0].replace("_", "-")
     known = {name.replace("_", "-"): name for name in QUANTIZATION_METHODS}
@@ -93,6 +95,28 @@ def _check_quantised(member: Member, dtype: str) -> None:
             f"{member.label}: its checkpoint is quantised with {method}, which vLLM computes in "
             f"{' or '.join(names)}, and the members' common type is {dtype}: set dtype={names[0]}"
         )
+    kernel = _PROCESSOR_KERNELS.get("fp8" if "fp8" in method else _bits(member.config))
+    if kernel is not None and current_platform.is_cpu():
+        current_platform.import_kernels()
+        if not hasattr(torch.ops._C, kernel):
+            raise ConfigError(
+                f"{member.label}: its checkpoint is quantised with {method}, for which vLLM has no "
+                "kernels on this processor (AVX-512 is needed): name another checkpoint, or use "
+                "--model eft"
+            )
+
+
+_PROCESSOR_KERNELS: Mapping[Any, str] = {4: "cpu_gemm_wna16", "fp8": "fp8_scaled_mm_cpu"}
+
+
+def _bits(config: Any) -> int | None:
+    """Return the bits of a weight in a quantised checkpoint, None where it does not say."""
+    declared = config.quantization_config
+    settings = declared if isinstance(declared, dict) else declared.to_dict()
+    groups = settings.get("config_groups") or {}
+    found = [settings.get("bits"), settings.get("w_bit")]
+    found += [(one.get("weights") or {}).get("num_bits") for one in groups.values()]
+    return next((int(bits) for bits in found if bits), None)
 
 
 class VLLMEngine:
