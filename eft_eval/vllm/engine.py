@@ -290,11 +290,12 @@ def score_of_answer(continuation: Sequence[int], answer: Any) -> Scored:
         ConfigError: A log-probability is not a number.
     """
     told = [*(answer.prompt_logprobs or ()), *answer.outputs[0].logprobs][-len(continuation) :]
-    total, greedy = 0.0, True
+    total, greedy, sound = 0.0, True, True
     for token, found in zip(continuation, told, strict=True):
         total += float(found[token].logprob)
         greedy &= found[token].rank == 1
-    if math.isnan(total):
+        sound &= not any(math.isnan(one.logprob) for one in found.values())  # one is the best
+    if not sound:
         raise ConfigError(
             "a log-likelihood is not a number: the logits of a member overflow in their type; "
             "set dtype=bfloat16 or dtype=float32"
