@@ -21,7 +21,9 @@ def generated() -> dict[Path, str]:
         DOCS / "reference" / "cli.md": cli_reference(),
         DOCS / "reference" / "api.md": api_reference(DOCS.parent),
         DOCS / "reference" / "plans.md": plan_table(),
-        DOCS / "figures" / "normalised.svg": normalised_improvement(DOCS / "demo_figures.json"),
+        DOCS / "figures" / "scaling.svg": normalised_improvement(
+            DOCS / "study" / "scaling" / "results.json"
+        ),
     }
 
 

@@ -1,4 +1,4 @@
-"""The figure of the first page, from the committed figures of the demo."""
+"""The figure of the first page, from what `eft-eval study scaling` wrote of the demo."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ ARMS = {
     "up-scaled": "up-scaled: large base, small delta",
     "down-scaled": "down-scaled: small base, large delta",
 }
-METRICS = {"errors": "Fewer factual errors", "helpfulness": "More helpfulness"}
+METRICS = {
+    "demo_fact/fact_errors,exact": "Fewer factual errors",
+    "demo_help/helpfulness,exact": "More helpfulness",
+}
 ENDS = "datum.value == 0 ? 'small tuned' : datum.value == 1 ? 'large tuned' : ''"
 
 
-def normalised_improvement(figures: Path) -> str:
+def normalised_improvement(results: Path) -> str:
     """Return an SVG of what up- and down-scaling reach between the tuned models alone."""
-    arms = json.loads(figures.read_text(encoding="utf-8"))["exported"]["arms"]["1"]
-    panels = [_panel(arms, metric, first=place == 0) for place, metric in enumerate(METRICS)]
+    found = json.loads(results.read_text(encoding="utf-8"))["carried_over"]
+    arms = {one["metric"]: one["improvements"] for one in found}
+    panels = [
+        _panel(arms[metric], title, first=place == 0)
+        for place, (metric, title) in enumerate(METRICS.items())
+    ]
     chart = (
         altair.hconcat(*panels, spacing=28)
         .configure(font=FONT, background="transparent", padding=6)
@@ -39,10 +46,9 @@ def normalised_improvement(figures: Path) -> str:
     svg = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", svg)
     head, _, rest = svg.partition(">")
     words = "; ".join(
-        f"{METRICS[metric].lower()}, {arm}: {value:.2f} [{lower:.2f}, {upper:.2f}]"
-        for metric in METRICS
+        f"{title.lower()}, {arm}: {_shown(arms[metric][arm])}"
+        for metric, title in METRICS.items()
         for arm in ARMS
-        for value, lower, upper in [arms[arm][f"{metric}_normalised"]]
     )
     rules = "".join(
         f'[fill="{a}"]{{fill:{b}}}[stroke="{a}"]{{stroke:{b}}}' for a, b in DARK.items()
@@ -54,14 +60,21 @@ def normalised_improvement(figures: Path) -> str:
     )
 
 
-def _panel(arms: Any, metric: str, *, first: bool) -> Any:
-    rows = []
-    for arm, label in ARMS.items():
-        value, lower, upper = arms[arm][f"{metric}_normalised"]
-        rows.append(
-            {"arm": label, "value": value, "lower": lower, "upper": upper,
-             "text": f"{value:.2f} [{lower:.2f}, {upper:.2f}]".replace("-", "−")}
-        )  # fmt: skip
+def _shown(interval: Any) -> str:
+    return "{estimate:.2f} [{lower:.2f}, {upper:.2f}]".format(**interval)
+
+
+def _panel(improvements: Any, title: str, *, first: bool) -> Any:
+    rows = [
+        {
+            "arm": label,
+            "value": improvements[arm]["estimate"],
+            "lower": improvements[arm]["lower"],
+            "upper": improvements[arm]["upper"],
+            "text": _shown(improvements[arm]).replace("-", "−"),
+        }
+        for arm, label in ARMS.items()
+    ]
     axis = altair.Axis(domain=False, labelPadding=8) if first else None
     y = altair.Y("arm:N", title=None, sort=list(ARMS.values()), axis=axis)
     scale = altair.Scale(domain=[-0.45, 1.3], nice=False)
@@ -75,4 +88,4 @@ def _panel(arms: Any, metric: str, *, first: bool) -> Any:
         base.mark_point(color=ACCENT, fill=ACCENT, size=80, opacity=1).encode(x=x, y=y),
         base.mark_text(color=INK, dy=-12, fontSize=12).encode(x=x, y=y, text="text:N"),
     )
-    return altair.layer(*layers).properties(title=METRICS[metric], width=250, height=100)
+    return altair.layer(*layers).properties(title=title, width=250, height=100)

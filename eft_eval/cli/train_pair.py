@@ -141,7 +141,6 @@ def _sides(plan: PairPlan, folder: PairFolder) -> dict[str, dict[str, Any]]:
         left_out = dict(side.rows.left_out)
         if longer := side.train.too_long + side.held_out.too_long:
             left_out[f"with more than {plan.training.max_length} tokens"] = longer
-        passes = side.steps * plan.training.batch_size / len(side.train.pairs)
         place = folder.side(side.name)
         found[side.name] = {
             "origin": side.rows.origin,
@@ -150,7 +149,7 @@ def _sides(plan: PairPlan, folder: PairFolder) -> dict[str, dict[str, Any]]:
             "left_out": left_out,
             "steps": side.steps,
             "done": side.steps if place.is_tuned else place.last_step(),
-            "tokens": round(side.train.tokens * passes),
+            "tokens": side.tokens,
         }
     return found
 

@@ -43,8 +43,13 @@ def _numbers(value: Any) -> Any:
     return _each(value)
 
 
-_Weights = Annotated[tuple[float, ...], BeforeValidator(_numbers), BeforeValidator(no_flag)]
-_Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
+_Weights = Annotated[tuple[FiniteFloat, ...], BeforeValidator(_numbers), BeforeValidator(no_flag)]
+_Shares = Annotated[
+    tuple[Annotated[FiniteFloat, Field(ge=0, le=1)], ...],
+    BeforeValidator(_numbers),
+    BeforeValidator(no_flag),
+]
+_ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]{0,63}$")]
 
 
 class Arm(Closed):
@@ -55,7 +60,7 @@ class Arm(Closed):
         tuned: Whose behaviour is added; of two, ``alpha`` and 1 - ``alpha``.
         reference: What they were tuned from.
         weight: Of the one delta.
-        alpha: Of the first of two deltas.
+        alpha: Of the first of two deltas, from 0 to 1.
         weight_top_p: Filter of the up-scaling weights; none is unfiltered.
         block: Tokens drafted per round.
     """
@@ -64,7 +69,7 @@ class Arm(Closed):
     tuned: Annotated[tuple[str, ...], BeforeValidator(listed), BeforeValidator(_each)] = ()
     reference: str | None = None
     weight: _Weights = (1.0,)
-    alpha: _Weights = ()
+    alpha: _Shares = ()
     weight_top_p: Annotated[
         tuple[float | None, ...], BeforeValidator(_each), BeforeValidator(no_flag)
     ] = (None,)
@@ -108,9 +113,9 @@ class Design(Closed):
     """
 
     analysis: Analysis
-    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")], Arm] = Field(min_length=1)
+    arms: dict[_ArmName, Arm] = Field(min_length=1)
     family: Annotated[str | Family | None, BeforeValidator(_own)] = None
-    tasks: _Names = ()
+    tasks: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     seeds: Annotated[
         tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
         BeforeValidator(_each),
@@ -137,6 +142,8 @@ class Design(Closed):
             raise ValueError("a seed appears twice")
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError("a task appears twice")
+        if wrong := [one for one in self.tasks if "," in one or not one.strip()]:
+            raise ValueError(f"tasks: got {wrong[0]!r}: each is one name")
         if self.limit is not None and self.limit > 1 and not self.limit.is_integer():
             raise ValueError(
                 f"limit: got {self.limit:g}: a whole number of documents, or a share below 1"

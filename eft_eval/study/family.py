@@ -68,7 +68,7 @@ class Family(Closed):
         model_args: Further run-time arguments that its models need.
     """
 
-    name: str = Field(default="own", min_length=1)
+    name: str = Field(default="own", min_length=1, max_length=100)
     description: str = ""
     unchecked: str = ""
     small_base: MemberSpec | None = None
@@ -83,6 +83,15 @@ class Family(Closed):
     tasks: Annotated[tuple[str, ...], BeforeValidator(listed)] = ("eli5", "hh")
     chat_template: bool = False
     model_args: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_named_as_a_folder_may_be(self) -> Family:
+        if self.name.startswith(".") or {"/", "\\"} & {*self.name} or not self.name.isprintable():
+            raise ValueError(
+                f"name: got {self.name!r}: folders are called so: no slash, no dot in front, no "
+                "line break"
+            )
+        return self
 
     @model_validator(mode="after")
     def _each_model_has_one_name(self) -> Family:

@@ -125,6 +125,8 @@ class StudyPlan:
             ConfigError: A key is unknown, or one changes an arm's composite.
         """
         for arm in self.arms:
+            if own := self.model_args.keys() & _written(arm.recipe).keys():
+                raise ConfigError(f"model-args: {', '.join(sorted(own))} is what the arms say")
             given = self._model_args(ArmRun(arm, 0), Path("responses"))
             try:
                 if self.design.engine == "eft":
@@ -163,14 +165,18 @@ class StudyPlan:
         return [*words, "--output_path", str(output)]
 
     def _model_args(self, run: ArmRun, responses: Path) -> dict[str, Any]:
-        recipe = run.arm.recipe
-        found = self.model_args
-        found |= recipe.model_dump(exclude_none=True, exclude_defaults=True, mode="json")
-        if recipe.is_base_alone:
-            found.pop("deltas", None)
+        found = {**self.model_args, **_written(run.arm.recipe)}
         if self.design.engine == "eft":  # the other keeps none
             found["resume"] = str(responses)
         return found
+
+
+def _written(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as lm-eval's run-time arguments."""
+    found = recipe.model_dump(exclude_none=True, exclude_defaults=True, mode="json")
+    if recipe.is_base_alone:
+        found.pop("deltas", None)
+    return found
 
 
 def _summed(recipe: Recipe) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ __all__ = ["Closed", "grid", "listed", "no_flag", "problems_of"]
 
 _MOST = 1000  # points of a grid
 _NEAR = Decimal("1e-6")  # of a step: how far its multiples may miss the end by rounding
+_WITHIN = ("function-", "[key]")  # pydantic's, of how a value is read
 _KINDS = ("int", "float", "str", "constrained-int", "constrained-str")  # pydantic's, of unions
 
 
@@ -78,7 +79,8 @@ def problems_of(error: ValidationError, keys: Iterable[str]) -> str:
         loc = item["loc"]
         if loc and (loc[-1] in _KINDS or str(loc[-1]).startswith("literal[")):
             loc = loc[:-1]
-        where = ".".join(str(part) for part in loc)
+        named = [str(part) for part in loc if not str(part).startswith(_WITHIN)]
+        where = ".".join(named)
         if item["type"] == "extra_forbidden":
             found[where] = f"unknown key {where!r}{nearest(str(item['loc'][-1]), keys)}"
         elif item["type"] == "missing":

@@ -29,6 +29,7 @@ __all__ = ["PairFolder", "SideFolder"]
 
 _FORMAT = "eft-eval train-pair"
 _FILE = "training.json"
+_FREE = ("micro-batch-size", "gradient-checkpointing")  # memory for time; the same training
 _WHOLE = "whole.json"  # in a checkpoint: all of its files, by their sizes
 
 
@@ -151,7 +152,9 @@ class PairFolder:
         known = kept.get("training")
         known = known if isinstance(known, dict) else {}
         keys = sorted({*known, *self._settings})
-        other = [key for key in keys if known.get(key) != self._settings.get(key)]
+        other = [
+            key for key in keys if key not in _FREE and known.get(key) != self._settings.get(key)
+        ]
         if kept.get("format") != _FORMAT or other:
             raise ConfigError(
                 f"{self.path} holds another training (its {', '.join(other) or 'format'} differ); "

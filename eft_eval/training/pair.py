@@ -19,6 +19,7 @@ from eft_eval.recipe.naming import member_identity
 from eft_eval.training.figures import Figures, held_out
 from eft_eval.training.folder import PairFolder, SideFolder
 from eft_eval.training.held_out import margins_of
+from eft_eval.training.memory import enough_memory
 from eft_eval.training.quiet import quiet_libraries
 from eft_eval.training.rows import Rows, rows_of
 from eft_eval.training.settings import SIDES, Training
@@ -28,6 +29,10 @@ from eft_eval.training.tuning import SideWork, check_packages, tune
 __all__ = ["FAMILY_FILE", "PairPlan", "SidePlan", "family_text", "plan_pair", "train_pair"]
 
 FAMILY_FILE = "family.yaml"
+_ADAPTER_KEPT = (
+    "no memory is left to measure held-out pairs; {} is whole: free memory, and the same command "
+    "goes on from there"
+)
 _LOG_SHARE = 0.1  # of the steps, that the first and the last figures are means of
 
 Told = Callable[[str, int, int, Mapping[str, Any]], None]
@@ -44,6 +49,7 @@ class SidePlan:
         train: Texts to train on.
         held_out: Texts to measure on.
         steps: Steps of the optimiser.
+        tokens: Tokens of all that these steps read; where they end within an epoch, on average.
     """
 
     name: str
@@ -51,6 +57,7 @@ class SidePlan:
     train: Fitting
     held_out: Fitting
     steps: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -115,9 +122,11 @@ def _side(training: Training, texts: Texts, name: str) -> SidePlan:
                 f"{name}: all {found.too_long} pairs {what} have more than {longest} tokens; give "
                 "a larger max-length"
             )
-    batches = math.ceil(len(train.pairs) / training.micro_batch_size)
-    per_epoch = math.ceil(batches / (training.batch_size // training.micro_batch_size))
-    return SidePlan(name, rows, train, measured, training.steps or training.epochs * per_epoch)
+    per_epoch = math.ceil(len(train.pairs) / training.batch_size)
+    steps = training.steps or training.epochs * per_epoch
+    epochs, rest = divmod(steps, per_epoch)  # an epoch's last step has the pairs that are left
+    passes = epochs + rest * training.batch_size / len(train.pairs)
+    return SidePlan(name, rows, train, measured, steps, round(train.tokens * passes))
 
 
 def train_pair(
@@ -156,7 +165,8 @@ def _made(
         if device.type == "cuda":
             torch.cuda.empty_cache()
     pairs = side.held_out.pairs
-    margins = margins_of(training.reference, place.adapter, pairs, training.beta, device)
+    with enough_memory(lambda: _ADAPTER_KEPT.format(place.adapter)):
+        margins = margins_of(training.reference, place.adapter, pairs, training.beta, device)
     measured = held_out(margins, [one.prompt for one in pairs])
     logged = place.logged()
     loss, margin, accuracy = (_ends(logged, name) for name in ("loss", "margin", "accuracy"))

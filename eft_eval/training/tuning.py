@@ -18,6 +18,7 @@ from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.files import user_path
 from eft_eval.training.folder import SideFolder
+from eft_eval.training.memory import enough_memory
 from eft_eval.training.settings import Training
 from eft_eval.training.texts import PairText, Texts, check_same_tokens
 
@@ -78,15 +79,21 @@ def tune(work: SideWork, progress: Progress) -> None:
         progress: Told of every step.
 
     Raises:
-        ConfigError: The reference cannot be loaded, or the loss is no number any more.
+        ConfigError: The reference cannot be loaded, memory is used up, or the loss is no number
+            any more.
     """
+    with enough_memory(lambda: _lacking(work)):
+        _tune(work, progress)
+
+
+def _tune(work: SideWork, progress: Progress) -> None:
     training = work.training
     member = Member(training.reference, LoadOptions(device=work.device), "reference")
     trainer = _trainer(work, member, _Log(work.folder, progress))
     texts = Texts(member.tokenizer, training.chat_template)
     check_same_tokens(texts, work.pairs, trainer.train_dataset)
     checkpoint = work.folder.last_checkpoint()
-    with _whole_files(work.folder), _room(training):
+    with _whole_files(work.folder):
         if checkpoint is not None and work.folder.last_step() == work.steps:
             _restore(trainer.model, checkpoint, work.folder)
         else:
@@ -101,16 +108,17 @@ def _restore(model: Any, checkpoint: Path, folder: SideFolder) -> None:
     folder.begin_log(_steps(state["log_history"]))
 
 
-@contextmanager
-def _room(training: Training) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"the GPU has no memory left for {training.micro_batch_size} pairs at a time: lower "
-            "micro-batch-size or max-length, or leave gradient-checkpointing on; the same command "
-            "goes on"
-        ) from error
+def _lacking(work: SideWork) -> str:
+    """Return what to do where memory is used up: neither change makes it another training."""
+    training, saved = work.training, work.folder.last_step()
+    ways = ["lower micro-batch-size"] if training.micro_batch_size > 1 else []
+    ways += [] if training.gradient_checkpointing else ["leave gradient-checkpointing on"]
+    done = f"step {saved} of {work.steps} is saved" if saved else "no step is saved yet"
+    return (
+        f"no memory is left for micro-batch-size {training.micro_batch_size}, pairs of up to "
+        f"{training.max_length} tokens ({done}): {' or '.join(ways) or 'free memory'}, and the "
+        "same command goes on"
+    )
 
 
 @contextmanager

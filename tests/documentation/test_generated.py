@@ -26,17 +26,22 @@ def test_the_references_and_figures_are_up_to_date(monkeypatch: pytest.MonkeyPat
     assert not stale, f"{stale} differ: run `python -m docs.generate` and commit what it writes"
 
 
-def test_the_figure_shows_the_committed_figures() -> None:
-    svg = (DOCS / "figures" / "normalised.svg").read_text("utf-8")
-    arms = json.loads((DOCS / "demo_figures.json").read_text("utf-8"))["exported"]["arms"]["1"]
-    for arm in ("up-scaled", "down-scaled"):
-        for metric in ("errors", "helpfulness"):
-            value, lower, upper = arms[arm][f"{metric}_normalised"]
-            shown = f"{value:.2f} [{lower:.2f}, {upper:.2f}]"
-            assert f"{metric}, {arm}: {shown}" in svg.replace("more ", "").replace(
-                "fewer factual ", ""
-            )
+def test_the_figure_shows_what_the_scaling_study_found() -> None:
+    svg = (DOCS / "figures" / "scaling.svg").read_text("utf-8")
+    found = json.loads((DOCS / "study" / "scaling" / "results.json").read_text("utf-8"))
+    improvements = {one["metric"]: one["improvements"] for one in found["carried_over"]}
+    for metric, title in (
+        ("demo_fact/fact_errors,exact", "fewer factual errors"),
+        ("demo_help/helpfulness,exact", "more helpfulness"),
+    ):
+        for arm in ("up-scaled", "down-scaled"):
+            one = improvements[metric][arm]
+            shown = f"{one['estimate']:.2f} [{one['lower']:.2f}, {one['upper']:.2f}]"
+            assert f"{title}, {arm}: {shown}" in svg
             assert f">{shown.replace('-', '−')}</text>" in svg
+            assert shown.replace("[", "\\[").replace("]", "\\]") in (
+                DOCS / "study" / "scaling" / "summary.md"
+            ).read_text("utf-8")
 
 
 def test_the_reference_names_every_command_and_public_name() -> None:

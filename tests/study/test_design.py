@@ -54,6 +54,8 @@ def test_a_family_of_four_lines(tmp_path: Path) -> None:
         ({}, "names no model"),
         ([], "expected NAME: MODEL lines"),
         ({"small-base": {"model": "a/b", "dtyp": "x"}}, "unknown key 'small-base.dtyp'"),
+        ({"small-base": "a/b", "name": "../x"}, "name: got '../x': folders are called so: no sla"),
+        ({"small-base": "a/b", "name": "x\ny"}, "name: got 'x\\ny': folders are called so"),
     ],
 )
 def test_a_wrong_family_is_one_line(content: Any, said: str) -> None:
@@ -137,6 +139,8 @@ def test_grids() -> None:
         ("scaling", {"seeds": []}, "an empty list of seeds"),
         ("scaling", {"seeds": [1.5]}, "seeds.0: got 1.5: input should be a valid integer"),
         ("scaling", {"tasks": "a,b,a"}, "a task appears twice"),
+        ("scaling", {"tasks": [" "]}, "tasks: got ' ': each is one name"),
+        ("scaling", {"tasks": ["a,b"]}, "tasks: got 'a,b': each is one name"),
         ("scaling", {"limit": 0}, "limit: got 0"),
         ("scaling", {"limit": True}, "limit: got True: true is no number"),
         ("scaling", {"limit": 2.5}, "limit: got 2.5: a whole number of documents, or a share"),
@@ -144,6 +148,10 @@ def test_grids() -> None:
          "study scaling: family: unknown key 'large-bose' (did you mean 'large-base'?)"),
         ("scaling", {"model-args": {"tuned": "a/b", "reference": "c/d"}},
          "model-args: tuned, reference would change what arm small-tuned is"),
+        ("scaling", {"model-args": {"base": "a/b"}}, "model-args: base is what the arms say"),
+        ("frontier", {"alpha": "0:1.5:0.5"}, "arms.small.alpha.3: got 1.5: input should be less"),
+        ("frontier", {"alpha": "-1,0"}, "arms.small.alpha.0: got -1.0: input should be greater"),
+        ("scaling", {"family": 3}, "family: got 3: input should be a valid string"),
         ("scaling", {"model-args": {"weight": 3}}, "model-args: 'deltas.0.tuned' is missing"),
         ("truncation", {"model-args": {"weight": 3}}, "weight would change what arm up-scaled-w"),
         ("truncation", {"model-args": {"block": 2}}, "block would change what arm up-scaled-wei"),
@@ -170,6 +178,14 @@ def test_a_wrong_study_is_one_line(name: str, changes: dict[str, Any], said: str
         ("{base: small-base, tuned: [a/b, c/d], reference: small-base}", "two tuned models need"),
         ("{base: small-base, weight: 2}", "a base alone has no weight"),
         ("{base: smal-base}", "no model of a family (did you mean 'small-base'?)"),
+        (
+            "{base: a/b, tuned: [c/d, e/f], reference: a/b, alpha: [0, .nan]}",
+            "arms.one.alpha.1: got nan: input should be a finite number",
+        ),
+        (
+            "{base: a/b, tuned: c/d, reference: a/b, weight: [1, .inf]}",
+            "arms.one.weight.1: got inf: input should be a finite number",
+        ),
         ("{bas: x}", "unknown key 'arms.one.bas' (did you mean 'base'?)"),
         (
             "{base: a/b, tuned: c/d, reference: a/b, weight: [1, 2], block: [0, 2]}",

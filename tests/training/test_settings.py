@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from preference_files import pairs, write_rows
 from scipy import stats
@@ -23,7 +24,7 @@ from eft_eval.training import tuning
 from eft_eval.training.figures import Figures, accuracy, held_out
 from eft_eval.training.folder import PairFolder, SideFolder
 from eft_eval.training.needs import adapter_parameters, memory_of
-from eft_eval.training.pair import family_text
+from eft_eval.training.pair import family_text, plan_pair
 from eft_eval.training.settings import Training, find_training, training_names
 
 OWN = {"reference": "demo:small-base"}
@@ -100,6 +101,22 @@ def test_a_dry_run_counts_and_loads_nothing(
     assert not (tmp_path / "pair").exists()
 
 
+def test_a_dry_run_counts_the_tokens_that_are_read(tmp_path: Path) -> None:
+    """The last step of an epoch is of the pairs that are left, and no pair is read twice."""
+    for epochs, steps in ((2, 6), (None, 7)):  # 40 pairs, 16 a step: 16, 16 and 8
+        changes = {"batch-size": 16, "held-out": 20}
+        changes |= {"epochs": epochs} if epochs else {"steps": steps}
+        files = {
+            side: str(write_rows(tmp_path / f"{side}.jsonl", pairs(side, 60)))
+            for side in ("helpful", "harmless")
+        }
+        given = {"reference": "demo:small-base", **files, **changes}
+        for side in plan_pair(find_training(None, given), torch.device("cpu")).sides:
+            assert (len(side.train.pairs), side.steps) == (40, steps)
+            passes = 2 if epochs else 2 + 16 / 40
+            assert side.tokens == round(passes * side.train.tokens)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -127,6 +144,15 @@ def test_the_missing_package_is_named_with_its_extra(
 
 def test_no_model_is_one_line() -> None:
     assert "which model? give --reference MODEL" in invoked()[1]
+
+
+def test_what_memory_needs_makes_no_other_training(tmp_path: Path) -> None:
+    """Who has no memory left lowers it, and goes on."""
+    settings = {"seed": 0, "micro-batch-size": 8, "gradient-checkpointing": False}
+    with PairFolder(tmp_path / "p", settings).held(lambda: None):
+        pass
+    smaller = {**settings, "micro-batch-size": 2, "gradient-checkpointing": True}
+    PairFolder(tmp_path / "p", smaller).check()
 
 
 def test_a_folder_goes_on_with_its_own_training_alone(tmp_path: Path) -> None:

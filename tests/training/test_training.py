@@ -149,6 +149,24 @@ def test_a_training_that_stops_after_its_last_step_makes_no_further_one(
     assert [file.read_bytes() for file in kept] == before
 
 
+def test_a_smaller_micro_batch_goes_on_with_the_same_training(
+    settings: Path, whole: Path, tmp_path: Path
+) -> None:
+    plan = plan_pair(find_training(str(settings), {"micro-batch-size": 8}), CPU)
+    folder = PairFolder(tmp_path / "pair", plan.settings)
+
+    def stop(side: str, step: int, steps: int, line: object) -> None:
+        if step == 7:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(ConfigError, match=r"step 6 of 10 is saved"), folder.held(lambda: None):
+        train_pair(plan, folder, CPU, stop)
+    assert made(settings, tmp_path / "pair")[1][:4] == [7, 8, 9, 10]
+    found, expected = (SideFolder(one / "helpful").logged() for one in (folder.path, whole))
+    for one, other in zip(found, expected, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
 @pytest.mark.parametrize("size", [60_000, 200_000])
 def test_a_full_disk_is_one_line_and_the_training_goes_on(
     size: int, settings: Path, whole: Path, tmp_path: Path
