@@ -61,6 +61,7 @@ READERS: Mapping[str, Callable[[Path], object]] = {
     "mine.yaml": lambda path: parse_recipe({"model": str(path)}),
     "my-family.yaml": lambda path: find_family(str(path)),
     "my-pair.yaml": lambda path: find_training(str(path), {}),
+    "small-pair.yaml": lambda path: find_training(str(path), {}),
     "my-study.yaml": lambda path: plan_study(find_design(str(path), {})),
     "prices.json": prices,
     "pyproject.toml": entry_points,
