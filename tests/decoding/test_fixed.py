@@ -139,6 +139,7 @@ def test_windows_are_masks_of_recorded_passes(kind: str, tmp_path: Path) -> None
     check_same(Composite.load(spec, device="cpu"), RULES["greedy"], 3, 4)
 
 
+@pytest.mark.slow
 def test_prompts_are_read_a_few_rows_at_a_time(
     composite_of: Callable[[str], Composite], monkeypatch: pytest.MonkeyPatch
 ) -> None:
