@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 
@@ -33,11 +33,11 @@ def write_gguf(
     settings: Mapping[str, object] = MappingProxyType({}),
     tensors: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> str:
-    """Write a Llama model and its byte tokenizer as a GGUF file whose matrices are of ``kind``.
+    """Write a Llama model and its tokenizer as a GGUF file whose matrices are of ``kind``.
 
-    Readers want a merge: the tokenizer must have the token ``qq``, or those of other ``merges``.
-    How texts are split before, further settings of the architecture and tensors are written as
-    they are.
+    A byte tokenizer has the token ``qq``, or those of other ``merges``: readers want one. One with
+    bytes to fall back on is written as SentencePiece's. How texts are split before, further
+    settings and tensors are written as they are.
     """
     import gguf
 
@@ -52,7 +52,7 @@ def write_gguf(
     out.add_layer_norm_rms_eps(config.rms_norm_eps)
     out.add_rope_freq_base(config.rope_parameters["rope_theta"])
     out.add_vocab_size(config.vocab_size)
-    add = {str: out.add_string, int: out.add_uint32, float: out.add_float32}
+    add = {str: out.add_string, bool: out.add_bool, int: out.add_uint32, float: out.add_float32}
     for name, value in settings.items():
         add[type(value)](name if name.startswith("tokenizer.") else f"llama.{name}", value)
     _add_tokenizer(out, model_folder, splits, merges)
@@ -71,15 +71,34 @@ def _add_tokenizer(out: object, folder: str, splits: str, merges: Sequence[str])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
     special = set(tokenizer.all_special_ids)
+    if "<0x00>" in tokens:
+        _add_sentencepiece(out, tokens, special)
+    else:
+        _add_bytes(out, tokens, special, splits, merges)
+    out.add_bos_token_id(tokenizer.bos_token_id)  # type: ignore[attr-defined]
+    out.add_eos_token_id(tokenizer.eos_token_id)  # type: ignore[attr-defined]
+    if tokenizer.chat_template:
+        out.add_chat_template(tokenizer.chat_template)  # type: ignore[attr-defined]
+
+
+def _add_sentencepiece(out: object, tokens: Sequence[str], special: Set[int]) -> None:
+    bytes_ = {f"<0x{byte:02X}>" for byte in range(256)}
+    out.add_tokenizer_model("llama")  # type: ignore[attr-defined]
+    out.add_token_list(tokens)  # type: ignore[attr-defined]
+    out.add_token_scores([-float(i) for i in range(len(tokens))])  # type: ignore[attr-defined]
+    types = [3 if i in special else 6 if one in bytes_ else 1 for i, one in enumerate(tokens)]
+    out.add_token_types(types)  # type: ignore[attr-defined]
+    out.add_unk_token_id(tokens.index("<unk>"))  # type: ignore[attr-defined]
+
+
+def _add_bytes(
+    out: object, tokens: Sequence[str], special: Set[int], splits: str, merges: Sequence[str]
+) -> None:
     out.add_tokenizer_model("gpt2")  # type: ignore[attr-defined]
     out.add_tokenizer_pre(splits)  # type: ignore[attr-defined]
     out.add_token_list(tokens)  # type: ignore[attr-defined]
     out.add_token_types([3 if i in special else 1 for i in range(len(tokens))])  # type: ignore[attr-defined]
     out.add_token_merges(list(merges))  # type: ignore[attr-defined]
-    out.add_bos_token_id(tokenizer.bos_token_id)  # type: ignore[attr-defined]
-    out.add_eos_token_id(tokenizer.eos_token_id)  # type: ignore[attr-defined]
-    if tokenizer.chat_template:
-        out.add_chat_template(tokenizer.chat_template)  # type: ignore[attr-defined]
 
 
 def _add_tensor(out: object, name: str, tensor: torch.Tensor, config: object, kind: str) -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
 from eft_eval.engine.gguf import gguf_contents
 from eft_eval.streams import logger
@@ -22,6 +22,7 @@ _WHOLE_WORDS = frozenset(
 """Kinds in which a word that is a token is that token, whatever its merges."""
 _DIGITS = frozenset({"command-r", "smollm", "starcoder", "refact", "codeshell", "exaone"})
 """Kinds that split as GPT-2 does, and every digit from all else before that."""
+_SPACE = "▁"
 _AS_GPT_2 = frozenset({"gpt-2", "phi-2", "olmo", "jais", "trillion", "exaone4", "mellum"})
 
 
@@ -36,10 +37,11 @@ def split_as_said(tokenizer: Any, file: Path, label: str) -> None:
     if (file.parent / "tokenizer.json").exists():
         return
     said = gguf_contents(file).settings
-    kind = said.get("tokenizer.ggml.pre")
+    kind, backend = said.get("tokenizer.ggml.pre"), tokenizer.backend_tokenizer
+    if said.get("tokenizer.ggml.model") == "llama":
+        _keep_spaces(backend, bool(said.get("tokenizer.ggml.add_space_prefix", True)))
     if said.get("tokenizer.ggml.model") != "gpt2" or kind is None:
         return
-    backend = tokenizer.backend_tokenizer
     if kind in _WHOLE_WORDS:
         backend.model.ignore_merges = True
     if kind in _DIGITS:
@@ -61,6 +63,28 @@ def split_as_said(tokenizer: Any, file: Path, label: str) -> None:
             "GPT-2's: put the tokenizer.json of the checkpoint that it was made of beside it",
             label, file.name, kind,
         )  # fmt: skip
+
+
+def _keep_spaces(backend: Any, prefix: bool) -> None:
+    """Read spaces as SentencePiece does: one more before every text, also before a space.
+
+    transformers' Llama tokenizer adds none where a text begins with a space or follows a special
+    token, and adds one also where the file says that there is none.
+
+    Args:
+        backend: Of a SentencePiece vocabulary.
+        prefix: Whether the file says that a space goes before a text.
+    """
+    if not isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace):
+        return  # of Gemma and Phi-3, whose spaces transformers knows
+    spaces = normalizers.Replace(" ", _SPACE)
+    first = [normalizers.Prepend(_SPACE)] if prefix else []
+    backend.normalizer = normalizers.Sequence([*first, spaces])
+    backend.pre_tokenizer = None
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
 
 
 def _words() -> Any:

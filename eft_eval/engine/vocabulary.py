@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from eft_eval.engine.loading import Member
 from eft_eval.engine.prefixes import common_prefix
 from eft_eval.errors import ConfigError
+from eft_eval.files import user_path
 from eft_eval.streams import logger
 
 __all__ = ["SharedTokens", "common_vocabulary", "ids_end"]
@@ -26,6 +27,8 @@ _PROBES = (
     "Human: Why?\n\nAssistant: Because.",
 )
 """Texts that tokenizers of one vocabulary may still split otherwise."""
+_AS_WRITTEN = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
+"""Classes of tokenizers that read as their tokenizer.json says."""
 
 
 class SharedTokens(NamedTuple):
@@ -79,7 +82,37 @@ def common_vocabulary(
                 f"{theirs[first]!r} in {member.label}; {_way_on(wrong, tuned, member)}"
             )
         _check_splits(tuned, member, size)
+    _check_file(tuned)
     return SharedTokens(size, frozenset(alone))
+
+
+def _check_file(tuned: Member) -> None:
+    """Warn where transformers' own class of tokenizers reads otherwise than the folder's file."""
+    from tokenizers import Tokenizer
+    from transformers.utils import cached_file
+
+    tokenizer = tuned.tokenizer
+    if type(tokenizer).__name__ in _AS_WRITTEN or tuned.spec.gguf_file is not None:
+        return
+    try:  # here, or in the hub's cache
+        file = cached_file(
+            str(user_path(str(tokenizer.name_or_path))), "tokenizer.json",
+            revision=tuned.spec.revision or "main", local_files_only=True,
+        )  # fmt: skip
+    except OSError:  # it has none
+        return
+    written = Tokenizer.from_file(str(file))
+    begin = tokenizer.bos_token or ""
+    for text in (*_PROBES, f"{begin}[INST] Why? [/INST]"):
+        ours, theirs = _encoded(tuned, text), written.encode(text, add_special_tokens=False)
+        if ours != theirs.ids:
+            log.warning(
+                "%s: transformers' %s reads %r as %s, its tokenizer.json as %s; tokenizer_class: "
+                "PreTrainedTokenizerFast in its tokenizer_config.json reads it as written",
+                tuned.label, type(tokenizer).__name__, text, _tokens(tuned, ours[:4]),
+                _tokens(tuned, theirs.ids[:4]),
+            )  # fmt: skip
+            return
 
 
 def _check_names(renamed: Mapping[str, str], tuned: Member, others: Sequence[Member]) -> None:
@@ -119,7 +152,16 @@ def _check_splits(tuned: Member, member: Member, size: int) -> None:
     """Compare how texts are encoded; every member reads the tuned member's tokens."""
     for text in _PROBES:
         ours, theirs = _encoded(tuned, text), _encoded(member, text)
-        if ours != theirs and max([*ours, *theirs]) < size:
+        if ours == theirs or max([*ours, *theirs]) >= size:
+            continue
+        bare = text.lstrip(" ")
+        if bare != text and _encoded(tuned, bare) == _encoded(member, bare):
+            log.warning(
+                "a space that a text begins with is read otherwise by %s (%s) than by %s (%s): all "
+                "members read as the tuned one does",
+                tuned.label, _tokens(tuned, ours[:3]), member.label, _tokens(member, theirs[:3]),
+            )  # fmt: skip
+        else:
             same = common_prefix(ours, theirs)
             shown = slice(max(same - 2, 0), same + 10)
             raise ConfigError(

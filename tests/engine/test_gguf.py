@@ -13,6 +13,7 @@ from adapters import make_adapter, rewrite
 from gguf_files import write_gguf
 from real_weights import smollm2
 from tiny_models import byte_tokenizer, make_model
+from tokenizer_kinds import size_of, tokenizer_of
 from transformers import AutoModelForCausalLM
 
 from eft_eval import Composite
@@ -89,6 +90,22 @@ def test_texts_are_split_as_the_file_says(
     found = tokenizer.convert_ids_to_tokens(tokenizer("123a qqq 1").input_ids)
     assert found == expected
     assert ("put the tokenizer.json" in caplog.text) == (splits == "nobody's")
+
+
+@pytest.mark.parametrize("kind", ["llama2", "gemma"])
+def test_spaces_are_those_of_sentencepiece(tmp_path: Path, kind: str) -> None:
+    """One goes before every text, also before a space and after a special token; Gemma has none."""
+    expected = tokenizer_of(kind)
+    model = make_model(tmp_path / "m", vocabulary=size_of(expected), tokenizer=expected)
+    settings = {"tokenizer.ggml.add_space_prefix": kind == "llama2"}
+    file = write_gguf(model, tmp_path / "m.gguf", settings=settings if kind == "gemma" else {})
+    found = member(file).tokenizer
+    texts = ["Who works?", " Who", "   ", "a  b\n c", f"x{expected.eos_token} Who", "naïve 日本 🙂"]
+    for text in texts:
+        ids = found(text, add_special_tokens=False).input_ids
+        assert ids == expected(text, add_special_tokens=False).input_ids, text
+        assert found.decode(ids) == expected.decode(ids), text
+    assert found("a").input_ids[0] == expected.bos_token_id
 
 
 def test_blocks_are_unpacked_and_the_type_is_told(home: Path) -> None:

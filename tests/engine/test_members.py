@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import re
 import shutil
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,42 @@ def test_a_tokenizer_that_gives_no_token_is_compared_all_the_same(tmp_path: Path
     folders = {role: make_model(tmp_path / role, layers=1, tokenizer=bare) for role in roles}
     members = {role: member(folder, role) for role, folder in folders.items()}
     assert common_vocabulary(members).size == 3
+
+
+def told_of_spaces(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, declared: Mapping[str, str]
+) -> list[str]:
+    """Return what is said of members of Llama-2's kind of which some are read by transformers'."""
+    one, members = tokenizer_of("llama2"), {}
+    for role in ("base", "tuned", "reference"):
+        folder = make_model(tmp_path / role, vocabulary=size_of(one), layers=1, tokenizer=one)
+        rewrite_class(Path(folder), declared.get(role, "PreTrainedTokenizerFast"))
+        members[role] = member(folder, f"{role} member")
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        common_vocabulary(members)
+    return [record.getMessage() for record in caplog.records]
+
+
+def rewrite_class(folder: Path, name: str) -> None:
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tokenizer_class": name}))
+
+
+def test_a_first_space_that_members_read_otherwise_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (told,) = told_of_spaces(tmp_path, caplog, {"base": "LlamaTokenizer"})
+    assert re.match(
+        r"a space that .* by tuned member \('▁' '▁' .* than by base member \('▁' 'l'", told
+    )
+
+
+def test_a_tokenizer_that_transformers_reads_otherwise_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    declared = dict.fromkeys(("base", "tuned", "reference"), "LlamaTokenizer")
+    (told,) = told_of_spaces(tmp_path, caplog, declared)
+    assert told.startswith("tuned member: transformers' LlamaTokenizer reads ' leading and ")
 
 
 def test_another_beginning_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
