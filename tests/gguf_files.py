@@ -29,13 +29,13 @@ def write_gguf(
     kind: str = "F32",
     *,
     splits: str = "gpt-2",
-    merges: Sequence[str] = ("q q",),
+    merges: Sequence[str] = ("q q", "q q"),
     settings: Mapping[str, object] = MappingProxyType({}),
     tensors: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> str:
     """Write a Llama model and its tokenizer as a GGUF file whose matrices are of ``kind``.
 
-    A byte tokenizer has the token ``qq``, or those of other ``merges``: readers want one. One with
+    A byte tokenizer has the token ``qq``, or those of other ``merges``: readers want two. One with
     bytes to fall back on is written as SentencePiece's. How texts are split before, further
     settings and tensors are written as they are.
     """

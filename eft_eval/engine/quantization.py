@@ -13,19 +13,19 @@ from eft_eval.errors import ConfigError
 __all__ = ["asked_quantization", "check_quantization", "declared_quantization"]
 
 _PACKAGES = {
-    "bitsandbytes": "bitsandbytes",
-    "bitsandbytes_8bit": "bitsandbytes",
-    "bitsandbytes_4bit": "bitsandbytes",
-    "gptq": "gptqmodel",
-    "awq": "gptqmodel",
-    "torchao": "torchao",
-    "compressed-tensors": "compressed_tensors",
-    "quanto": "optimum.quanto",
-    "hqq": "hqq",
-    "aqlm": "aqlm",
-    "eetq": "eetq",
-    "quark": "quark",
-    "auto-round": "auto_round",
+    "bitsandbytes": ("bitsandbytes",),
+    "bitsandbytes_8bit": ("bitsandbytes",),
+    "bitsandbytes_4bit": ("bitsandbytes",),
+    "gptq": ("gptqmodel", "optimum"),
+    "awq": ("gptqmodel",),
+    "torchao": ("torchao",),
+    "compressed-tensors": ("compressed_tensors",),
+    "quanto": ("optimum.quanto",),
+    "hqq": ("hqq",),
+    "aqlm": ("aqlm",),
+    "eetq": ("eetq",),
+    "quark": ("quark",),
+    "auto-round": ("auto_round",),
 }
 """What transformers imports for a checkpoint's ``quant_method``."""
 
@@ -68,13 +68,13 @@ def check_quantization(config: Any, asked: str | None, label: str) -> None:
             f"{label}: its checkpoint is quantised already ({method}): leave quantization={asked} "
             "out"
         )
-    package = _PACKAGES.get(method)
-    if package is not None and _missing(package):
-        name = package.partition(".")[0].replace("_", "-")
-        name = "optimum-quanto" if package == "optimum.quanto" else name
+    missing = [one for one in _PACKAGES.get(method, ()) if _missing(one)]
+    if missing:
+        names = ["optimum-quanto" if one == "optimum.quanto" else one for one in missing]
+        names = [one.replace("_", "-") for one in names]
         raise ConfigError(
-            f"{label}: its checkpoint is quantised with {method}, which needs {name}: "
-            f"pip install {name}"
+            f"{label}: its checkpoint is quantised with {method}, which needs "
+            f"{' and '.join(names)}: pip install {' '.join(names)}"
         )
 
 

@@ -33,7 +33,7 @@ def declares(folder: Path, **settings: object) -> Member:
 @pytest.mark.parametrize(
     ("method", "package"),
     [
-        ("gptq", "gptqmodel"),
+        ("gptq", "gptqmodel optimum"),
         ("awq", "gptqmodel"),
         ("bitsandbytes", "bitsandbytes"),
         ("torchao", "torchao"),
