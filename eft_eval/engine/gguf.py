@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +57,11 @@ def check_gguf(folder: Path, file: str, label: str) -> None:
         raise ConfigError(f"{label}: {folder} has no file {file}; GGUF files in there: {found}")
     if find_spec("gguf") is None:
         raise ConfigError(f'{label}: a GGUF file needs gguf: pip install "eft-eval[gguf]"')
+    if find_spec("transformers.integrations.gguf") is None:
+        raise ConfigError(
+            f"{label}: a GGUF file needs transformers 5.17 or later: {version('transformers')}, which "
+            "is here, leaves out the beginning of sequence and how texts are split"
+        )
     if (folder / file).is_file():
         with (folder / file).open("rb") as stream:
             if stream.read(4) != b"GGUF":

@@ -93,8 +93,5 @@ def _words() -> Any:
 
 def _known() -> frozenset[str]:
     """Return the ways to split that this transformers knows."""
-    try:
-        mapping = import_module("transformers.integrations.gguf.gguf_tokenizer_mapping")
-    except ImportError:
-        return frozenset()
+    mapping = import_module("transformers.integrations.gguf.gguf_tokenizer_mapping")
     return frozenset(getattr(mapping, "GGUF_PRE_TOKENIZER_SPLITS", ()))

@@ -17,12 +17,14 @@ from tokenizer_kinds import size_of, tokenizer_of
 from transformers import AutoModelForCausalLM
 
 from eft_eval import Composite
+from eft_eval.engine import gguf
 from eft_eval.engine.gguf import finish
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec, canonical_name, parse_recipe
 
 pytest.importorskip("gguf", reason="GGUF files need eft-eval[gguf]")
+pytest.importorskip("transformers.integrations.gguf", reason="GGUF files need transformers 5.17")
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +278,13 @@ def test_the_end_of_a_turn_ends_an_answer(home: Path, tmp_path: Path) -> None:
     settings = {"tokenizer.ggml.eot_token_id": 7, "tokenizer.ggml.eom_token_id": 9}
     file = write_gguf(str(home / "model"), tmp_path / "turns.gguf", settings=settings)
     assert member(file).stop_tokens == {1, 7, 9}
+
+
+def test_an_older_transformers_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = "transformers.integrations.gguf"
+    monkeypatch.setattr(gguf, "find_spec", lambda name: None if name == older else name)
+    with pytest.raises(ConfigError, match=r"^tuned member: .* needs transformers 5\.17 or later: "):
+        member(str(home / "model.gguf"))
 
 
 def test_what_is_no_file_is_one_line(home: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from eft_eval.model_adapters.eft import EFTLM
 
 pytest.importorskip("peft", reason="adapters need eft-eval[peft]")
 pytest.importorskip("gguf", reason="GGUF files need eft-eval[gguf]")
+pytest.importorskip("transformers.integrations.gguf", reason="GGUF files need transformers 5.17")
 
 
 def test_results_say_adapter_and_type(tmp_path: Path) -> None:
