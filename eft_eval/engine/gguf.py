@@ -59,8 +59,8 @@ def check_gguf(folder: Path, file: str, label: str) -> None:
         raise ConfigError(f'{label}: a GGUF file needs gguf: pip install "eft-eval[gguf]"')
     if find_spec("transformers.integrations.gguf") is None:
         raise ConfigError(
-            f"{label}: a GGUF file needs transformers 5.17 or later: {version('transformers')}, which "
-            "is here, leaves out the beginning of sequence and how texts are split"
+            f"{label}: a GGUF file needs transformers 5.17 or later: {version('transformers')}, "
+            "which is here, leaves out the beginning of sequence and how texts are split"
         )
     if (folder / file).is_file():
         with (folder / file).open("rb") as stream:
