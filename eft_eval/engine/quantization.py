@@ -12,7 +12,7 @@ from eft_eval.errors import ConfigError
 
 __all__ = ["asked_quantization", "check_quantization", "declared_quantization"]
 
-_PACKAGES = {
+_PACKAGES: dict[str, tuple[str, ...]] = {
     "bitsandbytes": ("bitsandbytes",),
     "bitsandbytes_8bit": ("bitsandbytes",),
     "bitsandbytes_4bit": ("bitsandbytes",),
