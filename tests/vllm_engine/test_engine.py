@@ -24,7 +24,14 @@ from openai import OpenAI
 from reference import Reference
 from scipy.stats import chi2, chisquare
 from tokenizer_kinds import size_of, tokenizer_of
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 from vllm_commands import GIVEN, REAL, environment, harness
 
 from eft_eval.composite.encoding import TextEncoding
@@ -36,7 +43,9 @@ PAIRS = [["What is", " the capital of France?"], ["hello", " world, how are you?
 pytestmark = REAL
 
 
-def model(folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, *, tied: bool) -> str:
+def model(
+    folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, *, tied: bool, **more: Any
+) -> str:
     """Save a random model: (width, layers, tokens that pad the vocabulary)."""
     width, layers, padding = shape
     tokenizer = tokenizer_of("qwen")  # AutoTokenizer gives Qwen2 models Qwen's own splits
@@ -53,6 +62,7 @@ def model(folder: Path, kind: Any, shape: tuple[int, int, int], seed: int, *, ti
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         tie_word_embeddings=tied,
+        **more,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -69,6 +79,23 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "tuned": model(root / "tuned", Qwen2Config, (64, 2, 0), 1, tied=True),
         "reference": model(root / "reference", Qwen2Config, (64, 2, 0), 2, tied=True),
         "qwen3": model(root / "qwen3", Qwen3Config, (96, 2, 8), 3, tied=False),
+        # windows of all layers, in two sizes, and of some
+        "mistral": model(
+            root / "mistral", MistralConfig, (128, 3, 0), 4, tied=False, sliding_window=8
+        ),
+        "mistral16": model(
+            root / "mistral16", MistralConfig, (64, 2, 0), 5, tied=False, sliding_window=16
+        ),
+        "gemma": model(
+            root / "gemma",
+            Gemma3TextConfig,
+            (64, 2, 0),
+            6,
+            tied=True,
+            sliding_window=12,
+            layer_types=["sliding_attention", "full_attention"],
+            pad_token_id=None,
+        ),
     }
 
 
@@ -100,8 +127,11 @@ def ask(tmp_path: Path, recipe: dict[str, Any], **changes: Any) -> dict[str, Any
         {"deltas": [("tuned", "reference", 0.7), ("qwen3", "reference", -0.4)], "block": 0},
         # down-scaling: the small model is the base, and Qwen3 the larger pair's tuned one
         {"base": "reference", "deltas": [("qwen3", "base", 1.0)], "block": 0},
+        # the base's windows are not the others', and the responses are longer than these
+        {"base": "mistral", "block": 0},
+        {"base": "mistral", "deltas": [("gemma", "mistral16", 1.0)], "block": 0},
     ],
-    ids=["up", "up, drafted", "filter", "two deltas", "down"],
+    ids=["up", "up, drafted", "filter", "two deltas", "down", "window below", "windows"],
 )
 def test_equal_to_the_float64_loop(
     folders: dict[str, str], tmp_path: Path, recipe: dict[str, Any]
