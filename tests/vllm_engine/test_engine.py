@@ -155,7 +155,7 @@ def test_equal_to_the_float64_loop(
     for (context, continuation), (value, greedy) in zip(PAIRS, found["scores"], strict=True):
         pair = encoding.pair(context, continuation)
         expected, is_greedy = reference.score(pair.context, pair.continuation)
-        assert value == pytest.approx(expected, abs=2e-4)
+        assert value == pytest.approx(expected, abs=1e-4)
         assert greedy == is_greedy
     assert (found["drafted"] > 0) == (recipe["block"] != 0)
 
@@ -263,7 +263,7 @@ def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path
     of_task = results["config"]["eft_decoding"]["unfinished_by_task"]
     assert of_task == {"say": {"unfinished": 1, "responses": 1, "share": 1.0}}
     scores = [[float(one[0][0]) for one in found[name]["pick"]] for name in found]
-    assert scores[1] == pytest.approx(scores[0], abs=2e-4)
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_the_server(
     assert found == [expected[prompt] for prompt in PROMPTS * 16]
     scored = local_completions(address, folders["tuned"], tmp_path)
     own = [reference.score(*encoding.pair("Pick one:", f" {word}")[:2])[0] for word in WORDS]
-    assert scored == pytest.approx(own, abs=2e-4)
+    assert scored == pytest.approx(own, abs=1e-4)
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=60) in (0, -signal.SIGTERM)
 
