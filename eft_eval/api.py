@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from typing_extensions import Self
 
+from eft_eval.composite.encoding import listed_texts
 from eft_eval.composite.mathematics import request_seed
 from eft_eval.composite.memory import check_memory
 from eft_eval.composite.model import CompositeModel
@@ -22,7 +23,13 @@ from eft_eval.composite.scoring import Scored, ScoredRow, continuation_log_probs
 from eft_eval.decoding.drafting import draft_view
 from eft_eval.decoding.loop import Decoder
 from eft_eval.decoding.reasoning import AnswerStops, Reasoning, reasoning_of
-from eft_eval.decoding.requests import Generation, Request, SamplingRule, check_rule
+from eft_eval.decoding.requests import (
+    Generation,
+    Request,
+    SamplingRule,
+    check_rule,
+    check_whole,
+)
 from eft_eval.decoding.stopping import StopStrings
 from eft_eval.decoding.tracing import Trace, trace_tokens
 from eft_eval.errors import ConfigError, nearest
@@ -115,7 +122,7 @@ class Composite(CompositeModel):
         top_p: float | None = None,
         min_p: float | None = None,
         typical_p: float | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         think_end_token: str | int | None = None,
         seed: int = 1234,
         batch_size: int = 8,
@@ -134,7 +141,7 @@ class Composite(CompositeModel):
             top_p: Sample within the smallest set of this mass.
             min_p: Sample among tokens of at least this share of the best one's probability.
             typical_p: Sample within the most typical tokens of this mass.
-            stop: Strings that end a response; with ``think_end_token`` its answer.
+            stop: Strings that end a response, or one; with ``think_end_token`` its answer.
             think_end_token: What ends the reasoning of a member that thinks, a text or a token's
                 id: only what follows is the response, which is empty where reasoning did not end.
             seed: The same seed and prompt give the same sample, in any batch; a prompt that is
@@ -146,11 +153,15 @@ class Composite(CompositeModel):
             progress: Whether a bar shows how many have ended; None: in a notebook.
 
         Raises:
-            ConfigError: ``prompts`` is one text, a prompt is too long, memory is short, or an
-                argument is nothing that tokens can be chosen by.
+            ConfigError: ``prompts`` are no list of texts, a prompt is too long, memory is short, or
+                an argument is nothing that tokens can be chosen by.
         """
-        if isinstance(prompts, str):
-            raise ConfigError("prompts: got one text, expected a list of texts")
+        prompts = listed_texts("prompts", prompts)
+        stop = [stop] if isinstance(stop, str) else listed_texts("stop", stop or ())
+        check_whole("max_new_tokens", max_new_tokens, 1)
+        check_whole("batch_size", batch_size, 1)
+        if block not in (None, "auto"):
+            check_whole("block", block, 0)
         rule = check_rule(SamplingRule(temperature, top_k, top_p, min_p, typical_p))
         reasoning = reasoning_of(self.tokenizer, think_end_token)
         if reasoning is not None and self._vllm is not None:
@@ -212,8 +223,10 @@ class Composite(CompositeModel):
         Raises:
             ConfigError: A continuation has no token of its own, or a pair is too long.
         """
+        check_whole("batch_size", batch_size, 1)
         rows = []
-        for context, continuation in pairs:
+        for pair in pairs:
+            context, continuation = _pair(pair)
             before, tokens, moved = self.encoding.pair(context, continuation)
             self.check_tokens(tokens)
             rows.append(ScoredRow(self._fitting(context, before, len(tokens), moved), tokens))
@@ -254,6 +267,9 @@ class Composite(CompositeModel):
         Raises:
             ConfigError: The response is empty, or the prompt is too long.
         """
+        check_whole("top", top, 1)
+        check_whole("max_new_tokens", max_new_tokens, 1)
+        check_rule(SamplingRule(temperature))
         if self._vllm is not None:
             raise ConfigError('trace needs every member\'s own logits: load without engine="vllm"')
         if response is None:
@@ -267,7 +283,7 @@ class Composite(CompositeModel):
             views = self._fitting(prompt, before, len(tokens), moved)
         # a response of one's own goes on from the prompt; what a model says stands alone
         pieces = self.encoding.pieces(tokens, () if response is None else before)
-        records = trace_tokens(self, views, tokens, pieces, top)
+        records = trace_tokens(self, views, tokens, pieces, min(top, self.vocabulary))
         role = self.views[draft_view(self)].role
         return Trace(self.name, role, prompt, "".join(pieces), records)
 
@@ -328,6 +344,15 @@ class Composite(CompositeModel):
         text = self.encoding.text(made.tokens) if answer is None else answer
         ends = [text.index(one) for one in stop if one and one in text]
         return text[: min(ends)] if ends else text
+
+
+def _pair(given: Any) -> tuple[str, str]:
+    if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
+        raise ConfigError(
+            f"pairs: got {repr(given)[:80]}, expected a list of (context, continuation)"
+        )
+    context, continuation = listed_texts("pairs", given)
+    return context, continuation
 
 
 def _by_reasoning(

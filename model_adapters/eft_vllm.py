@@ -31,7 +31,8 @@ from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
 from eft_eval.model_adapters.rolling import whole_texts
 from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
-from eft_eval.recipe import identity, parse_recipe, split_recipe
+from eft_eval.model_adapters.settings import whole_number
+from eft_eval.recipe import identity, parse_recipe, split_recipe, with_flags
 from eft_eval.recipe.parse import RECIPE_KEYS
 from eft_eval.streams import logger, one_line_errors, say
 from eft_eval.vllm.arguments import engine_arguments, with_scored_token
@@ -122,6 +123,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def __init__(self, **model_args: Any) -> None:
         values, rest = split_recipe(model_args)
+        rest = with_flags(rest)
         rest.pop("device", None)  # lm-eval's command asks for one; vLLM has its own
         if rest.get("max_length") is not None:
             if rest.get("max_model_len") is not None:
@@ -132,7 +134,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
             LoadOptions(
                 trust_remote_code=bool(rest.get("trust_remote_code", False)),
                 add_bos_token=rest.get("add_bos_token"),
-                prefix_token_id=rest.get("prefix_token_id"),
+                prefix_token_id=whole_number("prefix_token_id", rest.get("prefix_token_id"), 0),
                 engine="vllm",
             ),
         )

@@ -18,9 +18,11 @@ from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_
 from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.model_adapters.chat import ChatTurns
 from eft_eval.model_adapters.rolling import whole_texts
+from eft_eval.streams import logger
 
 __all__ = ["ScoringLM"]
 
+log = logger("lm_eval.eft")
 _TOKENS = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
@@ -141,6 +143,27 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             self.composite.check_tokens(continuation)
             rows.append(ScoredRow(contexts, continuation))
         return rows
+
+    def _batch_scheduler(self, pos: int, n_reordered_requests: Sequence[_TOKENS]) -> int:
+        """Return the batch size at a place; ``auto:N`` searches for one at N places.
+
+        Ranks, whose requests differ, search once, together.
+        """
+        count = len(n_reordered_requests)
+        often = 1 if self.world_size > 1 else min(int(self.batch_schedule), count)
+        part = pos * often // count
+        if part not in self.batch_sizes:
+            if self.batch_sizes.get(part - 1) == self.max_batch_size:
+                self.batch_sizes[part] = self.max_batch_size
+            else:
+                self.batch_sizes[part] = self._detect_batch_size(n_reordered_requests, pos)
+                log.info(
+                    "batch_size=auto: scoring in batches of %d from request %d of %d on",
+                    self.batch_sizes[part],
+                    pos + 1,
+                    count,
+                )
+        return int(self.batch_sizes[part])
 
     def _detect_batch_size(self, requests: Sequence[_TOKENS] | None = None, pos: int = 0) -> int:
         """Return the largest batch (up to ``max_batch_size``) that fits into memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,6 +14,7 @@ import torch
 import torch.distributed
 from accelerate import Accelerator, InitProcessGroupKwargs
 
+from eft_eval.engine.devices import usable_device
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec, Recipe, needs
 
@@ -20,12 +22,9 @@ from eft_eval.recipe import MemberSpec, Recipe, needs
 def pick_device(asked: str | None) -> torch.device:
     """Return the device asked for; lm-eval's command asks for cuda:0 on every machine."""
     count = torch.cuda.device_count()
-    if asked is None or (count == 0 and asked.startswith("cuda")):
+    if asked is None or (count == 0 and str(asked).startswith("cuda")):
         return torch.device("cuda" if count else "cpu")
-    device = torch.device(asked)
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError(f"device: got {asked!r}, but this machine has {count} CUDA devices")
-    return device
+    return usable_device(asked, "device")
 
 
 def rank_attributes(asked: str | None) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def rank_attributes(asked: str | None) -> dict[str, Any]:
     Raises:
         ConfigError: There are several processes, and accelerate does not join them.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE") or "1") == 1:
         return {"_device": pick_device(asked), "_rank": 0, "_world_size": 1}
     # a rank may wait long for another's judge or download
     patience = InitProcessGroupKwargs(timeout=timedelta(weeks=1))
@@ -72,7 +71,7 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         runtime: Run-time arguments of ``model_args``.
     """
-    limit = runtime.get("max_length")
+    limit, prefix = runtime.get("max_length"), runtime.get("prefix_token_id")
     end: Any = runtime.get("think_end_token")
     thinking = runtime.get("enable_thinking")
     if thinking and end is None:
@@ -87,8 +86,8 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
         "add_bos_token": runtime.get("add_bos_token"),
         "truncation": bool(runtime.get("truncation", False)),
         "logits_cache": bool(runtime.get("logits_cache", True)),
-        "_max_length": _whole("max_length", limit),
-        "custom_prefix_token_id": _whole("prefix_token_id", runtime.get("prefix_token_id")),
+        "_max_length": whole_number("max_length", limit),
+        "custom_prefix_token_id": whole_number("prefix_token_id", prefix, 0),
         "enable_thinking": thinking,
         "chat_template_args": template_args,
         "think_end_token": int(end) if str(end).isdigit() else end,
@@ -97,19 +96,20 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
 
 def batch_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of `HFLM` that say how batches are made and summed, checked."""
-    size, _, schedule = str(runtime.get("batch_size") or 1).partition(":")
+    given = runtime.get("batch_size")
+    size, _, schedule = str(1 if given is None else given).partition(":")
     try:
         batch = size if size == "auto" else int(size)
         often = float(schedule or 1)
     except ValueError:
-        raise ConfigError(
-            f"batch_size: got {runtime.get('batch_size')!r}, expected a number, auto or auto:N"
-        ) from None
+        batch, often = 0, 0.0
+    if (batch != "auto" and int(batch) < 1) or not 1 <= often < math.inf:
+        raise ConfigError(f"batch_size: got {given!r}, expected a number from 1 on, auto or auto:N")
     return {
         "batch_size_per_gpu": batch,
         "batch_schedule": often,
         "batch_sizes": {},
-        "max_batch_size": _whole("max_batch_size", runtime.get("max_batch_size")) or 64,
+        "max_batch_size": whole_number("max_batch_size", runtime.get("max_batch_size")) or 64,
         "softmax_dtype": _dtype("softmax_dtype", runtime),
         "mixed_precision_dtype": _dtype("mixed_precision_dtype", runtime),
     }
@@ -129,11 +129,21 @@ def _dtype(name: str, runtime: Mapping[str, Any]) -> torch.dtype | None:
     return found
 
 
-def _whole(name: str, given: Any) -> int | None:
+def whole_number(name: str, given: Any, least: int = 1) -> int | None:
+    """Return a whole number that may be given as text, None where there is none.
+
+    Raises:
+        ConfigError: It is none, or too small.
+    """
+    if given is None:
+        return None
     try:
-        return None if given is None else int(given)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}: got {given!r}, expected a whole number") from None
+        found = float(given) if not isinstance(given, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not (math.isfinite(found) and found == int(found) and found >= least):
+        raise ConfigError(f"{name}: got {given!r}, expected a whole number from {least} on")
+    return int(found)
 
 
 def _mapping(name: str, given: Any) -> dict[str, Any]:

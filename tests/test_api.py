@@ -199,11 +199,38 @@ def test_reprs_are_short(composite: Composite, folders: dict[str, str]) -> None:
         (lambda c: c.generate(["Hello"], max_new_tokens=10**6), "do not fit"),
         (lambda c: c.loglikelihood([("a", "b"), ("a", "")]), "continuation after ….a. is empty"),
         (lambda c: c.trace("a", ""), "continuation after ….a. is empty"),
+        (lambda c: c.generate(["a", 5]), "prompts: got 5 among them, expected texts"),
+        (lambda c: c.generate(None), "prompts: got None, expected a list of texts"),
+        (lambda c: c.generate(["a"], stop=["b", 5]), "stop: got 5 among them"),
+        (lambda c: c.generate(["a"], max_new_tokens=0), "max_new_tokens: got 0, expected a whole"),
+        (lambda c: c.generate(["a"], max_new_tokens=2.0), "max_new_tokens: got 2.0"),
+        (lambda c: c.generate(["a"], batch_size=0), "batch_size: got 0, expected a whole number"),
+        (lambda c: c.generate(["a"], block=-1), "block: got -1, expected a whole number from 0"),
+        (lambda c: c.generate(["a"], block="x"), "block: got 'x', expected a whole number from 0"),
+        (lambda c: c.generate(["a"], temperature=None), "temperature: got None, expected a number"),
+        (lambda c: c.generate(["a"], temperature=1.0, top_k="5"), "top_k: got '5', expected a num"),
+        (lambda c: c.loglikelihood(("ab", "cd")), "pairs: got 'ab', expected a list of"),
+        (lambda c: c.loglikelihood([("a", "b", "c")]), "pairs: got .*, expected a list of"),
+        (lambda c: c.loglikelihood([("a", None)]), "pairs: got None among them, expected texts"),
+        (lambda c: c.loglikelihood([("a", "b")], batch_size=-1), "batch_size: got -1"),
+        (lambda c: c.trace("a", "b", top=0), "top: got 0, expected a whole number from 1 on"),
     ],
 )
 def test_bad_input_is_one_line(composite: Composite, call: object, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         call(composite)  # type: ignore[operator]  # one of the lambdas above
+
+
+def test_texts_may_come_one_by_one_and_a_stop_string_alone(composite: Composite) -> None:
+    prompts = ["Hello", "Why?"]
+    expected = composite.generate(prompts, max_new_tokens=12, stop=["zz"])
+    assert all(expected)
+    assert composite.generate(iter(prompts), max_new_tokens=12, stop="zz") == expected
+    assert composite.generate(prompts, max_new_tokens=12, stop=None) == expected  # type: ignore[arg-type]
+    cut = expected[0][3:5]
+    assert composite.generate(prompts, max_new_tokens=12, stop=cut) == [
+        text.split(cut)[0] for text in expected
+    ]
 
 
 def test_memory_is_checked_before_loading(

@@ -5,7 +5,7 @@ Knows a tokenizer, no models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from eft_eval.characters import HALF_CHARACTER
 from eft_eval.engine.vocabulary import ids_end
 from eft_eval.errors import ConfigError
 
-__all__ = ["Pair", "TextEncoding"]
+__all__ = ["Pair", "TextEncoding", "listed_texts"]
 
 _ANCHOR = 4  # tokens before a token that its text depends on: spaces, and parts of a character
 
@@ -175,3 +175,25 @@ def _shared(first: str, second: str) -> int:
     """Return the length of what two texts begin with alike."""
     end = min(len(first), len(second))
     return next((at for at in range(end) if first[at] != second[at]), end)
+
+
+def listed_texts(name: str, given: Iterable[str]) -> list[str]:
+    """Return several texts as a list.
+
+    Args:
+        name: Of the argument, for the error.
+        given: The texts.
+
+    Raises:
+        ConfigError: It is one text, whose characters would be taken for texts, or no texts.
+    """
+    if isinstance(given, (str, bytes)):
+        raise ConfigError(f"{name}: got one text, expected a list of texts")
+    try:
+        found = list(given)
+    except TypeError:
+        raise ConfigError(f"{name}: got {given!r}, expected a list of texts") from None
+    for one in found:
+        if not isinstance(one, str):
+            raise ConfigError(f"{name}: got {repr(one)[:80]} among them, expected texts")
+    return found

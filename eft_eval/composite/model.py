@@ -18,11 +18,12 @@ from typing_extensions import Self
 
 from eft_eval.composite.encoding import TextEncoding
 from eft_eval.composite.mathematics import add_filtered_tuned, add_term
+from eft_eval.engine.devices import usable_device
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.members import load_members
 from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
-from eft_eval.recipe import Recipe, canonical_name, parse_recipe
+from eft_eval.recipe import Recipe, canonical_name, parse_recipe, with_flags
 
 __all__ = ["CompositeModel", "View", "views_of"]
 
@@ -82,9 +83,14 @@ class CompositeModel:
             engine: What runs the members, a key of `eft_eval.engine.loading.ENGINES`.
         """
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        options = LoadOptions(
-            torch.device(chosen), trust_remote_code, use_fast_tokenizer, add_bos_token, engine
+        flags = with_flags(
+            {
+                "trust_remote_code": trust_remote_code,
+                "use_fast_tokenizer": use_fast_tokenizer,
+                "add_bos_token": add_bos_token,
+            }
         )
+        options = LoadOptions(usable_device(chosen, "device"), engine=engine, **flags)
         return cls(parse_recipe(recipe), options)
 
     def __repr__(self) -> str:

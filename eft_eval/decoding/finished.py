@@ -164,9 +164,7 @@ class FinishedResponses:
     def _append(self, line: bytes) -> None:
         if self._file is None:
             self._file = self._new_file()
-        rest = memoryview(b"\n" + line if self._torn else line)
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
+        _write(self._file, b"\n" + line if self._torn else line)
         self._torn = False
         now = time.monotonic()
         if now - self._synced > _SYNC_SECONDS:
@@ -176,13 +174,19 @@ class FinishedResponses:
     def _new_file(self) -> int:
         """Open a file of this process's own, which says what it is and is locked while it lives."""
         path = self.folder / f"{self._digest[:16]}-{secrets.token_hex(4)}.jsonl"
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o666)
-        _lock(file)
         about = {
             "eft_eval": "finished responses of a run that has not ended; safe to delete",
             "identity": self._identity,
         }
-        os.write(file, json.dumps(about, default=str).encode() + b"\n")
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o666)
+        try:
+            _lock(file)
+            _write(file, json.dumps(about, default=str).encode() + b"\n")
+        except OSError:  # a full disk has room for names of files
+            os.close(file)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
         return file
 
     def _forget_in(self, path: Path, done: set[str]) -> None:
@@ -198,6 +202,12 @@ class FinishedResponses:
             part = path.with_suffix(".part")
             part.write_bytes(b"".join([about, *left]))
             os.replace(part, path)
+
+
+def _write(file: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def _lock(file: int) -> bool:

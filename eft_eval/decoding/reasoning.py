@@ -101,8 +101,9 @@ def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
     """
     if end is None:
         return None
-    if not isinstance(end, int) and not str(end).strip():
-        raise ConfigError("think_end_token: got an empty text, expected a text or a token's id")
+    if isinstance(end, bool) or (not isinstance(end, int) and not str(end).strip()):
+        given = end if isinstance(end, bool) else "an empty text"
+        raise ConfigError(f"think_end_token: got {given}, expected a text or a token's id")
     if isinstance(end, int) and not 0 <= end < (size := ids_end(tokenizer)):
         raise ConfigError(
             f"think_end_token: got {end}, but the tuned member's tokens are 0 to "

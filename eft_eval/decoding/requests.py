@@ -7,7 +7,16 @@ from typing import Literal, NamedTuple, Protocol
 
 from eft_eval.errors import ConfigError
 
-__all__ = ["Finish", "Generation", "Request", "SamplingRule", "StopTest", "check_rule", "never"]
+__all__ = [
+    "Finish",
+    "Generation",
+    "Request",
+    "SamplingRule",
+    "StopTest",
+    "check_rule",
+    "check_whole",
+    "never",
+]
 
 Finish = Literal["stop", "length"]
 
@@ -38,6 +47,10 @@ class SamplingRule(NamedTuple):
 
 def check_rule(rule: SamplingRule) -> SamplingRule:
     """Return a rule as it is given; raise ConfigError where one of its numbers cannot be."""
+    for name, given in rule._asdict().items():
+        number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        if not number and (given is not None or name == "temperature"):
+            raise ConfigError(f"{name}: got {given!r}, expected a number")
     if not 0 <= rule.temperature < float("inf"):
         raise ConfigError(f"temperature: got {rule.temperature!r}, expected a number from 0 on")
     if rule.top_k is not None and (rule.top_k < 1 or rule.top_k != int(rule.top_k)):
@@ -48,6 +61,12 @@ def check_rule(rule: SamplingRule) -> SamplingRule:
     if rule.min_p is not None and not 0 <= rule.min_p <= 1:
         raise ConfigError(f"min_p: got {rule.min_p!r}, expected a number from 0 to 1")
     return rule
+
+
+def check_whole(name: str, given: object, least: int) -> None:
+    """Raise ConfigError unless it is a whole number of at least that."""
+    if not isinstance(given, int) or isinstance(given, bool) or given < least:
+        raise ConfigError(f"{name}: got {given!r}, expected a whole number from {least} on")
 
 
 class Request(NamedTuple):

@@ -112,7 +112,7 @@ class AdaptedMember(Member):
         """Bytes of the adapter's weights."""
         return max((Path(file).stat().st_size for file in self._weight_files), default=0)
 
-    def _check_packages(self) -> None:
+    def _check_machine(self) -> None:
         """The whole model has checked them."""
 
     def _check_folder(self) -> None:

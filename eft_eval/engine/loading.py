@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from eft_eval.engine.devices import usable_device
 from eft_eval.engine.end_tokens import configured_ends, end_tokens
 from eft_eval.engine.engine import Engine
 from eft_eval.engine.gguf import (
@@ -97,7 +98,7 @@ class Member:
         self.config = self._load_config()
         self._check_numbers()
         if self._options.engine != "vllm":
-            self._check_packages()
+            self._check_machine()
 
     def __repr__(self) -> str:
         return f"Member({self.label!r})"
@@ -317,7 +318,9 @@ class Member:
                     "whole number"
                 )
 
-    def _check_packages(self) -> None:
+    def _check_machine(self) -> None:
+        if self.spec.placement not in (None, "auto"):
+            usable_device(self.spec.placement, f"{self.label}: placement")
         check_quantization(self.config, self.spec.quantization, self.label)
 
     def _load_config(self) -> Any:

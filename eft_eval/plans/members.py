@@ -43,7 +43,7 @@ class PlannedMember(Member):
     """A member that is not going to be loaded here.
 
     The configurations of the named recipes' models are at hand, so that nobody is asked for them;
-    packages that quantised weights need may be on another machine.
+    devices, and packages that quantised weights need, may be on another machine.
     """
 
     def _load_config(self) -> Any:
@@ -52,7 +52,7 @@ class PlannedMember(Member):
             return super()._load_config()
         return config_of(known)
 
-    def _check_packages(self) -> None:
+    def _check_machine(self) -> None:
         pass
 
     @cached_property

@@ -16,6 +16,7 @@ from eft_eval.recipe.parse import (
     parse_model_args,
     parse_recipe,
     split_recipe,
+    with_flags,
 )
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "parse_recipe",
     "split_recipe",
     "weight_bytes",
+    "with_flags",
 ]

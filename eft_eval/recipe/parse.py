@@ -35,6 +35,13 @@ RUNTIME_KEYS = (
     "add_bos_token", "prefix_token_id", "parallelize", "think_end_token", "enable_thinking",
     "chat_template_args", "resume",
 )  # fmt: skip
+_FLAGS = (
+    "truncation", "logits_cache", "trust_remote_code", "use_fast_tokenizer", "add_bos_token",
+    "parallelize", "enable_thinking",
+)  # fmt: skip
+_WORDS = {"true": True, "yes": True, "on": True, "1": True} | {
+    "false": False, "no": False, "off": False, "0": False, "none": None,
+}  # fmt: skip
 _SHOWN = 120  # characters of a wrong value
 _PROBLEMS = 5  # that are told
 _NUMBERED_WEIGHT = re.compile(r"weight([1-9]\d?)")  # of one of several deltas
@@ -89,9 +96,27 @@ def parse_model_args(
     """
     values = _split_text(args) if isinstance(args, str) else dict(args or {})
     runtime = {key: values.pop(key) for key in list(values) if key in RUNTIME_KEYS}
+    runtime = with_flags(runtime)
     if runtime.pop("parallelize", False):
         values.setdefault("placement", "auto")
     return ModelArgs(parse_recipe(values, env), runtime)
+
+
+def with_flags(runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run-time arguments whose flags are true, false or None.
+
+    Raises:
+        ConfigError: One is something else; what is not understood would count as true.
+    """
+    found = dict(runtime)
+    for key in _FLAGS:
+        given = found.get(key)
+        if given is not None:
+            word = str(given).strip().lower()
+            if word not in _WORDS:
+                raise ConfigError(f"model_args: {key}: got {given!r}, expected true or false")
+            found[key] = _WORDS[word]
+    return found
 
 
 def split_recipe(args: str | Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -140,6 +140,28 @@ def test_a_full_disk_is_said_once_and_costs_what_did_not_fit(
     assert found(tmp_path) == {key: MADE[key] for key in (keys[0], *keys[4:])}
 
 
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_open(tmp_path: Path) -> None:
+    store = FinishedResponses(tmp_path, RUN)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = os.dup(0)  # the lowest number that is free
+    os.close(before)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+        for key in [*MADE] * 20:
+            store.add(key, MADE[key])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    after = os.dup(0)
+    os.close(after)
+    assert (after, [*tmp_path.iterdir()]) == (before, [])
+    for key in MADE:
+        store.add(key, MADE[key])
+    store.close()
+    assert found(tmp_path) == MADE
+
+
 def test_a_run_that_is_over_takes_its_own_away(tmp_path: Path) -> None:
     """Others' responses stay, and so does a file that another process is writing."""
     folder = tmp_path / "kept"

@@ -97,7 +97,7 @@ def test_reasoning_that_nobody_takes_away_is_named(
     assert "think_end_token=</think>" in caplog.text
 
 
-@pytest.mark.parametrize("end", ["", "  ", 10**6])
+@pytest.mark.parametrize("end", ["", "  ", 10**6, True])
 def test_an_end_that_is_none_is_refused(tmp_path: Path, end: Any) -> None:
     paths = family(tmp_path, "Hi", True, PROMPT)
     with pytest.raises(ConfigError, match="think_end_token: got"):
