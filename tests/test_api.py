@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -226,6 +227,9 @@ def test_texts_may_come_one_by_one_and_a_stop_string_alone(composite: Composite)
     expected = composite.generate(prompts, max_new_tokens=12, stop=["zz"])
     assert all(expected)
     assert composite.generate(iter(prompts), max_new_tokens=12, stop="zz") == expected
+    assert composite.generate(prompts, max_new_tokens=np.int64(12), temperature=np.float32(0)) == (
+        expected
+    )
     assert composite.generate(prompts, max_new_tokens=12, stop=None) == expected  # type: ignore[arg-type]
     cut = expected[0][3:5]
     assert composite.generate(prompts, max_new_tokens=12, stop=cut) == [

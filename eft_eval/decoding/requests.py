@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Literal, NamedTuple, Protocol
 
 from eft_eval.errors import ConfigError
@@ -48,7 +49,7 @@ class SamplingRule(NamedTuple):
 def check_rule(rule: SamplingRule) -> SamplingRule:
     """Return a rule as it is given; raise ConfigError where one of its numbers cannot be."""
     for name, given in rule._asdict().items():
-        number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        number = isinstance(given, Real) and not isinstance(given, bool)
         if not number and (given is not None or name == "temperature"):
             raise ConfigError(f"{name}: got {given!r}, expected a number")
     if not 0 <= rule.temperature < float("inf"):
@@ -65,7 +66,7 @@ def check_rule(rule: SamplingRule) -> SamplingRule:
 
 def check_whole(name: str, given: object, least: int) -> None:
     """Raise ConfigError unless it is a whole number of at least that."""
-    if not isinstance(given, int) or isinstance(given, bool) or given < least:
+    if not isinstance(given, Integral) or isinstance(given, bool) or given < least:
         raise ConfigError(f"{name}: got {given!r}, expected a whole number from {least} on")
 
 
