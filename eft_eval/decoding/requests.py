@@ -66,7 +66,7 @@ def check_rule(rule: SamplingRule) -> SamplingRule:
 
 def check_whole(name: str, given: object, least: int) -> None:
     """Raise ConfigError unless it is a whole number of at least that."""
-    if not isinstance(given, Integral) or isinstance(given, bool) or given < least:
+    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < least:
         raise ConfigError(f"{name}: got {given!r}, expected a whole number from {least} on")
 
 
