@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from eft_eval.engine.copies import shared_copy
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.weights import check_weights
 from eft_eval.errors import ConfigError
@@ -27,7 +28,7 @@ from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, is_base_of, 
 from eft_eval.recipe.locations import may_be_id
 from eft_eval.streams import logger
 
-__all__ = ["AdaptedMember", "read_adapter", "shared_copy"]
+__all__ = ["AdaptedMember", "read_adapter"]
 
 log = logger("eft_eval")
 
@@ -306,32 +307,6 @@ def adapter_file(model: str, name: str, revision: str | None, *, sure: bool = Fa
             _raise_exceptions_for_connection_errors=sure,
         ),
     )
-
-
-def shared_copy(model: Any) -> Any:
-    """Return a copy of a model's modules that holds the very parameters and buffers of the model.
-
-    What a quantised layer keeps beside them (scales, states) is shared too.
-    """
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for one in _held(module):
-            memo[id(one)] = one
-    return copy.deepcopy(model, memo)
-
-
-def _held(module: nn.Module) -> Iterator[Any]:
-    """Yield what of a module's own is or keeps tensors."""
-    tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-    yield from tensors
-    for holder in [module, *tensors]:
-        for value in getattr(holder, "__dict__", {}).values():
-            inner = getattr(value, "__dict__", {})
-            if isinstance(value, Tensor) or (
-                not isinstance(value, nn.Module)
-                and any(isinstance(part, Tensor) for part in inner.values())
-            ):
-                yield value
 
 
 def _resize(model: Any, rows: int) -> None:

@@ -1,20 +1,24 @@
 """What a loaded model can do, tried out on a few tokens against passes without a cache.
 
 Each trial is a short generation with given tokens, whose logits must be those of every row read
-alone and from its beginning. What fails is told with its reason, never in silence.
+alone and from its beginning. What fails is told with its reason, never in silence. Where weights or
+activations are rounded, a model's first layers are tried out in float32, too: what is off by less
+than rounding shows there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from eft_eval.engine.batches import BatchState
 from eft_eval.engine.engine import PlainWay, Rows, State
+from eft_eval.engine.excerpt import excerpt
 from eft_eval.engine.kept_prefix import KeptPrefix
 from eft_eval.engine.numerics import (
     NUDGE,
@@ -38,6 +42,8 @@ READ_ON = 4  # tokens that a row reads one by one
 _WINDOW = 5  # tokens of a window in the trial of windows
 _HORIZON = 3  # tokens that can be taken back in it
 _ROUNDS = 50  # times a nudge: activations are rounded, not only weights
+_ROUNDED = 0.5  # standard deviations that rounding alone may make
+_AHEAD = 0.1  # standard deviations by which later tokens may move what is not rounded
 _MIXED, _EQUAL = (19, 12, 5), (13, 13, 13)
 _AGAIN = 10  # tokens that a row with recurrent layers reads
 _STEPS = ((3, (1, 3, 2)), (3, (2, 1, 2)), (2, (1, 2, 1)), (1, (1,)), (3, (1, 2, 1)), (2, (2, 1)))
@@ -47,6 +53,25 @@ _WAYS: tuple[tuple[Rows, tuple[int, ...]], ...] = (
     ("equal", _EQUAL),
     ("one", _MIXED[:1]),
 )
+
+
+def _with_excerpt(question: Callable[..., Any]) -> Callable[..., Any]:
+    """Hold a model's excerpt for the time of one question, where its numbers are rounded."""
+
+    @functools.wraps(question)
+    def asked(self: Trial, *given: Any, **options: Any) -> Any:
+        if not self._model.exact:
+            try:
+                made = excerpt(self._model)
+                self._wide = None if made is None else Trial(made, self._scale)
+            except Exception as error:  # noqa: BLE001  # of any model's code
+                log.debug("%s: no layers in float32: %s", self._model.label, _words(error))
+        try:
+            return question(self, *given, **options)
+        finally:
+            self._wide = None
+
+    return asked
 
 
 class Trial:
@@ -63,37 +88,47 @@ class Trial:
     def __init__(self, model: Passes, scale: int = 1) -> None:
         self._model, self._scale = model, scale
         self.depends_on_batch = False
+        self._wide: Trial | None = None
+        self._sound = False  # whether the excerpt has passed the trial that runs
 
-    @torch.inference_mode()
+    @_with_excerpt
     def causal(self) -> str | None:
         """Return why the model is no causal language model; None where it is one.
 
         Of a quantised one it is also measured whether its logits depend on the rest of a batch.
         """
-        row = self._rows((24,))[0]
         try:
-            whole, _ = self._model.logits([row], [len(row)])
-            alone = self._model.logits([row[:-READ_ON]], [1])[0][0, -1]
-            padded = self._model.logits([row[:-READ_ON], row], [1, 1])[0][0, 0]
+            if why := self._looks_ahead():
+                return why
         except Exception as error:  # noqa: BLE001  # of any model's code
             return f"it cannot be run: {_words(error)}"
+        _, why = self._in_excerpt(Trial._looks_ahead)
+        if why is not None:
+            return why
+        if self._model.quantized:
+            with contextlib.suppress(Exception):  # of any model's code: what fails is told later
+                self._measure()
+        return None
+
+    @torch.inference_mode()
+    def _looks_ahead(self) -> str | None:
+        row = self._rows((24,))[0]
+        whole, _ = self._model.logits([row], [len(row)])
+        alone = self._model.logits([row[:-READ_ON]], [1])[0][0, -1]
+        padded = self._model.logits([row[:-READ_ON], row], [1, 1])[0][0, 0]
         within = whole[0, len(row) - READ_ON - 1]
         apart = max(difference(within, alone), difference(padded, alone))
-        most = 0.1 if self._model.exact else 0.5
-        if apart > most and not self._rounded(within, padded, alone):  # NaN is told where it is met
-            return (
-                "what it says of a token depends on later ones "
-                f"(by {apart:.2g} standard deviations)"
-            )
-        if self._model.quantized:
-            self._told(self._measure)
-        return None
+        most = _AHEAD if self._model.exact else _ROUNDED
+        if apart <= most or self._rounded(within, padded, alone):  # NaN is told where it is met
+            return None
+        return f"what it says of a token depends on later ones (by {apart:.2g} standard deviations)"
 
     def _rounded(self, within: Tensor, padded: Tensor, alone: Tensor) -> bool:
         """Whether logits differ no more than they do in batches of rows of one length."""
         apart = max(root_mean_square(within, alone), root_mean_square(padded, alone))
         return only_numerics(apart, self._batch_spread, 1e-3)
 
+    @_with_excerpt
     def rows(self, reach: int | None = None) -> str | None:
         """Return why the model does not work with a cache length per row; None where it does.
 
@@ -101,8 +136,9 @@ class Trial:
             reach: Tokens that every layer sees back; None: all.
         """
         longest = 18 * self._scale if reach is None else min(18 * self._scale, reach - 1)
-        return self._told(functools.partial(self._rolls_back, (longest, max(longest - 7, 3))))
+        return self._told(Trial._rolls_back, (longest, max(longest - 7, 3)))
 
+    @_with_excerpt
     def windows(self) -> str | None:
         """Return why rows do not work beyond the layers' windows; None where they do.
 
@@ -111,37 +147,42 @@ class Trial:
         """
         if layer_windows(self._model.text) is None:
             return "windows that take no mask"
-        with narrowed(self._model.text, _WINDOW):
-            for lengths in ((18, 11), (13, 13), (18, 3)):
-                if why := self._told(functools.partial(self._rolls_back, lengths, windows=True)):
+        with self._narrowed(_WINDOW):
+            for number, lengths in enumerate(((18, 11), (13, 13), (18, 3))):
+                if why := self._told(Trial._rolls_back, lengths, True, wide_only=number > 0):
                     return why
         lengths = (18 * self._scale, 11 * self._scale)
-        return self._told(functools.partial(self._rolls_back, lengths, windows=True))
+        return self._told(Trial._rolls_back, lengths, True)
 
+    @_with_excerpt
     def recurrent(self) -> str | None:
         """Return why rows of a model with recurrent layers cannot take tokens back, or None."""
         if (windows := recurrent_windows(self._model.text)) is None:
             return "layers of an unknown kind"
-        if why := self._told(self._reads_from_a_state):
+        if why := self._told(Trial._reads_from_a_state, wide_only=True):
             return why
         for size in (None, _WINDOW) if any(one.size for one in windows) else (None,):
-            with narrowed(self._model.text, size) if size else contextlib.nullcontext():
+            with self._narrowed(size):
                 for lengths in (_MIXED, _MIXED[:1]):
-                    if why := self._told(functools.partial(self._reads_again, lengths)):
+                    brief = size is not None or lengths != _MIXED
+                    if why := self._told(Trial._reads_again, lengths, wide_only=brief):
                         return why
         return None
 
+    @_with_excerpt
     def trees(self) -> str | None:
         """Return why rows that begin alike cannot be read as a tree; None where they can."""
-        with narrowed(self._model.text, _WINDOW):
-            if why := self._told(self._reads_trees):
+        with self._narrowed(_WINDOW):
+            if why := self._told(Trial._reads_trees, wide_only=True):
                 return why
-        return self._told(self._reads_trees)
+        return self._told(Trial._reads_trees)
 
+    @_with_excerpt
     def batch(self) -> str | None:
         """Return why a batch of unlike rows, without a cache, differs from each alone."""
-        return self._told(self._scores_alike)
+        return self._told(Trial._scores_alike)
 
+    @_with_excerpt
     def plain(self, mixed: bool = True) -> PlainWay:
         """Return the most that works.
 
@@ -154,8 +195,7 @@ class Trial:
             if rows == "any" and not mixed:
                 continue
             for shrinks in (True, False):
-                trial = functools.partial(self._reads_on, lengths, shrinks)
-                if (why := self._told(trial)) is None:
+                if (why := self._told(Trial._reads_on, lengths, shrinks)) is None:
                     return PlainWay(rows, shrinks, True, lost and f"{_LOST[rows]}: {lost}")
                 lost = lost or why
         return PlainWay("any", True, False, f"{_LOST['reread']}: {why}")
@@ -255,6 +295,7 @@ class Trial:
                 del alive[1]
         return None
 
+    @torch.inference_mode()
     def _measure(self) -> None:
         """Note a dependence of a quantised model's logits that its type's tolerance would hide."""
         exact = self._model.dtype in (torch.float32, torch.float64)
@@ -315,6 +356,9 @@ class Trial:
 
     @property
     def _tolerance(self) -> float:
+        """Standard deviations; where float32 has shown no fault, of what rounding may do."""
+        if self._sound:
+            return _ROUNDED
         return 1e-3 if self._model.dtype in (torch.float32, torch.float64) else 0.1
 
     @functools.cached_property
@@ -324,9 +368,10 @@ class Trial:
     @functools.cached_property
     def spread(self) -> float:
         """How much logits without a cache depend on the other rows of a batch, or on last bits."""
-        if not self._model.quantized:
+        if self._model.exact:
             return self._batch_spread
-        return max(self._batch_spread, self._nudge_spread)
+        nudges = self._nudge_spread if self._model.quantized else self._nudge_spread / 3
+        return max(self._batch_spread, nudges)
 
     @functools.cached_property
     def _nudge_spread(self) -> float:
@@ -344,11 +389,46 @@ class Trial:
         return torch.stack([self._model.logits([row], [last])[0][0, -last:] for row in rows])
 
     @torch.inference_mode()
-    def _told(self, trial: Callable[[], str | None]) -> str | None:
+    def _told(
+        self, trial: Callable[..., str | None], *given: Any, wide_only: bool = False
+    ) -> str | None:
+        """Return what a trial finds, of the excerpt and of the whole model.
+
+        Args:
+            trial: A method.
+            *given: Its arguments.
+            wide_only: Whether an excerpt's word is enough, where there is one.
+        """
+        tried, why = self._in_excerpt(trial, *given)
+        if why is not None or (tried and wide_only):
+            return why
+        self._sound = tried
         try:
-            return trial()
+            return trial(self, *given)
         except Exception as error:  # noqa: BLE001  # of any model's code: it goes into the line
             return _words(error)
+        finally:
+            self._sound = False
+
+    @torch.inference_mode()
+    def _in_excerpt(self, trial: Callable[..., str | None], *given: Any) -> tuple[bool, str | None]:
+        """Return whether a trial of the excerpt came to an end, and what it found."""
+        if self._wide is None:
+            return False, None
+        try:
+            why = trial(self._wide, *given)
+        except Exception as error:  # noqa: BLE001  # the whole model decides
+            log.debug("%s: first layers in float32: %s", self._model.label, _words(error))
+            return False, None
+        return True, why and f"in float32, {why}"
+
+    @contextlib.contextmanager
+    def _narrowed(self, size: int | None) -> Iterator[None]:
+        texts = [one._model.text for one in (self, self._wide) if one is not None and size]
+        with contextlib.ExitStack() as stack:
+            for text in texts:
+                stack.enter_context(narrowed(text, size))
+            yield
 
 
 _LOST = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from rounded_layers import rounds_each_token
 from safetensors.torch import load_file, save_file
 from tiny_models import byte_tokenizer, make_model
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, TorchAoConfig
@@ -120,19 +121,6 @@ def test_numerics_of_the_batch_are_told_from_inability(
     engine = TransformersEngine(unable, torch.device("cpu"), "base member")
     assert "does not work with a cache length per row" in str(engine.cannot_roll_back(64))
     assert not engine.depends_on_batch
-
-
-def rounds_each_token(model: torch.nn.Module) -> None:
-    """Let layers round their inputs to 6 bits with a scale for each token, as W8A8 does to 8."""
-
-    def rounded(_: object, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        step = inputs[0].abs().amax(-1, keepdim=True).clamp_min(1e-6) / 31
-        return ((inputs[0] / step).round() * step,)
-
-    for name, layer in model.named_modules():
-        if isinstance(layer, torch.nn.Linear) and name != "lm_head":
-            layer.register_forward_pre_hook(rounded)
-    model.hf_quantizer = object()  # type: ignore[assignment]  # as transformers marks such models
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
