@@ -28,10 +28,11 @@ def test_families_that_ship_have_four_models_and_no_stranger_among_the_checked()
         family = find_family(name)
         assert set(MEMBERS[:4]) <= set(family.members), name
         models = {spec.model for spec in family.members.values()}
-        # what no recipe names is listed as unchecked, but for OLMo 2 13B Instruct, whose page was
+        # what no recipe names is listed as unchecked, but for those whose pages were found
         if not family.unchecked:
             assert models - known <= {
                 "allenai/OLMo-2-1124-13B-Instruct", "HuggingFaceTB/SmolLM2-1.7B-Instruct",
+                "Qwen/Qwen3-8B",
             }, name  # fmt: skip
 
 
