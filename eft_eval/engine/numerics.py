@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["NUDGE", "batch_spread", "nudge_spread", "only_numerics", "root_mean_square"]
+__all__ = [
+    "NUDGE",
+    "batch_spread",
+    "difference",
+    "nudge_spread",
+    "only_numerics",
+    "root_mean_square",
+]
 
 NUDGE = 1e-4
 """Relative, if not the last bit of the type: far above that of float32, below a step of 8 bits."""
@@ -28,6 +35,12 @@ def root_mean_square(found: Tensor, expected: Tensor) -> float:
     expected = expected.to(found.device).double()
     apart = (found.double() - expected).square().mean().sqrt()
     return float(apart / expected.std())
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference of logits, in standard deviations of the expected ones."""
+    expected = expected.to(found.device)
+    return float((found - expected).double().abs().max() / expected.double().std())
 
 
 def batch_spread(logits: Logits, rows: _Rows, last: int) -> float:

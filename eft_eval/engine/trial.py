@@ -23,6 +23,7 @@ from eft_eval.engine.kept_prefix import KeptPrefix
 from eft_eval.engine.numerics import (
     NUDGE,
     batch_spread,
+    difference,
     nudge_spread,
     only_numerics,
     root_mean_square,
@@ -34,7 +35,7 @@ from eft_eval.engine.states import RowState
 from eft_eval.engine.windows import layer_windows, narrowed, recurrent_windows
 from eft_eval.streams import logger
 
-__all__ = ["Trial", "difference"]
+__all__ = ["Trial"]
 
 log = logger("eft_eval")
 
@@ -335,9 +336,17 @@ class Trial:
         """Say how far logits are from the expected ones; None where numerics are all there is."""
         most = self._tolerance
         apart = difference(found, expected)
-        if apart <= most or self._only_numerics(found, expected, most):
+        if apart <= most or self._only_rounded(apart) or self._only_numerics(found, expected, most):
             return None
         return f"its logits differ from a pass without a cache by {apart:.2g} standard deviations"
+
+    def _only_rounded(self, apart: float) -> bool:
+        """Whether float32 has shown no fault, and rounding may make this difference."""
+        if not self._sound or apart > _ROUNDED:
+            return False
+        if self._model.quantized:
+            self._note_dependence()
+        return True
 
     def _only_numerics(self, found: Tensor, expected: Tensor, most: float) -> bool:
         if not only_numerics(root_mean_square(found, expected), self.spread, most):
@@ -356,9 +365,6 @@ class Trial:
 
     @property
     def _tolerance(self) -> float:
-        """Standard deviations; where float32 has shown no fault, of what rounding may do."""
-        if self._sound:
-            return _ROUNDED
         return 1e-3 if self._model.dtype in (torch.float32, torch.float64) else 0.1
 
     @functools.cached_property
@@ -442,12 +448,6 @@ _LOST = {
 def _one_by_one(state: State, block: Tensor) -> Tensor:
     columns = range(block.shape[1])
     return torch.cat([state.forward(block[:, n : n + 1]) for n in columns], dim=1)
-
-
-def difference(found: Tensor, expected: Tensor) -> float:
-    """Return the largest difference of logits, in standard deviations of the expected ones."""
-    expected = expected.to(found.device)
-    return float((found - expected).double().abs().max() / expected.double().std())
 
 
 def _words(error: BaseException) -> str:
