@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,8 @@ def _made(model: Passes, path: str, without: Sequence[nn.Module]) -> Passes | No
     """Return the excerpt without some layers; None where it takes much memory."""
     made = shared_copy(model.model, without)
     holder, _, name = path.rpartition(".")
-    layers = nn.ModuleList(made.get_submodule(path)[: -len(without) or None])
+    whole: Any = made.get_submodule(path)
+    layers = nn.ModuleList(list(whole)[: len(whole) - len(without)])
     setattr(made.get_submodule(holder), name, layers)
     _shorten(made.config.get_text_config(decoder=True), len(layers))
     head = made.get_output_embeddings()
@@ -142,16 +143,20 @@ def _numbers(module: nn.Module) -> int:
 
 def _shape(module: nn.Module) -> tuple[int, int] | None:
     """Return a linear layer's outputs and inputs; None for other modules."""
-    sizes = [getattr(module, name, None) for name in ("out_features", "in_features")]
-    return (sizes[0], sizes[1]) if all(isinstance(one, int) for one in sizes) else None
+    outputs, inputs = (getattr(module, name, None) for name in ("out_features", "in_features"))
+    return (outputs, inputs) if isinstance(outputs, int) and isinstance(inputs, int) else None
 
 
 def _bytes(model: nn.Module) -> int:
     return sum(one.numel() * one.element_size() for one in model.parameters())
 
 
-def _plain(value: Any) -> bool:
-    return type(value) in (Tensor, nn.Parameter) and value.is_floating_point()
+def _plain(value: object) -> TypeGuard[Tensor]:
+    return (
+        isinstance(value, Tensor)
+        and type(value) in (Tensor, nn.Parameter)
+        and value.is_floating_point()
+    )
 
 
 def _widened(_: object, inputs: object, output: Tensor) -> Tensor:
@@ -169,7 +174,8 @@ def _widen(
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, _linear(module, shape, draw))
         return
-    for values in (module._parameters, module._buffers):
+    holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+    for values in holders:
         for name, value in values.items():
             if value is None or value.dtype in (torch.float32, torch.float64):
                 continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ __all__ = ["Trial"]
 
 log = logger("eft_eval")
 
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
+
 READ_ON = 4  # tokens that a row reads one by one
 _WINDOW = 5  # tokens of a window in the trial of windows
 _HORIZON = 3  # tokens that can be taken back in it
@@ -56,11 +59,13 @@ _WAYS: tuple[tuple[Rows, tuple[int, ...]], ...] = (
 )
 
 
-def _with_excerpt(question: Callable[..., Any]) -> Callable[..., Any]:
+def _with_excerpt(
+    question: Callable[Concatenate[Trial, _Given], _Answer],
+) -> Callable[Concatenate[Trial, _Given], _Answer]:
     """Hold a model's excerpt for the time of one question, where its numbers are rounded."""
 
     @functools.wraps(question)
-    def asked(self: Trial, *given: Any, **options: Any) -> Any:
+    def asked(self: Trial, /, *given: _Given.args, **options: _Given.kwargs) -> _Answer:
         if not self._model.exact:
             try:
                 made = excerpt(self._model)
@@ -430,10 +435,10 @@ class Trial:
 
     @contextlib.contextmanager
     def _narrowed(self, size: int | None) -> Iterator[None]:
-        texts = [one._model.text for one in (self, self._wide) if one is not None and size]
         with contextlib.ExitStack() as stack:
-            for text in texts:
-                stack.enter_context(narrowed(text, size))
+            for one in (self, self._wide):
+                if one is not None and size is not None:
+                    stack.enter_context(narrowed(one._model.text, size))
             yield
 
 
