@@ -129,15 +129,21 @@ class OnVLLM(_Engine):
         return {"tokens": made, "seconds": seconds, "processor": time.process_time() - spent}
 
     def memory(self) -> Answer:
-        """Return the peak over that of the imports, and vLLM's own weights and caches."""
+        """Return the peak over that of the imports, and vLLM's weights and caches.
+
+        Weights are those of the checkpoints: on a CPU vLLM keeps most of them in an order of its
+        kernels' own, in place of parameters. Output layers it keeps in both orders: ``heads``.
+        """
         statistics = self.engine.statistics().record().as_dict()
         runner = self._runner()
-        models = [runner.model, getattr(getattr(runner, "drafter", None), "model", None)]
-        weights = {
-            one.data_ptr(): one.untyped_storage().nbytes()
-            for model in models
-            if model is not None
-            for one in model.parameters()
+        drafted = getattr(runner, "drafter", None) is not None
+        folders = [*self.job["members"].values()] + [self.job["members"]["tuned"]] * drafted
+        models = [runner.model, *([runner.drafter.model] if drafted else [])]
+        layers = [layer for model in models for layer in model.modules()]
+        heads = {
+            id(layer): layer.weight.nbytes
+            for layer in layers
+            if hasattr(layer, "cpu_linear") and layer.weight.numel()
         }
         caches = {
             one.untyped_storage().data_ptr(): one.untyped_storage().nbytes()
@@ -146,7 +152,12 @@ class OnVLLM(_Engine):
         return {
             "peak": most_resident() - self.before,
             "peak_while_loading": self.loading,
-            "weights": sum(weights.values()),
+            "weights": sum(
+                file.stat().st_size
+                for folder in folders
+                for file in Path(folder).glob("*.safetensors")
+            ),
+            "heads": sum(heads.values()),
             "caches": sum(caches.values()),
             "statistics": statistics,
         }

@@ -17,7 +17,6 @@ token that a list lacks is given the list's last value.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -49,9 +48,10 @@ class Size(NamedTuple):
     repeats: int
 
 
-FULL = Size((384, 12, 1024, 20), (128, 4, 352, 2), 32_000, 64, 32, 2)
+FULL = Size((512, 16, 1408, 20), (128, 4, 352, 2), 32_000, 64, 32, 2)
 SMOKE = Size((160, 4, 336, 4), (96, 4, 160, 2), 2_000, 4, 6, 1)
 OURS_ROWS = 32
+DRAFTED_ROWS = 8  # when lengths of drafts are compared
 HEAD = 32  # the smallest that vLLM's kernels for CPUs take
 POSITIONS = 512
 CACHE_TOKENS = 128  # a page of vLLM's caches on a CPU: what a row takes at least
@@ -133,17 +133,13 @@ class Worker:
 
 
 def environment() -> dict[str, str]:
-    """Return what contestants run in: Intel's OpenMP, as vLLM asks for, and no binding to cores."""
-    given = {
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "KMP_BLOCKTIME": "5",
-    }
+    """Return what contestants run in: Intel's OpenMP, no binding to cores unless told."""
+    unless = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    given = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "KMP_BLOCKTIME": "5"}
     openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
     if openmp.is_file():
         given["LD_PRELOAD"] = str(openmp)
-    return {"VLLM_LOGGING_LEVEL": "ERROR"} | os.environ | given
+    return unless | os.environ | given
 
 
 def measure(size: Size, servers: bool) -> dict[str, Any]:
@@ -169,28 +165,36 @@ def measure(size: Size, servers: bool) -> dict[str, Any]:
             found["cost_over_tuned"] = ours.ask(do="cost")["cost"]
             found["memory"] = plain.ask(do="memory")
             found["memory_drafted"] = drafted.ask(do="memory")
+            found["equal_responses"] = equal_responses(found.pop("responses"))
         return found
 
 
 def draft_lengths(size: Size, blocks: Sequence[int]) -> dict[str, Any]:
-    """Run eft-vllm plainly and with each length of drafts; return the figures."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as alive:
+    """Run eft-vllm plainly and with each length of drafts, one after the other."""
+    from eft_eval.plans.members import planned_composite
+    from eft_eval.recipe import parse_recipe
+    from eft_eval.vllm.arguments import drafted_tokens
+
+    found: dict[str, Any] = {"size": size._asdict(), "acceptance": {}}
+    with tempfile.TemporaryDirectory() as folder:
         members = make_members(Path(folder), size)
-        prompts = prompts_of(members["tuned"], size.prompts)
-        contestants, workers = {}, {}
+        found["auto"] = drafted_tokens(planned_composite(parse_recipe(members)))[0]
+        prompts = prompts_of(members["tuned"], 3 * DRAFTED_ROWS)
         for block in (0, *blocks):
-            job = job_of(members, size) | {"engine": "vllm", "block": block}
-            worker = workers[block] = alive.enter_context(Worker(job))
+            job = job_of(members, size._replace(prompts=DRAFTED_ROWS))
             name = f"eft-vllm, {block} drafted" if block else "eft-vllm"
-            contestants[name] = (worker, prompts, size.prompts)
-            contestants[f"{name}, batch 1"] = (worker, prompts[:4], 1)
-        found = take_turns(contestants, members, size, servers=False)
-        found |= {"size": size._asdict()}
-        found["acceptance"] = {
-            block: worker.ask(do="memory")["statistics"]["acceptance"]
-            for block, worker in workers.items()
-        }
-        return found
+            with Worker(job | {"engine": "vllm", "block": block}) as worker:
+                contestants = {
+                    name: (worker, prompts, DRAFTED_ROWS),
+                    f"{name}, batch 1": (worker, prompts[:3], 1),
+                }
+                turns = take_turns(contestants, members, size, servers=False)
+                for key in ("tokens_per_second", "processor_ms_per_token", "responses"):
+                    found.setdefault(key, {}).update(turns[key])
+                statistics = worker.ask(do="memory")["statistics"]
+                found["acceptance"][block] = statistics["acceptance"]
+    found["equal_responses"] = equal_responses(found.pop("responses"))
+    return found
 
 
 def job_of(members: dict[str, str], size: Size) -> dict[str, Any]:
@@ -234,15 +238,20 @@ def take_turns(
                 answer["processor"] = processor_seconds() - spent  # other contestants sleep
                 record("three servers, mixed", answer, turn > 0)
                 unseen = mixed.unseen
-    exact = responses["eft-vllm"]
     return {
         "tokens_per_second": speeds,
         "processor_ms_per_token": processor,
-        "equal_responses": {
-            name: sum(a == b for a, b in zip(made, exact, strict=False)) / len(made)
-            for name, made in responses.items()
-        },
+        "responses": responses,
         "steps_with_unseen_tokens": unseen if servers else None,
+    }
+
+
+def equal_responses(responses: dict[str, list[list[int]]]) -> dict[str, float]:
+    """Return each contestant's share of responses that are those of eft-vllm."""
+    exact = responses["eft-vllm"]
+    return {
+        name: sum(a == b for a, b in zip(made, exact, strict=False)) / len(made)
+        for name, made in responses.items()
     }
 
 
