@@ -150,6 +150,7 @@ class OnVLLM(_Engine):
             for one in runner.kv_caches
         }
         return {
+            "imports": self.before,
             "peak": most_resident() - self.before,
             "peak_while_loading": self.loading,
             "weights": sum(
@@ -193,6 +194,7 @@ class OnTransformers(_Engine):
     def memory(self) -> Answer:
         """Return the peak over that of the imports."""
         return {
+            "imports": self.before,
             "peak": most_resident() - self.before,
             "peak_while_loading": self.loading,
             "statistics": self.decoder.statistics.record().as_dict(),

@@ -51,6 +51,26 @@ CASES = (
 )
 
 
+def libraries(engine: str) -> dict[str, Any]:
+    """Return what a process of an engine holds beside tiny members and their caches, in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        members = make_members(Path(folder), SMOKE)
+        job = {
+            "members": members,
+            "rows": 1,
+            "caches": cache_bytes(members, 1),
+            "engine": "vllm" if engine == "eft-vllm" else "transformers",
+            "block": 0,
+        }
+        with Worker(job, threads=1) as worker:
+            for _ in range(2):
+                worker.ask(do="generate", prompts=prompts_of(members["tuned"], 1), rows=1, limit=4)
+            memory = worker.ask(do="memory")
+        own = sum(file.stat().st_size for file in Path(folder).glob("*/*.safetensors"))
+    own += memory.get("heads", 0) + memory.get("caches", 0)
+    return {"engine": engine, "libraries": memory["imports"] + memory["peak"] - own}
+
+
 def compare(case: Case, members: dict[str, str], size: Size) -> dict[str, Any]:
     """Run a case and plan it; return both."""
     from eft_eval.plans.hardware import Device, Hardware
@@ -95,10 +115,12 @@ def compare(case: Case, members: dict[str, str], size: Size) -> dict[str, Any]:
         "planned_tokens_per_second": tokens / speed.generation_seconds,
         "measured_tokens_per_second": tokens / best["processor"],
         "planned_memory": planned.total,
-        "measured_memory": memory["peak"],
+        "measured_memory": memory["imports"] + memory["peak"],
+        "measured_beyond_imports": memory["peak"],
         "parts": {
             "weights": sum(planned.weights.values()), "caches": sum(planned.caches.values()),
             "draft": planned.draft, "scores": planned.scores, "activations": planned.activations,
+            "libraries": planned.runtime,
         },
         "acceptance": acceptance,
         "processor": processor,
@@ -118,15 +140,22 @@ def main(words: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--smoke", action="store_true", help="tiny members, one case an engine")
+    parser.add_argument("--libraries", action="store_true", help="what tiny members leave over")
     parser.add_argument("--only", default="", help="cases whose name begins with this")
     options = parser.parse_args(words)
     size = SMOKE if options.smoke else FULL
     cases = [one for one in CASES if str(one).startswith(options.only)]
     if find_spec("vllm") is None:
         cases = [one for one in cases if one.engine == "eft"]
+    if options.libraries:
+        engines = dict.fromkeys(one.engine for one in cases)
+        found = [libraries(engine) for engine in engines]
+        print(*found, sep="\n", flush=True)
+        cases = []
+    else:
+        found = []
     if options.smoke:
         cases = [one for one in cases if one.rows == 1 and not one.block]
-    found = []
     with tempfile.TemporaryDirectory() as folder:
         members = make_members(Path(folder), size)
         for case in cases:

@@ -13,6 +13,7 @@ from eft_eval.decoding.drafting import cheapest_view
 from eft_eval.engine.adapters import AdaptedMember
 from eft_eval.engine.cache import GROWTH
 from eft_eval.engine.footprint import parameter_count
+from eft_eval.engine.states import rows_together
 from eft_eval.errors import ConfigError
 from eft_eval.plans.hardware import GIB, Device
 from eft_eval.plans.members import PlannedComposite, Work, planned_composite, work_of
@@ -38,6 +39,8 @@ ENGINES = ("eft", "eft-vllm")
 # of a GPU's memory: what vLLM takes unless told; what torch's allocator does not leave in pieces
 _SHARES = {"eft-vllm": 0.92, "eft": 0.95}
 _RUNTIME = int(0.9 * GIB)  # of a GPU: context and kernels
+# of a CPU: what a process holds beside tiny members; measured, see docs/scale.md
+_LIBRARIES = {"eft": 1, "eft-vllm": 1}
 
 _PAGE, _CPU_PAGE = 16, 128  # tokens of which vLLM's caches are made
 
@@ -165,7 +168,7 @@ class RankMemory:
         draft: Weights and cache of the draft model's own copy.
         scores: Of a round, over the vocabulary.
         activations: Of the longest pass.
-        runtime: Of the driver and its kernels.
+        runtime: Of the driver and its kernels; on a CPU, of the libraries.
         available: What a program can have of the device.
     """
 
@@ -201,47 +204,67 @@ def rank_memory(layout: Layout, spread: Spread, device: Device) -> RankMemory:
 
 
 def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankMemory:
-    rows, length = spread.rows, spread.length
+    rows = spread.rows
     vllm = layout.engine == "eft-vllm"
     extra = layout.longest_block + 1
-    page = _CPU_PAGE if device.cpu else _PAGE
-    paged = -(-length // page) * page
     weights: dict[str, int] = {}
     caches: dict[str, int] = {}
     views = layout.composite.views
     states = row_states(views, layout.longest_block)
     for view, work, state in zip(views, layout.works, states, strict=True):
         share = 1 / spread.ranks if vllm else _share(view, spread.ranks, rank, device)
-        weights[work.label] = int(work.weights * share)
+        weights[work.label] = int((work.weights + _second_head(layout, work, device)) * share)
         if isinstance(view.member, AdaptedMember):
             below = work_of(view.member.base, layout.engine)
             weights[below.label] = int(below.weights * share)
         if vllm:
-            share = max(share, 1 / max(work.heads[1], 1))
-            cached = rows * work.cache_of(paged)
+            cached = rows * _paged(work, spread, device)
         else:
-            whole = -(-(length + extra) // GROWTH) * GROWTH
+            whole = -(-(spread.length + extra) // GROWTH) * GROWTH
             tokens = work.cache_of(whole, drops=drops_windows(layout, spread, device))
-            cached = rows * (tokens + state)
+            cached = int(rows * (tokens + state) * share)
         # a view with a prompt of its own keeps a cache of its own
-        caches[work.label] = caches.get(work.label, 0) + int(cached * share)
+        caches[work.label] = caches.get(work.label, 0) + cached
     draft = 0
     if (copy := layout.draft_copy) is not None:
-        kept = max(1 / spread.ranks, 1 / max(copy.heads[1], 1))
-        draft = int(copy.weights / spread.ranks + rows * copy.cache_of(paged) * kept)
-    read = min(PASS_TOKENS, rows * length) if vllm else rows * length
-    widest = max(work.widest for work in layout.works)
-    numbers = 4 if device.cpu else 2
-    scored = score_bytes(rows, extra - 1, layout.composite.vocabulary, len(layout.works))
+        held = copy.weights + _second_head(layout, copy, device)
+        draft = int(held / spread.ranks) + rows * _paged(copy, spread, device)
+    flying = 1 if vllm else len(layout.works)  # members' scores that are there at once
+    scored = score_bytes(rows, extra - 1, layout.composite.vocabulary, flying)
     return RankMemory(
         weights=weights,
         caches=caches,
         draft=draft,
         scores=scored if rank == 0 or vllm else 0,
-        activations=int(read * widest * numbers / (spread.ranks if vllm else 1)),
-        runtime=0 if device.cpu else _RUNTIME,
+        activations=_activations(layout, spread, device),
+        runtime=_LIBRARIES[layout.engine] if device.cpu else _RUNTIME,
         available=int(device.memory * _SHARES[layout.engine] if not device.cpu else device.memory),
     )
+
+
+def _paged(work: Work, spread: Spread, device: Device) -> int:
+    """Return the bytes of a row in vLLM's pages; keys and values are cut by their heads."""
+    page = _CPU_PAGE if device.cpu else _PAGE
+    tokens = -(-spread.length // page) * page
+    return int(work.cache_of(tokens) * max(1 / spread.ranks, 1 / max(work.heads[1], 1)))
+
+
+def _second_head(layout: Layout, work: Work, device: Device) -> int:
+    """Return the bytes of the output layer that vLLM's kernels for CPUs keep in their own order."""
+    return work.head if layout.engine == "eft-vllm" and device.cpu else 0
+
+
+def _activations(layout: Layout, spread: Spread, device: Device) -> int:
+    """Return the bytes of the widest layer's numbers in the longest pass."""
+    vllm = layout.engine == "eft-vllm"
+    if vllm:
+        read = min(PASS_TOKENS, spread.rows * spread.length)
+    else:
+        read = min(spread.rows, rows_together(spread.length)) * spread.length
+    decoded = spread.rows * (layout.longest_block + 1)
+    widest = max(work.widest for work in layout.works)
+    numbers = 4 if device.cpu else 2
+    return int(max(read, decoded) * widest * numbers / (spread.ranks if vllm else 1))
 
 
 def _share(view: View, ranks: int, rank: int, device: Device) -> float:

@@ -144,6 +144,7 @@ class Work:
         heads: Attention heads of a layer.
         hidden: Numbers that a token has between layers.
         widest: Numbers that a token has in its widest layer, about.
+        head: Bytes of the output layer.
     """
 
     label: str
@@ -159,6 +160,7 @@ class Work:
     heads: Heads
     hidden: int
     widest: int
+    head: int
 
     def bytes_read(self, tokens: float) -> float:
         """Return the bytes of weights that a pass over so many tokens reads."""
@@ -212,7 +214,13 @@ def work_of(member: Member, engine: str) -> Work:
         hidden=int(text.hidden_size),
         widest=int(2 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size))
         + 4 * int(text.hidden_size),
+        head=int(whole.vocabulary_size * text.hidden_size * bytes_per_number(whole.dtype)),
     )
+
+
+def bytes_per_number(dtype: torch.dtype) -> int:
+    """Return the bytes of one number of a type."""
+    return torch.empty(0, dtype=dtype).element_size()
 
 
 def _cache(member: Member, engine: str) -> tuple[float, tuple[float, int]]:
@@ -228,7 +236,7 @@ def _cache(member: Member, engine: str) -> tuple[float, tuple[float, int]]:
     heads, kv_heads, size = attention_heads(text)
     if not heads:
         return 0.0, (0.0, 0)
-    width = torch.empty(0, dtype=member.dtype).element_size()
+    width = bytes_per_number(member.dtype)
     each = 2 * kv_heads * size * width
     if latent := getattr(text, "kv_lora_rank", None):  # one latent vector for keys and values
         each = (latent + (getattr(text, "qk_rope_head_dim", None) or 0)) * width
@@ -246,7 +254,7 @@ def _stored_bytes(member: Member) -> int:
     declared = getattr(member.config, "quantization_config", None)
     counts = weight_counts(member)
     if member.spec.quantization is not None:  # bitsandbytes leaves the tables as they are
-        width = torch.empty(0, dtype=torch.bfloat16).element_size()
+        width = bytes_per_number(torch.bfloat16)
         small = counts.total - _tables(member)
         return int(small * bytes_per_weight(member.spec, None) + _tables(member) * width)
     if declared is None or member.spec.gguf_file is not None:
@@ -258,7 +266,7 @@ def _stored_bytes(member: Member) -> int:
     bits = _bits(settings)
     if bits is None:
         return weight_bytes(member)
-    width = torch.empty(0, dtype=member.dtype).element_size()
+    width = bytes_per_number(member.dtype)
     return int((counts.total - _tables(member)) * bits / 8 + _tables(member) * width)
 
 

@@ -173,7 +173,8 @@ class _Timing:
             return sum(wide) + rest
         if self._layout.engine == "eft":  # the draft's own part of the sum is there already
             others = sum(wide) - wide[self._layout.draft]
-            return (block + acceptance**block) * one + others + rest
+            some = 1 - (1 - acceptance**block) ** rows  # one row's drafts all stand
+            return (block + some) * one + others + rest
         return block * one + sum(wide) + rest
 
     def reading(self, tokens: float, drafted: bool) -> float:

@@ -103,23 +103,25 @@ class EFTForCausalLM(nn.Module):
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
         """Return the composite's scores, float32, [rows, V]; None on ranks that do not sample."""
         parts = torch.split(hidden_states, self.widths, dim=-1)
-        logits = [
-            member.compute_logits(part.contiguous())
-            for member, part in zip(self.members, parts, strict=True)
-        ]
-        if any(one is None for one in logits):
-            return None
-        shared = [one[..., : self.vocabulary] for one in logits]
-        total = torch.zeros_like(shared[0], dtype=torch.float32)
+        total: Tensor | None = None
         for place, (member, factor) in enumerate(self.views):
-            if self.weight_top_p is None:
-                add_term(total, shared[member].float(), factor)
+            # every rank calls every member: they gather their parts together
+            logits = self.members[member].compute_logits(parts[member].contiguous())
+            if logits is None:
                 continue
-            log_probs = shared[member].log_softmax(dim=-1, dtype=torch.float32)
+            shared = logits[..., : self.vocabulary]
+            if total is None:
+                total = torch.zeros_like(shared, dtype=torch.float32)
+            if self.weight_top_p is None:
+                add_term(total, shared.float(), factor)
+                continue
+            log_probs = shared.log_softmax(dim=-1, dtype=torch.float32)
             if place == len(self.views) - 1:
                 add_filtered_tuned(total, log_probs, float(self.weight_top_p))
             else:
                 add_term(total, log_probs, factor)
+        if total is None:
+            return None
         if self.excluded:
             places = torch.tensor(self.excluded, device=total.device)
             total.index_fill_(-1, places, float("-inf"))

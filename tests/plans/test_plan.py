@@ -37,7 +37,7 @@ def test_memory_of_a_rank_is_the_sum_by_hand() -> None:
     cache_large, cache_small = 80 * 2 * 8 * 128 * 2, 32 * 2 * 32 * 128 * 2
     assert sum(memory.caches.values()) == 10 * 512 * (cache_large + 2 * cache_small) // 4
     assert memory.draft == (small + 10 * 512 * cache_small) // 4
-    assert memory.scores == 10 * 5 * 32000 * 4 * 5  # rows, drafts and one, V, float32, parts
+    assert memory.scores == 10 * 5 * 32000 * 4 * 3  # rows, drafts and one, V, float32, parts
     assert memory.available == int(device.memory * 0.92)
 
 
