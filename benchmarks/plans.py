@@ -94,8 +94,8 @@ def compare(case: Case, members: dict[str, str], size: Size) -> dict[str, Any]:
             worker.ask(do="generate", prompts=prompts, rows=case.rows, limit=size.limit)
             for _ in range(2)
         ]
-        after = worker.ask(do="hardware")["processor"]
         memory = worker.ask(do="memory")
+        after = worker.ask(do="hardware")["processor"]
     best = min(runs, key=lambda one: float(one["processor"]))
     processor = _mean(before, after)
     device = Device("CPU", 1 << 40, processor.bandwidth, processor.compute, True, processor)
