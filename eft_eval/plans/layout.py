@@ -39,8 +39,8 @@ ENGINES = ("eft", "eft-vllm")
 # of a GPU's memory: what vLLM takes unless told; what torch's allocator does not leave in pieces
 _SHARES = {"eft-vllm": 0.92, "eft": 0.95}
 _RUNTIME = int(0.9 * GIB)  # of a GPU: context and kernels
-# of a CPU: what a process holds beside tiny members; measured, see docs/scale.md
-_LIBRARIES = {"eft": 1, "eft-vllm": 1}
+# of a CPU: what a process holds beside tiny members (`python -m benchmarks.plans --libraries`)
+_LIBRARIES = {"eft": int(0.57 * GIB), "eft-vllm": int(0.79 * GIB)}
 
 _PAGE, _CPU_PAGE = 16, 128  # tokens of which vLLM's caches are made
 

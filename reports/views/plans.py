@@ -29,7 +29,7 @@ def plan(found: Plan, judging: Estimate | None, judge: str | None) -> Document:
         "the draft's own copy": memory.draft,
         "scores": memory.scores,
         "activations": memory.activations,
-        "driver and kernels": memory.runtime,
+        "driver, kernels, libraries": memory.runtime,
     }
     rows += [cells(name, gib(size)) for name, size in parts.items() if size]
     rows.append(cells("in all", gib(memory.total)))

@@ -41,6 +41,42 @@ def test_memory_of_a_rank_is_the_sum_by_hand() -> None:
     assert memory.available == int(device.memory * 0.92)
 
 
+def test_a_cpu_keeps_libraries_and_with_vllm_two_orders_of_output_layers() -> None:
+    device = parse_hardware("CPU:640GB@40GBps").device
+    composite = planned_composite(parse_recipe("llama2-up"))
+    large, small = 68976648192 * 2, 6738415616 * 2
+    vllm = rank_memory(laid_out(composite, "eft-vllm"), Spread(1, 10, 512), device)
+    head_large, head_small = 32000 * 8192 * 2, 32000 * 4096 * 2
+    heads = head_large + 2 * head_small
+    assert sum(vllm.weights.values()) == large + 2 * small + heads
+    assert vllm.draft == small + head_small + 10 * 512 * 32 * 2 * 32 * 128 * 2
+    ours = rank_memory(laid_out(composite, "eft"), Spread(1, 10, 512), device)
+    assert sum(ours.weights.values()) == large + 2 * small
+    assert 0.5 * GIB < ours.runtime < vllm.runtime < GIB
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "read"), [(32, 512, 2048), (2, 512, 1024), (3, 4000, 4000)]
+)
+def test_prompts_are_read_a_few_rows_at_a_time(rows: int, length: int, read: int) -> None:
+    layout = laid_out(planned_composite(parse_recipe("llama2-up")), "eft")
+    memory = rank_memory(layout, Spread(1, rows, length), parse_hardware("H200").device)
+    assert memory.activations == read * (2 * 28672 + 4 * 8192) * 2
+
+
+def test_the_draft_reads_its_last_token_as_soon_as_one_row_needs_it() -> None:
+    device = Device("x", 10**12, 1e12, 1e18)
+    layout = laid_out(planned_composite(parse_model_args("model=llama2-up,block=4").recipe), "eft")
+
+    def seconds(acceptance: float) -> float:
+        hardware = Hardware(device, 1)
+        return speed_of(layout, Spread(1, 8, 512), hardware, WORK, acceptance).round_seconds
+
+    extra = seconds(1.0) - seconds(0.0)  # one pass of the small model over 8 rows
+    chance = 1 - (1 - 0.5**4) ** 8
+    assert seconds(0.5) - seconds(0.0) == pytest.approx(chance * extra)
+
+
 def test_shared_keys_are_kept_by_every_rank() -> None:
     layout = laid_out(planned_composite(parse_recipe("qwen2.5-7b-up")), "eft-vllm")
     assert layout.works[0].heads[:2] == (28, 4)
