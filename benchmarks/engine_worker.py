@@ -135,7 +135,8 @@ class OnVLLM(_Engine):
         """Return the peak over that of the imports, and vLLM's weights and caches.
 
         Weights are those of the checkpoints: on a CPU vLLM keeps most of them in an order of its
-        kernels' own, in place of parameters. Output layers it keeps in both orders: ``heads``.
+        kernels' own, in place of parameters. Embeddings and output layers, tied or not, it keeps
+        in that order as well, each: ``tables``.
         """
         statistics = self.engine.statistics().record().as_dict()
         runner = self._runner()
@@ -143,7 +144,7 @@ class OnVLLM(_Engine):
         folders = [*self.job["members"].values()] + [self.job["members"]["tuned"]] * drafted
         models = [runner.model, *([runner.drafter.model] if drafted else [])]
         layers = [layer for model in models for layer in model.modules()]
-        heads = {
+        tables = {
             id(layer): layer.weight.nbytes
             for layer in layers
             if hasattr(layer, "cpu_linear") and layer.weight.numel()
@@ -161,7 +162,7 @@ class OnVLLM(_Engine):
                 for folder in folders
                 for file in Path(folder).glob("*.safetensors")
             ),
-            "heads": sum(heads.values()),
+            "tables": sum(tables.values()),
             "caches": sum(caches.values()),
             "statistics": statistics,
         }

@@ -67,7 +67,7 @@ def libraries(engine: str) -> dict[str, Any]:
                 worker.ask(do="generate", prompts=prompts_of(members["tuned"], 1), rows=1, limit=4)
             memory = worker.ask(do="memory")
         own = sum(file.stat().st_size for file in Path(folder).glob("*/*.safetensors"))
-    own += memory.get("heads", 0) + memory.get("caches", 0)
+    own += memory.get("tables", 0) + memory.get("caches", 0)
     return {"engine": engine, "libraries": memory["imports"] + memory["peak"] - own}
 
 

@@ -213,7 +213,7 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
     states = row_states(views, layout.longest_block)
     for view, work, state in zip(views, layout.works, states, strict=True):
         share = 1 / spread.ranks if vllm else _share(view, spread.ranks, rank, device)
-        weights[work.label] = int((work.weights + _second_head(layout, work, device)) * share)
+        weights[work.label] = int((work.weights + _second_tables(layout, work, device)) * share)
         if isinstance(view.member, AdaptedMember):
             below = work_of(view.member.base, layout.engine)
             weights[below.label] = int(below.weights * share)
@@ -227,7 +227,7 @@ def _on_rank(layout: Layout, spread: Spread, device: Device, rank: int) -> RankM
         caches[work.label] = caches.get(work.label, 0) + cached
     draft = 0
     if (copy := layout.draft_copy) is not None:
-        held = copy.weights + _second_head(layout, copy, device)
+        held = copy.weights + _second_tables(layout, copy, device)
         draft = int(held / spread.ranks) + rows * _paged(copy, spread, device)
     flying = 1 if vllm else len(layout.works)  # members' scores that are there at once
     scored = score_bytes(rows, extra - 1, layout.composite.vocabulary, flying)
@@ -249,9 +249,12 @@ def _paged(work: Work, spread: Spread, device: Device) -> int:
     return int(work.cache_of(tokens) * max(1 / spread.ranks, 1 / max(work.heads[1], 1)))
 
 
-def _second_head(layout: Layout, work: Work, device: Device) -> int:
-    """Return the bytes of the output layer that vLLM's kernels for CPUs keep in their own order."""
-    return work.head if layout.engine == "eft-vllm" and device.cpu else 0
+def _second_tables(layout: Layout, work: Work, device: Device) -> int:
+    """Return the bytes of embeddings and output layer in the order of vLLM's kernels for CPUs.
+
+    They are kept beside the weights, once for each of the two, also where these are tied.
+    """
+    return 2 * work.head if layout.engine == "eft-vllm" and device.cpu else 0
 
 
 def _activations(layout: Layout, spread: Spread, device: Device) -> int:
