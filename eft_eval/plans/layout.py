@@ -246,7 +246,7 @@ def _paged(work: Work, spread: Spread, device: Device) -> int:
     """Return the bytes of a row in vLLM's pages; keys and values are cut by their heads."""
     page = _CPU_PAGE if device.cpu else _PAGE
     tokens = -(-spread.length // page) * page
-    return int(work.cache_of(tokens) * max(1 / spread.ranks, 1 / max(work.heads[1], 1)))
+    return int(work.cache_of(tokens) * max(1 / spread.ranks, 1 / max(work.heads.shared, 1)))
 
 
 def _second_tables(layout: Layout, work: Work, device: Device) -> int:
