@@ -9,7 +9,7 @@ from adapters import make_adapter
 from tiny_models import make_model
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapters")
     small = make_model(folder / "small")

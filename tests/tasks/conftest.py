@@ -14,7 +14,7 @@ from tiny_models import byte_tokenizer, make_model
 from eft_eval import hook
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("family")
     return {

@@ -14,7 +14,7 @@ from rejudged_runs import QUESTIONS, Runs, answer, evaluate
 from tiny_models import make_model
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, openai_server_module: ModuleType) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
     data = folder / "questions.jsonl"
