@@ -33,7 +33,7 @@ def test_widened_members_say_what_the_trained_ones_say_and_all_is_measured(tmp_p
         with zipfile.ZipFile(wheels / name, "w") as wheel:
             wheel.writestr(f"{name.split('-')[0]}.py", "")
 
-    found = run(tmp_path, "--dtype", "float32", "--wheels", str(wheels))
+    found = run(tmp_path, "--dtype", "float32", "--wheels", str(wheels), "--budget", "36000")
 
     assert found["wheels"] == ["carried-here"]
     assert not found["failed"]
