@@ -119,6 +119,11 @@ def _check_names(renamed: Mapping[str, str], tuned: Member, others: Sequence[Mem
     """Raise ConfigError where ``tokenizer_map`` names what is not there, or not in one place."""
     if not renamed:
         return
+    if moved := _exchanged(renamed):
+        raise ConfigError(
+            f"tokenizer_map renames tokens in place, and {_listed(moved)} only change places with "
+            "each other: one id means different tokens; give all members the same tokenizer files"
+        )
     vocabulary = tuned.tokenizer.get_vocab()
     known = [(one, one.tokenizer.get_vocab()) for one in others]
     for ours, theirs in renamed.items():
@@ -135,13 +140,31 @@ def _check_names(renamed: Mapping[str, str], tuned: Member, others: Sequence[Mem
                 )
 
 
+def _exchanged(renamed: Mapping[str, str]) -> list[str]:
+    """Return tokens whose new names are their own old ones, such as two that are swapped."""
+    for first in renamed:
+        names = [first]
+        while (name := renamed.get(names[-1])) is not None and name not in names:
+            names.append(name)
+        if name == first and len(names) > 1:
+            return names
+    return []
+
+
+def _listed(tokens: Sequence[str]) -> str:
+    return ", ".join(map(repr, tokens[:-1])) + f" and {tokens[-1]!r}"
+
+
 def _way_on(wrong: Sequence[int], tuned: Member, member: Member) -> str:
     """Return what to do about tokens that differ: to map what was renamed, where that can be."""
     ours, theirs = (_by_id(one.tokenizer) for one in (tuned, member))
     added = [one.tokenizer.get_added_vocab().values() for one in (tuned, member)]
     if len(wrong) > _MOST_RENAMED or not all(index in ids for ids in added for index in wrong):
         return f"{len(wrong)} tokens differ: all members of a composite must come from one family"
-    pairs = json.dumps({ours[index]: theirs[index] for index in wrong}, ensure_ascii=False)
+    names = {ours[index]: theirs[index] for index in wrong}
+    if moved := _exchanged(names):
+        return f"{_listed(moved)} have changed places; give all members the same tokenizer files"
+    pairs = json.dumps(names, ensure_ascii=False)
     return (
         "if these special tokens were only renamed, say so in the recipe file: "
         f"tokenizer_map: {pairs}"

@@ -295,7 +295,8 @@ def tokens_of(renamed: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
     """Return Qwen's kind, with special tokens that are called otherwise."""
     text = tokenizer_of("qwen").backend_tokenizer.to_str()
     for old, new in (renamed or {}).items():
-        text = text.replace(json.dumps(old), json.dumps(new))
+        text = text.replace(json.dumps(old), json.dumps(f"new {new}"))
+    text = text.replace('"new <', '"<')
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(text))
     tokenizer.add_special_tokens({"eos_token": (renamed or {}).get("<|im_end|>", "<|im_end|>")})
     return tokenizer
@@ -331,6 +332,33 @@ def test_renamed_special_tokens_are_refused_with_the_way_on(tmp_path: Path) -> N
     plain = Composite.load({**folders, "tuned": same_tokenizer(folders, tmp_path / "plain")})
     assert mapped.loglikelihood([("One", " two")]) == plain.loglikelihood([("One", " two")])
     assert mapped.vocabulary == plain.vocabulary
+
+
+SWAPPED = {"<|im_start|>": "<|im_end|>", "<|im_end|>": "<|im_start|>"}
+MOVED_ON = {"<|im_start|>": "<User>", "<|im_end|>": "<|im_start|>"}
+TURNED = {"<|im_start|>": "<|im_end|>", "<|im_end|>": "<|endoftext|>"} | {
+    "<|endoftext|>": "<|im_start|>"
+}
+
+
+@pytest.mark.parametrize("names", [SWAPPED, TURNED])
+def test_tokens_that_change_places_are_no_renaming(tmp_path: Path, names: dict) -> None:
+    folders = family(tmp_path, tokens_of(names))
+    with pytest.raises(ConfigError, match="have changed places") as caught:
+        Composite.load(folders)
+    assert "tokenizer_map" not in str(caught.value)
+    own = {new: old for old, new in names.items()}
+    with pytest.raises(ConfigError, match="only change places with each other"):
+        Composite.load({**folders, "tokenizer_map": own})
+
+
+def test_a_name_that_goes_to_another_token_can_be_mapped(tmp_path: Path) -> None:
+    folders = family(tmp_path, tokens_of(MOVED_ON))
+    own = {new: old for old, new in MOVED_ON.items()}
+    with pytest.raises(ConfigError, match="is '<") as caught:
+        Composite.load(folders)
+    assert json.loads(str(caught.value).partition("tokenizer_map: ")[2]) == own
+    Composite.load({**folders, "tokenizer_map": own})
 
 
 def same_tokenizer(folders: dict, folder: Path) -> str:
