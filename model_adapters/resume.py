@@ -16,7 +16,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import user_path
 from eft_eval.model_adapters.provenance import commit_of
 from eft_eval.recipe import identity
-from eft_eval.recipe.naming import member_identity
+from eft_eval.recipe.naming import code_digest, member_identity
 from eft_eval.runs.completeness import unwritten
 from eft_eval.version import __version__
 
@@ -83,7 +83,7 @@ class Resume:
     def identity(self) -> dict[str, Any]:
         """Return all that every answer of this run depends on."""
         members = self._composite.members
-        return {
+        found = {
             "name": self._composite.name,
             "composite": identity(self._composite.recipe),
             # as found: an adapter's configuration may name the model below it
@@ -93,6 +93,10 @@ class Resume:
             "device": self._composite.device.type,
             "versions": [__version__, *map(metadata.version, ("torch", "transformers"))],
         }
+        codes = {role: code_digest(one.spec.location) for role, one in members.items()}
+        if any(codes.values()):  # what trust_remote_code runs
+            found["code"] = codes
+        return found
 
     def how_to_go_on(self, finished: int, asked: int) -> str:
         """Return the words for a run that is stopped."""

@@ -105,6 +105,15 @@ def folder_digest(folder: str) -> str:
     return "sha256:" + digest.hexdigest()
 
 
+def code_digest(folder: str) -> str | None:
+    """Return a digest of the Python files of a model folder; None where it holds none."""
+    digest = hashlib.sha256()
+    files = sorted(user_path(folder).glob("*.py"))
+    for file in files:
+        _take_in(file, digest)
+    return "sha256:" + digest.hexdigest() if files else None
+
+
 @lru_cache(maxsize=64)
 def file_digest(file: str) -> str:
     """Return a digest of one file that holds a whole model, as `folder_digest` does.

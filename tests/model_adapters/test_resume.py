@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,18 @@ def test_other_weights_or_tokens_never_take_another_runs(paths: Paths, tmp_path:
     assert run({**paths, "reference": other, "resume": kept})[2] == 0
     bos = make_model(tmp_path / "bos", seed=12, tokenizer=byte_tokenizer(bos=True))
     assert run({**paths, "tuned": bos, "resume": kept})[2] == 0
+
+
+def test_other_code_of_a_model_never_takes_another_runs(paths: Paths, tmp_path: Path) -> None:
+    kept, own = str(tmp_path / "kept"), tmp_path / "own"
+    shutil.copytree(paths["tuned"], own)
+    args = {**paths, "tuned": str(own), "resume": kept}
+    run(args)
+    found = []
+    for code in ("SCALE = 1", "SCALE = 2", "SCALE = 1"):
+        (own / "modeling_own.py").write_text(code)
+        found.append(run(args)[2])
+    assert found == [0, 0, 12]
 
 
 def test_what_changes_no_response_takes_them(paths: Paths, tmp_path: Path) -> None:
