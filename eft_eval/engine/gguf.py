@@ -124,9 +124,14 @@ class GgufContents(NamedTuple):
         return self.settings.get(f"{self.architecture}.{name}")
 
 
-@lru_cache(maxsize=16)
 def gguf_contents(file: Path) -> GgufContents:
-    """Return what a file says."""
+    """Return what a file says, read once and again when another has taken its place."""
+    now = file.stat()
+    return _contents(file, (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size))
+
+
+@lru_cache(maxsize=16)
+def _contents(file: Path, _state: tuple[int, ...]) -> GgufContents:
     from gguf import GGUFReader, GGUFValueType
 
     reader = GGUFReader(file)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from eft_eval import Composite
 from eft_eval.engine import gguf
-from eft_eval.engine.gguf import finish
+from eft_eval.engine.gguf import finish, gguf_contents
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec, canonical_name, parse_recipe
@@ -45,6 +45,15 @@ def member(model: str, **keys: str) -> Member:
 def logits(one: Member) -> torch.Tensor:
     with torch.inference_mode():
         return one.engine.logits([[5, 60, 100, 200]], [4])[0]
+
+
+def test_a_file_that_took_the_place_of_another_is_read_anew(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    shutil.copyfile(home / "model.gguf", file)
+    assert gguf_contents(file) is gguf_contents(file)
+    assert member(str(file)).quantization == "gguf F32"
+    shutil.copyfile(home / "model.Q8_0.gguf", file)
+    assert member(str(file)).quantization == "gguf Q8_0"
 
 
 def test_a_file_is_the_model_that_it_was_made_of(home: Path) -> None:
