@@ -1,17 +1,31 @@
-"""Runs in the environment that has vLLM: reads a job (JSON), prints what the engine answered.
+"""Runs in the environment that has vLLM: reads jobs (JSON), writes what the engine answered.
 
-Not imported by tests; see tests/vllm_engine.
+All jobs in one process, one engine after the other. Not imported by tests; see tests/vllm_engine.
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
+    os.environ.update(job.get("environment", {}))
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    try:
+        return _of_harness(job) if "rolling" in job else _of_api(job)
+    finally:
+        gc.collect()  # the engine
+        cleanup_dist_env_and_memory()
+
+
+def _of_api(job: dict[str, Any]) -> dict[str, Any]:
     from eft_eval.api import Composite
     from eft_eval.decoding.requests import SamplingRule
 
@@ -31,6 +45,24 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _of_harness(job: dict[str, Any]) -> dict[str, Any]:
+    """Score texts as lm-eval has its model ``eft-vllm`` do."""
+    from eft_eval.model_adapters.eft_vllm import EFTVLLM
+
+    model = EFTVLLM(**job["recipe"], **job["engine"])
+    pairs = [SimpleNamespace(args=tuple(pair)) for pair in job["pairs"]]
+    texts = [SimpleNamespace(args=(text,)) for text in job["rolling"]]
+    return {
+        "scores": model.loglikelihood(pairs),
+        "rolling": model.loglikelihood_rolling(texts),
+        "max_length": model.max_length,
+    }
+
+
 if __name__ == "__main__":
-    job_file, answer_file = map(Path, sys.argv[1:])
-    answer_file.write_text(json.dumps(main(json.loads(job_file.read_text()))))
+    jobs_file, answers_file = map(Path, sys.argv[1:])
+    answers = {}
+    for name, job in json.loads(jobs_file.read_text()).items():
+        print(name, flush=True)  # which one failed
+        answers[name] = main(job)
+        answers_file.write_text(json.dumps(answers))
