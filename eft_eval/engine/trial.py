@@ -125,7 +125,7 @@ class Trial:
         within = whole[0, len(row) - READ_ON - 1]
         apart = max(difference(within, alone), difference(padded, alone))
         most = _AHEAD if self._model.exact else _ROUNDED
-        if apart <= most or self._rounded(within, padded, alone):  # NaN is told where it is met
+        if not apart > most or self._rounded(within, padded, alone):  # NaN is told where it is met
             return None
         return f"what it says of a token depends on later ones (by {apart:.2g} standard deviations)"
 

@@ -441,6 +441,7 @@ def asked_otherwise(client: Any, greedy: str, log_probs: np.ndarray) -> None:
 def judged(address: str, client: Any, tmp_path: Path) -> None:
     """Judge a run by the served composite: what is stored is its greedy reply."""
     run = write_judged_run(tmp_path / "run", [make_verdict(0.0)] * 2)
+    before = {*tmp_path.glob("run/**/samples_*.jsonl")}
     prompt = tmp_path / "short.jinja"
     prompt.write_text(
         "{#-\nname: short\nversion: 1\nscale: count\nbetter: lower\nparser: reason_score\n"
@@ -448,12 +449,12 @@ def judged(address: str, client: Any, tmp_path: Path) -> None:
     )
     words = [sys.executable, "-m", "eft_eval", "judge", str(run), "--prompt", str(prompt)]
     done = subprocess.run(
-        [*words, "--judge", f"composite@{address}/v1", "--out", str(tmp_path / "judged")],
+        [*words, "--judge", f"composite@{address}/v1"],
         env=environment() | {"EFT_JUDGE_MAX_TOKENS": "8", "EFT_JUDGE_STORE": str(tmp_path / "v")},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode in (0, 3), done.stderr[-2000:]  # 3: cut off, and so without a verdict
-    (samples,) = (tmp_path / "judged").glob("**/samples_*.jsonl")
+    (samples,) = {*tmp_path.glob("run/**/samples_*.jsonl")} - before
     for line in map(json.loads, samples.read_text().splitlines()):
         (verdict,) = verdicts_in(line["filtered_resps"]) or ()
         content = f"Score: {line['resps'][0][0]}"
