@@ -36,16 +36,24 @@ def rank_attributes(asked: str | None) -> dict[str, Any]:
     Raises:
         ConfigError: There are several processes, and accelerate does not join them.
     """
-    if int(os.environ.get("WORLD_SIZE") or "1") == 1:
+    size = os.environ.get("WORLD_SIZE") or "1"
+    if size.strip() == "1":
         return {"_device": pick_device(asked), "_rank": 0, "_world_size": 1}
     # a rank may wait long for another's judge or download
     patience = InitProcessGroupKwargs(timeout=timedelta(weeks=1))
-    joined = Accelerator(kwargs_handlers=[patience])
+    way_on = (
+        "launch with `accelerate launch`, on a CPU set ACCELERATE_USE_CPU=true, or unset WORLD_SIZE"
+    )
+    try:
+        joined = Accelerator(kwargs_handlers=[patience])
+    except ValueError as error:  # what a launcher sets is not there, or no number
+        raise ConfigError(
+            f"WORLD_SIZE is {size}, but accelerate joins no processes ({error}): {way_on}"
+        ) from None
     if joined.num_processes == 1:
         raise ConfigError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but accelerate sees one process here, so "
-            "that each would evaluate every document: launch with `accelerate launch`, on a CPU "
-            "set ACCELERATE_USE_CPU=true, or unset WORLD_SIZE"
+            f"WORLD_SIZE is {size}, but accelerate sees one process here, so "
+            f"that each would evaluate every document: {way_on}"
         )
     atexit.register(_leave)
     return {

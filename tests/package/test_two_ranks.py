@@ -138,17 +138,24 @@ def test_ranks_whose_prompts_differ_in_kind_go_in_step(tmp_path: Path) -> None:
     assert [bool(text) for text in texts] == [False, False, False, False, True, True, False, False]
 
 
-def test_processes_that_are_not_joined_are_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("launcher", "seen"),
+    [({}, "accelerate sees one process here"), ({"LOCAL_RANK": "0"}, "accelerate joins no process")],
+)
+def test_processes_that_are_not_joined_are_one_line(
+    launcher: dict[str, str], seen: str, tmp_path: Path
+) -> None:
     command = [
         *(sys.executable, "-m", "eft_eval", "run", "--model_args", "model=demo"),
         *("--tasks", "demo_fact", "--limit", "1", "--device", "cpu"),
     ]
     alone = {"WORLD_SIZE": "2", "RANK": "0", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    alone |= launcher
     done = subprocess.run(
         command, cwd=tmp_path, env=clean_environ(**alone), capture_output=True, text=True
     )
     assert done.returncode != 0
-    assert "WORLD_SIZE is 2, but accelerate sees one process here" in done.stderr
+    assert f"WORLD_SIZE is 2, but {seen}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
