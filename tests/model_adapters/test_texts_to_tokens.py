@@ -196,7 +196,9 @@ def test_a_prefix_token_of_ones_own_changes_no_other_text(family_of: Any) -> Non
     for text in ("!Why?", "Why?"):
         assert model.tok_encode(text) == plain.tok_encode(text)
     for wrong in (-1, 10**6):
-        with pytest.raises(ConfigError, match=f"prefix_token_id: got {wrong}, (but the tuned|expected)"):
+        with pytest.raises(
+            ConfigError, match=f"prefix_token_id: got {wrong}, (but the tuned|expected)"
+        ):
             EFTLM(**family_of("llama3"), device="cpu", prefix_token_id=wrong)
 
 

@@ -140,7 +140,10 @@ def test_ranks_whose_prompts_differ_in_kind_go_in_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("launcher", "seen"),
-    [({}, "accelerate sees one process here"), ({"LOCAL_RANK": "0"}, "accelerate joins no process")],
+    [
+        ({}, "accelerate sees one process here"),
+        ({"LOCAL_RANK": "0"}, "accelerate joins no process"),
+    ],
 )
 def test_processes_that_are_not_joined_are_one_line(
     launcher: dict[str, str], seen: str, tmp_path: Path
