@@ -35,7 +35,10 @@ OTHERS = [pair for pair in itertools.product((0, *BLOCKS), (1, 4, 7)) if pair no
 LENGTH = 14
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, marks=pytest.mark.slow) if one == "qwen2" else one for one in KINDS],
+)
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Members that often agree, as models of one family do, so that drafts do get accepted."""
     folder = tmp_path_factory.mktemp(request.param)

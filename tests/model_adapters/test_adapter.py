@@ -121,6 +121,7 @@ def test_a_base_that_is_the_reference_leaves_the_tuned_model(
     assert results["config"]["model_num_parameters"] > 0
 
 
+@pytest.mark.slow
 def test_batch_sizes_auto(paths: Paths, tasks: TaskManager) -> None:
     plain, _ = evaluate(tasks, "eft", paths)
     for size in ("auto", "auto:2"):

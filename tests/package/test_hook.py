@@ -84,6 +84,7 @@ def test_installing_again_does_nothing() -> None:
     assert sum(isinstance(finder, hook._Finder) for finder in sys.meta_path) == 1
 
 
+@pytest.mark.slow
 def test_installing_after_lm_eval_was_imported_acts_at_once(tmp_path: Path) -> None:
     program = f"""
 import importlib, json

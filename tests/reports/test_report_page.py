@@ -214,6 +214,7 @@ def test_a_megabyte_is_cut_and_said(tmp_path: Path) -> None:
     assert "of 1,000,000 characters" in text
 
 
+@pytest.mark.slow
 def test_256_documents_with_4_samples_stay_below_5_mb(tmp_path: Path) -> None:
     """Four arms, 1,024 responses of 2,000 characters each, with the judge's reasons."""
     text = "A rather long response, as a language model writes it. " * 37
@@ -240,6 +241,7 @@ def test_256_documents_with_4_samples_stay_below_5_mb(tmp_path: Path) -> None:
     assert "n: documents" in page
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     paths = study(tmp_path, 24, HOSTILE)[:2]
     program = (
