@@ -156,7 +156,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self._seconds = 0.0
         engine = with_scored_token(arguments.values)
         super().__init__(pretrained=engine.pop("model"), **ours, **engine, disable_log_stats=False)
-        self._max_length = arguments.values.get("max_model_len") and self.max_length - 1
+        self._max_length = self.max_length - 1  # a row's last token is generated
         if self.data_parallel_size == 1 and tqdm(file=io.StringIO()).disable:
             _keep_from_bars(self.model)
         self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=self._config)
@@ -234,8 +234,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
                 f"a continuation of {longest} tokens cannot be scored: the engine reads {limit}; "
                 "shorten it, or leave the document out"
             )
-        for _, _, continuation in requests:
-            self.composite.check_tokens(continuation)
+        for _, context, continuation in requests:
+            self.composite.check_tokens([*context, *continuation])
         order = sorted(
             range(len(requests)),
             key=lambda place: (-len(requests[place][1] + requests[place][2]), requests[place][1]),

@@ -47,15 +47,22 @@ def _of_api(job: dict[str, Any]) -> dict[str, Any]:
 
 def _of_harness(job: dict[str, Any]) -> dict[str, Any]:
     """Score texts as lm-eval has its model ``eft-vllm`` do."""
+    from eft_eval.errors import ConfigError
     from eft_eval.model_adapters.eft_vllm import EFTVLLM
 
     model = EFTVLLM(**job["recipe"], **job["engine"])
     pairs = [SimpleNamespace(args=tuple(pair)) for pair in job["pairs"]]
     texts = [SimpleNamespace(args=(text,)) for text in job["rolling"]]
+    refused = None
+    try:  # a context with a token that no member has
+        model._loglikelihood_tokens([(("a", "b"), [model.composite.vocabulary], [5])])
+    except ConfigError as error:
+        refused = str(error)
     return {
         "scores": model.loglikelihood(pairs),
         "rolling": model.loglikelihood_rolling(texts),
         "max_length": model.max_length,
+        "refused": refused,
     }
 
 

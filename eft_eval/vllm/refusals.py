@@ -24,7 +24,7 @@ __all__ = [
     "uncut",
 ]
 
-_DIGITS, _SHOWN = 6, 40
+_DIGITS, _SHOWN = 9, 40
 
 
 class Summed(Protocol):
@@ -103,15 +103,12 @@ def check_arguments(given: Mapping[str, Any]) -> None:
 def check_length(composite: CompositeModel, given: Mapping[str, Any]) -> None:
     """Raise ConfigError where vLLM is to read more tokens than the shortest member can."""
     asked, limit = given.get("max_model_len"), reach(composite)
-    if asked is None or limit is None:
+    if asked is None:
         return
-    digits = str(asked)
-    right = digits.isdecimal() and len(digits) <= len(str(limit)) and 0 < int(digits) <= limit
-    if not right:
-        raise ConfigError(
-            f"max_model_len: got {asked!r}, expected a number of tokens up to {limit}, which is "
-            "what the shortest member reads"
-        )
+    number = _whole(str(asked))
+    if number is None or (limit is not None and number > limit):
+        most = "" if limit is None else f" up to {limit}, which is what the shortest member reads"
+        raise ConfigError(f"max_model_len: got {asked!r}, expected a number of tokens{most}")
 
 
 def reach(composite: CompositeModel) -> int | None:
@@ -129,15 +126,24 @@ def reach(composite: CompositeModel) -> int | None:
 
 def check_ranks(composite: CompositeModel, given: Mapping[str, Any]) -> None:
     """Raise ConfigError where a member cannot be cut into the ranks that are asked for."""
-    asked = str(given.get("tensor_parallel_size") or 1)
-    if not asked.isdecimal() or len(asked) > _DIGITS:
+    if given.get("tensor_parallel_size") is None:
+        return
+    asked = str(given["tensor_parallel_size"])
+    ranks = _whole(asked)
+    if ranks is None:
         raise ConfigError(
             f"tensor_parallel_size: got {asked[:_SHOWN]!r}, expected a number of devices"
         )
     for member in dict.fromkeys(view.member for view in composite.views):
-        why = uncut(member.label, attention_heads(member.text_config), int(asked))
+        why = uncut(member.label, attention_heads(member.text_config), ranks)
         if why is not None:
             raise ConfigError(f"tensor_parallel_size={asked}: {why}")
+
+
+def _whole(text: str) -> int | None:
+    """Return the number from 1 on that a text is, None where it is none."""
+    right = text.isdecimal() and len(text) <= _DIGITS and int(text) > 0
+    return int(text) if right else None
 
 
 def uncut(label: str, heads: Heads, ranks: int) -> str | None:

@@ -95,7 +95,7 @@ def _ends(member: Member) -> set[int]:
 
 
 def _named(flags: Sequence[str]) -> dict[str, Any]:
-    """Return flags by vLLM's argument names, with the values that stand beside them."""
+    """Return flags by vLLM's argument names, with the values that stand beside them, else True."""
     short = {
         "-tp": "tensor_parallel_size",
         "-pp": "pipeline_parallel_size",
@@ -108,7 +108,7 @@ def _named(flags: Sequence[str]) -> dict[str, Any]:
         if not name.startswith("-"):
             continue
         key = short.get(name, name.lstrip("-").replace("-", "_"))
-        following = flags[number + 1] if number + 1 < len(flags) else ""
+        following = flags[number + 1] if number + 1 < len(flags) else True
         found[key] = value if equals else following
     return found
 

@@ -148,6 +148,8 @@ def test_auto_drafts_nothing_where_the_draft_is_no_smaller(
         ({}, {"disable_sliding_window": True}, "max_model_len"),
         ({}, {"tensor_parallel_size": 3}, "cannot be cut into 3 equal ranks"),
         ({}, {"tensor_parallel_size": "all"}, "number of devices"),
+        ({}, {"tensor_parallel_size": "0"}, "number of devices"),
+        ({}, {"tensor_parallel_size": 0}, "number of devices"),
         ({}, {"hf_overrides": {}}, "recipe"),
         ({}, {"tokenizer": "x"}, "tuned member"),
         ({}, {"max_model_len": 512}, "up to 256"),
@@ -186,6 +188,23 @@ def test_rows_may_have_one_token_more_than_members_read(load: Loader) -> None:
     assert found["hf_overrides"]["model_max_length"] == 101
     assert found["hf_overrides"].keys() - {"model_max_length"} == values["hf_overrides"].keys()
     assert values["max_model_len"] == "100"
+
+
+@pytest.mark.parametrize("asked", ["-1", "1k", 0, "x"])
+def test_a_length_is_a_number_where_no_member_says_one(
+    load: Loader, folders: dict[str, str], tmp_path: Path, asked: Any
+) -> None:
+    bloom = {"model_type": "bloom", "architectures": ["BloomForCausalLM"], "n_head": 4}
+    bloom["max_position_embeddings"] = None  # it has none
+    roles = {
+        role: changed(folders[role], tmp_path / role, config=bloom)
+        for role in ("base", "tuned", "reference")
+    }
+    composite = load(**roles)
+    assert "max_model_len" not in engine_arguments(composite).values
+    assert engine_arguments(composite, {"max_model_len": "100"}).values["max_model_len"] == "100"
+    with pytest.raises(ConfigError, match=r"expected a number of tokens$"):
+        engine_arguments(composite, {"max_model_len": asked})
 
 
 def test_rotary_factors_of_long_rows_are_never_reached(
@@ -262,6 +281,11 @@ def test_a_server_answers_as_eft_does(
     for flags in (["--hf-overrides.vocab_size", "7"], ["-sc", "{}"], ["--spec-tokens", "2"]):
         with pytest.raises(ConfigError, match="leave it out"):
             serve_command(composite, flags)
+    for flags in (["--enable-lora"], ["--enable-lora", "--port", "1"]):
+        with pytest.raises(ConfigError, match="merge the adapter"):
+            serve_command(composite, flags)
+    with pytest.raises(ConfigError, match="number of devices"):
+        serve_command(composite, ["-tp", "0"])
 
 
 def test_a_port_in_use_is_said_before_anything_starts() -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
-from vllm_commands import GIVEN, REAL, environment
+from vllm_commands import GIVEN, REAL, environment, ran
 
 pytestmark = REAL
 
 
 def test_contestants_give_the_same_responses(tmp_path: Path) -> None:
     answer = tmp_path / "engines.json"
-    done = subprocess.run(
-        [f"{GIVEN}/python", "-m", "benchmarks.engines", "--smoke", "--json", str(answer)],
+    done = ran(
+        [f"{GIVEN}/python", "-m", "benchmarks.engines", "--smoke", "--json", str(answer)], 900,
         cwd=Path(__file__).parents[2], env=environment() | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(answer.read_text())

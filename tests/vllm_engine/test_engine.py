@@ -35,7 +35,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
-from vllm_commands import GIVEN, REAL, environment, harness
+from vllm_commands import GIVEN, REAL, environment, harness, ran, started
 
 from eft_eval.composite.encoding import TextEncoding
 from eft_eval.verdicts.text import verdicts_in
@@ -173,9 +173,8 @@ def deltas_of(asked: dict[str, Any]) -> list[tuple[str, str, float]]:
 
 def ask(tmp_path: Path, jobs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    done = subprocess.run(
-        [f"{GIVEN}/python", str(DRIVER), "jobs.json", "answers.json"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=1500,
+    done = ran(
+        [f"{GIVEN}/python", str(DRIVER), "jobs.json", "answers.json"], 1500, cwd=tmp_path,
         env=environment() | {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CACHE_ROOT": str(tmp_path / "cache")
         },
@@ -211,6 +210,7 @@ def test_rows_as_long_as_members_read(
 ) -> None:
     """lm-eval's scores, rolling too, over `eft`'s windows: the last token is never read."""
     found = answers[name]
+    assert "not every member has" in found["refused"]
     limit = ROLLING[name].get("max_model_len", 256)
     assert found["max_length"] == limit
     base, tuned, other = (folders[role] for role in ROLES)
@@ -329,7 +329,7 @@ def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def served(folders: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -337,21 +337,16 @@ def served(folders: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[byte
     recipe = ",".join(f"{role}={folders[role]}" for role in ("base", "tuned", "reference"))
     words = ["serve", f"{recipe},block=0", "--port", str(port), "--host", "127.0.0.1"]
     words += ["--enforce-eager", "--max-num-seqs", "64", "--served-model-name", "composite"]
-    server = subprocess.Popen(
-        [f"{GIVEN}/eft-eval", *words],
-        env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        assert server.poll() is None, "the server ended before it answered"
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5).close()
-            break
-        except OSError:
-            time.sleep(0.5)
-    yield address, server
-    server.kill()
-    server.wait()
+    address, nowhere = f"http://127.0.0.1:{port}", subprocess.DEVNULL
+    with started([f"{GIVEN}/eft-eval", *words], stdout=nowhere, stderr=nowhere) as server:
+        for _ in range(600):
+            assert server.poll() is None, "the server ended before it answered"
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address, server
 
 
 def test_the_server(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
-from vllm_commands import GIVEN, REAL, environment
+from vllm_commands import GIVEN, REAL, ran
 from wide_heads import widen
 
 from eft_eval.recipe.locations import location_of
@@ -23,10 +22,7 @@ def test_a_study_on_vllm(tmp_path: Path) -> None:
         "  up: {base: large-base, tuned: small-tuned, reference: small-base, block: [0, 4]}\n"
     )
     words = [f"{GIVEN}/python", "-m", "eft_eval", "study", str(tmp_path / "study.yaml")]
-    done = subprocess.run(
-        [*words, "--out", str(tmp_path / "s")],
-        env=environment(), capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    done = ran([*words, "--out", str(tmp_path / "s")], 900)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "s" / "results.json").read_text())
     assert found["arms"] == ["up-block-0", "up-block-4"]
@@ -35,8 +31,5 @@ def test_a_study_on_vllm(tmp_path: Path) -> None:
     assert speeds["up-block-4"]["acceptance"] > 0
     assert found["speeds"]["same_responses"] is None
     assert found["scores"][0]["documents"] == 4
-    again = subprocess.run(
-        [*words, "--out", str(tmp_path / "s")],
-        env=environment(), capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    again = ran([*words, "--out", str(tmp_path / "s")], 900)
     assert again.stderr.count(": kept") == 2
