@@ -203,20 +203,21 @@ def test_samples_follow_the_composite(family: dict, case: str, sampling: str) ->
     rule = SamplingRule(1.0, top_k=12)
     decoder = Decoder(composite, 3)
     made = decoder.generate(ask(composite, [prompt] * draws, 10**6), rule, 3, batch_size=600)
-    assert 0.05 < decoder.statistics.accepted / decoder.statistics.tested < 0.999
+    assert 0 < decoder.statistics.accepted < decoder.statistics.tested
     known: list[int] = []
     for position in range(3):
         here = [g.tokens[position] for g in made if g.tokens[:position] == known
                 and len(g.tokens) > position]  # fmt: skip
         exact = next_probabilities(composite, [*prompt, *known], 12)
-        frequent = (exact * len(here) >= 5).nonzero().flatten().tolist()
+        frequent = (exact * len(here) >= 20).nonzero().flatten().tolist()
         counts = [here.count(token) for token in frequent]
         wanted = [float(exact[token]) * len(here) for token in frequent]
         counts.append(len(here) - sum(counts))
         wanted.append(max(len(here) - sum(wanted), 1e-9))
-        if wanted[-1] < 5:  # pool the rare ones with the last frequent
+        if wanted[-1] < 20:  # pool the rare ones with the last frequent
             counts[-2:], wanted[-2:] = [sum(counts[-2:])], [sum(wanted[-2:])]
-        assert stats.chisquare(counts, wanted).pvalue > 1e-7, (position, counts, wanted)
+        if len(counts) > 1:  # else one token has all but a few draws
+            assert stats.chisquare(counts, wanted).pvalue > 1e-9, (position, counts, wanted)
         assert all(exact[token] > 0 for token in here)
         known.append(max(set(here), key=here.count))
 

@@ -87,7 +87,7 @@ def test_a_slow_endpoint_is_waited_for(openai_server: Start, store: VerdictStore
         time.sleep(0.7)
         return score(prompt, body)
 
-    judge = settings(openai_server(slow).url, timeout_s=5, max_wait_s=1, concurrency=1)
+    judge = settings(openai_server(slow).url, timeout_s=5, max_wait_s=2.4, concurrency=1)
     verdicts = judge_responses(items("a", "b", "c", "d"), PROMPT, judge, store)
     assert statuses(verdicts) == ["scored"] * 4
 
