@@ -31,7 +31,7 @@ from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
 from eft_eval.model_adapters.rolling import whole_texts
 from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
-from eft_eval.model_adapters.settings import whole_number
+from eft_eval.model_adapters.settings import batch_attributes, whole_number
 from eft_eval.recipe import identity, parse_recipe, split_recipe, with_flags
 from eft_eval.recipe.parse import RECIPE_KEYS
 from eft_eval.streams import logger, one_line_errors, say
@@ -140,6 +140,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         )
         check_device(self.composite)
         _check_arguments(rest)
+        if rest.get("batch_size") is not None:
+            rest["batch_size"] = batch_attributes(rest)["batch_size_per_gpu"]
         ours = {key: rest.pop(key) for key in list(rest) if key in _OF_LM_EVAL}
         arguments = engine_arguments(self.composite, rest)
         for note in arguments.notes:
@@ -156,7 +158,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self._seconds = 0.0
         engine = with_scored_token(arguments.values)
         super().__init__(pretrained=engine.pop("model"), **ours, **engine, disable_log_stats=False)
-        self._max_length = arguments.values.get("max_model_len") and self.max_length - 1
+        self._max_length = self.max_length - 1  # the last token is scored, not read
         if self.data_parallel_size == 1 and tqdm(file=io.StringIO()).disable:
             _keep_from_bars(self.model)
         self.tokenizer = configure_pad_token(self.composite.tokenizer, model_config=self._config)
