@@ -24,6 +24,7 @@ from eft_eval.decoding.requests import Generation
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
+from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.model_adapters.chat import ChatTurns, template_text
 from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
@@ -238,10 +239,9 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
             )
         for _, _, continuation in requests:
             self.composite.check_tokens(continuation)
-        order = sorted(
-            range(len(requests)),
-            key=lambda place: (-len(requests[place][1] + requests[place][2]), requests[place][1]),
-        )
+        rows = [(*context, *continuation) for _, context, continuation in requests]
+        ranks = order_by_prefix(rows)
+        order = sorted(range(len(rows)), key=lambda place: ranks[rows[place]])
         size = int(self.batch_size) if str(self.batch_size) not in ("auto", "1") else _SCORED
         found: dict[int, tuple[float, bool]] = {}
         bar = tqdm(total=len(requests), disable=disable_tqdm, desc="Running loglikelihood requests")
