@@ -24,6 +24,7 @@ from eft_eval.decoding.requests import Generation
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
+from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.model_adapters.chat import ChatTurns, template_text
 from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
@@ -31,7 +32,7 @@ from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
 from eft_eval.model_adapters.rolling import whole_texts
 from eft_eval.model_adapters.samples import UnfinishedResponse, sample_numbers
-from eft_eval.model_adapters.settings import whole_number
+from eft_eval.model_adapters.settings import batch_attributes, whole_number
 from eft_eval.recipe import identity, parse_recipe, split_recipe, with_flags
 from eft_eval.recipe.parse import RECIPE_KEYS
 from eft_eval.streams import logger, one_line_errors, say
@@ -140,6 +141,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         )
         check_device(self.composite)
         _check_arguments(rest)
+        if rest.get("batch_size") is not None:
+            rest["batch_size"] = batch_attributes(rest)["batch_size_per_gpu"]
         ours = {key: rest.pop(key) for key in list(rest) if key in _OF_LM_EVAL}
         arguments = engine_arguments(self.composite, rest)
         for note in arguments.notes:
@@ -234,12 +237,11 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
                 f"a continuation of {longest} tokens cannot be scored: the engine reads {limit}; "
                 "shorten it, or leave the document out"
             )
-        for _, context, continuation in requests:
-            self.composite.check_tokens([*context, *continuation])
-        order = sorted(
-            range(len(requests)),
-            key=lambda place: (-len(requests[place][1] + requests[place][2]), requests[place][1]),
-        )
+        rows = [(*context, *continuation) for _, context, continuation in requests]
+        for row in rows:
+            self.composite.check_tokens(row)
+        ranks = order_by_prefix(rows)
+        order = sorted(range(len(rows)), key=lambda place: ranks[rows[place]])
         size = int(self.batch_size) if str(self.batch_size) not in ("auto", "1") else _SCORED
         found: dict[int, tuple[float, bool]] = {}
         bar = tqdm(total=len(requests), disable=disable_tqdm, desc="Running loglikelihood requests")

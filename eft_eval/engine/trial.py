@@ -322,7 +322,7 @@ class Trial:
                     return why
         assert len(found) == 1
         kept, alike = KeptPrefix(self._model, windows), [stem + one, stem[:7] + other]
-        for shared in (3, 7):  # once more, some of them kept
+        for shared in (7, 3, 7):  # beyond a window; then some of them kept
             for number, logits in kept.logits(alike, [2, 2], shared):
                 if why := self._apart(logits, self._alone([alike[number]], 2)[0]):
                     return why
@@ -347,7 +347,7 @@ class Trial:
 
     def _only_rounded(self, apart: float) -> bool:
         """Whether float32 has shown no fault, and rounding may make this difference."""
-        if not self._sound or apart > _ROUNDED:
+        if not (self._sound and apart <= _ROUNDED):  # NaN is no rounding
             return False
         if self._model.quantized:
             self._note_dependence()

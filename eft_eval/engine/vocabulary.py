@@ -102,6 +102,8 @@ def _check_file(tuned: Member) -> None:
     except OSError:  # it has none
         return
     written = Tokenizer.from_file(str(file))
+    written.no_padding()  # of a training, which such a file may hold
+    written.no_truncation()
     begin = tokenizer.bos_token or ""
     for text in (*_PROBES, f"{begin}[INST] Why? [/INST]"):
         ours, theirs = _encoded(tuned, text), written.encode(text, add_special_tokens=False)

@@ -108,7 +108,7 @@ def folder_digest(folder: str) -> str:
 def code_digest(folder: str) -> str | None:
     """Return a digest of the Python files of a model folder; None where it holds none."""
     digest = hashlib.sha256()
-    files = sorted(user_path(folder).glob("*.py"))
+    files = sorted(file for file in user_path(folder).glob("*.py") if file.is_file())
     for file in files:
         _take_in(file, digest)
     return "sha256:" + digest.hexdigest() if files else None

@@ -90,6 +90,16 @@ def test_rounding_of_many_layers_is_no_fault(
     assert not trial.depends_on_batch
 
 
+def test_no_number_is_no_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half, right = passes_of(make_model(tmp_path / "m")), Passes.row_pass
+
+    def overflows(self: Passes, *given: Any) -> Any:
+        return right(self, *given) * (1.0 if self.exact else torch.nan)
+
+    monkeypatch.setattr(Passes, "row_pass", overflows)
+    assert "by nan standard deviations" in str(Trial(half).rows())
+
+
 def test_a_model_that_looks_ahead_by_little_is_told(tmp_path: Path) -> None:
     half = passes_of(make_model(tmp_path / "m"))
 

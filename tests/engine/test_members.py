@@ -271,6 +271,23 @@ def test_a_tokenizer_that_transformers_reads_otherwise_is_told(
     assert told.startswith("tuned member: transformers' LlamaTokenizer reads ' leading and ")
 
 
+def test_padding_that_a_file_keeps_is_no_other_reading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, members = tokenizer_of("gpt2"), {}
+    for role in ("base", "tuned", "reference"):
+        folder = Path(make_model(tmp_path / role, vocabulary=size_of(one), layers=1, tokenizer=one))
+        rewrite_class(folder, "GPT2Tokenizer")
+        written = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        written.enable_padding(length=64)
+        written.enable_truncation(8)
+        written.save(str(folder / "tokenizer.json"))
+        members[role] = member(str(folder), f"{role} member")
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        common_vocabulary(members)
+    assert not caplog.records
+
+
 def test_another_beginning_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     begins = tokenizer_of("llama3")
     content = json.loads(begins.backend_tokenizer.to_str())

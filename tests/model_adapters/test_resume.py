@@ -118,6 +118,7 @@ def test_other_weights_or_tokens_never_take_another_runs(paths: Paths, tmp_path:
 def test_other_code_of_a_model_never_takes_another_runs(paths: Paths, tmp_path: Path) -> None:
     kept, own = str(tmp_path / "kept"), tmp_path / "own"
     shutil.copytree(paths["tuned"], own)
+    (own / "folder.py").mkdir()
     args = {**paths, "tuned": str(own), "resume": kept}
     run(args)
     found = []
