@@ -48,7 +48,7 @@ def test_a_hanging_endpoint_is_given_up_and_remembered(
     judge = settings(server.url, timeout_s=0.5, max_retries=50, concurrency=4)
     start = time.monotonic()
     first = judge_responses(items(*"abcdefgh"), PROMPT, judge, store)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert statuses(first) == ["api_error"] * 8
     assert "tries in a row failed" in str(first[0].error)
     assert str(first[7].error).startswith("not sent: ")

@@ -97,7 +97,12 @@ def test_a_judge_that_is_down_loses_nothing(
     data.write_text("".join(json.dumps({"chosen": t, "rejected": t}) + "\n" for t in turns))
     answers = ["Reason: fine.\n\nScore: 70%"]
     broken = openai_server_module.Reply(status=500)
-    server = openai_server(lambda prompt, request: answers[0] if len(server.paid) < 1 else broken)
+    judged: dict[str, str] = {}  # the first response alone, however many are asked about at once
+    server = openai_server(
+        lambda prompt, request: (
+            answers[0] if judged.setdefault("first", prompt) == prompt else broken
+        )
+    )
     up = {
         "EFT_HH_DATA": str(data), "OPENAI_API_KEY": "none", "EFT_JUDGE_MODEL": "judge-1",
         "EFT_JUDGE_BASE_URL": server.url, "EFT_JUDGE_MAX_WAIT": "1",
