@@ -12,6 +12,10 @@ from typing import Any
 
 import torch
 import torch.distributed
+
+# Before a group of processes is there: its functions' default group is the one of that moment,
+# and would keep it, with its threads, beyond its end.
+import torch.distributed.nn.functional
 from accelerate import Accelerator, InitProcessGroupKwargs
 
 from eft_eval.engine.devices import usable_device
@@ -44,6 +48,7 @@ def rank_attributes(asked: str | None) -> dict[str, Any]:
     way_on = (
         "launch with `accelerate launch`, on a CPU set ACCELERATE_USE_CPU=true, or unset WORLD_SIZE"
     )
+    atexit.register(_leave)
     try:
         joined = Accelerator(kwargs_handlers=[patience])
     except ValueError as error:  # what a launcher sets is not there, or no number
@@ -55,7 +60,6 @@ def rank_attributes(asked: str | None) -> dict[str, Any]:
             f"WORLD_SIZE is {size}, but accelerate sees one process here, so "
             f"that each would evaluate every document: {way_on}"
         )
-    atexit.register(_leave)
     return {
         "accelerator": joined,
         "_device": joined.device,

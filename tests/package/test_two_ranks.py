@@ -52,6 +52,38 @@ def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
         assert requests == [5, 5]
 
 
+LAST_LOOK = """
+import atexit, json, os, pathlib, runpy, sys
+
+def threads():
+    tasks = pathlib.Path("/proc/self/task").iterdir()
+    return [one.joinpath("comm").read_text().strip() for one in tasks]
+
+def look():  # the first registered runs last
+    pathlib.Path(sys.argv[-1] + os.environ["RANK"]).write_text(json.dumps(threads()))
+
+atexit.register(look)
+runpy.run_module("eft_eval", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
+def test_no_thread_of_the_ranks_is_left_at_the_exit(tmp_path: Path) -> None:
+    """One that wakes up while the interpreter ends aborts its rank, and the launcher the others."""
+    tmp_path.joinpath("look.py").write_text(LAST_LOOK, "utf-8")
+    command = [
+        *(sys.executable, "-m", *launched(TORCHRUN, 2), "look.py", "run", "--model_args"),
+        *("model=demo", "--tasks", "demo_fact", "--limit", "2", "--device", "cpu"),
+        *("--gen_kwargs", "max_gen_toks=4", "--output_path", "out"),
+    ]
+    settings = {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=tmp_path, env=clean_environ(**settings), check=True)
+    for rank in range(2):
+        left = json.loads(tmp_path.joinpath(f"out{rank}").read_text("utf-8"))
+        assert left
+        assert "gloo" not in " ".join(left)
+
+
 PROGRAM = """
 import json, sys
 import lm_eval
