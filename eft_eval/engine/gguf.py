@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from eft_eval.engine.gguf_reader import quick_reader
 from eft_eval.errors import ConfigError
 from eft_eval.files import user_path
 from eft_eval.streams import logger
@@ -132,13 +133,14 @@ def gguf_contents(file: Path) -> GgufContents:
 
 @lru_cache(maxsize=16)
 def _contents(file: Path, _state: tuple[int, ...]) -> GgufContents:
-    from gguf import GGUFReader, GGUFValueType
+    import gguf
 
-    reader = GGUFReader(file)
+    with quick_reader():
+        reader = gguf.GGUFReader(file)
     settings = {
         name: field.contents()
         for name, field in reader.fields.items()
-        if field.types[:1] != [GGUFValueType.ARRAY] and len(field.data) == 1
+        if field.types[:1] != [gguf.GGUFValueType.ARRAY] and len(field.data) == 1
     }
     kinds: Counter[str] = Counter()
     divisors: tuple[float, ...] = ()
