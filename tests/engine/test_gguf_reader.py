@@ -81,14 +81,18 @@ def test_members_read_with_it_and_nobody_else(
     assert gguf.GGUFReader is own
 
 
-def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
+def read_all(file: Path) -> int:
+    one = Member(MemberSpec(model=str(file)), LoadOptions())
+    return len(one.tokenizer) + int(one.model.num_parameters())
+
+
+@pytest.mark.parametrize("share", [0.001, 0.02, 0.5])
+def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path, share: float) -> None:
     pytest.importorskip("transformers.integrations.gguf")
     model = make_model(tmp_path / "m", vocabulary=260, tokenizer=byte_tokenizer(extra=("qq",)))
     file = Path(write_gguf(model, tmp_path / "m.gguf"))
+    assert read_all(file) > 0
     whole = file.read_bytes()
-    for share in (0.001, 0.02, 0.5):
-        file.write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(ConfigError, match="model '.*': cannot read its"):
-            one = Member(MemberSpec(model=str(file)), LoadOptions())
-            assert one.tokenizer
-            assert one.model
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ConfigError, match="cannot read its"):
+        read_all(file)
