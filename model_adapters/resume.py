@@ -16,7 +16,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import user_path
 from eft_eval.model_adapters.provenance import commit_of
 from eft_eval.recipe import identity
-from eft_eval.recipe.naming import code_digest, member_identity
+from eft_eval.recipe.naming import code_digest, member_identity, written_at
 from eft_eval.runs.completeness import unwritten
 from eft_eval.version import __version__
 
@@ -96,6 +96,9 @@ class Resume:
         codes = {role: code_digest(one.spec.location) for role, one in members.items()}
         if any(codes.values()):  # what trust_remote_code runs
             found["code"] = codes
+        written = {role: written_at(one.spec) for role, one in members.items()}
+        if any(written.values()):
+            found["written"] = written
         return found
 
     def how_to_go_on(self, finished: int, asked: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -91,18 +92,14 @@ def content_identity(location: str, name: str, file: str | None = None) -> str:
     return folder_digest(str(folder.resolve())) if folder.is_dir() else name
 
 
-@lru_cache(maxsize=64)
 def folder_digest(folder: str) -> str:
     """Return a digest of a model folder: names, sizes and content of its model files.
 
     Files over 16 MiB are sampled at 64 evenly spaced places, so that naming a 70B model takes
-    no minutes; retrained weights change everywhere and so change the digest.
+    no minutes; retrained weights change everywhere and so change the digest. It is made once, and
+    again when a file was written anew.
     """
-    digest = hashlib.sha256()
-    for file in sorted(Path(folder).iterdir()):
-        if file.suffix in _CONTENT_SUFFIXES and file.is_file():
-            _take_in(file, digest)
-    return "sha256:" + digest.hexdigest()
+    return _digest(_content_files(Path(folder)))
 
 
 def code_digest(folder: str) -> str | None:
@@ -114,17 +111,46 @@ def code_digest(folder: str) -> str | None:
     return "sha256:" + digest.hexdigest() if files else None
 
 
-@lru_cache(maxsize=64)
 def file_digest(file: str) -> str:
     """Return a digest of one file that holds a whole model, as `folder_digest` does.
 
     Tokenizer files and generation settings beside it come before its own, and so count.
     """
+    beside = (Path(file).parent / name for name in _BESIDE_A_FILE)
+    return _digest([Path(file), *(one for one in beside if one.is_file())])
+
+
+def written_at(spec: MemberSpec) -> list[tuple[str, int]]:
+    """Return when those local files of a member were written whose content is only sampled.
+
+    An edit in place may lie between the samples: who keeps answers asks for this, too.
+    """
+    files = []
+    for location, one in ((spec.location, spec.gguf_file), (spec.adapter, None)):
+        folder = user_path(location or "")
+        if location is not None and folder.is_dir():
+            files += _content_files(folder) if one is None else [folder / one]
+    states = [(file.name, file.stat()) for file in files if file.is_file()]
+    return [(name, one.st_mtime_ns) for name, one in states if one.st_size > _WHOLE_FILE_BYTES]
+
+
+def _content_files(folder: Path) -> list[Path]:
+    return sorted(
+        file for file in folder.iterdir() if file.suffix in _CONTENT_SUFFIXES and file.is_file()
+    )
+
+
+def _digest(files: Sequence[Path]) -> str:
+    states = [file.stat() for file in files]
+    now = tuple((one.st_dev, one.st_ino, one.st_mtime_ns, one.st_size) for one in states)
+    return _digest_of(tuple(files), now)
+
+
+@lru_cache(maxsize=64)
+def _digest_of(files: tuple[Path, ...], _states: tuple[tuple[int, ...], ...]) -> str:
     digest = hashlib.sha256()
-    _take_in(Path(file), digest)
-    for name in _BESIDE_A_FILE:
-        if (beside := Path(file).parent / name).is_file():
-            _take_in(beside, digest)
+    for file in files:
+        _take_in(file, digest)
     return "sha256:" + digest.hexdigest()
 
 

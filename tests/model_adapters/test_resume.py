@@ -19,6 +19,7 @@ from typing import Any
 import lm_eval
 import pytest
 import torch
+from adapters import make_adapter
 from fresh_environments import clean_environ
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
@@ -26,6 +27,7 @@ from tiny_models import byte_tokenizer, make_model
 
 from eft_eval.errors import ConfigError
 from eft_eval.model_adapters.eft import EFTLM
+from eft_eval.recipe import naming
 
 Paths = dict[str, str]
 SETTINGS = {"do_sample": True, "temperature": 1.0, "until": ["e"], "max_gen_toks": 6}
@@ -126,6 +128,36 @@ def test_other_code_of_a_model_never_takes_another_runs(paths: Paths, tmp_path: 
         (own / "modeling_own.py").write_text(code)
         found.append(run(args)[2])
     assert found == [0, 0, 12]
+
+
+@pytest.mark.parametrize("kind", ["folder", "adapter"])
+def test_an_edit_between_the_samples_of_a_large_file_never_takes_another_runs(
+    paths: Paths, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naming, "_WHOLE_FILE_BYTES", 1 << 10)
+    monkeypatch.setattr(naming, "_SAMPLE_BYTES", 4)
+    own = tmp_path / "own"
+    if kind == "folder":
+        shutil.copytree(paths["tuned"], own)
+        file = own / "model.safetensors"
+    else:
+        make_adapter(own, paths["reference"])
+        file = own / "adapter_model.safetensors"
+    args = {**paths, "tuned": str(own), "resume": str(tmp_path / "kept")}
+    first, *_ = run(args)
+    assert run(args) == (first, 0, 12)
+    name = EFTLM(**args).composite.name
+    content = bytearray(file.read_bytes())
+    sampled = {k * (len(content) - 4) // 63 + at for k in range(64) for at in range(4)}
+    header = 8 + int.from_bytes(content[:8], "little")
+    for place in range(header + 3, len(content), 4):  # exponents of float32
+        if not {place - 1, place} & sampled:
+            content[place] ^= 0x80
+    file.write_bytes(content)
+    assert EFTLM(**args).composite.name == name, "only samples are in a name"
+    second, made, found = run(args)
+    assert (made, found) == (12, 0)
+    assert second != first
 
 
 def test_what_changes_no_response_takes_them(paths: Paths, tmp_path: Path) -> None:

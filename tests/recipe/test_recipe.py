@@ -208,6 +208,17 @@ class TestNames:
             digests.append(folder_digest(str(folder)))
         assert digests[0] != digests[1]
 
+    def test_a_folder_that_is_written_anew_is_named_anew(self, tmp_path: Path) -> None:
+        """As a notebook does that trains, evaluates and trains on."""
+        (tmp_path / "model.gguf").write_bytes(bytes(100))
+        for model in (tmp_path, tmp_path / "model.gguf"):
+            names = []
+            for content in (b"one", b"two", b"one"):
+                (tmp_path / "tokenizer.json").write_bytes(content)
+                names.append(canonical_name(parse_recipe({**FLAT, "base": str(model)})))
+            assert names[0] != names[1]
+            assert names[0] == names[2]
+
     def test_names_are_folder_names(self, tmp_path: Path) -> None:
         folder = tmp_path / ("very long " * 20 + "näme:*")
         folder.mkdir()
