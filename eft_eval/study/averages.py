@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,8 +84,6 @@ def check_families(plans: Sequence[StudyPlan]) -> None:
     names = [plan.family.name for plan in plans]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"--family: two families are called {twice!r}; name each once")
-    if odd := next((name for name in names if not re.fullmatch(r"[\w+-][\w.+-]*", name)), None):
-        raise ConfigError(f"--family: {odd!r} is to be the name of a folder, too; give it another")
     if plans[0].design.analysis != "scaling":
         raise ConfigError(
             f"--family: {plans[0].design.analysis} takes one family; scaling averages over several"

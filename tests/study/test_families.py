@@ -199,8 +199,7 @@ def test_families_that_cannot_be_averaged_are_one_line(tmp_path: Path) -> None:
         check_families(plans("weights", one, two))
     with pytest.raises(ConfigError, match="give --tasks"):
         check_families(plans("scaling", one, two.model_copy(update={"tasks": ("x",)})))
-    with pytest.raises(ConfigError, match="name of a folder"):
-        check_families(plans("scaling", one, two.model_copy(update={"name": "a b"})))
+    check_families(plans("scaling", one, parse_family(FOUR, "a test", "a b")))
     done = CliRunner().invoke(app, ["study", "tokens", "--family", "demo,smollm2"])
     assert "tokens takes one family" in str(done.exception)
 
