@@ -15,5 +15,8 @@ def register() -> None:
     """
     from vllm import ModelRegistry
 
+    from eft_eval.vllm.prompts import check_prompts
+
+    check_prompts()
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, f"eft_eval.vllm.model:{ARCHITECTURE}")

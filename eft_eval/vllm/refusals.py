@@ -15,6 +15,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.recipe import Recipe
 
 __all__ = [
+    "CHECKED",
     "Summed",
     "check_arguments",
     "check_composite",
@@ -77,6 +78,10 @@ _TAKEN: dict[str, tuple[str, ...]] = {
         "auto", "hf", "safetensors", "fastsafetensors", "instanttensor", "pt", "npcache",
     ),  # others load the first member only
 }  # fmt: skip
+CHECKED = (
+    *_DECIDED, *_CANNOT, *_TAKEN, "max_model_len", "pipeline_parallel_size", "tensor_parallel_size",
+)  # fmt: skip
+"""The arguments of vLLM that the checks below read."""
 _ONE_WINDOW = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe")  # for all layers, in vLLM
 _NO = (None, False, "", "False", "false", "0")
 

@@ -6,17 +6,27 @@ import errno
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.engine.loading import Member
 from eft_eval.errors import ConfigError
 from eft_eval.vllm.arguments import engine_arguments
-from eft_eval.vllm.refusals import check_arguments, check_length, check_ranks
+from eft_eval.vllm.refusals import CHECKED, check_arguments, check_length, check_ranks
 
 __all__ = ["ServeCommand", "check_port", "serve_command"]
 
 _PORT = "8000"  # vLLM's, unless told
+_SHORT = {
+    "-tp": "tensor_parallel_size",
+    "-pp": "pipeline_parallel_size",
+    "-sc": "speculative_config",
+    "-q": "quantization",
+}
+_OTHERS = ("config", "host", "override_generation_config", "port", "uds")  # that we read, too
 
 
 class ServeCommand(NamedTuple):
@@ -46,15 +56,17 @@ def serve_command(composite: CompositeModel, flags: Sequence[str] = ()) -> Serve
     check_length(composite, given)
     check_ranks(composite, given)
     values, notes = engine_arguments(composite)
+    values["hf_overrides"]["eft_served"] = True  # prompts are checked by vLLM's server itself
     values.setdefault("served_model_name", composite.name)
-    # else vLLM penalises repetition where the tuned checkpoint asks for it, in greedy answers, too
-    values["override_generation_config"] = {"repetition_penalty": 1.0}
     notes = (*notes, *_unheeded(composite))
     words = ["serve", values.pop("model")]
     for name, value in values.items():
         if name not in given:
             words += [f"--{name.replace('_', '-')}", _word(value)]
-    return ServeCommand([*words, *flags], notes)
+    neutral = _without_penalty(given)
+    if "override_generation_config" in given:  # vLLM takes the last
+        return ServeCommand([*words, *flags, *neutral], notes)
+    return ServeCommand([*words, *neutral, *flags], notes)
 
 
 def check_port(flags: Sequence[str]) -> None:
@@ -95,22 +107,58 @@ def _ends(member: Member) -> set[int]:
 
 
 def _named(flags: Sequence[str]) -> dict[str, Any]:
-    """Return flags by vLLM's argument names, with the values that stand beside them, else True."""
-    short = {
-        "-tp": "tensor_parallel_size",
-        "-pp": "pipeline_parallel_size",
-        "-sc": "speculative_config",
-        "-q": "quantization",
-    }
+    """Return flags by vLLM's argument names, with the values that stand beside them, else True.
+
+    Those of a file that ``--config`` names are among them; the command line wins over it.
+    """
     found: dict[str, Any] = {}
     for number, flag in enumerate(flags):
         name, equals, value = flag.partition("=")
         if not name.startswith("-"):
             continue
-        key = short.get(name, name.lstrip("-").replace("-", "_"))
         following = flags[number + 1] if number + 1 < len(flags) else True
+        key = _SHORT.get(name) or _whole_name(name.lstrip("-").replace("-", "_"))
         found[key] = value if equals else following
-    return found
+    return _of_file(found["config"]) | found if "config" in found else found
+
+
+def _whole_name(name: str) -> str:
+    """Return the argument that a name means: vLLM takes the beginning of one for it."""
+    if name in CHECKED or name in _OTHERS:
+        return name
+    first, dot, rest = name.partition(".")
+    meant = [one for one in (*CHECKED, *_OTHERS) if len(first) > 1 and one.startswith(first)]
+    return meant[0] + dot + rest if len(meant) == 1 else name
+
+
+def _of_file(path: Any) -> dict[str, Any]:
+    """Return the arguments in a file of vLLM's ``--config``."""
+    try:
+        content = yaml.safe_load(Path(str(path)).read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"--config {path}: cannot be read as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path}: expected lines such as `max-model-len: 2048`")
+    return {_whole_name(str(key).replace("-", "_")): value for key, value in content.items()}
+
+
+def _without_penalty(given: Mapping[str, Any]) -> list[str]:
+    """Return the flags that leave out a tuned checkpoint's ``repetition_penalty``.
+
+    vLLM would penalise repetition, in greedy answers, too. What the user overrides stays.
+    """
+    flag, penalty = "override_generation_config", "repetition_penalty"
+    word = f"--{flag.replace('_', '-')}"
+    if any(name.startswith(f"{flag}.") for name in given):  # vLLM joins those alone
+        return [] if f"{flag}.{penalty}" in given else [f"{word}.{penalty}", "1.0"]
+    changed = given.get(flag, {})
+    try:
+        changed = json.loads(changed) if isinstance(changed, str) else changed
+    except ValueError:
+        changed = None
+    if not isinstance(changed, dict):
+        raise ConfigError(f"{word} {given[flag]}: expected a JSON object")
+    return [word, json.dumps({penalty: 1.0} | changed)]
 
 
 def _word(value: Any) -> str:

@@ -276,6 +276,16 @@ def test_a_server_answers_as_eft_does(
         folders["tuned"], tmp_path / "tuned",
         config={"eos_token_id": [end, 65]}, generation_config={"eos_token_id": end},
     )  # fmt: skip
+    mine = ["--override-generation-config", '{"top_k": 5}', "--port", "8001"]
+    words = serve_command(composite, mine).words
+    assert words[-6:-2] == mine
+    assert json.loads(words[-1]) == {"repetition_penalty": 1.0, "top_k": 5}
+    dotted = "--override-generation-config.top_k=5"
+    assert serve_command(composite, [dotted]).words[-3:] == [
+        "--override-generation-config.repetition_penalty", "1.0", dotted,
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="expected a JSON object"):
+        serve_command(composite, ["--override-generation-config", "5"])
     (note,) = serve_command(load(tuned=tuned)).notes
     assert '"stop_token_ids": [65]' in note
     for flags in (["--hf-overrides.vocab_size", "7"], ["-sc", "{}"], ["--spec-tokens", "2"]):
@@ -286,6 +296,28 @@ def test_a_server_answers_as_eft_does(
             serve_command(composite, flags)
     with pytest.raises(ConfigError, match="number of devices"):
         serve_command(composite, ["-tp", "0"])
+
+
+def test_shortened_flags_and_those_of_a_file_are_checked(load: Loader, tmp_path: Path) -> None:
+    composite = load()
+    for flags in (["--hf-over", "{}"], ["--max-model", "512"], ["--spec-tok=3"], ["--enable-lor"]):
+        with pytest.raises(ConfigError):
+            serve_command(composite, flags)
+    settings = tmp_path / "vllm.yaml"
+    for text, message in (
+        ("enable-lora: true\n", "merge the adapter"),
+        ("max_model_len: 512\n", "up to 256"),
+        ("- port\n", "expected lines such as"),
+        ("a: [\n", "cannot be read as YAML"),
+    ):
+        settings.write_text(text, "utf-8")
+        with pytest.raises(ConfigError, match=message):
+            serve_command(composite, ["--config", str(settings)])
+    settings.write_text("override-generation-config: {top_k: 5}\nport: 8001\n", "utf-8")
+    words = serve_command(composite, ["--config", str(settings)]).words
+    assert json.loads(words[-1]) == {"repetition_penalty": 1.0, "top_k": 5}
+    assert "--model-impl" not in words
+    serve_command(composite, ["--model-impl", "vllm", "--max-num-seqs", "8"])
 
 
 def test_a_port_in_use_is_said_before_anything_starts() -> None:

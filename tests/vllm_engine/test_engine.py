@@ -23,12 +23,13 @@ import pytest
 import torch
 from judged_runs import make_verdict, write_judged_run
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 from reference import Reference
 from scipy.stats import chi2, chisquare
 from tokenizer_kinds import size_of, tokenizer_of
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     Gemma3TextConfig,
     LlamaConfig,
     MistralConfig,
@@ -329,8 +330,22 @@ def test_the_harness_gets_what_eft_gives(folders: dict[str, str], tmp_path: Path
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
+def with_a_token_of_its_own(folder: str, copy: Path) -> str:
+    """Save a model again, with one token more: the last."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<alone>"], special_tokens=True)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.save_pretrained(copy)
+    tokenizer.save_pretrained(copy)
+    return str(copy)
+
+
 @pytest.fixture
-def served(folders: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def served(
+    folders: dict[str, str], tmp_path: Path
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    folders = folders | {"tuned": with_a_token_of_its_own(folders["tuned"], tmp_path / "tuned")}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -414,7 +429,7 @@ def asked_otherwise(client: Any, greedy: str, log_probs: np.ndarray) -> None:
 
     def asked(**settings: Any) -> list[Any]:
         choices: list[Any] = client.completions.create(
-            model="composite", prompt="hello", **({"max_tokens": 8} | settings)
+            model="composite", **({"prompt": "hello", "max_tokens": 8} | settings)
         ).choices
         return choices
 
@@ -431,6 +446,8 @@ def asked_otherwise(client: Any, greedy: str, log_probs: np.ndarray) -> None:
     choice = {"structured_outputs": {"choice": ["fact", "fiction"]}}
     (chosen,) = asked(temperature=0.0, extra_body=choice)
     assert chosen.text in ("fact", "fiction")
+    with pytest.raises(BadRequestError, match=r"'<alone>'\), which not every member"):
+        asked(prompt="hello <alone>")
 
 
 def judged(address: str, client: Any, tmp_path: Path) -> None:
