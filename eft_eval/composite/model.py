@@ -205,14 +205,23 @@ class CompositeModel:
         )
 
     def _check_stop_tokens(self) -> None:
-        known = self._shared
-        if beyond := sorted(i for i in self.stop_tokens if i >= known.size or i in known.alone):
-            token = self.tokenizer.convert_ids_to_tokens(beyond[0])
+        """Raise ConfigError where the composite could not end; ids of no token end nothing."""
+        ends = self.stop_tokens
+        beyond = sorted(one for one in ends if one >= self.vocabulary or one in self._alone)
+        named = sorted({*beyond} & {*self.tokenizer.get_vocab().values()})
+        if named:
+            shared = self.vocabulary - len(self._alone)
+            token = self.tokenizer.convert_ids_to_tokens(named[0])
             raise ConfigError(
-                f"{self.tuned.label} ends its answers with token {beyond[0]} ({token!r}), which "
-                f"the other members do not have (they share {known.size - len(known.alone)} "
-                "tokens), so that the composite could not end: take a tuned member that ends with "
-                "a token of its base, or save it with another eos_token_id and give `until`"
+                f"{self.tuned.label} ends its answers with token {named[0]} ({token!r}), which "
+                f"the other members do not have (they share {shared} tokens), so that the "
+                "composite could not end: take a tuned member that ends with a token of its base, "
+                "or save it with another eos_token_id and give `until`"
+            )
+        if beyond and len(beyond) == len(ends):
+            raise ConfigError(
+                f"{self.tuned.label} ends its answers with token {beyond[0]}, which its tokenizer "
+                "does not have, so that they could not end: save it with another eos_token_id"
             )
 
 

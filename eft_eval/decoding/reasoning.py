@@ -104,7 +104,8 @@ def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
     if isinstance(end, bool) or (not isinstance(end, int) and not str(end).strip()):
         given = end if isinstance(end, bool) else "an empty text"
         raise ConfigError(f"think_end_token: got {given}, expected a text or a token's id")
-    if isinstance(end, int) and not 0 <= end < (size := ids_end(tokenizer)):
+    size = ids_end(tokenizer)
+    if isinstance(end, int) and not 0 <= end < size:
         raise ConfigError(
             f"think_end_token: got {end}, but the tuned member's tokens are 0 to "
             f"{size - 1}; give one, or the text that ends the reasoning"

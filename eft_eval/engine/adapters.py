@@ -25,7 +25,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.files import read_text, user_path
 from eft_eval.recipe import MemberSpec
 from eft_eval.recipe.adapters import ADAPTER_CONFIG, AdapterFolder, is_base_of, local_adapter
-from eft_eval.recipe.locations import may_be_id
+from eft_eval.recipe.locations import check_revision, may_be_id
 from eft_eval.streams import logger
 
 __all__ = ["AdaptedMember", "read_adapter"]
@@ -119,6 +119,7 @@ class AdaptedMember(Member):
     def _check_folder(self) -> None:
         if find_spec("peft") is None:
             raise ConfigError(f'{self.label}: an adapter needs peft: pip install "eft-eval[peft]"')
+        check_revision(self._adapter, self.spec.adapter_revision, self.label)
         found = read_adapter(self._adapter, self.spec.adapter_revision)
         if found is None:
             with self._reading("its adapter"):  # a hub that cannot be reached

@@ -38,7 +38,7 @@ from eft_eval.engine.wrappers import drop_other_senses, loader_of
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.files import user_path
 from eft_eval.recipe import MemberSpec
-from eft_eval.recipe.locations import may_be_id
+from eft_eval.recipe.locations import check_revision, may_be_id
 from eft_eval.streams import logger
 
 __all__ = ["ENGINES", "LoadOptions", "Member", "config_of"]
@@ -296,6 +296,7 @@ class Member:
     def _check_folder(self) -> None:
         name = self.spec.location
         folder = user_path(name)
+        check_revision(name, self.spec.revision, self.label)
         if self.spec.gguf_file is not None:
             check_gguf(folder, self.spec.gguf_file, self.label)
         elif folder.is_dir() and not (folder / "config.json").is_file():

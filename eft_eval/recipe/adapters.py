@@ -158,7 +158,9 @@ def _based(
         same = next((one for one in members if _is_copy_of(adapter.base, one)), None)
     if same is None:
         if _is_there(adapter.base):
-            same = MemberSpec(model=str(adapter.base), revision=adapter.base_revision)
+            local = user_path(location_of(str(adapter.base))).is_dir()
+            revision = None if local else adapter.base_revision
+            same = MemberSpec(model=str(adapter.base), revision=revision)
         elif has_reference:
             same = members[0]
         else:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from eft_eval.errors import ConfigError, nearest
 from eft_eval.files import user_path
 
-__all__ = ["SHIPPED", "ShippedFamily", "location_of", "may_be_id", "split_file"]
+__all__ = ["SHIPPED", "ShippedFamily", "check_revision", "location_of", "may_be_id", "split_file"]
 
 
 class ShippedFamily(NamedTuple):
@@ -78,6 +78,15 @@ def location_of(model: str) -> str:
             f"that `{family.training}` made, or unset it to use the shipped one"
         )
     return str(folder)
+
+
+def check_revision(location: str, revision: str | None, label: str) -> None:
+    """Raise ConfigError where a revision is asked of a local folder, which has none."""
+    if revision is not None and user_path(location).is_dir():
+        raise ConfigError(
+            f"{label}: revision {revision!r} is asked of the local folder {location}, which is "
+            "read as it is: leave the revision out, or name the model on the hub (owner/name)"
+        )
 
 
 def may_be_id(name: str) -> bool:

@@ -59,8 +59,9 @@ def test_an_end_beyond_a_hole_in_the_ids_is_one() -> None:
     last = tokenizer.convert_tokens_to_ids("<|end|>")
     assert last >= len(tokenizer)
     assert reasoning_of(tokenizer, last) is not None
-    with pytest.raises(ConfigError, match=f"the tuned member's tokens are 0 to {last}"):
-        reasoning_of(tokenizer, last + 1)
+    for beyond in (last + 1, -1):
+        with pytest.raises(ConfigError, match=f"the tuned member's tokens are 0 to {last}"):
+            reasoning_of(tokenizer, beyond)
 
 
 def test_an_end_with_white_space_that_is_not_said_leaves_no_reasoning_as_answer() -> None:

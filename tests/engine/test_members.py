@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from adapters import make_adapter, rewrite
 from safetensors.torch import load_file, save_file
 from tiny_models import byte_tokenizer, make_model, save_drawn
 from tokenizer_kinds import KINDS, size_of, tokenizer_of
@@ -32,9 +33,11 @@ from eft_eval import Composite
 from eft_eval.engine.end_tokens import configured_ends, end_tokens
 from eft_eval.engine.footprint import cache_bytes, parameter_count
 from eft_eval.engine.loading import LoadOptions, Member
+from eft_eval.engine.members import load_members
 from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
-from eft_eval.recipe import MemberSpec
+from eft_eval.recipe import MemberSpec, parse_recipe
+from eft_eval.recipe.adapters import with_bases
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +171,27 @@ def test_end_tokens_are_what_the_files_say(
     whole: Path, tmp_path: Path, ends: dict[str, Any], expected: set[int]
 ) -> None:
     assert written(whole, tmp_path / "model", **ends).stop_tokens == expected
+
+
+def test_a_revision_of_a_local_folder_is_one_line(whole: Path, tmp_path: Path) -> None:
+    """It has none: transformers reads what lies there, in silence."""
+    make_adapter(tmp_path / "lora", str(whole))
+    below = {"model": str(whole), "adapter": str(tmp_path / "lora")}
+    for asked in ({"model": str(whole), "revision": "v2"}, {**below, "adapter_revision": "v2"}):
+        recipe = parse_recipe({"base": str(whole), "tuned": asked, "reference": str(whole)})
+        text = r"tuned member .*: revision 'v2' is asked of the local folder"
+        with pytest.raises(ConfigError, match=text):
+            load_members(recipe, LoadOptions())
+
+
+def test_a_revision_that_an_adapter_says_of_a_local_folder_is_none(
+    whole: Path, tmp_path: Path
+) -> None:
+    lora = make_adapter(tmp_path / "lora", str(whole))
+    rewrite(lora, revision="v2")
+    recipe = {"base": str(whole), "tuned": lora, "reference": str(whole)}
+    assert load_members(parse_recipe(recipe), LoadOptions())["tuned"].spec.revision is None
+    assert with_bases(parse_recipe({"base": lora})).base.revision is None
 
 
 def test_end_tokens_of_a_language_model_in_a_larger_one() -> None:
