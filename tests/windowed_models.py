@@ -20,7 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "layer_types": [*MIXED, "sliding_attention", "full_attention"],
     },
     "Gemma4Text": {
-        **_PER_LAYER, "global_head_dim": 8, "num_hidden_layers": 5, "num_kv_shared_layers": 2,
+        **_PER_LAYER, "global_head_dim": 16, "num_hidden_layers": 5, "num_kv_shared_layers": 2,
         "layer_types": [*MIXED, "sliding_attention", "full_attention"],
     },
     "GptOss": {"layer_types": MIXED, "num_local_experts": 4, "num_experts_per_tok": 2},

@@ -1,4 +1,4 @@
-"""Writes docs/models.md: ``python -m docs.generate.models``, in a checkout; takes a minute or two.
+"""Writes docs/models.md: ``python -m docs.generate.models``, in a checkout; takes some minutes.
 
 A tiny random model of each causal architecture of the installed transformers that can be built
 small, with windows and blocks shorter than the trial's rows, goes through what ``eft-eval
@@ -76,6 +76,18 @@ _OWN: dict[str, dict[str, Any]] = {
         "mlp_layer_types": ["dense", "sparse"] * 2,
     },
     "nemotron": {"num_key_value_heads": 2, "head_dim": 8},
+    "qwen4_exp_text": {
+        "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4, "hc_lowrank": 8, "hc_count": 2, "ngram_vocab_size_base": 500,
+        "heads_per_ngram": 2, "split_ngram_parts": 4, "indexer_n_heads": 2, "indexer_kv_heads": 1,
+        "indexer_head_dim": 8, "indexer_budget": 8, "indexer_compress_ratio": 4,
+    },
+    "zamba2": {
+        "layers_block_type": ["mamba", "hybrid"] * 2, "hybrid_layer_ids": [1, 3],
+        "num_mem_blocks": 1, "attention_hidden_size": 64, "attention_head_dim": 16,
+        "num_key_value_heads": 4, "mamba_ngroups": 1, "n_mamba_heads": 8, "mamba_headdim": 8,
+        "mamba_d_state": 8, "adapter_rank": 8,
+    },
     "xlstm": {"hidden_size": 128, "embedding_dim": 128},  # pads its inner sizes to 64
 }  # fmt: skip
 _HEAD = """# Models

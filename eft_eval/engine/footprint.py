@@ -11,10 +11,11 @@ import torch
 from transformers import DynamicCache
 
 from eft_eval.engine.cache import GROWTH, HORIZON
+from eft_eval.engine.layer_settings import common, layer_settings
 from eft_eval.engine.loading import Member
 from eft_eval.engine.passes import Passes
 from eft_eval.engine.positions import attention_reach
-from eft_eval.engine.windows import NO_ATTENTION, layer_windows, recurrent_windows
+from eft_eval.engine.windows import ALL, NO_ATTENTION, layer_windows, recurrent_windows
 from eft_eval.engine.wrappers import loader_of
 from eft_eval.recipe import bytes_per_weight
 
@@ -22,7 +23,6 @@ __all__ = [
     "Heads",
     "WeightCounts",
     "attention_heads",
-    "attention_layers",
     "cache_bytes",
     "parameter_count",
     "state_bytes",
@@ -52,8 +52,12 @@ class Heads(NamedTuple):
     size: int
 
 
-def attention_heads(text: Any) -> Heads:
-    """Return the attention heads of a language model's configuration."""
+def attention_heads(text: Any) -> list[Heads]:
+    """Return the attention heads of every layer by a language model's configuration."""
+    return [_heads(layer) for layer in layer_settings(text)]
+
+
+def _heads(text: Any) -> Heads:
     heads = getattr(text, "num_attention_heads", None)
     if heads is None:
         return Heads(0, 0, 0)
@@ -123,31 +127,31 @@ def cache_bytes(member: Member, rows: int, length: int) -> int:
 
     Rounds of fixed shapes, which a CUDA device has, drop nothing that lies out of a window.
     """
-    per_token, drops = token_bytes(member), member.device.type != "cuda"
+    drops = member.device.type != "cuda"
     steps = -(-length // GROWTH) * GROWTH
     return rows * sum(
-        layers * per_token * (min(steps, window + HORIZON) if window and drops else steps)
-        for window, layers in attention_layers(member).items()
+        per_token * (min(steps, window + HORIZON) if window and drops else steps)
+        for window, per_token in token_bytes(member).items()
     )
 
 
-def token_bytes(member: Member) -> int:
-    """Return the bytes that an attention layer keeps of a token; 0 without attention."""
-    if getattr(member.text_config, "num_attention_heads", None) is None:
-        return 0
-    return _cached_numbers(member) * torch.empty(0, dtype=member.dtype).element_size()
+def token_bytes(member: Member) -> dict[int | None, int]:
+    """Return the bytes that attention layers keep of a token, by their windows; None: all tokens.
 
-
-def attention_layers(member: Member) -> dict[int | None, int]:
-    """Return how many layers have attention with a window of so many tokens; None: all tokens."""
-    text = member.text_config
-    if (windows := layer_windows(text)) is not None:
-        return dict(Counter(one.size for one in windows))
-    kinds = list(getattr(text, "layer_types", None) or ())[: text.num_hidden_layers]
-    if (windows := recurrent_windows(text)) is None:
-        return {None: int(text.num_hidden_layers)}
-    attending = sum(kind not in NO_ATTENTION for kind in kinds)  # a recurrent one's keep all
-    return {None: attending}
+    Layers without attention keep none.
+    """
+    text, found = member.text_config, Counter[int | None]()
+    layers = layer_settings(text)
+    width = torch.empty(0, dtype=member.dtype).element_size()
+    windows = [one.size for one in layer_windows(text) or (ALL,) * len(layers)]
+    kinds = list(getattr(text, "layer_types", None) or ())[: len(layers)]
+    recurs = layer_windows(text) is None and recurrent_windows(text) is not None
+    own = len(layers) - (common(text, "num_kv_shared_layers") or 0)  # the others read these
+    for number, (layer, window) in enumerate(zip(layers[:own], windows, strict=False)):
+        attends = getattr(layer, "num_attention_heads", None) is not None
+        if attends and not (recurs and kinds[number] in NO_ATTENTION):
+            found[window] += _cached_numbers(member, layer) * width  # beside a state: of all tokens
+    return dict(found)
 
 
 def state_bytes(member: Member) -> int:
@@ -184,13 +188,12 @@ def _kept_states(member: Member) -> int:
     )
 
 
-def _cached_numbers(member: Member) -> int:
-    """Return how many numbers an attention layer keeps of a token."""
-    text = member.text_config
+def _cached_numbers(member: Member, text: Any) -> int:
+    """Return how many numbers an attention layer of these settings keeps of a token."""
     if getattr(text, "kv_lora_rank", None):
         key = type(member.config), member.config.to_json_string()
         if key not in _LATENT:
-            _LATENT[key] = _latent_numbers(member)
+            _LATENT[key] = _latent_numbers(member, text)
         return _LATENT[key]
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     if getattr(text, "multi_query", False) and not getattr(text, "new_decoder_architecture", False):
@@ -199,12 +202,11 @@ def _cached_numbers(member: Member) -> int:
     return int(2 * heads * size)
 
 
-def _latent_numbers(member: Member) -> int:
+def _latent_numbers(member: Member, text: Any) -> int:
     """Return what latent attention keeps, which transformers unpacks or not, by its version.
 
     Its first layer is asked, on no device; where that cannot be, it is an upper bound.
     """
-    text = member.text_config
     key = (getattr(text, "qk_nope_head_dim", None) or 0) + (text.qk_rope_head_dim or 0)
     unpacked = int(text.num_attention_heads * (key + text.v_head_dim))
     config = copy.deepcopy(member.config)

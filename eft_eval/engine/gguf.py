@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from eft_eval.engine.gguf_reader import quick_reader
+from eft_eval.engine.layer_settings import common
 from eft_eval.errors import ConfigError
 from eft_eval.files import user_path
 from eft_eval.streams import logger
@@ -212,7 +213,7 @@ def _settings_left_out(model: Any, text: Any, found: GgufContents) -> Iterator[s
     """Yield the settings that are not in the model's configuration."""
     for name, neutral in _SCALES.items():
         value = found.says(name)
-        own = getattr(text, name.rpartition(".")[2], None)
+        own = common(text, name.rpartition(".")[2])
         if value is not None and not any(_close(value, one) for one in (*neutral, own)):
             yield f"{name} {value:g}"
     width = found.says("attention.key_length")  # by which llama.cpp scales, but for Gemma's 27B
@@ -265,7 +266,7 @@ def readable_length(file: Path, text: Any, label: str) -> int | None:
     Windows that transformers leaves out (Phi-3's) are none as long as nothing lies beyond them.
     """
     window = gguf_contents(file).says("attention.sliding_window")
-    if not window or getattr(text, "sliding_window", None) == window:
+    if not window or common(text, "sliding_window") == window:
         return None
     log.warning(
         "%s: some of its layers see %d tokens back, which transformers leaves out of a GGUF file: "

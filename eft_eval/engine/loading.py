@@ -27,6 +27,7 @@ from eft_eval.engine.gguf import (
 )
 from eft_eval.engine.gguf_reader import quick_reader
 from eft_eval.engine.gguf_tokenizers import split_as_said
+from eft_eval.engine.layer_settings import largest
 from eft_eval.engine.quantization import (
     asked_quantization,
     check_quantization,
@@ -311,9 +312,8 @@ class Member:
             )
 
     def _check_numbers(self) -> None:
-        text = self.text_config
-        for name in _NUMBERS:
-            value = getattr(text, name, None)
+        found = ((name, largest(self.text_config, name)) for name in _NUMBERS)
+        for name, value in found:
             if not isinstance(value, (int, list, tuple, type(None))):
                 raise ConfigError(
                     f"{self.label}: its configuration has {name}: {repr(value)[:80]}; expected a "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from eft_eval.engine.layer_settings import layer_settings
 from eft_eval.errors import ConfigError
 
 __all__ = [
+    "ATTENDS",
     "attention_reach",
     "check_positions",
     "counts_by_token",
@@ -14,6 +16,13 @@ __all__ = [
     "rope_kinds",
     "same_scale_until",
 ]
+
+ATTENDS: dict[str, Literal["sliding_window", "attention_chunk_size"] | None] = {
+    "full_attention": None,
+    "sliding_attention": "sliding_window",
+    "chunked_attention": "attention_chunk_size",
+}
+"""Kinds of layers with attention, and the setting that says how far they see; None: all."""
 
 _BATCH_WIDE = ("longrope", "dynamic")  # factors chosen by the longest row of a batch
 
@@ -24,22 +33,29 @@ def attention_reach(text: Any) -> int | None:
     Args:
         text: A language model's configuration.
     """
-    reach: list[int | None] = [None]
-    kinds = set(getattr(text, "layer_types", None) or ())
-    limits = {
-        "full_attention": None,
-        "sliding_attention": getattr(text, "sliding_window", None),
-        "chunked_attention": getattr(text, "attention_chunk_size", None),
-    }
-    if kinds:
-        reach += [limits.get(kind, 0) for kind in kinds]
-    else:
-        if getattr(text, "use_sliding_window", True):
-            reach.append(getattr(text, "sliding_window", None))
-        reach.append(getattr(text, "attention_chunk_size", None))
+    layers = layer_settings(text)
+    kinds = list(getattr(text, "layer_types", None) or ())[: len(layers)]
+    reach = [_reach_of(kind, layer) for kind, layer in zip(kinds, layers, strict=False)]
+    if not kinds:
+        slides = "sliding_attention" if getattr(text, "use_sliding_window", True) else None
+        reach += [
+            _reach_of(kind, layer)
+            for layer in layers
+            for kind in (slides, "chunked_attention")
+            if kind is not None
+        ]
     if "local" in (getattr(text, "attention_layers", None) or ()):  # GPT-Neo
         reach.append(getattr(text, "window_size", None))
     return min((limit for limit in reach if limit is not None), default=None)
+
+
+def _reach_of(kind: str, layer: Any) -> int | None:
+    """Return the tokens that a layer of this kind sees back, None for all, 0 if not known."""
+    if kind not in ATTENDS:
+        return 0
+    name = ATTENDS[kind]
+    limit: int | None = getattr(layer, name, None) if name else None
+    return limit
 
 
 _BY_TOKEN = {

@@ -129,14 +129,14 @@ class TransformersEngine:
             if self._recurrent_fail is None:
                 return None
             return f"some of its layers are no attention over all tokens ({self._recurrent_fail})"
+        if (limit := same_scale_until(self._config)) is not None and limit < length:
+            return f"beyond {limit} tokens it scales by the cache's length, and {length} may come"
         beyond = reach is not None and reach < length
         if beyond and self._windows_fail is not None:
             return (
                 f"some of its layers see {reach} tokens back, and {length} may come "
                 f"({self._windows_fail})"
             )
-        if (limit := same_scale_until(self._config)) is not None and limit < length:
-            return f"beyond {limit} tokens it scales by the cache's length, and {length} may come"
         if not beyond and self._rows_fail is not None:
             return (
                 f"{self._passes.name} does not work with a cache length per row ({self._rows_fail})"

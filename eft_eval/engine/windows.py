@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from eft_eval.engine.positions import attention_reach
+from eft_eval.engine.layer_settings import common, largest, layer_settings
+from eft_eval.engine.positions import ATTENDS, attention_reach
 
 __all__ = [
     "ALL",
@@ -20,6 +21,7 @@ __all__ = [
     "NO_ATTENTION",
     "Window",
     "layer_windows",
+    "longest_window",
     "narrowed",
     "recurrent_windows",
 ]
@@ -56,11 +58,6 @@ class Window:
 
 
 ALL = Window()
-_SIZES: dict[str, Literal["sliding_window", "attention_chunk_size"] | None] = {
-    "full_attention": None,
-    "sliding_attention": "sliding_window",
-    "chunked_attention": "attention_chunk_size",
-}
 
 
 def layer_windows(text: Any) -> tuple[Window, ...] | None:
@@ -69,14 +66,21 @@ def layer_windows(text: Any) -> tuple[Window, ...] | None:
     Args:
         text: A language model's configuration.
     """
-    layers = int(text.num_hidden_layers)
-    kinds = list(getattr(text, "layer_types", None) or ())[:layers]
+    layers = layer_settings(text)
+    kinds = list(getattr(text, "layer_types", None) or ())[: len(layers)]
     if not kinds:
-        slides = getattr(text, "use_sliding_window", True) and getattr(text, "sliding_window", None)
-        kinds = ["sliding_attention" if slides else "full_attention"] * layers
-    if len(kinds) < layers or not set(kinds) <= set(_SIZES):
+        slides = getattr(text, "use_sliding_window", True)
+        kinds = [
+            "sliding_attention" if slides and getattr(layer, "sliding_window", None) else ALL.kind
+            for layer in layers
+        ]
+    if len(kinds) < len(layers) or not set(kinds) <= set(ATTENDS):
         return None
-    windows = tuple(Window(kind, _size(text, kind)) for kind in kinds)
+    windows = tuple(
+        Window(kind, _size(layer, kind)) for kind, layer in zip(kinds, layers, strict=True)
+    )
+    if len(set(windows)) > len(set(kinds)):
+        return None  # masks are by kind
     reach = min((one.size for one in windows if one.size is not None), default=None)
     return windows if reach == attention_reach(text) else None  # as GPT-Neo's, of another name
 
@@ -94,17 +98,33 @@ def recurrent_windows(text: Any) -> tuple[Window, ...] | None:
     Returns:
         `ALL` for layers without attention; None where there are layers of an unknown kind.
     """
-    kinds = list(getattr(text, "layer_types", None) or ())[: int(text.num_hidden_layers)]
+    layers = layer_settings(text)
+    kinds = list(getattr(text, "layer_types", None) or ())[: len(layers)]
     kinds = [ATTENTION_BESIDE.get(kind, kind) for kind in kinds]
-    if not kinds or not set(kinds) <= {*_SIZES, *NO_ATTENTION}:
+    if not kinds or not set(kinds) <= {*ATTENDS, *NO_ATTENTION}:
         return None
-    return tuple(ALL if one in NO_ATTENTION else Window(one, _size(text, one)) for one in kinds)
+    return tuple(
+        ALL if kind in NO_ATTENTION else Window(kind, _size(layer, kind))
+        for kind, layer in zip(kinds, layers, strict=False)
+    )
 
 
 def _size(text: Any, kind: str) -> int | None:
-    name = _SIZES[kind]
+    name = ATTENDS[kind]
     size = getattr(text, name, None) if name else None
     return None if size is None else int(size)
+
+
+def longest_window(text: Any) -> int | None:
+    """Return the tokens of the longest window or chunk; None where there is none.
+
+    Args:
+        text: A language model's configuration, of layers of any kind.
+    """
+    sizes = [largest(text, name) for name in ATTENDS.values() if name is not None]
+    found = [int(size) for size in sizes if size]
+    slides = getattr(text, "use_sliding_window", True)
+    return max(found, default=None) if slides else None
 
 
 @contextlib.contextmanager
@@ -115,10 +135,13 @@ def narrowed(text: Any, size: int) -> Iterator[None]:
         text: The language model's configuration, which its forward pass reads the sizes from.
         size: Tokens.
     """
-    names = [name for name in _SIZES.values() if name and getattr(text, name, None) is not None]
-    before = {name: getattr(text, name) for name in names}
+    before = {
+        name: value
+        for name in ATTENDS.values()
+        if name is not None and (value := common(text, name)) is not None
+    }
     try:
-        for name in names:
+        for name in before:
             setattr(text, name, size)
         yield
     finally:

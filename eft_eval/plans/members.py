@@ -17,11 +17,11 @@ from eft_eval.engine.cache import HORIZON
 from eft_eval.engine.footprint import (
     Heads,
     attention_heads,
-    attention_layers,
     token_bytes,
     weight_bytes,
     weight_counts,
 )
+from eft_eval.engine.layer_settings import common, largest
 from eft_eval.engine.loading import LoadOptions, Member, config_of
 from eft_eval.engine.members import load_members
 from eft_eval.errors import ConfigError
@@ -186,12 +186,12 @@ def work_of(member: Member, engine: str) -> Work:
     size = _stored_bytes(whole)
     width = size / counts.total
     adapter = (member.own_bytes or 0) if isinstance(member, AdaptedMember) else 0
-    top = getattr(text, "num_experts_per_tok", None) or getattr(text, "top_k_experts", None)
+    top = largest(text, "num_experts_per_tok") or largest(text, "top_k_experts")
     experts = next(
         (
             value
             for name in ("num_local_experts", "num_experts", "n_routed_experts")
-            if (value := getattr(text, name, None))
+            if (value := largest(text, name))
         ),
         None,
     )
@@ -208,11 +208,11 @@ def work_of(member: Member, engine: str) -> Work:
         cache=full,
         windows=windowed,
         operations=2.0 * passed,
-        attention=4.0 * text.num_hidden_layers * heads.all * heads.size,
+        attention=4.0 * sum(one.all * one.size for one in heads),
         layers=int(text.num_hidden_layers),
-        heads=heads,
+        heads=max(heads, key=lambda one: one.all * one.size),
         hidden=int(text.hidden_size),
-        widest=int(2 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size))
+        widest=int(2 * (largest(text, "intermediate_size") or 4 * text.hidden_size))
         + 4 * int(text.hidden_size),
         head=int(whole.vocabulary_size * text.hidden_size * bytes_per_number(whole.dtype)),
     )
@@ -226,27 +226,27 @@ def bytes_per_number(dtype: torch.dtype) -> int:
 def _cache(member: Member, engine: str) -> tuple[float, tuple[float, int]]:
     """Return the cache's bytes per token: of whole layers, and of those with windows."""
     text = member.text_config
-    layers = text.num_hidden_layers
     if engine == "eft":
-        by_window, own = attention_layers(member), token_bytes(member)
-        limited = {size: n for size, n in by_window.items() if size is not None}
+        by_window = token_bytes(member)
+        limited = {size: kept for size, kept in by_window.items() if size is not None}
         kept = min(limited, default=0)
         kept += HORIZON if limited else 0
-        return own * by_window.get(None, 0), (float(own * sum(limited.values())), kept)
-    heads, kv_heads, size = attention_heads(text)
-    if not heads:
-        return 0.0, (0.0, 0)
+        return float(by_window.get(None, 0)), (float(sum(limited.values())), kept)
     width = bytes_per_number(member.dtype)
-    each = 2 * kv_heads * size * width
+    each = [2.0 * one.shared * one.size * width for one in attention_heads(text)]
     if latent := getattr(text, "kv_lora_rank", None):  # one latent vector for keys and values
-        each = (latent + (getattr(text, "qk_rope_head_dim", None) or 0)) * width
+        numbers = latent + (getattr(text, "qk_rope_head_dim", None) or 0)
+        each = [float(numbers * width)] * len(each)
     kinds = getattr(text, "layer_types", None) or ()
-    window = int(getattr(text, "sliding_window", None) or 0)
-    sliding = kinds.count("sliding_attention") if kinds else 0
-    if not kinds and window and getattr(text, "use_sliding_window", True):
-        sliding = layers
-    sliding = sliding if window else 0
-    return float(each * (layers - sliding)), (float(each * sliding), window)
+    if not kinds and getattr(text, "use_sliding_window", True):
+        kinds = ["sliding_attention"] * len(each)
+    window = int(common(text, "sliding_window") or 0)
+    sliding = sum(
+        one
+        for one, kind in zip(each, kinds, strict=False)
+        if window and kind == "sliding_attention"
+    )
+    return sum(each) - sliding, (float(sliding), window)
 
 
 def _stored_bytes(member: Member) -> int:

@@ -60,7 +60,7 @@ def check_device(composite: CompositeModel) -> None:
     if not current_platform.is_cpu():
         return
     for member in members:
-        size = attention_heads(member.text_config).size
+        size = min(one.size for one in attention_heads(member.text_config))
         if 0 < size < _SMALLEST_HEAD:
             raise ConfigError(
                 f"{member.label}: its attention heads have a size of {size}; vLLM's kernels for "

@@ -140,9 +140,9 @@ def check_ranks(composite: CompositeModel, given: Mapping[str, Any]) -> None:
             f"tensor_parallel_size: got {asked[:_SHOWN]!r}, expected a number of devices"
         )
     for member in dict.fromkeys(view.member for view in composite.views):
-        why = uncut(member.label, attention_heads(member.text_config), ranks)
-        if why is not None:
-            raise ConfigError(f"tensor_parallel_size={asked}: {why}")
+        for heads in dict.fromkeys(attention_heads(member.text_config)):
+            if (why := uncut(member.label, heads, ranks)) is not None:
+                raise ConfigError(f"tensor_parallel_size={asked}: {why}")
 
 
 def _whole(text: str) -> int | None:

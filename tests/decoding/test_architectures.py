@@ -79,6 +79,9 @@ OWN_WAYS = {
         "only prompts of one length share a batch",
     ),
     "Mamba": ({"state_size": 8}, "no attention over all tokens"),
+    "Moshi": (  # its cache has windows, it itself has none: wrong beyond what a trial reads
+        {"sliding_window": 24, "audio_vocab_size": 16, "ffn_dim": 64}, "see 24 tokens back",
+    ),
     "FalconMamba": ({"state_size": 8}, "no attention over all tokens"),
     "Rwkv": ({"attention_hidden_size": 32}, "one response at a time"),
     "RecurrentGemma": (
@@ -192,10 +195,11 @@ def test_a_model_that_looks_ahead_is_refused(tmp_path: Path) -> None:
         continuation_log_probs(composite, rows, 256)
 
 
-def test_beyond_its_scale_llama_4_goes_on_in_equal_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [256, 6])
+def test_beyond_its_scale_llama_4_goes_on_in_equal_rows(tmp_path: Path, chunk: int) -> None:
     base = save(
         tmp_path / "base", "Llama4", head_dim=8, intermediate_size_mlp=64, num_local_experts=2,
-        num_hidden_layers=4, attention_chunk_size=256, floor_scale=8,
+        num_hidden_layers=4, attention_chunk_size=chunk, floor_scale=8,
     )  # fmt: skip
     decoder = check(composite_of(base, base), drafted=False)
     assert "beyond 7 tokens it scales by the cache's length" in str(decoder.statistics.plain_reason)
