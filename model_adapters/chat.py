@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.prompting import view_tokens
-from eft_eval.errors import ConfigError, nearest
+from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.streams import logger
 
-__all__ = ["ChatTurns", "template_text"]
+__all__ = ["ChatTurns", "check_template_args", "rendering", "template_text"]
 
 log = logger("lm_eval.eft")
+
+
+_OWN = ("conversation", "tokenize", "add_generation_prompt", "continue_final_message")
+"""Arguments of `apply_chat_template` that lm-eval gives itself."""
+
+
+def check_template_args(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError where ``chat_template_args`` hold what is no variable of a template."""
+    if "chat_template" in given:
+        raise ConfigError(
+            "chat_template_args: 'chat_template' is no variable of one: name one of the tuned "
+            "member's with --apply_chat_template NAME, or save another with its tokenizer"
+        )
+    if own := [name for name in _OWN if name in given]:
+        raise ConfigError(f"chat_template_args: {own[0]!r} is set by lm-eval; leave it out")
+
+
+@contextmanager
+def rendering(composite: CompositeModel) -> Iterator[None]:
+    """Turn whatever a chat template raises into one line about its member."""
+    try:
+        yield
+    except EftEvalError:
+        raise
+    except Exception as error:  # a template may do anything
+        text = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"{composite.tuned.label}: its chat template cannot render the turns: {text} "
+            f"({type(error).__name__})"
+        ) from error
 
 
 class ChatTurns:

@@ -20,7 +20,7 @@ from eft_eval.decoding.reasoning import reasoning_of
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError
-from eft_eval.model_adapters.chat import ChatTurns, template_text
+from eft_eval.model_adapters.chat import ChatTurns, rendering, template_text
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
 from eft_eval.model_adapters.responses import RespondingLM
@@ -196,7 +196,8 @@ class EFTLM(RespondingLM):
         template = self.chat_template(self._template or True)
         if isinstance(self.tokenizer.chat_template, dict):
             self.chat_template_args["chat_template"] = template
-        text: str = super().apply_chat_template(chat_history, add_generation_prompt)
+        with rendering(self.composite):
+            text: str = super().apply_chat_template(chat_history, add_generation_prompt)
         self._turns.remember(text, chat_history)
         return text
 

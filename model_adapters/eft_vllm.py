@@ -26,7 +26,7 @@ from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.model_adapters.chat import ChatTurns, template_text
+from eft_eval.model_adapters.chat import ChatTurns, rendering, template_text
 from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
@@ -197,7 +197,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """Render chat turns with the tuned member's template."""
-        text: str = super().apply_chat_template(chat_history, add_generation_prompt)
+        with rendering(self.composite):
+            text: str = super().apply_chat_template(chat_history, add_generation_prompt)
         self._turns.remember(text, chat_history)
         return text
 

@@ -61,6 +61,13 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         """Return each continuation's log-likelihood, and whether it is the greedy one."""
         pairs = [request.args for request in requests]
         encoded = [(pair, *self._encode_pair(*pair)) for pair in pairs]
+        # the last token is scored, not read
+        if cut := sum(len(one[1]) + len(one[2]) - 1 > self.max_length for one in encoded):
+            log.warning(
+                "%d of %d contexts lose their beginning: with their continuations they are longer "
+                "than the %d tokens that the shortest member reads", cut, len(pairs),
+                self.max_length,
+            )  # fmt: skip
         return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:

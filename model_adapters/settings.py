@@ -20,6 +20,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from eft_eval.engine.devices import usable_device
 from eft_eval.errors import ConfigError
+from eft_eval.model_adapters.chat import check_template_args
 from eft_eval.recipe import MemberSpec, Recipe, needs
 
 
@@ -92,6 +93,7 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
             "reasoning (for example think_end_token=</think>)"
         )
     template_args = _mapping("chat_template_args", runtime.get("chat_template_args"))
+    check_template_args(template_args)
     if thinking is not None:
         template_args["enable_thinking"] = thinking
     return {
@@ -102,7 +104,7 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
         "custom_prefix_token_id": whole_number("prefix_token_id", prefix, 0),
         "enable_thinking": thinking,
         "chat_template_args": template_args,
-        "think_end_token": int(end) if str(end).isdigit() else end,
+        "think_end_token": int(end) if str(end).isdecimal() else end,
     }
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from eft_eval.characters import HALF_CHARACTER
+from eft_eval.engine.reading import frame_of
 from eft_eval.engine.vocabulary import ids_end
 from eft_eval.errors import ConfigError
 
@@ -66,7 +67,9 @@ class TextEncoding:
         )
 
     def tokens(self, text: str, add_special_tokens: bool | None = None) -> list[int]:
-        """Return a text's tokens; a text that begins with the BOS token's text gets no second one.
+        """Return a text's tokens; what the tokenizer puts first is there once.
+
+        A text that begins with it, or with the BOS token's text, gets no second one.
 
         An end-of-sequence token that the tokenizer appends is left out: what follows a prompt is
         not a new text.
@@ -156,19 +159,19 @@ class TextEncoding:
         return self.text([token], skip_special_tokens=False)
 
     def _begins(self, text: str) -> bool:
-        """Whether a text has the beginning of sequence of its own, as chat templates write it."""
-        begin = self._tokenizer.bos_token
-        return begin is not None and text.startswith(begin)
+        """Whether a text has a beginning of its own, as chat templates write it."""
+        return text.startswith(self._beginnings)
+
+    @cached_property
+    def _beginnings(self) -> tuple[str, ...]:
+        """What texts begin with that the tokenizer is not to put before them again."""
+        put = self._tokenizer.convert_ids_to_tokens([*frame_of(self._tokenizer).before])
+        return tuple({text for text in (self._tokenizer.bos_token, "".join(put)) if text})
 
     @cached_property
     def _appended(self) -> int:
         """Number of special tokens that the tokenizer puts after a text."""
-        plain: list[int] = self._tokenizer("a", add_special_tokens=False).input_ids
-        whole: list[int] = self._tokenizer("a", add_special_tokens=True).input_ids
-        for start in range(len(whole) - len(plain) + 1):
-            if whole[start : start + len(plain)] == plain:
-                return len(whole) - start - len(plain)
-        return 0
+        return len(frame_of(self._tokenizer).after)
 
 
 def _shared(first: str, second: str) -> int:

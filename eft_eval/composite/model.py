@@ -21,11 +21,15 @@ from eft_eval.composite.mathematics import add_filtered_tuned, add_term
 from eft_eval.engine.devices import usable_device
 from eft_eval.engine.loading import LoadOptions, Member
 from eft_eval.engine.members import load_members
+from eft_eval.engine.sampling_defaults import logit_settings
 from eft_eval.engine.vocabulary import common_vocabulary
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import Recipe, canonical_name, parse_recipe, with_flags
+from eft_eval.streams import logger
 
 __all__ = ["CompositeModel", "View", "views_of"]
+
+log = logger("eft_eval")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,7 @@ class CompositeModel:
         self.encoding = TextEncoding(self.tokenizer, options.add_bos_token, options.prefix_token_id)
         self._shared = common_vocabulary(self.members, recipe.tokenizer_map)
         self._check_stop_tokens()
+        self._told = False
 
     @classmethod
     def load(
@@ -96,9 +101,9 @@ class CompositeModel:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """The canonical name."""
+        """The canonical name, of what its folders held when it was asked first."""
         return canonical_name(self.recipe)
 
     @property
@@ -203,6 +208,18 @@ class CompositeModel:
             f"share {self.vocabulary - len(self._alone)} tokens): write the prompt without it, or "
             "give that member a prompt template of its own in the recipe"
         )
+
+    def tell_settings(self) -> None:
+        """Warn once of the tuned checkpoint's generation settings that answers do not follow."""
+        asked = {} if self._told else logit_settings(self.tuned.generation_config)
+        self._told = True
+        if asked:
+            said = ", ".join(f"{name}={str(value)[:40]}" for name, value in asked.items())
+            log.warning(
+                "%s: its generation_config.json asks for %s, which is not followed: tokens are "
+                "chosen by the composite's scores and the task's settings alone",
+                self.tuned.label, said,
+            )  # fmt: skip
 
     def _check_stop_tokens(self) -> None:
         """Raise ConfigError where the composite could not end; ids of no token end nothing."""

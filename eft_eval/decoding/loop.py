@@ -91,6 +91,7 @@ class Decoder:
         size = min(batch_size or len(requests), len(requests))
         if not requests:
             return
+        self.composite.tell_settings()
         longest = max(len(prompt) for request in requests for prompt in request.prompts)
         plan = BatchPlan(rule, max_new_tokens, stopped, size, longest + max_new_tokens)
         record, device = self._record, self.composite.device

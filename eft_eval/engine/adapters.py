@@ -155,7 +155,10 @@ class AdaptedMember(Member):
 
     @property
     def _adapter_source(self) -> dict[str, Any]:
-        return {"revision": self.spec.adapter_revision or "main"}
+        return {
+            "revision": self.spec.adapter_revision or "main",
+            "trust_remote_code": self._options.trust_remote_code,
+        }
 
     def _file(self, name: str) -> str | None:
         return adapter_file(self._adapter, name, self.spec.adapter_revision)

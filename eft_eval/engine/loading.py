@@ -33,8 +33,9 @@ from eft_eval.engine.quantization import (
     check_quantization,
     declared_quantization,
 )
+from eft_eval.engine.reading import without_chance
 from eft_eval.engine.transformers import TransformersEngine
-from eft_eval.engine.weights import check_weights
+from eft_eval.engine.weights import check_files, check_weights, folders_hint
 from eft_eval.engine.wrappers import drop_other_senses, loader_of
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.files import user_path
@@ -135,7 +136,8 @@ class Member:
                 'tokenizer.json), which needs sentencepiece: pip install "eft-eval[sentencepiece]"'
             )
         with self._reading("its tokenizer"):
-            return AutoTokenizer.from_pretrained(location, **source, **options)
+            found = AutoTokenizer.from_pretrained(location, **source, **options)
+            return without_chance(found, self.label)
 
     @cached_property
     def generation_config(self) -> Any | None:
@@ -166,6 +168,7 @@ class Member:
             options["device_map"] = {"": str(self.device)}
         # else what is loaded in the midst of a pass could never be changed, as an adapter needs
         with self._reading("its weights"), torch.inference_mode(False), torch.no_grad():
+            check_files(user_path(self.spec.location), self.label)
             model, loaded = loader_of(self.config, self.label).from_pretrained(
                 self.spec.location,
                 output_loading_info=True,
@@ -304,6 +307,7 @@ class Member:
             raise ConfigError(
                 f"{self.label}: the folder has no config.json; "
                 f"expected a folder that transformers' save_pretrained wrote{gguf_hint(folder)}"
+                f"{folders_hint(folder)}"
             )
         if not folder.is_dir() and not may_be_id(name):
             raise ConfigError(

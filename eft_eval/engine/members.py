@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eft_eval.engine.adapters import AdaptedMember, read_adapter
 from eft_eval.engine.loading import LoadOptions, Member
+from eft_eval.files import user_path
 from eft_eval.recipe import MemberSpec, Recipe
 from eft_eval.recipe.adapters import AdapterReader, with_bases
 from eft_eval.streams import logger
@@ -37,12 +38,12 @@ def load_members(
     members: dict[str, Member] = {}
     # whole models first: an adapter is applied to the one that is there
     for role, spec in sorted(recipe.members, key=lambda one: one[1].adapter is not None):
-        key = spec.model_copy(update={"prompt": None, "parameters": None})
+        key = _place(spec)
         if key not in loaded:
             if spec.adapter is None:
                 loaded[key] = kind(spec, options, f"{role} member {spec.model!r}")
             else:
-                loaded[key] = _adapted(role, key, options, loaded, kind)
+                loaded[key] = _adapted(role, spec, options, loaded, kind)
         members[role] = loaded[key]
     return {role: members[role] for role, _ in recipe.members}
 
@@ -54,9 +55,10 @@ def _adapted(
     loaded: dict[MemberSpec, Member],
     kind: type[Member],
 ) -> Member:
+    spec = spec.model_copy(update={"prompt": None, "parameters": None})
     below = spec.model_copy(update={"adapter": None, "adapter_revision": None})
-    if below not in loaded:
-        loaded[below] = kind(
+    if (place := _place(below)) not in loaded:
+        loaded[place] = kind(
             below, options, f"{below.model!r}, the model of {role}'s adapter {spec.adapter!r}"
         )
         log.warning(
@@ -64,4 +66,13 @@ def _adapted(
             "(%s=MODEL,%s.adapter=%s names another)",
             role, spec.adapter, below.model, role, role, spec.adapter,
         )  # fmt: skip
-    return AdaptedMember(spec, options, f"{role} member {spec.adapter!r}", loaded[below])
+    return AdaptedMember(spec, options, f"{role} member {spec.adapter!r}", loaded[place])
+
+
+def _place(spec: MemberSpec) -> MemberSpec:
+    """Return what is the same for all ways to name a model, such as links to its folder."""
+    found: dict[str, str | None] = {"prompt": None, "parameters": None}
+    for key, name in (("model", spec.location), ("adapter", spec.adapter)):
+        if name is not None and (folder := user_path(name)).is_dir():
+            found[key] = str(folder.resolve())
+    return spec.model_copy(update=found)

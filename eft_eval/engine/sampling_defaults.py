@@ -1,4 +1,4 @@
-"""Sampling settings that a checkpoint of transformers brings along, whatever a task says."""
+"""Generation settings that a checkpoint of transformers brings along, whatever a task says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-__all__ = ["sampling_defaults"]
+__all__ = ["logit_settings", "sampling_defaults"]
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (1,),
@@ -22,6 +22,44 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "num_beams": (1,),
     "length_penalty": (1,),
 }
+
+
+_OF_LOGITS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(
+        (
+            "repetition_penalty", "encoder_repetition_penalty", "num_beams", "guidance_scale",
+        ),
+        (1,),
+    ),
+    **dict.fromkeys(
+        (
+            "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens",
+            "penalty_alpha",
+        ),
+        (0,),
+    ),
+    **dict.fromkeys(
+        (
+            "suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias",
+            "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
+            "watermarking_config", "stop_strings",
+        ),
+        ([],),
+    ),
+}  # fmt: skip
+"""Those that change greedy answers, too, with the values that do not."""
+
+
+def logit_settings(config: Any) -> dict[str, Any]:
+    """Return what a checkpoint's generation settings do to every answer, greedy ones included.
+
+    Args:
+        config: Of transformers; None: there are none.
+    """
+    values = ((name, getattr(config, name, None)) for name in _OF_LOGITS)
+    return {
+        name: value for name, value in values if value is not None and value not in _OF_LOGITS[name]
+    }
 
 
 def sampling_defaults(model: Any) -> dict[str, Any]:

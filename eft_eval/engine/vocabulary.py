@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from eft_eval.engine.loading import Member
 from eft_eval.engine.prefixes import common_prefix
+from eft_eval.engine.reading import frame_of
 from eft_eval.errors import ConfigError
 from eft_eval.files import user_path
 from eft_eval.streams import logger
@@ -25,6 +26,7 @@ _PROBES = (
     "日本語 🙂👩‍🚀",
     "don't we'll I'd CamelCase ABCdef x**2 != y_1",
     "Human: Why?\n\nAssistant: Because.",
+    "ﬁne ② ½ m² Ａ１ … no\u00a0break\u3000wide",
 )
 """Texts that tokenizers of one vocabulary may still split otherwise."""
 _AS_WRITTEN = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
@@ -153,6 +155,15 @@ def _exchanged(renamed: Mapping[str, str]) -> list[str]:
     return []
 
 
+def _elsewhere(names: Mapping[str, str], tuned: Member, member: Member) -> str | None:
+    """Return the words for a renamed token's name that both have, under two ids; None for none."""
+    here, there = (one.tokenizer.get_vocab() for one in (tuned, member))
+    for name in names:
+        if there.get(name, here[name]) != here[name]:
+            return f"{name!r} is token {here[name]} in the first, {there[name]} in the second"
+    return None
+
+
 def _listed(tokens: Sequence[str]) -> str:
     return ", ".join(map(repr, tokens[:-1])) + f" and {tokens[-1]!r}"
 
@@ -167,6 +178,12 @@ def _way_on(wrong: Sequence[int], tuned: Member, member: Member) -> str:
     if moved := _exchanged(names):
         return f"{_listed(moved)} have changed places; give all members the same tokenizer files"
     pairs = json.dumps(names, ensure_ascii=False)
+    if elsewhere := _elsewhere(names, tuned, member):
+        return (
+            f"{elsewhere}, so that tokens were put in between, or moved: give all members the same "
+            "tokenizer files; only if no text has these tokens, say in the recipe file: "
+            f"tokenizer_map: {pairs}"
+        )
     return (
         "if these special tokens were only renamed, say so in the recipe file: "
         f"tokenizer_map: {pairs}"
@@ -197,19 +214,49 @@ def _check_splits(tuned: Member, member: Member, size: int) -> None:
                 "what it was not trained on; if they are of one family, give all members the same "
                 "tokenizer files"
             )
-    if _begins(tuned.tokenizer) != _begins(member.tokenizer):
-        does, does_not = (tuned, member) if _begins(tuned.tokenizer) else (member, tuned)
+    _compare_tokens(tuned, member, size)
+    first, second = frame_of(tuned.tokenizer).before, frame_of(member.tokenizer).before
+    if first != second:
         log.warning(
-            "%s begins texts with a beginning-of-sequence token, %s does not; all members read as "
-            "the tuned one does (add_bos_token=True or False decides otherwise)",
-            does.label,
-            does_not.label,
-        )
+            "%s begins texts with %s, %s with %s; all members read as the tuned one does "
+            "(add_bos_token=True or False decides otherwise)",
+            tuned.label, _tokens(tuned, [*first]), member.label, _tokens(member, [*second]),
+        )  # fmt: skip
 
 
-def _begins(tokenizer: Any) -> bool:
-    """Whether texts get a beginning-of-sequence token."""
-    return bool(tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id])
+def _compare_tokens(tuned: Member, member: Member, size: int) -> None:
+    """Warn of tokens whose own texts are read otherwise, as with merges that differ.
+
+    Asked only of tokenizers of the tokenizers library whose files differ.
+    """
+    ours, theirs = (getattr(one.tokenizer, "backend_tokenizer", None) for one in (tuned, member))
+    if ours is None or theirs is None or _reading(ours) == _reading(theirs):
+        return
+    texts = [ours.decode([index]) for index in sorted(_by_id(tuned.tokenizer)) if index < size]
+    texts = [text for text in texts if text.strip() and "\ufffd" not in text]
+    read = [
+        [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        for tokenizer in (ours, theirs)
+    ]
+    wrong = [
+        number
+        for number, (first, second) in enumerate(zip(*read, strict=True))
+        if first != second and max([*first, *second]) < size
+    ]
+    if wrong:
+        first, second = (ids[wrong[0]] for ids in read)
+        log.warning(
+            "%d of %d tokens' own texts are read otherwise, such as %r: %s in %s, %s in %s; all "
+            "members read as the tuned one does",
+            len(wrong), len(texts), texts[wrong[0]], _tokens(tuned, first), tuned.label,
+            _tokens(member, second), member.label,
+        )  # fmt: skip
+
+
+def _reading(tokenizer: Any) -> dict[str, Any]:
+    """Return what a tokenizer's file says of how texts are read; added tokens are compared."""
+    whole = json.loads(tokenizer.to_str())
+    return {key: whole.get(key) for key in ("normalizer", "pre_tokenizer", "model")}
 
 
 def _encoded(member: Member, text: str) -> list[int]:

@@ -32,6 +32,9 @@ _DTYPE_NAMES = {
     "half": "float16",
     "fp32": "float32",
     "float": "float32",
+    "f32": "float32",
+    "f16": "float16",
+    "f64": "float64",
     "fp64": "float64",
     "double": "float64",
 }
@@ -55,6 +58,15 @@ _LARGEST_WEIGHT = 1e6  # beyond, log-probabilities of 32 bits overflow sooner or
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    @field_validator(
+        "weight", "weight_top_p", "block", "parameters", mode="before", check_fields=False
+    )
+    @classmethod
+    def _is_a_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # would count as 0 or 1
+            raise ValueError("input should be a number, not true or false")
+        return value
 
 
 class MemberSpec(_Closed):
@@ -124,9 +136,10 @@ class MemberSpec(_Closed):
     @field_validator("dtype", "head_dtype", mode="before")
     @classmethod
     def _by_another_name(cls, value: Any) -> Any:
-        if not isinstance(value, str):
+        name = str(value)
+        if not isinstance(value, str) and not name.startswith("torch."):  # a type of torch's
             return value
-        name = value.removeprefix("torch.")
+        name = name.lower().removeprefix("torch.")
         return _DTYPE_NAMES.get(name, name)
 
     @model_validator(mode="after")

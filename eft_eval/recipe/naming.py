@@ -12,7 +12,8 @@ from typing import Any
 from eft_eval.files import user_path
 from eft_eval.recipe.model import Delta, MemberSpec, Recipe
 
-_CONTENT_SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".jinja"}
+_CONTENT_SUFFIXES = {".json", ".safetensors", ".bin", ".model", ".jinja", ".tiktoken"}
+_WORDS = ("merges.txt", "vocab.txt")  # of tokenizers
 _BESIDE_A_FILE = (
     "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json",
     "merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
@@ -136,7 +137,9 @@ def written_at(spec: MemberSpec) -> list[tuple[str, int]]:
 
 def _content_files(folder: Path) -> list[Path]:
     return sorted(
-        file for file in folder.iterdir() if file.suffix in _CONTENT_SUFFIXES and file.is_file()
+        file
+        for file in folder.iterdir()
+        if (file.suffix in _CONTENT_SUFFIXES or file.name in _WORDS) and file.is_file()
     )
 
 

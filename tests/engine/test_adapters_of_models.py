@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from adapters import composite, make_adapter, merged, rewrite, scores
 from safetensors.torch import load_file, save_file
-from tiny_models import make_model
+from tiny_models import byte_tokenizer, make_model
 
 from eft_eval import Composite
 from eft_eval.engine.adapters import read_adapter
@@ -182,3 +183,30 @@ def test_both_ways_to_name_an_adapter_are_one(home: Path) -> None:
     assert short.recipe.deltas[0].tuned == MemberSpec(
         model=str(home / "small"), adapter=str(home / "one")
     )
+
+
+_TOKENIZER_CODE = """
+from transformers import PreTrainedTokenizerFast
+
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+def test_code_of_an_adapters_tokenizer_runs_only_when_asked(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(home / "one", adapter)
+    byte_tokenizer().save_pretrained(adapter)
+    file = adapter / "tokenizer_config.json"
+    own = {"auto_map": {"AutoTokenizer": ["own.OwnTokenizer"] * 2}}
+    own["tokenizer_class"] = "OwnTokenizer"  # type: ignore[assignment]
+    file.write_text(json.dumps({**json.loads(file.read_text()), **own}))
+    (adapter / "own.py").write_text(_TOKENIZER_CODE)
+    with pytest.raises(ConfigError, match=r"tuned member .* cannot read its tokenizer"):
+        composite(home, str(adapter))
+    assert "Do you wish to run" not in capsys.readouterr().out
+    recipe = {"base": str(home / "large"), "reference": str(home / "small")}
+    made = Composite.load({**recipe, "tuned": str(adapter)}, trust_remote_code=True)
+    assert type(made.tokenizer).__name__ == "OwnTokenizer"

@@ -146,7 +146,9 @@ def test_another_beginning_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, logger="eft_eval"):
         assert common_vocabulary(members).size == size_of(begins)
     (told,) = [record.getMessage() for record in caplog.records]
-    assert told.startswith("tuned member begins texts with a beginning-of-sequence token, base")
+    assert told.startswith(
+        "tuned member begins texts with '<|begin_of_text|>', base member with nothing; all members"
+    )
 
 
 def tokens_of(renamed: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
@@ -216,6 +218,10 @@ def test_a_name_that_goes_to_another_token_can_be_mapped(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="is '<") as caught:
         Composite.load(folders)
     assert json.loads(str(caught.value).partition("tokenizer_map: ")[2]) == own
+    ids = [size_of(tokens_of()) - one for one in (1, 2)]
+    text = f"'<|im_start|>' is token {ids[0]} in the first, {ids[1]} in the second, so that tokens"
+    assert text in str(caught.value), "what was put in between is no renaming"
+    assert "only if no text has these tokens" in str(caught.value)
     Composite.load({**folders, "tokenizer_map": own})
 
 

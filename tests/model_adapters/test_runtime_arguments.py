@@ -103,3 +103,21 @@ def test_a_search_at_more_places_than_requests(tmp_path: Path) -> None:
     plain = EFTLM(base=model.composite.recipe.base.model, batch_size=1)
     expected = plain.loglikelihood(requests, disable_tqdm=True)
     assert [one[0] for one in found] == pytest.approx([one[0] for one in expected])
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"tokenize": True}, "chat_template_args: 'tokenize' is set by lm-eval"),
+        ({"add_generation_prompt": False}, "'add_generation_prompt' is set by lm-eval"),
+        ({"chat_template": "X"}, "name one .* with --apply_chat_template NAME"),
+    ],
+)
+def test_what_is_no_variable_of_a_template_is_refused(given: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        text_attributes({"chat_template_args": given})
+
+
+def test_an_id_is_in_digits_and_all_else_a_text() -> None:
+    assert text_attributes({"think_end_token": "128"})["think_end_token"] == 128
+    assert text_attributes({"think_end_token": "²"})["think_end_token"] == "²"

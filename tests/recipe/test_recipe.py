@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from eft_eval.errors import ConfigError
@@ -90,6 +91,8 @@ def test_recipe_of_the_environment_and_the_default() -> None:
         ({**FLAT, "base.dtyp": "x"}, ["'base.dtyp'", "did you mean 'dtype'"]),
         ({**FLAT, "weight": "abc"}, ["weight", "'abc'", "number"]),
         ({**FLAT, "weight": "nan"}, ["weight", "finite"]),
+        ("base=a/b,tuned=c/d,reference=e/f,weight=true", ["weight", "not true or false"]),
+        ({**FLAT, "block": True}, ["block", "True", "not true or false"]),
         ({**FLAT, "dtype": "float12"}, ["dtype", "'float12'", "float16"]),
         ({**FLAT, "weight_top_p": 1.5}, ["weight_top_p", "1.5"]),
         ({**FLAT, "weight_top_p": 0.9, "weight": 2}, ["weight_top_p", "exactly one delta"]),
@@ -119,7 +122,7 @@ def test_recipe_of_the_environment_and_the_default() -> None:
         ({"base": "a", "deltas": [{**FLAT}]}, ["unknown key", "deltas.0.base"]),
     ],
 )
-def test_bad_input_is_one_clear_line(args: dict, words: list[str]) -> None:
+def test_bad_input_is_one_clear_line(args: dict | str, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_model_args(args, env={})
     message = str(caught.value)
@@ -245,9 +248,13 @@ def test_what_lies_beside_a_gguf_file_is_part_of_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("short", "long"),
-    [("bf16", "bfloat16"), ("half", "float16"), ("torch.float32", "float32"), ("fp64", "float64")],
-)
-def test_types_by_their_other_names(short: str, long: str) -> None:
+    [
+        ("bf16", "bfloat16"), ("half", "float16"), ("torch.float32", "float32"),
+        ("fp64", "float64"), ("BF16", "bfloat16"), ("f32", "float32"),
+        (torch.bfloat16, "bfloat16"),
+    ],
+)  # fmt: skip
+def test_types_by_their_other_names(short: object, long: str) -> None:
     recipe = parse_recipe({**FLAT, "dtype": short})
     assert {spec.dtype for _, spec in recipe.members} == {long}
     assert canonical_name(recipe) == canonical_name(parse_recipe({**FLAT, "dtype": long}))
