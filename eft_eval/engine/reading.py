@@ -47,7 +47,7 @@ def without_chance(tokenizer: Any, label: str) -> Any:
         tokenizer: Of transformers.
         label: What the warning calls its member.
     """
-    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    model: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     if getattr(model, "dropout", None):
         log.warning(
             "%s: its tokenizer.json leaves out merges by chance (dropout %g), as in training: all "
