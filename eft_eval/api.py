@@ -163,7 +163,7 @@ class Composite(CompositeModel):
         if block not in (None, "auto"):
             check_whole("block", block, 0)
         rule = check_rule(SamplingRule(temperature, top_k, top_p, min_p, typical_p))
-        reasoning = reasoning_of(self.tokenizer, think_end_token)
+        reasoning = reasoning_of(self.tokenizer, think_end_token, self.gives)
         if reasoning is not None and self._vllm is not None:
             raise ConfigError(
                 'think_end_token: not with engine="vllm" of the Python API: load without it, or '

@@ -71,7 +71,9 @@ class EFTLM(RespondingLM):
             ),
         )
         self.decoder = Decoder(self.composite)
-        self._reasoning = reasoning_of(self.composite.tokenizer, self.think_end_token)
+        self._reasoning = reasoning_of(
+            self.composite.tokenizer, self.think_end_token, self.composite.gives
+        )
         self._marked: Counter[str] = Counter()  # ends of reasoning that nobody takes away
         self._answers_at_once = self.chat_template_args.get("enable_thinking") is False
         self._config = self.composite.members["base"].config

@@ -152,8 +152,8 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self._template: str | None = None
         self.hf_chat_template: str | None = None
         end = ours.get("think_end_token")
-        ended_by = int(str(end)) if str(end).isdigit() else end
-        self._reasoning = reasoning_of(self.composite.tokenizer, ended_by)
+        ended_by = int(str(end)) if str(end).isdecimal() else end
+        self._reasoning = reasoning_of(self.composite.tokenizer, ended_by, self.composite.gives)
         self._requests = self._tokens = 0
         self._reasoned = DecodingStatistics()
         self._seconds = 0.0
@@ -304,12 +304,12 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         return plan
 
     def _prompt(self, context: str, plan: GenerationPlan) -> list[int]:
-        tokens: list[int] = self.tok_encode(context)
+        tokens: list[int] = self.tok_encode(context) or [self.prefix_token_id]
         self.composite.check_tokens(tokens)
         room = self.max_length - plan.max_new_tokens
         if len(tokens) > room:
             log.warning("a prompt of over %d tokens loses its beginning", room)
-        return tokens[-room:] or [self.prefix_token_id]
+        return tokens[-room:]
 
     def _made(self, prompts: list[list[int]], asked: list[Any]) -> list[Generation]:
         started = time.perf_counter()

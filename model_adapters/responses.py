@@ -149,7 +149,7 @@ class RespondingLM(ScoringLM):
                 self._cache.leave_out(request.args)
             context = request.args[0]
             if context not in encoded:
-                encoded[context] = self._encode_prompt(context)
+                encoded[context] = self._encode_prompt(context) or [self.prefix_token_id]
             reasoning = self._reasoning
             if reasoning is not None and (self._answers_at_once or reasoning.closed(context)):
                 reasoning = None
@@ -209,8 +209,7 @@ class RespondingLM(ScoringLM):
         prompts = self._turns.view_tokens(job.context, job.tokens)
         if any(len(prompt) > room for prompt in prompts):
             log.warning("a prompt of over %d tokens loses its beginning", room)
-        # a model reads at least one token
-        trimmed = tuple(prompt[-room:] or [self.prefix_token_id] for prompt in prompts)
+        trimmed = tuple(prompt[-room:] for prompt in prompts)
         seed = torch.initial_seed()  # lm-eval's --seed
         return Request(trimmed, request_seed(seed, job.context, job.repeat))
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from eft_eval.composite.model import CompositeModel
 from eft_eval.composite.scoring import ScoredRow, continuation_log_probs, score_of
+from eft_eval.decoding.reasoning import opened
 from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.model_adapters.chat import ChatTurns
 from eft_eval.model_adapters.rolling import whole_texts
@@ -67,6 +68,14 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
                 "%d of %d contexts lose their beginning: with their continuations they are longer "
                 "than the %d tokens that the shortest member reads", cut, len(pairs),
                 self.max_length,
+            )  # fmt: skip
+        marks = [mark for context, _ in pairs if (mark := opened(context))]
+        if marks:
+            log.warning(
+                "%d of %d contexts end with %s: what follows is scored as the beginning of the "
+                "reasoning, not as an answer; leave the mark out, as some templates do with "
+                "enable_thinking=False",
+                len(marks), len(pairs), marks[0],
             )  # fmt: skip
         return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
 
@@ -147,6 +156,8 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             if pair is not None:
                 moved = pair[0][len(pair[0].rstrip()) :]
                 contexts = self._turns.view_tokens(pair[0], context, moved)
+            else:
+                self.composite.check_tokens(context)
             self.composite.check_tokens(continuation)
             rows.append(ScoredRow(contexts, continuation))
         return rows

@@ -209,6 +209,10 @@ class CompositeModel:
             "give that member a prompt template of its own in the recipe"
         )
 
+    def gives(self, token: int) -> bool:
+        """Whether a response may hold a token: one that every member has."""
+        return 0 <= token < self.vocabulary and token not in self.excluded_tokens
+
     def tell_settings(self) -> None:
         """Warn once of the tuned checkpoint's generation settings that answers do not follow."""
         asked = {} if self._told else logit_settings(self.tuned.generation_config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eft_eval.decoding.requests import Generation
@@ -10,7 +10,7 @@ from eft_eval.decoding.stopping import StopStrings
 from eft_eval.engine.vocabulary import ids_end
 from eft_eval.errors import ConfigError
 
-__all__ = ["REASONING_ENDS", "AnswerStops", "Reasoning", "reasoning_of"]
+__all__ = ["REASONING_ENDS", "AnswerStops", "Reasoning", "opened", "reasoning_of"]
 
 REASONING_ENDS = (
     "</think>", "</seed:think>", "◁/think▷", "[/THINK]", "<|END_THINKING|>",
@@ -23,6 +23,13 @@ _OPENINGS = (
     ("end", "begin"), ("end", "start"), ("END", "START"), ("END", "BEGIN"),
 )  # fmt: skip
 """How the mark before the reasoning differs from the one after it."""
+
+
+def _starts_of(end: str) -> tuple[str, ...]:
+    return tuple({end.replace(*pair) for pair in _OPENINGS} - {end})
+
+
+_BEGINNINGS = tuple(start for end in REASONING_ENDS for start in _starts_of(end))
 
 
 class Reasoning:
@@ -38,7 +45,7 @@ class Reasoning:
         self._token = end if isinstance(end, int) else None
         self._end = end if isinstance(end, str) else self._text([end])
         end_mark = self._end.strip()
-        self._starts = tuple({end_mark.replace(*pair) for pair in _OPENINGS} - {end_mark})
+        self._starts = _starts_of(end_mark)
 
     def closed(self, prompt: str) -> bool:
         """Whether a prompt ends with reasoning that is over, as templates without thinking do."""
@@ -93,11 +100,18 @@ class Reasoning:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=skip_special_tokens))
 
 
-def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
+def reasoning_of(
+    tokenizer: Any, end: str | int | None, gives: Callable[[int], bool] | None = None
+) -> Reasoning | None:
     """Return what ends a member's reasoning; None where it is not to be told from answers.
 
+    Args:
+        tokenizer: The tuned member's.
+        end: The text, or the token's id.
+        gives: Whether a response may hold a token; None: any.
+
     Raises:
-        ConfigError: There is no such token.
+        ConfigError: There is no such token, or no response may hold it.
     """
     if end is None:
         return None
@@ -110,7 +124,30 @@ def reasoning_of(tokenizer: Any, end: str | int | None) -> Reasoning | None:
             f"think_end_token: got {end}, but the tuned member's tokens are 0 to "
             f"{size - 1}; give one, or the text that ends the reasoning"
         )
+    if gives is not None:
+        _check_given(tokenizer, end, gives)
     return Reasoning(tokenizer, end if isinstance(end, int) else str(end))
+
+
+def _check_given(tokenizer: Any, end: str | int, gives: Callable[[int], bool]) -> None:
+    written = [end] if isinstance(end, int) else tokenizer(end, add_special_tokens=False).input_ids
+    lacking = next((token for token in written if not gives(token)), None)
+    if lacking is not None:
+        raise ConfigError(
+            f"think_end_token: {end!r} is written with token {lacking} "
+            f"({tokenizer.convert_ids_to_tokens(lacking)!r}), which not every member has, so that "
+            "no response could end its reasoning: take a tuned member that thinks with tokens of "
+            "its base"
+        )
+
+
+def opened(prompt: str) -> str | None:
+    """Return the mark with which a prompt ends in the midst of reasoning; None where it does not.
+
+    Chat templates of models that always think end so.
+    """
+    end = prompt.rstrip()
+    return next((mark for mark in _BEGINNINGS if end.endswith(mark)), None)
 
 
 class AnswerStops(StopStrings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tiny_models import byte_tokenizer, make_model
+from tokenizer_kinds import size_of, tokenizer_of
 from transformers import GenerationConfig
 
 from eft_eval import Composite
@@ -97,3 +99,60 @@ def test_contexts_that_are_cut_are_told(
     assert (any("1 of 1 contexts lose their beginning" in one for one in told)) is cut, told
     expected = HFLM(folder, device="cpu").loglikelihood(requests, disable_tqdm=True)
     assert found[0][0] == pytest.approx(expected[0][0], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def beyond(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A family whose tuned member begins texts, and thinks, with tokens of its own."""
+    folder, own = tmp_path_factory.mktemp("beyond"), copy.deepcopy(tokenizer_of("qwen"))
+    own.add_special_tokens({"bos_token": "<begin>"})
+    own.add_tokens(["<think>", "</think>"])
+    return {
+        role: make_model(
+            folder / role, layers=1, vocabulary=size_of(own) + 8, tokenizer=one, seed=seed
+        )
+        for seed, (role, one) in enumerate(
+            (("base", tokenizer_of("qwen")), ("tuned", own), ("reference", tokenizer_of("qwen")))
+        )
+    }
+
+
+@pytest.mark.parametrize("method", ["loglikelihood_rolling", "generate_until"])
+def test_a_beginning_that_not_every_member_has_is_refused(
+    beyond: dict[str, str], method: str
+) -> None:
+    asked = {
+        "loglikelihood_rolling": ("Why is it so?",),
+        "generate_until": ("", {"max_gen_toks": 4}),
+    }[method]
+    model = EFTLM(**beyond)
+    with pytest.raises(ConfigError, match=r"\('<begin>'\), which not every member has"):
+        getattr(model, method)([Instance(method, {}, asked, 0)], disable_tqdm=True)
+
+
+@pytest.mark.parametrize("as_id", [False, True])
+def test_reasoning_that_no_response_could_end_is_refused(
+    beyond: dict[str, str], as_id: bool
+) -> None:
+    made = Composite.load(beyond)
+    end = made.tokenizer.convert_tokens_to_ids("</think>") if as_id else "</think>"
+    with pytest.raises(ConfigError, match=r"\('</think>'\), which not every member has"):
+        EFTLM(**beyond, think_end_token=end)
+    with pytest.raises(ConfigError, match="no response could end its reasoning"):
+        made.generate(["Why?"], think_end_token=end)
+    alone = Composite.load({"base": beyond["tuned"]})
+    alone.generate(["Why?"], think_end_token=end, max_new_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [("<think>\n", True), ("</think>\n\n", False), ("", False)]
+)
+def test_answers_that_are_scored_as_reasoning_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, end: str, told: bool
+) -> None:
+    model = EFTLM(base=make_model(tmp_path / "model", layers=1))
+    requests = [Instance("loglikelihood", {}, (f"Two and two?{end}", f" {one}"), 0) for one in "45"]
+    with caplog.at_level(logging.WARNING, logger="lm_eval.eft"):
+        model.loglikelihood(requests, disable_tqdm=True)
+    said = "2 of 2 contexts end with <think>: what follows is scored as the beginning of the"
+    assert (said in caplog.text) is told
