@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reference import Reference
 from thinking import PROMPT, family
 from tiny_models import make_model
+from tokenizer_kinds import size_of, tokenizer_of
 from typer.testing import CliRunner
 
 import eft_eval.composite.memory as memory
@@ -276,6 +277,41 @@ def test_trace_command(tmp_path: Path) -> None:
     written = json.loads(file.read_text(encoding="utf-8"))
     assert {one["token"] for one in written["tokens"]}
     assert all(math.isfinite(one["entropy"]) for one in written["tokens"])
+
+
+def test_a_traced_recipe_is_loaded_as_it_says(tmp_path: Path) -> None:
+    llama = tokenizer_of("llama3")
+    folder = make_model(
+        tmp_path / "model", vocabulary=size_of(llama), layers=1, tokenizer=llama,
+        eos=llama.eos_token_id,
+    )  # fmt: skip
+    probabilities = []
+    for flag in ("True", "False"):
+        file = tmp_path / f"{flag}.json"
+        given = ["--recipe", f"base={folder},add_bos_token={flag}", "--response", " So it is."]
+        done = CliRunner().invoke(app, ["trace", "Why?", *given, "--json", str(file)])
+        assert done.exit_code == 0, done.output
+        (expected,) = Composite.load({"base": folder}, add_bos_token=flag == "True").loglikelihood(
+            [("Why?", " So it is.")]
+        )
+        found = [one["probability"] for one in json.loads(file.read_text("utf-8"))["tokens"]]
+        assert sum(map(math.log, found)) == pytest.approx(expected.log_prob, abs=1e-3)
+        probabilities.append(found)
+    assert probabilities[0] != probabilities[1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["trace", "Why?", "--recipe", "base=a/b,think_end_token=x"],
+        ["plan", "base=a/b,think_end_token=x", "--hardware", "CPU"],
+        ["serve", "base=a/b,think_end_token=x", "--dry-run"],
+    ],
+)
+def test_what_a_command_does_not_heed_is_no_part_of_its_recipe(command: list[str]) -> None:
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, ConfigError)
+    assert str(error).startswith("recipe: 'think_end_token' is for runs of lm_eval")
 
 
 def test_the_package_still_imports_no_torch() -> None:

@@ -101,13 +101,13 @@ def plan(
     from eft_eval.plans.hardware import parse_hardware
     from eft_eval.plans.plan import PlanSettings, make_plan
     from eft_eval.plans.speed import ACCEPTANCE
-    from eft_eval.recipe import parse_model_args
+    from eft_eval.recipe import parse_command_recipe
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.plans import plan as view
     from eft_eval.reports.views.plans import plan_record
     from eft_eval.streams import show
 
-    parsed = parse_model_args(recipe if "=" in recipe else f"model={recipe}").recipe
+    parsed = parse_command_recipe(recipe).recipe
     machine = parse_hardware(hardware)
     chance = ACCEPTANCE if how.acceptance is None else how.acceptance
     settings = PlanSettings(how.engine, how.ranks, how.batch, chance)

@@ -25,13 +25,13 @@ def serve(
     Any OpenAI client, `lm_eval --model local-completions` and judges of other tools can ask it.
     """
     from eft_eval.composite.model import CompositeModel
-    from eft_eval.recipe import parse_model_args
+    from eft_eval.recipe import parse_command_recipe
     from eft_eval.secrets import without_secret_flags
     from eft_eval.streams import say, show
     from eft_eval.vllm.engine import check_device, check_installed
     from eft_eval.vllm.server import check_port, serve_command
 
-    parsed = parse_model_args(recipe if "=" in recipe else f"model={recipe}").recipe
+    parsed = parse_command_recipe(recipe).recipe
     composite = CompositeModel.load(parsed, device="cpu", engine="vllm")
     words, notes = serve_command(composite, context.args)
     for note in notes:

@@ -46,14 +46,16 @@ def trace(
 
     from eft_eval.api import Composite
     from eft_eval.demo.language import dialogue
-    from eft_eval.recipe import parse_model_args
+    from eft_eval.recipe import parse_command_recipe
     from eft_eval.reports.renderers.terminal import print_document
     from eft_eval.reports.views.traces import trace as view
 
     logging.disable_progress_bar()
     plain = "=" not in recipe
-    parsed = parse_model_args(f"model={recipe}" if plain else recipe).recipe
-    composite = Composite.load(parsed.model_dump(exclude_none=True))
+    parsed, loading = parse_command_recipe(
+        recipe, ("device", "trust_remote_code", "use_fast_tokenizer", "add_bos_token")
+    )
+    composite = Composite.load(parsed, **loading)
     asked = dialogue(prompt) if plain and recipe.split("-")[0] == "demo" else prompt
     found = composite.trace(asked, response, **vars(sampling))
     print_document(view(found))

@@ -12,6 +12,7 @@ from eft_eval.recipe.naming import canonical_name, identity
 from eft_eval.recipe.parse import (
     DEFAULT_RECIPE,
     ModelArgs,
+    parse_command_recipe,
     parse_member,
     parse_model_args,
     parse_recipe,
@@ -33,6 +34,7 @@ __all__ = [
     "identity",
     "named_recipe_names",
     "needs",
+    "parse_command_recipe",
     "parse_member",
     "parse_model_args",
     "parse_recipe",

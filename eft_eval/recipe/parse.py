@@ -102,6 +102,26 @@ def parse_model_args(
     return ModelArgs(parse_recipe(values, env), runtime)
 
 
+def parse_command_recipe(text: str, takes: Sequence[str] = ()) -> ModelArgs:
+    """Parse what a command is given as recipe: a name, a YAML file, or ``key=value`` pairs.
+
+    Args:
+        text: What was given.
+        takes: Run-time arguments that the command heeds.
+
+    Raises:
+        ConfigError: As `parse_model_args`, or another run-time argument is among them.
+    """
+    parsed = parse_model_args(text if "=" in text else f"model={text}")
+    if (wrong := next((key for key in parsed.runtime if key not in takes), None)) is not None:
+        also = f"; beside the recipe it takes {', '.join(takes)}" if takes else ""
+        raise ConfigError(
+            f"recipe: {wrong!r} is for runs of lm_eval (--model_args) and does nothing here: leave "
+            f"it out{also}"
+        )
+    return parsed
+
+
 def with_flags(runtime: Mapping[str, Any]) -> dict[str, Any]:
     """Return run-time arguments whose flags are true, false or None.
 
