@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -18,6 +19,7 @@ from eft_eval.model_adapters.provenance import commit_of
 from eft_eval.recipe import identity
 from eft_eval.recipe.naming import code_digest, member_identity, written_at
 from eft_eval.runs.completeness import unwritten
+from eft_eval.streams import say
 from eft_eval.version import __version__
 
 __all__ = ["Resume"]
@@ -119,5 +121,12 @@ class Resume:
         """Take the responses away once the results, which hold them, are whole."""
         if self._store is None or self._output is None or not self.evaluated:
             return
-        if unwritten(self._output, self._started, name=self._composite.name) is None:
+        problem = unwritten(self._output, self._started, name=self._composite.name)
+        if problem is None:
             self._store.forget(self.used | self._store.used)
+        elif self._store.used:  # lm-eval ends as if all were well
+            say(
+                f"eft-eval: {problem}; the finished responses stay in {self._store.folder}, and "
+                "the same command takes them from there",
+                sys.stderr,
+            )

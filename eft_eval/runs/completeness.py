@@ -130,10 +130,16 @@ def unwritten(
         files = [
             f for f in folder.glob(f"**/samples_{task}_*.jsonl") if f.stat().st_mtime >= started - 1
         ]
-        lines = max((sum(1 for _ in f.open(encoding="utf-8")) for f in files), default=0)
+        lines = max(map(_whole_lines, files), default=0)
         if lines < counts["effective"]:
             return f"task {task}: the samples files hold {lines} of {counts['effective']} samples"
     return None
+
+
+def _whole_lines(file: Path) -> int:
+    """Return the number of lines of a file; the last of a full disk may lack its end."""
+    with file.open("rb") as lines:
+        return sum(line.endswith(b"\n") for line in lines)
 
 
 def _folder(output: Path) -> Path:

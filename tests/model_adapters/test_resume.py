@@ -264,9 +264,15 @@ def test_tasks_repeats_and_the_request_cache(
 
 
 def test_an_output_path_of_an_earlier_evaluation_is_not_this_ones(
-    paths: Paths, tasks: TaskManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    paths: Paths,
+    tasks: TaskManager,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from lm_eval.loggers import EvaluationTracker
+
+    monkeypatch.setattr("atexit.register", lambda _: None)  # nobody writes these results
 
     folder = tmp_path / "out" / "eft_resume"
     evaluated(tasks, dict(paths), evaluation_tracker=EvaluationTracker(str(tmp_path / "out")))
@@ -275,6 +281,44 @@ def test_an_output_path_of_an_earlier_evaluation_is_not_this_ones(
     with caplog.at_level(logging.WARNING):
         evaluated(tasks, dict(paths))
     assert {file: file.stat().st_size for file in folder.iterdir()} == files
+
+
+def test_results_that_were_not_written_leave_the_responses_and_a_line(
+    paths: Paths,
+    tasks: TaskManager,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On a full disk lm-eval writes a part of them, logs that and ends with 0."""
+    from lm_eval.loggers import EvaluationTracker
+
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    tracker = EvaluationTracker(str(tmp_path))
+    results = lm_eval.simple_evaluate(
+        model="eft", model_args=dict(paths), tasks=["greedy"], task_manager=tasks,
+        bootstrap_iters=0, device="cpu", batch_size=4, evaluation_tracker=tracker,
+    )  # fmt: skip
+    (forget,) = (one for one in at_exit if getattr(one, "__name__", "") == "_forget")
+    folder = tmp_path / "eft_resume"
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results, samples)
+    (results_file,) = tmp_path.glob("*/results_*.json")
+    for written, cut_off in ((0, 0), (1, 0), (4, 3), (4, 0)):
+        if written:
+            tracker.save_results_samples("greedy", samples["greedy"][:written])
+            (file,) = tmp_path.glob("*/samples_*")
+            os.truncate(file, file.stat().st_size - cut_off)
+        assert folder.is_dir()
+        capsys.readouterr()
+        forget()
+        said = capsys.readouterr().err
+        assert (f"the finished responses stay in {folder}" in said) == (written < 4 or cut_off > 0)
+        for file in tmp_path.glob("*/samples_*"):
+            file.unlink()
+    assert results_file.exists()
+    assert not folder.exists()
 
 
 def command(out: Path, *more: str) -> list[str]:
