@@ -28,6 +28,7 @@ from eft_eval.model_adapters.resume import Resume
 from eft_eval.model_adapters.samples import drop_padding
 from eft_eval.model_adapters.settings import (
     batch_attributes,
+    check_length,
     limit_threads,
     rank_attributes,
     text_attributes,
@@ -70,6 +71,7 @@ class EFTLM(RespondingLM):
                 prefix_token_id=self.custom_prefix_token_id,
             ),
         )
+        check_length(self.composite, self._max_length)
         self.decoder = Decoder(self.composite)
         self._reasoning = reasoning_of(
             self.composite.tokenizer, self.think_end_token, self.composite.gives

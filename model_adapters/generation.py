@@ -44,6 +44,10 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "renormalize_logits": (None, True, False),
 }  # fmt: skip
 """Settings of other decoders, with the values that change nothing."""
+_MEANT = {
+    **dict.fromkeys(("stop", "stop_sequences", "stop_strings", "stop_words"), ": write `until`"),
+    "seed": ": it is an option of the command, --seed N",
+}
 _REASONS = {
     "repetition_penalty": "it changes logits, of which a sum of models has no absolute size",
     "num_beams": "responses are sampled or greedy",
@@ -86,8 +90,9 @@ def generation_plan(
     rule = _rule(given)
     for name, value in given.items():
         if name not in _NEUTRAL:
+            meant = _MEANT.get(name) or nearest(name, _KNOWN)
             raise ConfigError(
-                f"generation setting {name}={value!r} is unknown{nearest(name, _KNOWN)}; eft takes "
+                f"generation setting {name}={value!r} is unknown{meant}; eft takes "
                 f"{', '.join(_KNOWN)}"
             )
         if value not in _NEUTRAL[name]:

@@ -18,10 +18,14 @@ import torch.distributed
 import torch.distributed.nn.functional
 from accelerate import Accelerator, InitProcessGroupKwargs
 
+from eft_eval.composite.model import CompositeModel
 from eft_eval.engine.devices import usable_device
 from eft_eval.errors import ConfigError
 from eft_eval.model_adapters.chat import check_template_args
 from eft_eval.recipe import MemberSpec, Recipe, needs
+from eft_eval.streams import logger
+
+log = logger("lm_eval.eft")
 
 
 def pick_device(asked: str | None) -> torch.device:
@@ -106,6 +110,16 @@ def text_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:
         "chat_template_args": template_args,
         "think_end_token": int(end) if str(end).isdecimal() else end,
     }
+
+
+def check_length(composite: CompositeModel, asked: int | None) -> None:
+    """Warn where rows may be longer than what the members say that they read."""
+    limit = composite.max_length
+    if asked is not None and limit is not None and asked > limit:
+        log.warning(
+            "max_length=%d is more than the %d tokens that the shortest member says it reads: what "
+            "it makes of longer texts is not what it was made for", asked, limit,
+        )  # fmt: skip
 
 
 def batch_attributes(runtime: Mapping[str, Any]) -> dict[str, Any]:

@@ -310,6 +310,8 @@ class Member:
                 f"{folders_hint(folder)}"
             )
         if not folder.is_dir() and not may_be_id(name):
+            if folder.is_file():
+                raise ConfigError(f"{self.label}: it is a file; give the folder that it lies in")
             raise ConfigError(
                 f"{self.label}: this folder does not exist; "
                 "give an existing model folder or a Hugging Face id (owner/name)"

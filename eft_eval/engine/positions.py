@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
+
+from torch import nn
 
 from eft_eval.engine.layer_settings import layer_settings
 from eft_eval.errors import ConfigError
@@ -13,6 +16,7 @@ __all__ = [
     "check_positions",
     "counts_by_token",
     "longest_row",
+    "positions_of",
     "rope_kinds",
     "same_scale_until",
 ]
@@ -23,6 +27,9 @@ ATTENDS: dict[str, Literal["sliding_window", "attention_chunk_size"] | None] = {
     "chunked_attention": "attention_chunk_size",
 }
 """Kinds of layers with attention, and the setting that says how far they see; None: all."""
+
+_TABLE = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?|positions_embed)$")
+"""Learned embeddings of positions, as models of transformers call them (GPT-2, OPT, …)."""
 
 _BATCH_WIDE = ("longrope", "dynamic")  # factors chosen by the longest row of a batch
 
@@ -103,6 +110,16 @@ def check_positions(text: Any, label: str, length: int) -> None:
                 f"{limit} tokens change the others of their batch, and {length} may come; lower "
                 f"max_gen_toks, or give max_length={limit}"
             )
+
+
+def positions_of(model: nn.Module) -> int | None:
+    """Return the positions that a model has learned embeddings for; None where it has no such."""
+    found = [
+        one.num_embeddings - int(getattr(one, "offset", 0))  # OPT's table begins with two others
+        for name, one in model.named_modules()
+        if isinstance(one, nn.Embedding) and _TABLE.search(name)
+    ]
+    return min(found, default=None)
 
 
 def longest_row(text: Any) -> int | None:

@@ -19,6 +19,7 @@ from eft_eval.engine.positions import (
     attention_reach,
     check_positions,
     counts_by_token,
+    positions_of,
     same_scale_until,
 )
 from eft_eval.engine.prefixes import forests
@@ -59,6 +60,7 @@ class TransformersEngine:
             quicken(model)
         self._passes = Passes(model, device, label)
         self._config = self._passes.text
+        self._positions = positions_of(model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -113,7 +115,12 @@ class TransformersEngine:
             self._kept.forget()
 
     def check_positions(self, length: int) -> None:
-        """Raise ConfigError where a row of ``length`` tokens would change its neighbours."""
+        """Raise ConfigError where a row of so many tokens changes others, or has no positions."""
+        if self._positions is not None and length > self._positions:
+            raise ConfigError(
+                f"{self.label}: it has positions for {self._positions} tokens, and {length} may "
+                f"come; give max_length={self._positions}, or leave max_length out"
+            )
         check_positions(self._config, self.label, length)
 
     def cannot_roll_back(self, length: int) -> str | None:

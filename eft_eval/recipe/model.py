@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from os import PathLike, fspath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -126,6 +127,10 @@ class MemberSpec(_Closed):
     @model_validator(mode="before")
     @classmethod
     def _from_gguf(cls, value: Any) -> Any:
+        if isinstance(value, PathLike):
+            value = fspath(value)
+        elif isinstance(value, dict):
+            value = {k: fspath(v) if isinstance(v, PathLike) else v for k, v in value.items()}
         model = value.get("model") if isinstance(value, dict) else value
         if not isinstance(model, str) or not model.endswith(".gguf"):
             return value

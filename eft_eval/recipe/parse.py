@@ -175,6 +175,11 @@ def parse_recipe(
         return source
     if isinstance(source, (str, Path)):
         source = {"model": str(source)}
+    if not isinstance(source, Mapping):
+        raise ConfigError(
+            f"recipe: got {repr(source)[:_SHOWN]}, expected a recipe's name, the path of a YAML "
+            "file, a mapping or a Recipe"
+        )
     values = with_prompt_files(dict(source), Path(), "model_args")
     _check_keys(values)
     if not {"model", "base", "tuned", "reference", "deltas"} & values.keys():

@@ -66,6 +66,12 @@ def test_a_folder_of_models_names_them(tmp_path: Path) -> None:
         Composite.load({"base": str(tmp_path / "run")})
 
 
+def test_a_file_in_place_of_its_folder_is_told(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    with pytest.raises(ConfigError, match="it is a file; give the folder that it lies in"):
+        Composite.load({"base": f"{folder}/model.safetensors"})
+
+
 def test_a_model_under_several_paths_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,8 @@ def test_what_changes_nothing_in_other_decoders_passes() -> None:
     ("settings", "text"),
     [
         ({"min_q": 0.1}, r"min_q=0.1 is unknown \(did you mean 'min_p'\?\)"),
-        ({"stop": ["a"]}, "stop=.* is unknown.*; eft takes .*until"),
+        ({"stop": ["a"]}, "stop=.* is unknown: write `until`; eft takes "),
+        ({"seed": 3}, "seed=3 is unknown: it is an option of the command, --seed N; eft"),
         ({"repetition_penalty": 1.1}, "repetition_penalty=1.1 is not supported with eft: it"),
         ({"num_beams": 2}, "num_beams=2 is not supported"),
         ({"logit_bias": {"5": 1}}, "logit_bias=.* is not supported"),

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from tiny_models import byte_tokenizer, make_model
+from tiny_models import byte_tokenizer, make_model, save_drawn
 from tokenizer_kinds import size_of, tokenizer_of
-from transformers import GenerationConfig
+from transformers import GenerationConfig, OPTConfig, OPTForCausalLM
 
 from eft_eval import Composite
 from eft_eval.engine.sampling_defaults import logit_settings
@@ -156,3 +156,32 @@ def test_answers_that_are_scored_as_reasoning_are_told(
         model.loglikelihood(requests, disable_tqdm=True)
     said = "2 of 2 contexts end with <think>: what follows is scored as the beginning of the"
     assert (said in caplog.text) is told
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "llama"])
+def test_a_length_beyond_what_a_member_reads_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    if kind == "opt":
+        shape = {"num_hidden_layers": 1, "num_attention_heads": 4, "hidden_size": 32}
+        config = OPTConfig(
+            vocab_size=259, max_position_embeddings=64, ffn_dim=48, word_embed_proj_dim=32, **shape
+        )
+        folder = save_drawn(OPTForCausalLM(config), tmp_path / "model")
+    else:
+        folder = make_model(tmp_path / "model", kind, layers=1, positions=64)
+    scored = Instance("loglikelihood", {}, ("word " * 30, " end"), 0)
+    asked = Instance("generate_until", {}, ("word " * 30, {"max_gen_toks": 8}), 0)
+    inside = EFTLM(base=folder)
+    inside.loglikelihood([scored], disable_tqdm=True)
+    inside.generate_until([asked], disable_tqdm=True)
+    assert "is more than" not in caplog.text
+    with caplog.at_level(logging.WARNING, logger="lm_eval.eft"):
+        beyond = EFTLM(base=folder, max_length=500)
+    assert "max_length=500 is more than the 64 tokens that the shortest member" in caplog.text
+    for method, request in (("loglikelihood", scored), ("generate_until", asked)):
+        if kind == "llama":  # whose positions have no end
+            getattr(beyond, method)([request], disable_tqdm=True)
+            continue
+        with pytest.raises(ConfigError, match="it has positions for 64 tokens, and 1"):
+            getattr(beyond, method)([request], disable_tqdm=True)

@@ -11,6 +11,7 @@ import yaml
 
 from eft_eval.errors import ConfigError
 from eft_eval.recipe import (
+    MemberSpec,
     Recipe,
     canonical_name,
     named_recipe_names,
@@ -274,6 +275,21 @@ def test_a_path_of_a_gguf_file_is_folder_and_file(path: str, model: str, file: s
     base = parse_recipe({**FLAT, "base": path}).base
     assert (base.model, base.gguf_file) == (model, file)
     assert base == parse_recipe({**FLAT, "base": model, "base.gguf_file": file}).base
+
+
+def test_a_path_of_python_is_a_member(tmp_path: Path) -> None:
+    given = {"base": tmp_path / "big", "tuned": {"model": tmp_path / "m.gguf"}}
+    recipe = parse_recipe({**given, "reference": "org/small", "tuned.adapter": tmp_path / "x"})
+    assert recipe.base == MemberSpec(model=str(tmp_path / "big"))
+    tuned = recipe.deltas[0].tuned
+    assert (tuned.model, tuned.gguf_file) == (str(tmp_path), "m.gguf")
+    assert tuned.adapter == str(tmp_path / "x")
+
+
+@pytest.mark.parametrize("given", [None, 3, ["org/model"], ("a", "b")])
+def test_what_is_no_recipe_is_one_line(given: object) -> None:
+    with pytest.raises(ConfigError, match="expected a recipe's name, the path of a YAML file, a"):
+        parse_recipe(given)  # type: ignore[arg-type]
 
 
 def test_json_within_text_keeps_its_commas() -> None:
