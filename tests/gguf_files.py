@@ -7,8 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from eft_eval.engine.gguf import reads_gguf
+
+needs_gguf = pytest.mark.skipif(not reads_gguf(), reason="GGUF files need transformers 5.23")
 
 _NAMES = {
     "self_attn.q_proj": "attn_q",
@@ -43,7 +48,7 @@ def write_gguf(
 
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     config, out = model.config, gguf.GGUFWriter(file, "llama")
-    out.add_block_count(config.num_hidden_layers)
+    settings = {"block_count": config.num_hidden_layers, **settings}
     out.add_context_length(config.max_position_embeddings)
     out.add_embedding_length(config.hidden_size)
     out.add_feed_forward_length(config.intermediate_size)

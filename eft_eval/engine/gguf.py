@@ -26,6 +26,7 @@ __all__ = [
     "gguf_hint",
     "local_gguf",
     "readable_length",
+    "reads_gguf",
     "unpacked",
 ]
 
@@ -59,9 +60,9 @@ def check_gguf(folder: Path, file: str, label: str) -> None:
         raise ConfigError(f"{label}: {folder} has no file {file}; GGUF files in there: {found}")
     if find_spec("gguf") is None:
         raise ConfigError(f'{label}: a GGUF file needs gguf: pip install "eft-eval[gguf]"')
-    if find_spec("transformers.integrations.gguf") is None:
+    if not reads_gguf():
         raise ConfigError(
-            f"{label}: a GGUF file needs transformers 5.17 or later: {version('transformers')}, "
+            f"{label}: a GGUF file needs transformers 5.23 or later: {version('transformers')}, "
             "which is here, leaves out the beginning of sequence and how texts are split"
         )
     if (folder / file).is_file():
@@ -71,6 +72,11 @@ def check_gguf(folder: Path, file: str, label: str) -> None:
                     f"{label}: {file} is no GGUF file: it does not begin with GGUF (a pointer of "
                     "Git LFS, or cut short?)"
                 )
+
+
+def reads_gguf() -> bool:
+    """Return whether this transformers reads the tokenizers of GGUF files as they are."""
+    return tuple(map(int, version("transformers").split(".")[:2])) >= (5, 23)
 
 
 def gguf_hint(folder: Path) -> str:

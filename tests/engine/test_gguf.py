@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from adapters import make_adapter, rewrite
-from gguf_files import write_gguf
+from gguf_files import needs_gguf, write_gguf
 from real_weights import smollm2
 from tiny_models import byte_tokenizer, make_model
 from tokenizer_kinds import size_of, tokenizer_of
@@ -24,7 +24,7 @@ from eft_eval.errors import ConfigError
 from eft_eval.recipe import MemberSpec, canonical_name, parse_recipe
 
 pytest.importorskip("gguf", reason="GGUF files need eft-eval[gguf]")
-pytest.importorskip("transformers.integrations.gguf", reason="GGUF files need transformers 5.17")
+pytestmark = needs_gguf
 
 
 @pytest.fixture(scope="module")
@@ -290,9 +290,9 @@ def test_the_end_of_a_turn_ends_an_answer(home: Path, tmp_path: Path) -> None:
 
 
 def test_an_older_transformers_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    older = "transformers.integrations.gguf"
-    monkeypatch.setattr(gguf, "find_spec", lambda name: None if name == older else name)
-    with pytest.raises(ConfigError, match=r"^tuned member: .* needs transformers 5\.17 or later: "):
+    monkeypatch.setattr(gguf, "version", lambda name: "5.22.2")
+    told = r"^tuned member: .* needs transformers 5\.23 or later: 5\.22\.2, which is here, leaves"
+    with pytest.raises(ConfigError, match=told):
         member(str(home / "model.gguf"))
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from adapters import make_adapter
-from gguf_files import write_gguf
+from gguf_files import needs_gguf, write_gguf
 from tiny_models import byte_tokenizer, make_model
 
 from eft_eval.model_adapters.eft import EFTLM
 
 pytest.importorskip("peft", reason="adapters need eft-eval[peft]")
 pytest.importorskip("gguf", reason="GGUF files need eft-eval[gguf]")
-pytest.importorskip("transformers.integrations.gguf", reason="GGUF files need transformers 5.17")
+pytestmark = needs_gguf
 
 
 def test_results_say_adapter_and_type(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_random_sign_flips_agree_with_scipy_and_repeat() -> None:
         lambda x, y: (x - y).mean(),
         permutation_type="samples",
         n_resamples=20_000,
-        rng=np.random.default_rng(0),
+        random_state=np.random.default_rng(0),  # `rng` since scipy 1.15
     ).pvalue
     assert found.p_value == pytest.approx(expected, abs=0.01)
     assert (found.name, found.flips, found.seed) == ("sign flips, random", 10_000, 5)
