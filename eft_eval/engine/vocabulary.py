@@ -67,6 +67,7 @@ def common_vocabulary(
     renamed = renamed or {}
     ours = _by_id(tuned.tokenizer)
     others = [one for one in distinct if one is not tuned]
+    reading = _reading(tuned.tokenizer) if others else None
     _check_names(renamed, tuned, others)
     alone: set[int] = set()
     for member in others:
@@ -84,6 +85,8 @@ def common_vocabulary(
                 f"{theirs[first]!r} in {member.label}; {_way_on(wrong, tuned, member)}"
             )
         _check_splits(tuned, member, size)
+        if reading is not None and _reading(member.tokenizer) not in (None, reading):
+            _compare_tokens(tuned, member, size)
     _check_file(tuned)
     return SharedTokens(size, frozenset(alone))
 
@@ -214,7 +217,6 @@ def _check_splits(tuned: Member, member: Member, size: int) -> None:
                 "what it was not trained on; if they are of one family, give all members the same "
                 "tokenizer files"
             )
-    _compare_tokens(tuned, member, size)
     first, second = frame_of(tuned.tokenizer).before, frame_of(member.tokenizer).before
     if first != second:
         log.warning(
@@ -225,14 +227,10 @@ def _check_splits(tuned: Member, member: Member, size: int) -> None:
 
 
 def _compare_tokens(tuned: Member, member: Member, size: int) -> None:
-    """Warn of tokens whose own texts are read otherwise, as with merges that differ.
-
-    Asked only of tokenizers of the tokenizers library whose files differ.
-    """
-    ours, theirs = (getattr(one.tokenizer, "backend_tokenizer", None) for one in (tuned, member))
-    if ours is None or theirs is None or _reading(ours) == _reading(theirs):
-        return
-    texts = [ours.decode([index]) for index in sorted(_by_id(tuned.tokenizer)) if index < size]
+    """Warn of tokens whose own texts are read otherwise, as with merges that differ."""
+    ours, theirs = (one.tokenizer.backend_tokenizer for one in (tuned, member))
+    known = _by_id(tuned.tokenizer).items() & _by_id(member.tokenizer).items()
+    texts = [ours.decode([index]) for index, _ in sorted(known) if index < size]
     texts = [text for text in texts if text.strip() and "\ufffd" not in text]
     read = [
         [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
@@ -253,10 +251,18 @@ def _compare_tokens(tuned: Member, member: Member, size: int) -> None:
         )  # fmt: skip
 
 
-def _reading(tokenizer: Any) -> dict[str, Any]:
-    """Return what a tokenizer's file says of how texts are read; added tokens are compared."""
-    whole = json.loads(tokenizer.to_str())
-    return {key: whole.get(key) for key in ("normalizer", "pre_tokenizer", "model")}
+def _reading(tokenizer: Any) -> str | None:
+    """Return what a tokenizer's file says of how texts are read, None where it has no such file.
+
+    A text of many MB, whose parts are compared as they are written; added tokens, in its first
+    part, are compared by name.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    whole: str = backend.to_str()
+    start, end = whole.index('"normalizer":'), whole.index('"post_processor":')
+    return whole[start:end] + whole[whole.index('"model":', end) :]
 
 
 def _encoded(member: Member, text: str) -> list[int]:

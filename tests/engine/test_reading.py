@@ -111,6 +111,20 @@ def test_other_forms_of_characters_are_another_reading(tmp_path: Path) -> None:
         Composite.load(made)
 
 
+def test_tokens_of_one_member_alone_are_no_other_reading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = tokenizer_of("holed")
+    hole = min(set(range(size_of(own))) - set(own.get_vocab().values()))
+    vocabulary = json.loads(own.backend_tokenizer.to_str())["model"]["vocab"]
+    other = changed("holed", model={"vocab": {**vocabulary, "<think>": hole}})
+    other.add_tokens(["<think>"])
+    assert other("<think>").input_ids == [hole]
+    with caplog.at_level(logging.WARNING, logger="eft_eval"):
+        Composite.load(folders(tmp_path, base=own, tuned=other, reference=own))
+    assert not caplog.records
+
+
 def test_words_that_are_merged_otherwise_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
