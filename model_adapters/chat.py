@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,11 +62,23 @@ class ChatTurns:
         self._checked = False
         self.rendered = self.asked_for = False
 
-    def remember(self, text: str, turns: list[dict[str, str]]) -> None:
-        """Note the turns that ``text`` was rendered from."""
+    def remember(
+        self, text: str, turns: list[dict[str, str]], render: Callable[[list[dict[str, str]]], str]
+    ) -> None:
+        """Note the turns that ``text`` was rendered from.
+
+        A system turn that the template refuses, or leaves out, is in nobody's prompt.
+
+        Args:
+            text: The prompt.
+            turns: What was given to the template.
+            render: The template.
+        """
         self.rendered = True
         if self._own_prompts:
-            self._turns[text] = turns
+            others = [turn for turn in turns if turn["role"] != "system"]
+            left_out = 0 < len(others) < len(turns) and render(others) == text
+            self._turns[text] = others if left_out else turns
 
     def check(self, tokenizer: Any) -> None:
         """Warn once where a chat model is asked without its template."""

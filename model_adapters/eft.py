@@ -200,9 +200,14 @@ class EFTLM(RespondingLM):
         template = self.chat_template(self._template or True)
         if isinstance(self.tokenizer.chat_template, dict):
             self.chat_template_args["chat_template"] = template
+        above = super()
+
+        def render(turns: list[dict[str, str]]) -> str:
+            return str(above.apply_chat_template(turns, add_generation_prompt))
+
         with rendering(self.composite):
-            text: str = super().apply_chat_template(chat_history, add_generation_prompt)
-        self._turns.remember(text, chat_history)
+            text = render(chat_history)
+            self._turns.remember(text, chat_history, render)
         return text
 
     def tok_encode(

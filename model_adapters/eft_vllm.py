@@ -197,9 +197,14 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """Render chat turns with the tuned member's template."""
+        above = super()
+
+        def render(turns: list[dict[str, str]]) -> str:
+            return str(above.apply_chat_template(turns, add_generation_prompt))
+
         with rendering(self.composite):
-            text: str = super().apply_chat_template(chat_history, add_generation_prompt)
-        self._turns.remember(text, chat_history)
+            text = render(chat_history)
+            self._turns.remember(text, chat_history, render)
         return text
 
     def tok_encode(

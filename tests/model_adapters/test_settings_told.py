@@ -185,3 +185,30 @@ def test_a_length_beyond_what_a_member_reads_is_told(
             continue
         with pytest.raises(ConfigError, match="it has positions for 64 tokens, and 1"):
             getattr(beyond, method)([request], disable_tqdm=True)
+
+
+_TURNS = "{% for m in messages %}WHAT<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("what", "base_reads"),
+    [
+        ("", "Be brief.\n\nWhy?\n\n"),
+        ("{% if m.role == 'system' %}{{ raise_exception('none') }}{% endif %}", "Why?\n\n"),
+        ("{% if m.role == 'system' %}{% continue %}{% endif %}", "Why?\n\n"),
+    ],
+)
+def test_members_read_the_turns_that_the_tuned_one_reads(
+    tmp_path: Path, what: str, base_reads: str
+) -> None:
+    folder = chat_model(tmp_path / "model", _TURNS.replace("WHAT", what))
+    model = EFTLM(base=folder, tuned=folder, reference=folder, **{"base.prompt": "plain"})
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    text = model.apply_chat_template(turns)
+    assert ("Be brief." in text) is ("Be brief." in base_reads)
+    views = model._turns.view_tokens(text, model.tok_encode(text))
+    read = {
+        view.prompt: model.tok_decode(one)
+        for view, one in zip(model.composite.views, views, strict=True)
+    }
+    assert read["plain"] == base_reads
