@@ -200,7 +200,7 @@ class EFTLM(RespondingLM):
         template = self.chat_template(self._template or True)
         if isinstance(self.tokenizer.chat_template, dict):
             self.chat_template_args["chat_template"] = template
-        above = super()
+        above: Any = super()
 
         def render(turns: list[dict[str, str]]) -> str:
             return str(above.apply_chat_template(turns, add_generation_prompt))

@@ -197,7 +197,7 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """Render chat turns with the tuned member's template."""
-        above = super()
+        above: Any = super()
 
         def render(turns: list[dict[str, str]]) -> str:
             return str(above.apply_chat_template(turns, add_generation_prompt))
