@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from eft_eval.composite.model import CompositeModel
@@ -11,7 +10,7 @@ from eft_eval.composite.prompting import view_tokens
 from eft_eval.errors import ConfigError, EftEvalError, nearest
 from eft_eval.streams import logger
 
-__all__ = ["ChatTurns", "check_template_args", "rendering", "template_text"]
+__all__ = ["ChatTurns", "check_template_args", "template_text"]
 
 log = logger("lm_eval.eft")
 
@@ -31,21 +30,6 @@ def check_template_args(given: Mapping[str, Any]) -> None:
         raise ConfigError(f"chat_template_args: {own[0]!r} is set by lm-eval; leave it out")
 
 
-@contextmanager
-def rendering(composite: CompositeModel) -> Iterator[None]:
-    """Turn whatever a chat template raises into one line about its member."""
-    try:
-        yield
-    except EftEvalError:
-        raise
-    except Exception as error:  # a template may do anything
-        text = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"{composite.tuned.label}: its chat template cannot render the turns: {text} "
-            f"({type(error).__name__})"
-        ) from error
-
-
 class ChatTurns:
     """Remembers which turns a prompt was rendered from, and if a chat template was used at all.
 
@@ -62,23 +46,36 @@ class ChatTurns:
         self._checked = False
         self.rendered = self.asked_for = False
 
-    def remember(
-        self, text: str, turns: list[dict[str, str]], render: Callable[[list[dict[str, str]]], str]
-    ) -> None:
-        """Note the turns that ``text`` was rendered from.
+    def render(
+        self, turns: list[dict[str, str]], template: Callable[[list[dict[str, str]]], str]
+    ) -> str:
+        """Return the prompt of turns, and note that it is theirs.
 
         A system turn that the template refuses, or leaves out, is in nobody's prompt.
 
         Args:
-            text: The prompt.
-            turns: What was given to the template.
-            render: The template.
+            turns: What is given to the template.
+            template: Renders turns.
+
+        Raises:
+            ConfigError: The template cannot render them.
         """
-        self.rendered = True
-        if self._own_prompts:
-            others = [turn for turn in turns if turn["role"] != "system"]
-            left_out = 0 < len(others) < len(turns) and render(others) == text
-            self._turns[text] = others if left_out else turns
+        try:
+            text = template(turns)
+            self.rendered = True
+            if self._own_prompts:
+                others = [turn for turn in turns if turn["role"] != "system"]
+                left_out = 0 < len(others) < len(turns) and template(others) == text
+                self._turns[text] = others if left_out else turns
+        except EftEvalError:
+            raise
+        except Exception as error:  # a template may do anything
+            said = " ".join(str(error).split())[:300]
+            raise ConfigError(
+                f"{self._composite.tuned.label}: its chat template cannot render the turns: {said} "
+                f"({type(error).__name__})"
+            ) from error
+        return text
 
     def check(self, tokenizer: Any) -> None:
         """Warn once where a chat model is asked without its template."""

@@ -20,7 +20,7 @@ from eft_eval.decoding.reasoning import reasoning_of
 from eft_eval.decoding.statistics import DecodingStatistics
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.errors import ConfigError
-from eft_eval.model_adapters.chat import ChatTurns, rendering, template_text
+from eft_eval.model_adapters.chat import ChatTurns, template_text
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
 from eft_eval.model_adapters.responses import RespondingLM
@@ -201,14 +201,9 @@ class EFTLM(RespondingLM):
         if isinstance(self.tokenizer.chat_template, dict):
             self.chat_template_args["chat_template"] = template
         above: Any = super()
-
-        def render(turns: list[dict[str, str]]) -> str:
-            return str(above.apply_chat_template(turns, add_generation_prompt))
-
-        with rendering(self.composite):
-            text = render(chat_history)
-            self._turns.remember(text, chat_history, render)
-        return text
+        return self._turns.render(
+            chat_history, lambda turns: str(above.apply_chat_template(turns, add_generation_prompt))
+        )
 
     def tok_encode(
         self,

@@ -26,7 +26,7 @@ from eft_eval.engine.footprint import parameter_count
 from eft_eval.engine.loading import LoadOptions
 from eft_eval.engine.prefixes import order_by_prefix
 from eft_eval.errors import ConfigError, nearest
-from eft_eval.model_adapters.chat import ChatTurns, rendering, template_text
+from eft_eval.model_adapters.chat import ChatTurns, template_text
 from eft_eval.model_adapters.generation import GenerationPlan, generation_plan
 from eft_eval.model_adapters.provenance import model_info
 from eft_eval.model_adapters.request_cache import RequestCache
@@ -198,14 +198,9 @@ class EFTVLLM(_VLLM):  # type: ignore[misc]  # lm-eval ships no types
     ) -> str:
         """Render chat turns with the tuned member's template."""
         above: Any = super()
-
-        def render(turns: list[dict[str, str]]) -> str:
-            return str(above.apply_chat_template(turns, add_generation_prompt))
-
-        with rendering(self.composite):
-            text = render(chat_history)
-            self._turns.remember(text, chat_history, render)
-        return text
+        return self._turns.render(
+            chat_history, lambda turns: str(above.apply_chat_template(turns, add_generation_prompt))
+        )
 
     def tok_encode(
         self, string: str | list[str], add_special_tokens: bool | None = None, **kwargs: Any
