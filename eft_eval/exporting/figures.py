@@ -11,6 +11,7 @@ from eft_eval.reporting.scores import mean_of_column
 from eft_eval.runs.records import Column, ItemSeen
 from eft_eval.statistics.correction import Corrected
 from eft_eval.statistics.means import normal_quantile, spread
+from eft_eval.statistics.rounding import rounded, rounded_ends
 
 __all__ = ["corrected_figure", "figure_of", "labels_of"]
 
@@ -22,7 +23,8 @@ def figure_of(
 
     The interval is Wilson's for a rate, t for another mean, clustered t where prompts repeat, and
     normal with the run's own standard error for what is no mean of one number per document. It
-    never leaves the metric's range where that is [0, 1].
+    never leaves the metric's range where that is [0, 1]. What is computed here has 12 significant
+    digits; what lm-eval reported is as it stands in the results.
 
     Args:
         column: The metric.
@@ -38,9 +40,9 @@ def figure_of(
     method = "analytic" if mean.clusters is None else "clustered by prompt"
     return Figure(
         value=column.reported,
-        standard_error=error,
+        standard_error=rounded(error),
         error_method=None if error is None else method,
-        interval=within_range(column.key.metric, mean.interval),
+        interval=rounded_ends(within_range(column.key.metric, mean.interval)),
         n=mean.n,
         missing=mean.dropped,
         clusters=mean.clusters,
@@ -59,9 +61,9 @@ def corrected_figure(column: Column, found: Corrected) -> Figure:
     error = None if math.isnan(found.standard_error) else found.standard_error
     return Figure(
         value=column.reported,
-        standard_error=error,
+        standard_error=rounded(error),
         error_method=None if error is None else "prediction-powered",
-        interval=within_range(column.key.metric, interval),
+        interval=rounded_ends(within_range(column.key.metric, interval)),
         n=found.labels + found.verdicts,
         missing=found.dropped_labels + found.dropped_verdicts,
         clusters=found.verdicts_only.clusters,
@@ -75,8 +77,8 @@ def labels_of(found: Corrected, annotators: int) -> LabelsClaim:
         labels=found.labels,
         verdicts=found.verdicts,
         annotators=annotators,
-        verdicts_only=None if math.isnan(uncorrected) else uncorrected,
-        power=found.power,
+        verdicts_only=None if math.isnan(uncorrected) else rounded(uncorrected),
+        power=rounded(found.power),
     )
 
 
@@ -91,7 +93,9 @@ def _as_reported(column: Column, documents: int | None, level: float) -> Figure:
         value=value,
         standard_error=error,
         error_method=None if error is None else "lm-eval",
-        interval=None if interval is None else within_range(column.key.metric, interval),
+        interval=(
+            None if interval is None else rounded_ends(within_range(column.key.metric, interval))
+        ),
         n=documents,
         missing=None,
         clusters=None,

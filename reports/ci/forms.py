@@ -13,6 +13,7 @@ from eft_eval.reports.ci.junit import comparison_junit
 from eft_eval.reports.renderers.markdown import LARGEST, page_markdown
 from eft_eval.reports.renderers.terminal import document_text
 from eft_eval.reports.views.comparison import candidate_pages, comparison
+from eft_eval.statistics.rounding import rounded
 
 __all__ = ["FORMS"]
 
@@ -22,17 +23,17 @@ def _text(found: Comparison) -> str:
 
 
 def _json(found: Comparison) -> str:
-    content = _rounded(found.to_dict())
+    content = _as_held(found.to_dict())
     return f"{in_json(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))}\n"
 
 
-def _rounded(value: Any) -> Any:
-    """Return what JSON holds with 12 significant digits: processors differ in the last."""
+def _as_held(value: Any) -> Any:
+    """Return what JSON holds, its numbers as files hold them."""
     if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
+        return {name: _as_held(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return float(f"{value:.12g}") if isinstance(value, float) else value
+        return [_as_held(one) for one in value]
+    return rounded(value) if isinstance(value, float) else value
 
 
 def _markdown(found: Comparison) -> str:
