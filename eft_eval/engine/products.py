@@ -10,6 +10,7 @@ on shapes alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -28,22 +29,17 @@ _PIECE = 512  # columns of a thread at a time
 _MANY = 64  # rows, from which on the library's own way is as quick
 
 
-class _QuickLinear:
-    """The ``forward`` of a linear layer."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        self._layer = layer
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        weight, bias = self._layer.weight, self._layer.bias
-        rows = hidden.numel() // max(hidden.shape[-1], 1)
-        way = _way(rows, *weight.shape)
-        if way is None or not _fits(hidden, weight):
-            return functional.linear(hidden, weight, bias)
-        product = way(hidden.reshape(rows, -1), weight)
-        if bias is not None:
-            product += bias
-        return product.view(*hidden.shape[:-1], len(weight))
+def _quick_forward(layer: nn.Linear, hidden: Tensor) -> Tensor:
+    """Do what ``nn.Linear.forward`` does."""
+    weight, bias = layer.weight, layer.bias
+    rows = hidden.numel() // max(hidden.shape[-1], 1)
+    way = _way(rows, *weight.shape)
+    if way is None or not _fits(hidden, weight):
+        return functional.linear(hidden, weight, bias)
+    product = way(hidden.reshape(rows, -1), weight)
+    if bias is not None:
+        product += bias
+    return product.view(*hidden.shape[:-1], len(weight))
 
 
 def _way(rows: int, columns: int, size: int) -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -101,4 +97,5 @@ def quicken(model: Any) -> None:
     """
     for layer in model.modules():
         if type(layer) is nn.Linear and not {"forward", "_old_forward"} & layer.__dict__.keys():
-            layer.forward = _QuickLinear(layer)  # type: ignore[method-assign,assignment]
+            # a method, as what wraps a layer later on expects it
+            layer.forward = MethodType(_quick_forward, layer)  # type: ignore[method-assign]

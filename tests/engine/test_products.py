@@ -52,6 +52,22 @@ def test_a_copy_has_weights_of_its_own() -> None:
         assert model(torch.randn(2, 8)).any()
 
 
+def test_another_library_may_wrap_a_layer_later() -> None:
+    """As compressed-tensors does: around the function of a method."""
+    model = nn.Sequential(nn.Linear(8, 6))
+    quicken(model)
+    layer, inner = model[0], model[0].forward.__func__
+
+    def twice(self: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+        return 2 * inner.__get__(self, type(self))(hidden)
+
+    hidden = torch.randn(2, 8)
+    with torch.inference_mode():
+        expected = 2 * functional.linear(hidden, layer.weight, layer.bias)
+        layer.forward = twice.__get__(layer, nn.Linear)
+        torch.testing.assert_close(model(hidden), expected)
+
+
 def test_weights_that_another_library_packs_are_left_alone() -> None:
     asked = []
 
