@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from eft_eval.engine.gguf_reader import quick_reader
 from eft_eval.engine.layer_settings import common
 from eft_eval.errors import ConfigError
 from eft_eval.files import user_path
@@ -140,14 +139,13 @@ def gguf_contents(file: Path) -> GgufContents:
 
 @lru_cache(maxsize=16)
 def _contents(file: Path, _state: tuple[int, ...]) -> GgufContents:
-    import gguf
+    from gguf import GGUFReader, GGUFValueType
 
-    with quick_reader():
-        reader = gguf.GGUFReader(file)
+    reader = GGUFReader(file)
     settings = {
         name: field.contents()
         for name, field in reader.fields.items()
-        if field.types[:1] != [gguf.GGUFValueType.ARRAY] and len(field.data) == 1
+        if field.types[:1] != [GGUFValueType.ARRAY] and len(field.data) == 1
     }
     kinds: Counter[str] = Counter()
     divisors: tuple[float, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -25,7 +25,6 @@ from eft_eval.engine.gguf import (
     readable_length,
     unpacked,
 )
-from eft_eval.engine.gguf_reader import quick_reader
 from eft_eval.engine.gguf_tokenizers import split_as_said
 from eft_eval.engine.layer_settings import largest
 from eft_eval.engine.quantization import (
@@ -351,10 +350,8 @@ class Member:
         levels = [one.level for one in noisy]
         for one in noisy:
             one.setLevel(logging.ERROR)
-        quick = quick_reader if self.spec.gguf_file is not None else nullcontext
         try:
-            with quick():
-                yield
+            yield
         except EftEvalError:
             raise
         except Exception as error:  # whatever a library raises of somebody's files

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from eft_eval.engine.batches import BatchState
-from eft_eval.engine.comparison import Comparison
 from eft_eval.engine.engine import State
 from eft_eval.engine.kept_prefix import KeptPrefix
 from eft_eval.engine.numerics import difference
@@ -19,6 +18,7 @@ from eft_eval.engine.passes import Passes
 from eft_eval.engine.prefixes import forests
 from eft_eval.engine.recurrent import RecurrentState
 from eft_eval.engine.states import RowState
+from eft_eval.engine.tolerance import Tolerance
 from eft_eval.engine.windows import layer_windows
 
 __all__ = ["EQUAL", "MIXED", "Probes"]
@@ -42,12 +42,12 @@ class Probes:
 
     Attributes:
         model: What runs the passes.
-        comparison: What tells numerics from faults.
+        tolerance: What tells numerics from faults.
     """
 
     def __init__(self, model: Passes, scale: int) -> None:
         self.model, self._scale = model, scale
-        self.comparison = Comparison(model, self._rows(MIXED), _READ_ON)
+        self.tolerance = Tolerance(model, self._rows(MIXED), _READ_ON)
         self._read: dict[tuple[tuple[int, ...], int], Tensor] = {}
 
     def forget(self) -> None:
@@ -61,7 +61,7 @@ class Probes:
         alone = self.model.logits([row[:-_READ_ON]], [1])[0][0, -1]
         padded = self.model.logits([row[:-_READ_ON], row], [1, 1])[0][0, 0]
         within = whole[0, len(row) - _READ_ON - 1]
-        return self.comparison.depends_on_later(within, padded, alone)
+        return self.tolerance.depends_on_later(within, padded, alone)
 
     def rolls_back(self, lengths: Sequence[int], windows: bool = False) -> str | None:
         """Read a block, take it back, and read on: two tokens at once, or one by one."""
@@ -74,11 +74,11 @@ class Probes:
         state.rewind(back)
         last = torch.tensor([row[-2:] for row in rows])
         expected = self._alone(rows, 2)
-        if why := self.comparison.apart(state.forward(last), expected):
+        if why := self.tolerance.apart(state.forward(last), expected):
             return why
         state.rewind(back)
         steps = [state.forward(last[:, step : step + 1]) for step in range(2)]
-        return self.comparison.apart(torch.cat(steps, dim=1), expected)
+        return self.tolerance.apart(torch.cat(steps, dim=1), expected)
 
     def reads_from_a_state(self) -> str | None:
         """Read several tokens at once and one by one, after states that cannot be overlooked.
@@ -98,7 +98,7 @@ class Probes:
         together = state.forward(block)
         state.rewind([length - 1] * len(rows))
         singly = _one_by_one(state, block)
-        if self.comparison.apart(together, singly) is None:
+        if self.tolerance.apart(together, singly) is None:
             return None
         apart = difference(together, singly)
         return f"its tokens, read at once or one by one, differ by {apart:.2g} standard deviations"
@@ -130,7 +130,7 @@ class Probes:
             for place, row in enumerate(alive):
                 stays = own[place % len(own)]
                 there = slice(done[row], done[row] + stays)
-                if why := self.comparison.apart(logits[place, :stays], expected[row][there]):
+                if why := self.tolerance.apart(logits[place, :stays], expected[row][there]):
                     return f"at step {number + 1}, {why}"
                 done[row] += stays
             state.rewind([len(rows[row]) - _AGAIN + done[row] for row in alive])
@@ -149,7 +149,7 @@ class Probes:
             places = [len(rows[row]) - _READ_ON + step for row in alive]
             tokens = [[rows[row][place]] for row, place in zip(alive, places, strict=True)]
             found = state.forward(torch.tensor(tokens))
-            if why := self.comparison.apart(found, expected[alive, step : step + 1]):
+            if why := self.tolerance.apart(found, expected[alive, step : step + 1]):
                 return f"at token {step + 1}, {why}"
             if step == 1 and len(alive) > 1:
                 state.keep([0, *range(2, len(alive))])
@@ -167,13 +167,13 @@ class Probes:
             logits = self.model.tree_pass(forest, windows)
             for row, tree, places in forest.places:
                 (expected,) = self._alone([rows[row]], 2)
-                if why := self.comparison.apart(logits[tree, places], expected):
+                if why := self.tolerance.apart(logits[tree, places], expected):
                     return why
         assert len(found) == 1
         kept, alike = KeptPrefix(self.model, windows), [stem + one, stem[:7] + other]
         for shared in (7, 3, 7):  # beyond a window; then some of them kept
             for number, logits in kept.logits(alike, [2, 2], shared):
-                if why := self.comparison.apart(logits, self._alone([alike[number]], 2)[0]):
+                if why := self.tolerance.apart(logits, self._alone([alike[number]], 2)[0]):
                     return why
         return None
 
@@ -183,7 +183,7 @@ class Probes:
         found, first = self.model.logits(rows, [_READ_ON] * len(rows))
         ends = [len(row) - first for row in rows]
         taken = [found[number, end - _READ_ON : end] for number, end in enumerate(ends)]
-        return self.comparison.apart(torch.stack(taken), self._alone(rows, _READ_ON))
+        return self.tolerance.apart(torch.stack(taken), self._alone(rows, _READ_ON))
 
     # ------------------------------------------------------------------
 

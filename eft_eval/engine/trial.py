@@ -82,7 +82,7 @@ class Trial:
     @property
     def depends_on_batch(self) -> bool:
         """Whether a trial found the model's logits to depend on the rest of a batch."""
-        return self._whole.comparison.depends_on_batch
+        return self._whole.tolerance.depends_on_batch
 
     @_with_excerpt
     def causal(self) -> str | None:
@@ -101,7 +101,7 @@ class Trial:
             return why
         if self._model.quantized:
             with contextlib.suppress(Exception):  # of any model's code: what fails is told later
-                self._whole.comparison.measure()
+                self._whole.tolerance.measure()
         return None
 
     @_with_excerpt
@@ -215,13 +215,13 @@ class Trial:
         tried, why = self._in_excerpt(probe, *given)
         if why is not None or (tried and wide_only):
             return why
-        self._whole.comparison.sound = tried
+        self._whole.tolerance.sound = tried
         try:
             return probe(self._whole, *given)
         except Exception as error:  # noqa: BLE001  # of any model's code: it goes into the line
             return _words(error)
         finally:
-            self._whole.comparison.sound = False
+            self._whole.tolerance.sound = False
 
     @torch.inference_mode()
     def _in_excerpt(self, probe: Callable[..., str | None], *given: Any) -> tuple[bool, str | None]:

@@ -325,3 +325,20 @@ def test_real_weights(tmp_path: Path) -> None:
     (response,) = composite.generate([prompt], max_new_tokens=16)
     assert response == "The capital of France is Paris."
     assert composite.members["base"].quantization == "gguf Q4_1"
+
+
+def read_all(file: Path) -> int:
+    one = Member(MemberSpec(model=str(file)), LoadOptions())
+    return len(one.tokenizer) + int(one.model.num_parameters())
+
+
+@pytest.mark.parametrize("share", [0.001, 0.02, 0.5])
+def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path, share: float) -> None:
+    pytest.importorskip("transformers.integrations.gguf")
+    model = make_model(tmp_path / "m", vocabulary=260, tokenizer=byte_tokenizer(extra=("qq",)))
+    file = Path(write_gguf(model, tmp_path / "m.gguf"))
+    assert read_all(file) > 0
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ConfigError, match="cannot read its"):
+        read_all(file)

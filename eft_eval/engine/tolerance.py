@@ -23,7 +23,7 @@ from eft_eval.engine.numerics import (
 from eft_eval.engine.passes import Passes
 from eft_eval.streams import logger
 
-__all__ = ["Comparison"]
+__all__ = ["Tolerance"]
 
 log = logger("eft_eval")
 
@@ -32,8 +32,8 @@ _ROUNDED = 0.5  # standard deviations that rounding alone may make
 _AHEAD = 0.1  # standard deviations by which later tokens may move what is not rounded
 
 
-class Comparison:
-    """Compares logits of one model.
+class Tolerance:
+    """What logits of one model may differ by.
 
     Args:
         model: What runs the passes.
@@ -52,7 +52,7 @@ class Comparison:
 
     def apart(self, found: Tensor, expected: Tensor) -> str | None:
         """Say how far logits are from the expected ones; None where numerics are all there is."""
-        most = self._tolerance
+        most = self._most
         apart = difference(found, expected)
         if apart <= most or self._only_rounded(apart) or self._only_numerics(found, expected, most):
             return None
@@ -80,7 +80,7 @@ class Comparison:
         """Note a dependence of a quantised model's logits that its type's tolerance would hide."""
         exact = self._model.dtype in (torch.float32, torch.float64)
         rounds = exact and self._nudge_spread > _ROUNDS * NUDGE
-        if rounds or only_numerics(0.0, self._batch_spread, self._tolerance):
+        if rounds or only_numerics(0.0, self._batch_spread, self._most):
             self._note_dependence()
 
     def _only_rounded(self, apart: float) -> bool:
@@ -107,7 +107,7 @@ class Comparison:
             )  # fmt: skip
 
     @property
-    def _tolerance(self) -> float:
+    def _most(self) -> float:
         return 1e-3 if self._model.dtype in (torch.float32, torch.float64) else 0.1
 
     @functools.cached_property
